@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause) */
+/*
+ * daedalus: a V4L2 stateless decoder whose decoding is done in user space.
+ *
+ * This header is the contract between the kernel module and a daemon. Any
+ * program may implement the daemon's side.
+ *
+ * The parts
+ * ---------
+ * A *client* opens the video node and drives it as the V4L2 stateless decoder
+ * interface says. Each open of the video node is a *session*. The *daemon* is
+ * a *broker*, which holds the control fd (one open of /dev/daedalus-v4l2), and
+ * one *worker* process per session, which holds one session fd and nothing
+ * else. A *job* is one coded buffer (OUTPUT), the request's controls, and the
+ * picture buffer (CAPTURE) it is decoded into.
+ *
+ * The control fd
+ * --------------
+ *  1. DAEDALUS_IOC_HELLO agrees on the version and the features.
+ *  2. DAEDALUS_IOC_REGISTER names the codecs served. The first registration
+ *     creates the video and media nodes. They stay until the module is removed.
+ *  3. read() returns struct daedalus_event records; poll() says when there are
+ *     any. For DAEDALUS_EVENT_WORKER_WANTED the broker calls
+ *     DAEDALUS_IOC_SESSION_FD and hands the fd to a new worker.
+ * Closing the control fd orphans the device: sessions whose worker lives go on,
+ * other work is answered with an error after the grace period (the module's
+ * parameter worker_wait_ms), and open() of the video node fails with ENODEV
+ * after the same period. A new broker may register at any time.
+ *
+ * The session fd
+ * --------------
+ * read() returns exactly one message, which starts with struct daedalus_msg. A
+ * buffer of DAEDALUS_MSG_MAX bytes always suffices; with a smaller one read()
+ * may fail with EMSGSIZE and the message stays. read() waits unless the fd is
+ * O_NONBLOCK (EAGAIN). It returns 0 once the session is over; the worker then
+ * exits. Closing the session fd (or dying) fails the jobs that were read and
+ * not answered; jobs not yet read wait for the next worker.
+ *
+ * Jobs are read in order. They may be answered in any order with
+ * DAEDALUS_IOC_JOB_DONE; the client sees them complete in job order.
+ *
+ * Rules
+ * -----
+ * Reserved fields and unknown flag bits are zero, in both directions; the
+ * module answers EINVAL otherwise. Integers are in the machine's byte order.
+ * Every structure has the same layout on 32-bit and 64-bit ABIs.
+ *
+ * Changes
+ * -------
+ * version 1: first version.
+ */
+#ifndef _UAPI_LINUX_DAEDALUS_H
+#define _UAPI_LINUX_DAEDALUS_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* The version of the protocol that this header describes. */
+#define DAEDALUS_VERSION		1
+
+/* The control device, and the driver name that both nodes report. */
+#define DAEDALUS_CONTROL_NAME		"daedalus-v4l2"
+#define DAEDALUS_DRIVER_NAME		"daedalus"
+
+/* Bits of daedalus_register.codecs. */
+#define DAEDALUS_CODEC_H264		0x1
+#define DAEDALUS_CODEC_VP9		0x2
+#define DAEDALUS_CODEC_AV1		0x4
+
+/**
+ * struct daedalus_hello - DAEDALUS_IOC_HELLO, on the control fd
+ * @version: in: the newest version that the daemon speaks; out: the version to
+ *	use from now on, which is at most that.
+ * @min_version: in: the oldest version that the daemon speaks; out: the oldest
+ *	that the module speaks.
+ * @features: in: the features that the daemon knows; out: those of them that
+ *	the module has too. Version 1 has none.
+ * @reserved: zero
+ *
+ * Must come first, once per open. EPROTO if there is no common version, EBUSY
+ * if it was already called on this fd.
+ */
+struct daedalus_hello {
+	__u32 version;
+	__u32 min_version;
+	__u64 features;
+	__u64 reserved[2];
+};
+
+/**
+ * struct daedalus_register - DAEDALUS_IOC_REGISTER, on the control fd
+ * @name: the daemon's name, NUL-terminated printable ASCII, not empty. It is
+ *	shown as part of the device's card name and in debugfs.
+ * @codecs: the DAEDALUS_CODEC_* that the daemon can decode, at least one. It
+ *	decides what sessions opened from now on offer.
+ * @flags: zero
+ * @reserved: zero
+ *
+ * EPROTO before DAEDALUS_IOC_HELLO; EBUSY while another daemon is registered or
+ * if this fd is registered already; EINVAL for bad fields.
+ */
+struct daedalus_register {
+	__u8 name[32];
+	__u32 codecs;
+	__u32 flags;
+	__u64 reserved[2];
+};
+
+/* A session has jobs, or began to stream, and has no worker. */
+#define DAEDALUS_EVENT_WORKER_WANTED	1
+
+/**
+ * struct daedalus_event - one record of read() on the control fd
+ * @type: DAEDALUS_EVENT_*; a daemon ignores types that it does not know
+ * @coded_format: the session's coded format (a V4L2_PIX_FMT_* fourcc)
+ * @session: the session's id, never reused while the module is loaded
+ * @client_pid: process id of the client in the initial pid namespace, for logs
+ * @restarts: how many workers this session has lost so far
+ * @reserved: zero
+ *
+ * read() returns as many whole records as there are and as fit; EINVAL if not
+ * even one fits; ENOTCONN before DAEDALUS_IOC_REGISTER.
+ */
+struct daedalus_event {
+	__u32 type;
+	__u32 coded_format;
+	__u64 session;
+	__u32 client_pid;
+	__u32 restarts;
+	__u64 reserved;
+};
+
+/**
+ * struct daedalus_session_fd - DAEDALUS_IOC_SESSION_FD, on the control fd
+ * @session: in: the session's id, as in the event
+ * @fd: out: a new session fd of the calling process, close-on-exec
+ * @flags: in: O_NONBLOCK or 0
+ * @reserved: zero
+ *
+ * The session's worker is whoever holds the fd: the broker closes its own copy
+ * when the worker has it. ENOENT if the session is gone or has a worker
+ * already, ENOTCONN before DAEDALUS_IOC_REGISTER.
+ */
+struct daedalus_session_fd {
+	__u64 session;
+	__s32 fd;
+	__u32 flags;
+	__u64 reserved[2];
+};
+
+/* No message is longer than this, in bytes. */
+#define DAEDALUS_MSG_MAX		16384
+
+/* struct daedalus_msg_job */
+#define DAEDALUS_MSG_JOB		1
+/*
+ * struct daedalus_msg alone: the client stopped a queue. No job is in flight;
+ * pictures decoded so far are no longer references.
+ */
+#define DAEDALUS_MSG_RESET		2
+/* struct daedalus_msg_buffer_gone */
+#define DAEDALUS_MSG_BUFFER_GONE	3
+
+/**
+ * struct daedalus_msg - header of every message of read() on a session fd
+ * @type: DAEDALUS_MSG_*; a worker skips types that it does not know
+ * @size: bytes of the message, this header included; a multiple of 8
+ */
+struct daedalus_msg {
+	__u32 type;
+	__u32 size;
+};
+
+/**
+ * struct daedalus_plane - where one plane of a buffer is
+ * @buffer: id of the plane's memory, for DAEDALUS_IOC_BUFFER_FD; never reused
+ *	while the module is loaded, never 0
+ * @offset: first byte that counts, from the start of the dmabuf
+ * @length: bytes from @offset on that may be read (coded: those that the client
+ *	filled) or written (raw: up to the end of the plane)
+ * @bytesperline: raw: distance between two lines of the (first) colour plane,
+ *	in bytes; coded: 0
+ * @reserved: zero
+ *
+ * @offset + @length never exceeds the dmabuf's size.
+ */
+struct daedalus_plane {
+	__u64 buffer;
+	__u32 offset;
+	__u32 length;
+	__u32 bytesperline;
+	__u32 reserved;
+};
+
+/*
+ * The CAPTURE buffer is the one of the job before, which a client's
+ * V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF kept: this is the picture's second field
+ * or a further slice of it.
+ */
+#define DAEDALUS_JOB_F_SAME_CAPTURE	0x1
+
+#define DAEDALUS_MAX_PLANES		3
+
+/**
+ * struct daedalus_msg_job - DAEDALUS_MSG_JOB: decode one coded buffer
+ * @msg: the header
+ * @job: the job's id, unique within the session, increasing
+ * @timestamp: of the OUTPUT buffer, in ns, as clients use it to name reference
+ *	pictures in controls. May be 0 and may repeat.
+ * @coded_format: V4L2_PIX_FMT_* of OUTPUT
+ * @flags: DAEDALUS_JOB_F_*
+ * @coded: the coded data
+ * @raw_format: V4L2_PIX_FMT_* of the CAPTURE buffer
+ * @width: of the CAPTURE buffer's format, in pixels
+ * @height: of the CAPTURE buffer's format, in lines. A format with several
+ *	colour planes in one memory plane has the second at bytesperline * height.
+ * @num_planes: memory planes of CAPTURE, 1 to DAEDALUS_MAX_PLANES
+ * @num_ctrls: number of struct daedalus_ctrl records which follow
+ * @raw: the CAPTURE planes; the first @num_planes count, the others are zero
+ *
+ * The geometry is that with which this buffer was allocated; it can differ
+ * between the jobs of a session. The picture may be smaller or, with a client
+ * in error, larger than the buffer: the worker checks.
+ */
+struct daedalus_msg_job {
+	struct daedalus_msg msg;
+	__u64 job;
+	__u64 timestamp;
+	__u32 coded_format;
+	__u32 flags;
+	struct daedalus_plane coded;
+	__u32 raw_format;
+	__u32 width;
+	__u32 height;
+	__u32 num_planes;
+	__u32 num_ctrls;
+	__u32 reserved;
+	struct daedalus_plane raw[DAEDALUS_MAX_PLANES];
+};
+
+/* The client set the control in this job's request; else the value is older. */
+#define DAEDALUS_CTRL_F_IN_REQUEST	0x1
+
+/**
+ * struct daedalus_ctrl - a compound or integer control's value within a job
+ * @id: V4L2_CID_*
+ * @flags: DAEDALUS_CTRL_F_*
+ * @size: bytes of the value, which follows this record. The next record starts
+ *	at the next multiple of 8.
+ * @elems: number of elements of which the value consists (1 if it is no array)
+ *
+ * All controls of the session's codec come with every job.
+ */
+struct daedalus_ctrl {
+	__u32 id;
+	__u32 flags;
+	__u32 size;
+	__u32 elems;
+};
+
+/**
+ * struct daedalus_msg_buffer_gone - DAEDALUS_MSG_BUFFER_GONE
+ * @msg: the header
+ * @buffer: the id of a plane's memory which no later job will use
+ *
+ * The worker unmaps it and closes its dmabuf fd. Sent only for buffers whose fd
+ * this worker has asked for.
+ */
+struct daedalus_msg_buffer_gone {
+	struct daedalus_msg msg;
+	__u64 buffer;
+};
+
+/* The fd may be mapped writable (CAPTURE); else it is for reading (OUTPUT). */
+#define DAEDALUS_BUFFER_F_WRITE		0x1
+/*
+ * The client brought the memory (V4L2_MEMORY_DMABUF): bracket accesses with
+ * DMA_BUF_IOCTL_SYNC and treat reads as slow.
+ */
+#define DAEDALUS_BUFFER_F_IMPORTED	0x2
+
+/**
+ * struct daedalus_buffer_fd - DAEDALUS_IOC_BUFFER_FD, on a session fd
+ * @buffer: in: the id in struct daedalus_plane
+ * @size: out: the dmabuf's size in bytes
+ * @fd: out: a new close-on-exec dmabuf fd of the caller
+ * @flags: out: DAEDALUS_BUFFER_F_*
+ * @reserved: zero
+ *
+ * To be called once per buffer: the mapping is good until
+ * DAEDALUS_MSG_BUFFER_GONE. ENOENT if there is no such buffer (any more).
+ */
+struct daedalus_buffer_fd {
+	__u64 buffer;
+	__u64 size;
+	__s32 fd;
+	__u32 flags;
+	__u64 reserved;
+};
+
+/* The picture is exact. */
+#define DAEDALUS_STATUS_OK		0
+/* Something is wrong or missing; the buffer holds sane pixels all the same. */
+#define DAEDALUS_STATUS_ERROR		1
+
+/**
+ * struct daedalus_job_done - DAEDALUS_IOC_JOB_DONE, on a session fd
+ * @job: the job's id
+ * @status: DAEDALUS_STATUS_*
+ * @flags: zero
+ * @reserved: zero
+ *
+ * The worker does not touch the job's buffers after this. ENOENT if the job was
+ * not read by this worker, is answered already, or was given up meanwhile.
+ */
+struct daedalus_job_done {
+	__u64 job;
+	__u32 status;
+	__u32 flags;
+	__u64 reserved[2];
+};
+
+#define DAEDALUS_IOC_MAGIC		0xDA
+
+/* On the control fd. */
+#define DAEDALUS_IOC_HELLO	_IOWR(DAEDALUS_IOC_MAGIC, 0x00, struct daedalus_hello)
+#define DAEDALUS_IOC_REGISTER	_IOW(DAEDALUS_IOC_MAGIC, 0x01, struct daedalus_register)
+#define DAEDALUS_IOC_SESSION_FD	_IOWR(DAEDALUS_IOC_MAGIC, 0x02, struct daedalus_session_fd)
+
+/* On a session fd. */
+#define DAEDALUS_IOC_BUFFER_FD	_IOWR(DAEDALUS_IOC_MAGIC, 0x20, struct daedalus_buffer_fd)
+#define DAEDALUS_IOC_JOB_DONE	_IOW(DAEDALUS_IOC_MAGIC, 0x21, struct daedalus_job_done)
+
+#endif /* _UAPI_LINUX_DAEDALUS_H */
