@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! VP9 by libavcodec. The OUTPUT buffer holds the whole frame; of the controls only the references'
+//! timestamps are of use, to know whether they are exact.
+//!
+//! Every frame has a CAPTURE buffer, also one that is not shown. Frames may change size from one to the
+//! next; libavcodec scales its references.
+
+use daedalus_uapi::protocol::Control;
+use daedalus_uapi::v4l2_controls::{
+    V4L2_CID_STATELESS_VP9_FRAME, V4L2_VP9_FRAME_FLAG_INTRA_ONLY, V4L2_VP9_FRAME_FLAG_KEY_FRAME,
+    V4l2CtrlVp9Frame,
+};
+
+use crate::error::{EngineError, JobError};
+use crate::history::History;
+use crate::libav::{Codec, Context};
+use crate::payload::{self, PacketBuilder};
+use crate::picture::Shown;
+use crate::raw::{Lines, Target};
+use crate::{Decoder, Done, Job, controls};
+
+/// A VP9 session.
+#[derive(Debug)]
+pub(crate) struct Vp9Decoder {
+    context: Context,
+    packets: PacketBuilder,
+    history: History,
+    shown: Shown,
+}
+
+impl Vp9Decoder {
+    pub(crate) fn open() -> Result<Self, EngineError> {
+        Ok(Self {
+            context: Context::open(Codec::Vp9)?,
+            packets: PacketBuilder::default(),
+            history: History::default(),
+            shown: Shown::default(),
+        })
+    }
+
+    fn decode(&mut self, job: &Job<'_>) -> Result<(), JobError> {
+        // Decoded even if CAPTURE is unusable: later pictures refer to this one.
+        let target = Target::of(&job.raw);
+        let frame = payload::append(&job.coded, self.packets.start()).and_then(|()| {
+            let decoded = self.context.decode(&self.packets.finish(), job.id);
+            decoded.result?;
+            decoded.frame.ok_or(JobError::NoPicture)
+        });
+        let damage = self
+            .has_wrong_references(job.controls)
+            .then_some(JobError::References);
+        self.history.add(job.timestamp, frame.is_ok() && damage.is_none());
+        let target = target?;
+        match frame {
+            Ok(frame) => self.shown.picture(&target, frame, Lines::All, damage),
+            Err(error) => {
+                // libavcodec conceals nothing in VP9.
+                self.shown.substitute(&target);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Vp9Decoder {
+    /// A reference is known not to be exact. One that is missing is libavcodec's to notice.
+    fn has_wrong_references(&self, controls: &[Control<'_>]) -> bool {
+        let Ok((frame, _)) = controls::get::<V4l2CtrlVp9Frame>(controls, V4L2_CID_STATELESS_VP9_FRAME) else {
+            return false;
+        };
+        frame.flags & (V4L2_VP9_FRAME_FLAG_KEY_FRAME | V4L2_VP9_FRAME_FLAG_INTRA_ONLY) == 0
+            && [frame.last_frame_ts, frame.golden_frame_ts, frame.alt_frame_ts]
+                .iter()
+                .any(|&timestamp| self.history.is_wrong(timestamp))
+    }
+}
+
+impl Decoder for Vp9Decoder {
+    fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
+        let result = self.decode(job);
+        done.push(Done::from_result(job.id, result));
+    }
+
+    fn drain(&mut self, _done: &mut Vec<Done>) {}
+
+    fn reset(&mut self) {
+        self.context.flush();
+        self.history.reset();
+        self.shown.reset();
+    }
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Damaged, missing and hostile input: every job is answered, pixels are always written and sane, and
+//! decoding is exact again from the next key frame on.
+
+#[path = "support/clips.rs"]
+mod clips;
+mod support;
+
+use anyhow::{Context, Result, ensure};
+use daedalus_client::{Codec, CodedJob};
+use daedalus_engine::{Options, Status};
+use daedalus_uapi::fourcc;
+use daedalus_uapi::v4l2_controls::{V4L2_CID_STATELESS_H264_SPS, V4L2_CID_STATELESS_VP9_FRAME};
+use proptest::prelude::*;
+use support::{Capture, Player};
+
+const CODECS: [Codec; 3] = [Codec::H264, Codec::Vp9, Codec::Av1];
+
+fn capture_for(job: &CodedJob) -> Result<Capture> {
+    Capture::new(fourcc::NV12, job.coded_width, job.coded_height)
+}
+
+/// Decodes all jobs and returns status and picture of each; CAPTURE is full of `before` first.
+fn decode(player: &mut Player, jobs: &[CodedJob], before: u8) -> Result<Vec<(Status, Vec<u8>)>> {
+    jobs.iter()
+        .map(|job| {
+            let capture = capture_for(job)?;
+            capture.fill(before)?;
+            let done = player.play(job, &capture)?;
+            Ok((done.status, capture.semi_planar(job.visible)?))
+        })
+        .collect()
+}
+
+fn player(codec: Codec) -> Result<Player> {
+    Player::new(codec.coded_format(), &Options::default())
+}
+
+/// Deterministic noise.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % bound.max(1)
+    }
+}
+
+/// Indices of the key frames, of which each clip has three.
+fn key_frames(jobs: &[CodedJob]) -> Result<Vec<usize>> {
+    let keys: Vec<_> = jobs
+        .iter()
+        .enumerate()
+        .filter(|(_, job)| job.key)
+        .map(|(i, _)| i)
+        .collect();
+    ensure!(keys.len() >= 3 && keys[0] == 0, "key frames at {keys:?}");
+    Ok(keys)
+}
+
+#[test]
+fn damage_ends_at_the_next_key_frame() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let keys = key_frames(&clean)?;
+        let expected = decode(&mut player(codec)?, &clean, 0)?;
+        ensure!(
+            expected.iter().all(|(status, _)| *status == Status::Ok),
+            "{codec:?}: clean clip has errors"
+        );
+        let mut random = Random(7);
+        let mut reported = 0;
+        for round in 0..12 {
+            let mut damaged = clean.clone();
+            // Between the first key frame, itself included, and the second.
+            let victim = &mut damaged[random.below(keys[1])].payload;
+            match round % 3 {
+                0 => victim.truncate(random.below(victim.len()).max(1)),
+                1 => {
+                    for _ in 0..20 {
+                        let at = random.below(victim.len());
+                        victim[at] ^= 1 << random.below(8);
+                    }
+                }
+                _ => {
+                    let start = random.below(victim.len());
+                    victim[start..].fill(0xa5);
+                }
+            }
+            let zeros = decode(&mut player(codec)?, &damaged, 0)?;
+            let ones = decode(&mut player(codec)?, &damaged, 0xff)?;
+            ensure!(
+                zeros == ones,
+                "{codec:?}, round {round}: pixels that were never written are shown"
+            );
+            reported += usize::from(zeros.iter().any(|(status, _)| *status == Status::Error));
+            for i in keys[1]..clean.len() {
+                ensure!(
+                    zeros[i] == expected[i],
+                    "{codec:?}, round {round}: picture {i} is not exact again ({:?}, pixels equal: {})",
+                    zeros[i].0,
+                    zeros[i].1 == expected[i].1
+                );
+            }
+        }
+        println!("{codec:?}: damage reported in {reported} of 12 rounds");
+        ensure!(reported >= 2, "{codec:?}: damage is hardly ever noticed");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_lost_slice_is_reported_and_concealed() -> Result<()> {
+    let clean = clips::jobs(Codec::H264)?;
+    let expected = decode(&mut player(Codec::H264)?, &clean, 0)?;
+    for lost in 0..4 {
+        let mut jobs = clean[..3].to_vec();
+        let payload = &mut jobs[2].payload;
+        let mut starts: Vec<_> = payload
+            .windows(3)
+            .enumerate()
+            .filter(|(_, w)| *w == [0, 0, 1])
+            .map(|(i, _)| i)
+            .collect();
+        ensure!(starts.len() == 4, "slices at {starts:?}");
+        starts.push(payload.len());
+        payload.drain(starts[lost]..starts[lost + 1]);
+        let pictures = decode(&mut player(Codec::H264)?, &jobs, 0xff)?;
+        ensure!(pictures[..2] == expected[..2], "pictures before");
+        ensure!(
+            pictures[2].0 == Status::Error,
+            "slice {lost} is lost and the picture called exact"
+        );
+        // Three quarters are there: the concealed picture resembles the true one more than grey does.
+        let distance =
+            |a: &[u8], b: &[u8]| -> u64 { a.iter().zip(b).map(|(&a, &b)| u64::from(a.abs_diff(b))).sum() };
+        let true_picture = &expected[2].1;
+        let grey = distance(&vec![0x80; true_picture.len()], true_picture);
+        let concealed = distance(&pictures[2].1, true_picture);
+        ensure!(
+            concealed < grey / 2,
+            "slice {lost}: concealment is off by {concealed}, grey by {grey}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn without_any_picture_the_error_is_grey_and_later_the_last_good_picture() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let mut player = player(codec)?;
+        let garbage = [0, 0, 1, 0x65, 0xff, 0x12, 0x34];
+        let capture = capture_for(&clean[0])?;
+        let done = player.play_payload(&clean[0], &garbage, &capture)?;
+        ensure!(done.status == Status::Error && done.reason.is_some());
+        let shown = capture.semi_planar(clean[0].visible)?;
+        ensure!(shown.iter().all(|&byte| byte == 0x80), "{codec:?}: not grey");
+
+        player.play(&clean[0], &capture)?;
+        let good = capture.semi_planar(clean[0].visible)?;
+        let other = capture_for(&clean[0])?;
+        let done = player.play_payload(&clean[1], &[], &other)?;
+        ensure!(done.status == Status::Error);
+        ensure!(
+            other.semi_planar(clean[0].visible)? == good,
+            "{codec:?}: not the last good picture"
+        );
+
+        player.decoder().reset();
+        let done = player.play_payload(&clean[1], &[], &other)?;
+        ensure!(done.status == Status::Error);
+        ensure!(
+            other
+                .semi_planar(clean[0].visible)?
+                .iter()
+                .all(|&byte| byte == 0x80)
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_seek_is_exact_from_a_key_frame_and_harmless_from_elsewhere() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let keys = key_frames(&clean)?;
+        let expected = decode(&mut player(codec)?, &clean, 0)?;
+        let mut player = player(codec)?;
+        // To and fro, in the middle of groups of pictures, with STREAMOFF in between.
+        for &(from, to) in &[
+            (0, 5),
+            (keys[1], keys[1] + 3),
+            (keys[2], clean.len()),
+            (0, clean.len()),
+        ] {
+            let pictures = decode(&mut player, &clean[from..to], 0)?;
+            ensure!(pictures == expected[from..to], "{codec:?}: pictures {from}..{to}");
+            player.decoder().reset();
+        }
+        // Not at a key frame: all are answered; from the next key frame on, all are exact.
+        let from = keys[1] + 2;
+        let pictures = decode(&mut player, &clean[from..], 0x11)?;
+        ensure!(
+            pictures[keys[2] - from..] == expected[keys[2]..],
+            "{codec:?}: no recovery after a seek"
+        );
+        ensure!(
+            pictures[0].0 == Status::Error,
+            "{codec:?}: a picture without references is called exact"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_small_capture_buffer_costs_its_own_picture_only() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let expected = decode(&mut player(codec)?, &clean, 0)?;
+        let mut player = player(codec)?;
+        for (i, job) in clean.iter().enumerate() {
+            if i % 3 == 1 {
+                let small = Capture::new(fourcc::NV12, 64, 64)?;
+                ensure!(player.play(job, &small)?.status == Status::Error);
+            } else if i % 3 == 2 {
+                let unknown = capture_for(job)?.with_format(fourcc::H264_SLICE);
+                ensure!(player.play(job, &unknown)?.status == Status::Error);
+            } else {
+                let capture = capture_for(job)?;
+                ensure!(player.play(job, &capture)?.status == Status::Ok);
+                ensure!(
+                    capture.semi_planar(job.visible)? == expected[i].1,
+                    "{codec:?}: picture {i}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_ten_bit_buffer_for_an_eight_bit_picture_is_an_error() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let capture = Capture::new(fourcc::P010, clean[0].coded_width, clean[0].coded_height)?;
+        let done = player(codec)?.play(&clean[0], &capture)?;
+        ensure!(done.status == Status::Error);
+        let shown = capture.semi_planar(clean[0].visible)?;
+        ensure!(
+            shown.chunks(2).all(|sample| sample == [0, 0x80]),
+            "{codec:?}: not grey"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_null_backend_answers_grey() -> Result<()> {
+    let jobs = clips::jobs(Codec::Vp9)?;
+    let options = Options {
+        backend: daedalus_engine::Backend::Null,
+        ..Options::default()
+    };
+    let mut player = Player::new(Codec::Vp9.coded_format(), &options)?;
+    let pictures = decode(&mut player, &jobs, 0)?;
+    ensure!(
+        pictures
+            .iter()
+            .all(|(status, bytes)| *status == Status::Ok && bytes.iter().all(|&b| b == 0x80))
+    );
+    Ok(())
+}
+
+#[test]
+fn linked_libraries_serve_all_codecs_and_unknown_formats_are_refused() {
+    assert_eq!(daedalus_engine::served_codecs(), 7);
+    assert!(daedalus_engine::open(fourcc::NV12, &Options::default()).is_err());
+}
+
+/// Overwrites random parts of controls and payload of a real clip.
+fn fuzz(codec: Codec, seed: u64) -> Result<()> {
+    thread_local! {
+        static CLIPS: std::cell::RefCell<Vec<(Codec, Vec<CodedJob>)>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    let clean = CLIPS.with_borrow_mut(|clips| -> Result<_> {
+        if !clips.iter().any(|(known, _)| *known == codec) {
+            clips.push((codec, clips::jobs(codec)?));
+        }
+        Ok(clips
+            .iter()
+            .find(|(known, _)| *known == codec)
+            .context("clip")?
+            .1
+            .clone())
+    })?;
+    let mut random = Random(seed);
+    let mut player = player(codec)?;
+    for job in clean.iter().take(clips::GOP) {
+        let mut job = job.clone();
+        if random.below(2) == 0 {
+            let index = random.below(job.controls.len());
+            let value = &mut job.controls[index].value;
+            for _ in 0..=random.below(8) {
+                let at = random.below(value.len());
+                value[at] = random.below(256) as u8;
+            }
+        }
+        if random.below(4) == 0 {
+            let at = random.below(job.payload.len());
+            job.payload[at] = random.below(256) as u8;
+        }
+        let capture = Capture::new(fourcc::NV12, 322, 182)?;
+        player.play(&job, &capture)?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn hostile_controls_and_data_are_answered(codec in 0usize..3, seed in any::<u64>()) {
+        fuzz(CODECS[codec], seed).map_err(|error| TestCaseError::fail(format!("{error:#}")))?;
+    }
+}
+
+#[test]
+fn missing_controls_are_errors() -> Result<()> {
+    // VP9 carries everything in the frame, so it does without.
+    for (codec, control) in [
+        (Codec::H264, V4L2_CID_STATELESS_H264_SPS),
+        (Codec::Vp9, V4L2_CID_STATELESS_VP9_FRAME),
+    ] {
+        let mut job = clips::jobs(codec)?.swap_remove(0);
+        job.controls.retain(|c| c.id != control);
+        let capture = capture_for(&job)?;
+        let done = player(codec)?.play(&job, &capture)?;
+        ensure!(
+            (done.status == Status::Error) == (codec == Codec::H264),
+            "{codec:?}: {done:?}"
+        );
+    }
+    let mut job = clips::jobs(Codec::Av1)?.swap_remove(0);
+    for control in job.controls.clone() {
+        let all = std::mem::take(&mut job.controls);
+        job.controls = all.iter().filter(|c| c.id != control.id).cloned().collect();
+        let capture = capture_for(&job)?;
+        let done = player(Codec::Av1)?.play(&job, &capture)?;
+        let grain = control.id == daedalus_uapi::v4l2_controls::V4L2_CID_STATELESS_AV1_FILM_GRAIN;
+        ensure!(
+            (done.status == Status::Error) != grain,
+            "without {:#x}: {done:?}",
+            control.id
+        );
+        job.controls = all;
+    }
+    Ok(())
+}
+
+#[test]
+fn damage_is_reported_for_all_pictures_that_refer_to_it() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let keys = key_frames(&clean)?;
+        let expected = decode(&mut player(codec)?, &clean, 0)?;
+        let mut player = player(codec)?;
+        // The picture after the first key frame is lost altogether.
+        for (i, job) in clean.iter().enumerate() {
+            let capture = capture_for(job)?;
+            let payload = if i == 1 {
+                &job.payload[..4]
+            } else {
+                &job.payload[..]
+            };
+            let done = player.play_payload(job, payload, &capture)?;
+            let equal = capture.semi_planar(job.visible)? == expected[i].1;
+            ensure!(
+                equal || done.status == Status::Error,
+                "{codec:?}: picture {i} is wrong, and called exact"
+            );
+            let recovered = i < 1 || i >= keys[1];
+            ensure!(equal || !recovered, "{codec:?}: picture {i} is wrong");
+            ensure!(
+                done.status == Status::Ok || !recovered,
+                "{codec:?}: picture {i} is called wrong"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_decoder_that_starts_in_the_middle_calls_nothing_exact_that_is_not() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let keys = key_frames(&clean)?;
+        let expected = decode(&mut player(codec)?, &clean, 0)?;
+        for from in [1, 3, 6, keys[1] + 2] {
+            let pictures = decode(&mut player(codec)?, &clean[from..], 0x33)?;
+            for (i, (status, bytes)) in pictures.iter().enumerate() {
+                let equal = *bytes == expected[from + i].1;
+                ensure!(
+                    equal || *status == Status::Error,
+                    "{codec:?} from {from}: picture {i} is not exact"
+                );
+            }
+            let next = keys
+                .iter()
+                .find(|&&key| key > from)
+                .context("no key frame follows")?;
+            ensure!(
+                pictures[next - from..] == expected[*next..],
+                "{codec:?} from {from}: no recovery"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Every stream of the shared vectors through the engine: each shown picture has the MANIFEST's md5.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use daedalus_engine::Options;
+use daedalus_uapi::fourcc;
+use md5::{Digest, Md5};
+
+/// One row of a MANIFEST.
+struct Vector {
+    path: PathBuf,
+    name: String,
+    ten_bit: bool,
+    /// Md5 of all shown pictures, planar: the sum that the stream's own suite publishes.
+    raw_md5: String,
+}
+
+fn vectors(codec: &str) -> Result<Vec<Vector>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/vectors")
+        .join(codec);
+    let manifest = folder.join("MANIFEST.tsv");
+    let Ok(text) = std::fs::read_to_string(&manifest) else {
+        println!("skipped: 1 suite ({codec}): no conformance vectors; unpack them to ../shared/vectors");
+        return Ok(Vec::new());
+    };
+    let mut rows = text.lines().filter(|line| !line.starts_with('#'));
+    let columns: Vec<_> = rows.next().context("no header")?.split('\t').collect();
+    let column = |name| {
+        let index = columns.iter().position(|&column| column == name);
+        index.with_context(|| format!("no column {name}"))
+    };
+    let (file, pixfmt, raw_md5) = (column("file")?, column("pixfmt")?, column("raw_md5")?);
+    rows.map(|row| {
+        let fields: Vec<_> = row.split('\t').collect();
+        let field = |index: usize| fields.get(index).copied().context("short row");
+        Ok(Vector {
+            path: folder.join(field(file)?),
+            name: field(file)?.to_owned(),
+            ten_bit: field(pixfmt)?.contains("10"),
+            raw_md5: field(raw_md5)?.to_owned(),
+        })
+    })
+    .collect()
+}
+
+fn hex(sum: impl AsRef<[u8]>) -> String {
+    let mut text = String::new();
+    for byte in sum.as_ref() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Decodes a stream and compares with its sum. The sums of its single pictures, which are for NV12 and
+/// P010, help to tell where a difference begins; they are wrong where they were made by a tool that
+/// converts full-range streams.
+fn check(vector: &Vector, format: u32) -> Result<()> {
+    let suffix = if vector.ten_bit {
+        "p010.frames.md5"
+    } else {
+        "nv12.frames.md5"
+    };
+    let sums = std::fs::read_to_string(format!("{}.{suffix}", vector.path.display())).unwrap_or_default();
+    let expected: Vec<_> = sums
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let (mut all, mut different, mut inexact, mut index) = (Md5::new(), Vec::new(), Vec::new(), 0);
+    let shown = support::decode_file(&vector.path, &Options::default(), format, usize::MAX, |picture| {
+        all.update(picture.planar());
+        if expected.get(index) != Some(&hex(Md5::digest(&picture.bytes)).as_str()) {
+            different.push(index);
+        }
+        if !picture.exact {
+            inexact.push(index);
+        }
+        index += 1;
+        Ok(())
+    })?;
+    ensure!(
+        hex(all.finalize()) == vector.raw_md5,
+        "{} of {shown} pictures differ, first {:?} ({} are expected)",
+        different.len(),
+        different.first(),
+        expected.len()
+    );
+    ensure!(
+        inexact.is_empty(),
+        "{} exact pictures called wrong, first {}",
+        inexact.len(),
+        inexact[0]
+    );
+    Ok(())
+}
+
+fn check_all(codec: &str, format: u32, every: usize) -> Result<()> {
+    let only = std::env::var("ENGINE_VECTORS").unwrap_or_default();
+    let mut failed = Vec::new();
+    let mut count = 0;
+    for vector in vectors(codec)?
+        .iter()
+        .step_by(every)
+        .filter(|v| v.name.contains(&only))
+    {
+        count += 1;
+        if let Err(error) = check(vector, format) {
+            println!("FAILED {codec}/{}: {error:#}", vector.name);
+            failed.push(vector.name.clone());
+        }
+    }
+    println!("{codec}: {} of {count} streams exact", count - failed.len());
+    ensure!(failed.is_empty(), "{} of {count} streams failed", failed.len());
+    Ok(())
+}
+
+#[test]
+fn vp9_vectors_are_exact() -> Result<()> {
+    check_all("vp9", fourcc::NV12, 1)
+}
+
+#[test]
+fn h264_vectors_are_exact() -> Result<()> {
+    check_all("h264", fourcc::NV12, 1)
+}
+
+#[test]
+fn av1_vectors_are_exact() -> Result<()> {
+    check_all("av1", fourcc::NV12, 1)
+}
+
+/// The other 8-bit CAPTURE formats, with fewer streams.
+#[test]
+fn other_formats_are_exact() -> Result<()> {
+    for format in [fourcc::NV12M, fourcc::YUV420, fourcc::YUV420M] {
+        check_all("vp9", format, 7)?;
+    }
+    Ok(())
+}
