@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The broker: registers the device and starts a worker for every session that wants one.
+//!
+//! It holds the control fd and, for each worker, a pidfd and the reading end of the log pipe; never
+//! a session fd for longer than it takes to start the worker. Nothing that a worker does can make it
+//! wait: it reads only what poll() reports.
+
+mod child;
+mod relay;
+mod restarts;
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use daedalus_uapi::fd::ControlFd;
+use daedalus_uapi::fourcc;
+use daedalus_uapi::protocol::{EVENT_WORKER_WANTED, Event, Hello, VERSION};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::Signal;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cli::{BrokerOptions, Codec};
+use child::{Child, State};
+use restarts::{Restarts, Verdict};
+
+/// Events that are read at once.
+const EVENTS: usize = 16;
+/// How long workers may take to end by themselves when the broker stops.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long the kernel may take to end a killed worker.
+const KILL: Duration = Duration::from_millis(300);
+
+/// Serves the device until a signal says to stop.
+///
+/// # Errors
+/// If the device cannot be opened, registered or read; the message says what to do about it.
+pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
+    let stop = stop_signals().context("installing signal handlers")?;
+    let codecs = codecs(options)?;
+    let control = register(options, codecs)?;
+    let mut broker = Broker {
+        control,
+        options,
+        children: Vec::new(),
+        restarts: Restarts::default(),
+    };
+    notify(&NotifyState::Ready);
+    let result = broker.serve(&stop);
+    notify(&NotifyState::Stopping);
+    broker.stop();
+    result
+}
+
+/// A stream that becomes readable when the broker is to stop.
+fn stop_signals() -> std::io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+/// The `CODEC_*` bits to register.
+fn codecs(options: &BrokerOptions) -> Result<u32> {
+    let served = daedalus_engine::served_codecs();
+    let wanted = options.codecs.iter().fold(0, |set, codec| set | codec.bit());
+    if served == 0 {
+        bail!("the libraries decode none of H.264, VP9 and AV1");
+    }
+    if wanted & !served != 0 {
+        bail!(
+            "--codecs: the libraries do not decode {}",
+            Codec::names(wanted & !served)
+        );
+    }
+    Ok(if wanted == 0 { served } else { wanted })
+}
+
+/// Opens the control device and becomes its daemon.
+fn register(options: &BrokerOptions, codecs: u32) -> Result<ControlFd> {
+    let path = options.device.display();
+    let control = ControlFd::open(&options.device).map_err(|error| match error {
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => {
+            anyhow!("{path}: {error}: the module is not loaded; run 'modprobe daedalus_v4l2'")
+        }
+        Errno::ACCESS | Errno::PERM => {
+            anyhow!("{path}: {error}: the broker runs as root or as a user who may write to this file")
+        }
+        other => anyhow!("{path}: {other}"),
+    })?;
+    let offer = Hello {
+        version: VERSION,
+        min_version: VERSION,
+        ..Hello::default()
+    };
+    let agreed = control.hello(offer).map_err(|error| match error {
+        Errno::PROTO => anyhow!(
+            "the loaded module does not speak version {VERSION} of the protocol; \
+             module and daemon have to be of the same release, and an old module has to be reloaded"
+        ),
+        Errno::NOTTY => anyhow!("{path} is no control device of the module"),
+        other => anyhow!("hello: {other}"),
+    })?;
+    let name = concat!("daedalusd ", env!("CARGO_PKG_VERSION"));
+    control.register(name, codecs).map_err(|error| match error {
+        Errno::BUSY => anyhow!("another daemon serves the device already; stop it first"),
+        other => anyhow!("register: {other}"),
+    })?;
+    tracing::info!(version = agreed.version, codecs = %Codec::names(codecs), "serving");
+    Ok(control)
+}
+
+/// Tells systemd, if it runs the broker.
+fn notify(state: &NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
+        tracing::warn!(%error, "systemd is not told");
+    }
+}
+
+struct Broker<'o> {
+    control: ControlFd,
+    options: &'o BrokerOptions,
+    children: Vec<Child>,
+    restarts: Restarts,
+}
+
+impl Broker<'_> {
+    /// Starts and reaps workers until `stop` is readable.
+    fn serve(&mut self, stop: &UnixStream) -> Result<()> {
+        loop {
+            let ready = self.wait(stop).context("poll")?;
+            if ready.stop {
+                tracing::info!("stopping");
+                return Ok(());
+            }
+            self.tend();
+            if ready.events {
+                self.events()?;
+            }
+        }
+    }
+
+    /// Waits until something is to be done.
+    fn wait(&self, stop: &UnixStream) -> rustix::io::Result<Ready> {
+        let mut fds = vec![
+            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(&self.control, PollFlags::IN),
+        ];
+        let now = Instant::now();
+        let mut wake: Option<Instant> = None;
+        for child in &self.children {
+            fds.push(PollFd::new(child.pidfd(), PollFlags::IN));
+            match child.log().next_read(now) {
+                Some(end) if end > now => wake = Some(wake.map_or(end, |wake| wake.min(end))),
+                Some(_) => fds.push(PollFd::new(child.log(), PollFlags::IN)),
+                None => {}
+            }
+        }
+        let timeout = wake.map(|end| timespec(end.saturating_duration_since(now)));
+        retry_on_intr(|| poll(&mut fds, timeout.as_ref()))?;
+        let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Ready {
+            stop: ready(0),
+            events: ready(1),
+        })
+    }
+
+    /// Passes the workers' logs on and reaps those that have ended.
+    fn tend(&mut self) {
+        let restarts = &mut self.restarts;
+        self.children.retain_mut(|child| match child.tend() {
+            State::Running => true,
+            State::Ended => false,
+            State::Killed => {
+                restarts.excuse(child.session());
+                false
+            }
+        });
+    }
+
+    fn events(&mut self) -> Result<()> {
+        let mut buffer = [Event::default(); EVENTS];
+        let events = self.control.read_events(&mut buffer).context("reading events")?;
+        for event in events {
+            match event.kind {
+                EVENT_WORKER_WANTED => self.worker_wanted(event),
+                kind => tracing::debug!(kind, "event of an unknown type ignored"),
+            }
+        }
+        Ok(())
+    }
+
+    fn worker_wanted(&mut self, event: &Event) {
+        let session = event.session;
+        match self.restarts.request(session, Instant::now()) {
+            Verdict::Start => {}
+            Verdict::Refuse => {
+                tracing::error!(
+                    session,
+                    client_pid = event.client_pid,
+                    lost = event.restarts,
+                    "the session's workers keep failing; none is started any more, so its jobs fail"
+                );
+                return;
+            }
+            Verdict::Refused => return,
+        }
+        let fd = match self.control.session_fd(session) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => {
+                tracing::debug!(session, "is over, or has a worker, already");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(session, %error, "no session fd");
+                return;
+            }
+        };
+        match Child::start(session, fd, self.options) {
+            Ok(child) => {
+                tracing::info!(
+                    session,
+                    client_pid = event.client_pid,
+                    codec = %fourcc::name(event.coded_format),
+                    worker_pid = child.id(),
+                    lost = event.restarts,
+                    "worker started"
+                );
+                self.children.push(child);
+            }
+            // The session fd is closed by now, so the module asks again.
+            Err(error) => tracing::error!(session, %error, "no worker can be started"),
+        }
+    }
+
+    /// Unregisters, and ends the workers unless they are to play on. No fd of the module is left in
+    /// any of these processes afterwards, so the module can be removed.
+    fn stop(self) {
+        let Self {
+            control,
+            options,
+            mut children,
+            ..
+        } = self;
+        // First, so that the module starts nothing new for the sessions that are lost now.
+        drop(control);
+        if options.keep_workers {
+            tracing::info!(workers = children.len(), "left running");
+            return;
+        }
+        for (signal, time) in [(Signal::TERM, GRACE), (Signal::KILL, KILL)] {
+            for child in &children {
+                child.signal(signal);
+            }
+            let end = Instant::now() + time;
+            while !children.is_empty() && wait_for_one(&children, end) {
+                children.retain_mut(|child| child.tend() == State::Running);
+            }
+        }
+        for child in &children {
+            tracing::error!(
+                session = child.session(),
+                worker_pid = child.id(),
+                "the worker does not end"
+            );
+        }
+    }
+}
+
+/// What poll() reported.
+struct Ready {
+    stop: bool,
+    events: bool,
+}
+
+/// Waits until one of the processes has ended. False: none has until `end`.
+fn wait_for_one(children: &[Child], end: Instant) -> bool {
+    let mut fds: Vec<_> = children
+        .iter()
+        .map(|child| PollFd::from_borrowed_fd(child.pidfd().as_fd(), PollFlags::IN))
+        .collect();
+    let left = |end: Instant| timespec(end.saturating_duration_since(Instant::now()));
+    retry_on_intr(|| poll(&mut fds, Some(&left(end)))).is_ok_and(|ready| ready > 0)
+}
+
+/// Rounded up to a millisecond, so that waiting for a moment never ends just before it.
+fn timespec(time: Duration) -> Timespec {
+    Timespec::try_from(time + Duration::from_millis(1)).unwrap_or(Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    })
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use daedalus_engine::{Backend, Options};
+use daedalus_uapi::protocol::{CODEC_AV1, CODEC_H264, CODEC_VP9, CONTROL_PATH};
+use tracing::Level;
+
+use crate::fault::Fault;
+
+/// Software decoder behind the V4L2 stateless device of the daedalus_v4l2 module.
+///
+/// The environment variable DAEDALUS_LOG holds a log filter as of tracing-subscriber, for example
+/// "info,daedalus_engine=debug"; --log-level overrides it.
+#[derive(Debug, Parser)]
+#[command(name = "daedalusd", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Register the device and start a worker for each session: what the service runs.
+    ///
+    /// SIGTERM, SIGINT and SIGHUP stop the broker and its workers within a second. If the broker is
+    /// killed, its workers play on until their clients are done.
+    Broker(BrokerOptions),
+    /// Decode one session, whose fd is the standard input. The broker starts it.
+    #[command(hide = true)]
+    Worker(WorkerOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BrokerOptions {
+    /// The module's control device.
+    #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]
+    pub(crate) device: PathBuf,
+    /// Serve only these codecs, comma-separated. Default: all that the libraries decode.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CODEC")]
+    pub(crate) codecs: Vec<Codec>,
+    /// On SIGTERM leave the workers running; the module cannot be removed until their clients end.
+    #[arg(long)]
+    pub(crate) keep_workers: bool,
+    #[command(flatten)]
+    pub(crate) decode: DecodeOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerOptions {
+    #[command(flatten)]
+    pub(crate) decode: DecodeOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// How a worker decodes; the broker passes these on.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DecodeOptions {
+    /// Threads of one session's decoder.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    threads: u32,
+    /// What decodes: auto is the best library for the codec, null answers every job without decoding.
+    #[arg(long, value_enum, default_value = "auto")]
+    backend: BackendName,
+    /// Misbehave on purpose, so that a client's handling can be tested: stall:JOB:MS waits before
+    /// the job, crash:JOB aborts the worker, error:JOB fails the job. JOB is the number of the job
+    /// within its session, from 1, or "all". May be repeated.
+    #[arg(long = "fault", value_name = "FAULT", hide_short_help = true)]
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl DecodeOptions {
+    pub(crate) fn engine(&self) -> Options {
+        Options {
+            threads: self.threads,
+            backend: match self.backend {
+                BackendName::Auto => Backend::Auto,
+                BackendName::Null => Backend::Null,
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct LogOptions {
+    /// Log this and what is more severe: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<Level>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    H264,
+    Vp9,
+    Av1,
+}
+
+impl Codec {
+    /// Its `CODEC_*` bit.
+    pub(crate) fn bit(self) -> u32 {
+        match self {
+            Self::H264 => CODEC_H264,
+            Self::Vp9 => CODEC_VP9,
+            Self::Av1 => CODEC_AV1,
+        }
+    }
+
+    /// The names of the `CODEC_*` bits in `set`.
+    pub(crate) fn names(set: u32) -> String {
+        let names: Vec<String> = Self::value_variants()
+            .iter()
+            .filter(|codec| set & codec.bit() != 0)
+            .filter_map(ValueEnum::to_possible_value)
+            .map(|name| name.get_name().to_owned())
+            .collect();
+        names.join(",")
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BackendName {
+    Auto,
+    Null,
+}
+
+impl BrokerOptions {
+    /// The command line, without the program, of a worker that decodes as this broker was told to.
+    pub(crate) fn worker_arguments(&self) -> Vec<OsString> {
+        let decode = &self.decode;
+        let mut words = vec!["worker".into(), format!("--threads={}", decode.threads).into()];
+        if let Some(name) = decode.backend.to_possible_value() {
+            words.push(format!("--backend={}", name.get_name()).into());
+        }
+        words.extend(
+            decode
+                .faults
+                .iter()
+                .map(|fault| format!("--fault={fault}").into()),
+        );
+        words.extend(
+            self.log
+                .log_level
+                .map(|level| format!("--log-level={level}").into()),
+        );
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn workers_are_told_what_the_broker_was_told() {
+        let words = [
+            "daedalusd",
+            "broker",
+            "--threads=3",
+            "--backend=null",
+            "--fault=stall:4:250",
+            "--fault=crash:all",
+            "--log-level=debug",
+        ];
+        let Command::Broker(broker) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not a broker");
+        };
+        let words = [vec![OsString::from("daedalusd")], broker.worker_arguments()].concat();
+        let Command::Worker(worker) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not a worker");
+        };
+        assert_eq!(worker.decode.threads, 3);
+        assert_eq!(worker.decode.backend, BackendName::Null);
+        assert_eq!(worker.decode.faults, broker.decode.faults);
+        assert_eq!(worker.log.log_level, Some(Level::DEBUG));
+    }
+
+    #[test]
+    fn codecs_have_bits_and_names() {
+        let words = ["daedalusd", "broker", "--codecs", "vp9,av1"];
+        let Command::Broker(broker) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not a broker");
+        };
+        let set = broker.codecs.iter().fold(0, |set, codec| set | codec.bit());
+        assert_eq!(set, CODEC_VP9 | CODEC_AV1);
+        assert_eq!(Codec::names(set), "vp9,av1");
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Deliberate misbehaviour of a worker, for the tests of clients and of the module.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// One fault: what happens, and at which job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The job's id, which counts from 1 within a session; `None` is every job.
+    job: Option<u64>,
+    pub(crate) action: Action,
+}
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Sleep before the job is decoded.
+    Stall(Duration),
+    /// Abort the worker before the job is decoded.
+    Crash,
+    /// Decode the job, but report an error.
+    Error,
+}
+
+impl Fault {
+    /// Whether the fault concerns the job with this id.
+    pub(crate) fn hits(&self, job: u64) -> bool {
+        self.job.is_none_or(|own| own == job)
+    }
+}
+
+/// Why a text is no fault.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("expected stall:JOB:MS, crash:JOB or error:JOB, where JOB is a number or \"all\"")]
+pub(crate) struct FaultError;
+
+impl FromStr for Fault {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let mut words = text.split(':');
+        let mut word = || words.next().ok_or(FaultError);
+        let (name, job) = (word()?, word()?);
+        let job = match job {
+            "all" => None,
+            number => Some(number.parse().map_err(|_| FaultError)?),
+        };
+        let action = match name {
+            "stall" => Action::Stall(Duration::from_millis(word()?.parse().map_err(|_| FaultError)?)),
+            "crash" => Action::Crash,
+            "error" => Action::Error,
+            _ => return Err(FaultError),
+        };
+        match words.next() {
+            None => Ok(Self { job, action }),
+            Some(_) => Err(FaultError),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.action {
+            Action::Stall(_) => "stall",
+            Action::Crash => "crash",
+            Action::Error => "error",
+        };
+        match self.job {
+            None => write!(f, "{name}:all")?,
+            Some(job) => write!(f, "{name}:{job}")?,
+        }
+        match self.action {
+            Action::Stall(time) => write!(f, ":{}", time.as_millis()),
+            Action::Crash | Action::Error => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_read_back_as_written() {
+        for text in [
+            "stall:7:1500",
+            "stall:all:1",
+            "crash:1",
+            "crash:all",
+            "error:18446744073709551615",
+        ] {
+            assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            "",
+            "crash",
+            "crash:",
+            "crash:-1",
+            "crash:1:2",
+            "stall:1",
+            "stall:1:x",
+            "burn:1",
+            "error:1:",
+        ] {
+            assert_eq!(text.parse::<Fault>(), Err(FaultError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_hits_its_job_only() {
+        let one: Fault = "error:3".parse().unwrap();
+        assert!(one.hits(3) && !one.hits(2));
+        let all: Fault = "error:all".parse().unwrap();
+        assert!(all.hits(1) && all.hits(u64::MAX));
+    }
+}

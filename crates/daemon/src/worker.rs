@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A worker: decodes the jobs of one session until the session is over.
+//!
+//! The loop reads one message, acts on it and answers; in steady state these are two system calls
+//! per job. Every job that was read is answered exactly once, whatever is wrong with it. If the
+//! process ends, the module answers for it.
+
+use std::collections::VecDeque;
+use std::io::Stdin;
+use std::thread;
+
+use anyhow::{Context, Result};
+use daedalus_engine::memory::Plane;
+use daedalus_engine::{Decoder, Done, EngineError, Job, RawPicture, Status};
+use daedalus_uapi::fd::{Buffer, DmaBufAccess, MessageBuffer, SessionFd};
+use daedalus_uapi::fourcc;
+use daedalus_uapi::protocol::{
+    Control, JOB_F_SAME_CAPTURE, JobMessage, MSG_JOB, Message, STATUS_ERROR, STATUS_OK,
+};
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::buffers::{BufferCache, BufferError};
+use crate::cli::WorkerOptions;
+use crate::fault::{Action, Fault};
+
+/// Decodes the session whose fd is the standard input.
+///
+/// # Errors
+/// If the standard input is no session fd, or the module breaks the protocol.
+pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
+    rustix::thread::set_name(c"daedalus-worker").context("naming the process")?;
+    let session = SessionFd::new(std::io::stdin());
+    session
+        .check()
+        .context("the standard input is no session of the module; the broker starts workers")?;
+    let engine = options.decode.engine();
+    let open = move |format| daedalus_engine::open(format, &engine);
+    Worker::new(session, open, options.decode.faults.clone()).run()
+}
+
+/// What a worker needs of the module.
+trait Session {
+    /// Waits for the next message; `None` at the session's end.
+    fn read<'b>(&mut self, buffer: &'b mut MessageBuffer) -> rustix::io::Result<Option<&'b [u8]>>;
+    /// Whether [`Session::read`] would return at once.
+    fn has_message(&mut self) -> rustix::io::Result<bool>;
+    /// The memory with this id.
+    fn buffer(&mut self, id: u64) -> rustix::io::Result<Buffer>;
+    /// Answers a job with a `STATUS_*`.
+    fn done(&mut self, job: u64, status: u32) -> rustix::io::Result<()>;
+}
+
+impl Session for SessionFd<Stdin> {
+    fn read<'b>(&mut self, buffer: &'b mut MessageBuffer) -> rustix::io::Result<Option<&'b [u8]>> {
+        self.read_message(buffer)
+    }
+
+    fn has_message(&mut self) -> rustix::io::Result<bool> {
+        SessionFd::has_message(self)
+    }
+
+    fn buffer(&mut self, id: u64) -> rustix::io::Result<Buffer> {
+        self.buffer_fd(id)
+    }
+
+    fn done(&mut self, job: u64, status: u32) -> rustix::io::Result<()> {
+        self.job_done(job, status)
+    }
+}
+
+/// Why a job does not reach the decoder.
+#[derive(Debug, Error)]
+enum Unusable {
+    #[error(transparent)]
+    Buffer(#[from] BufferError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// A job that was read and is not answered.
+struct Pending {
+    job: u64,
+    /// The open access brackets of memory that the client brought; most often none.
+    brackets: Vec<(u64, DmaBufAccess)>,
+}
+
+/// What the decoder needs, kept between jobs so that nothing is allocated for each.
+#[derive(Default)]
+struct Scratch {
+    controls: Vec<Control<'static>>,
+    planes: Vec<Plane>,
+}
+
+struct Worker<S, O> {
+    session: S,
+    open: O,
+    faults: Vec<Fault>,
+    buffers: BufferCache,
+    /// The decoder and the coded format that it is for.
+    decoder: Option<(u32, Box<dyn Decoder>)>,
+    pending: VecDeque<Pending>,
+    scratch: Scratch,
+    done: Vec<Done>,
+    /// The last answer was an error: further ones are not worth a warning each.
+    failing: bool,
+}
+
+impl<S, O> Worker<S, O>
+where
+    S: Session,
+    O: FnMut(u32) -> Result<Box<dyn Decoder>, EngineError>,
+{
+    fn new(session: S, open: O, faults: Vec<Fault>) -> Self {
+        Self {
+            session,
+            open,
+            faults,
+            buffers: BufferCache::default(),
+            decoder: None,
+            pending: VecDeque::new(),
+            scratch: Scratch::default(),
+            done: Vec::new(),
+            failing: false,
+        }
+    }
+
+    /// Serves the session until it is over.
+    fn run(&mut self) -> Result<()> {
+        let mut buffer = MessageBuffer::new();
+        loop {
+            if !self.pending.is_empty() && !self.session.has_message().context("poll")? {
+                // The client may wait for these before it sends more.
+                self.drain()?;
+            }
+            let Some(bytes) = self.session.read(&mut buffer).context("reading a message")? else {
+                tracing::debug!("the session is over");
+                return Ok(());
+            };
+            match Message::parse(bytes) {
+                Ok(Message::Job(message)) => self.job(&message)?,
+                Ok(Message::Reset) => self.reset()?,
+                Ok(Message::BufferGone(id)) => {
+                    tracing::trace!(buffer = id, "gone");
+                    if !self.buffers.remove(id) {
+                        tracing::debug!(buffer = id, "gone, but was not mapped");
+                    }
+                }
+                Ok(Message::Unknown(kind)) => tracing::debug!(kind, "message of an unknown type skipped"),
+                Err(error) => {
+                    tracing::error!(%error, "a message cannot be read");
+                    if let Some(job) = job_id(bytes) {
+                        self.answer(job, STATUS_ERROR)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decodes one job and answers it, and earlier ones if they are complete now.
+    fn job(&mut self, message: &JobMessage<'_>) -> Result<()> {
+        let head = message.head;
+        tracing::trace!(
+            job = head.job,
+            timestamp = head.timestamp,
+            bytes = head.coded.length,
+            width = head.width,
+            height = head.height,
+            "read"
+        );
+        self.misbehave(head.job);
+        let submitted = self.submit(message);
+        self.complete()?;
+        if let Err(error) = submitted {
+            let status = self.warn(head.job, &error);
+            self.answer(head.job, status)?;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, message: &JobMessage<'_>) -> Result<(), Unusable> {
+        let head = message.head;
+        let coded = self
+            .buffers
+            .plane(&head.coded, false, |id| self.session.buffer(id))?;
+        let mut planes = std::mem::take(&mut self.scratch.planes);
+        for plane in message.raw_planes() {
+            planes.push(self.buffers.plane(plane, true, |id| self.session.buffer(id))?);
+        }
+        if self
+            .decoder
+            .as_ref()
+            .is_none_or(|(format, _)| *format != head.coded_format)
+        {
+            self.open(head.coded_format)?;
+        }
+        let brackets = self.begin(message)?;
+        let mut controls = recycle(std::mem::take(&mut self.scratch.controls));
+        controls.extend(message.controls());
+        let mut job = Job {
+            id: head.job,
+            timestamp: head.timestamp,
+            same_capture: head.flags & JOB_F_SAME_CAPTURE != 0,
+            coded,
+            controls: &controls,
+            raw: RawPicture {
+                format: head.raw_format,
+                width: head.width,
+                height: head.height,
+                planes,
+            },
+        };
+        self.pending.push_back(Pending {
+            job: head.job,
+            brackets,
+        });
+        if let Some((_, decoder)) = &mut self.decoder {
+            decoder.submit(&job, &mut self.done);
+        }
+        self.scratch.planes = std::mem::take(&mut job.raw.planes);
+        self.scratch.planes.clear();
+        drop(job);
+        self.scratch.controls = recycle(controls);
+        Ok(())
+    }
+
+    /// Replaces the decoder by one for `format`.
+    fn open(&mut self, format: u32) -> Result<(), Unusable> {
+        if let Some((_, mut old)) = self.decoder.take() {
+            old.drain(&mut self.done);
+        }
+        self.decoder = Some((format, (self.open)(format)?));
+        tracing::info!(codec = %fourcc::name(format), "decoder opened");
+        Ok(())
+    }
+
+    /// Opens the access brackets of a job's imported buffers: all, or none if one is refused.
+    fn begin(&mut self, message: &JobMessage<'_>) -> Result<Vec<(u64, DmaBufAccess)>, BufferError> {
+        let mut open = Vec::new();
+        let raw = message
+            .raw_planes()
+            .iter()
+            .map(|plane| (plane.buffer, DmaBufAccess::ReadWrite));
+        let coded = (message.head.coded.buffer, DmaBufAccess::Read);
+        for (id, access) in std::iter::once(coded).chain(raw) {
+            match self.buffers.begin(id, access) {
+                Ok(true) => open.push((id, access)),
+                Ok(false) => {}
+                Err(error) => {
+                    self.end(&open);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(open)
+    }
+
+    fn end(&self, brackets: &[(u64, DmaBufAccess)]) {
+        for &(id, access) in brackets.iter().rev() {
+            if let Err(error) = self.buffers.end(id, access) {
+                tracing::warn!(%error, "after an access");
+            }
+        }
+    }
+
+    /// Answers the jobs that the decoder has completed.
+    fn complete(&mut self) -> Result<()> {
+        let mut reports = std::mem::take(&mut self.done);
+        for report in reports.drain(..) {
+            let Some(at) = self.pending.iter().position(|pending| pending.job == report.job) else {
+                tracing::error!(job = report.job, "the decoder reports a job that is not pending");
+                continue;
+            };
+            if let Some(pending) = self.pending.remove(at) {
+                self.end(&pending.brackets);
+            }
+            let status = match (report.status, &report.reason) {
+                (Status::Error, Some(reason)) => self.warn(report.job, reason),
+                (Status::Error, None) => self.warn(report.job, &"the decoder gives no reason"),
+                (Status::Ok, _) if self.fails_on_purpose(report.job) => self.warn(report.job, &"on purpose"),
+                (Status::Ok, _) => {
+                    self.failing = false;
+                    STATUS_OK
+                }
+            };
+            self.answer(report.job, status)?;
+        }
+        self.done = reports;
+        Ok(())
+    }
+
+    /// Completes and answers every pending job.
+    fn drain(&mut self) -> Result<()> {
+        if let Some((_, decoder)) = &mut self.decoder {
+            decoder.drain(&mut self.done);
+        }
+        self.complete()?;
+        while let Some(pending) = self.pending.pop_front() {
+            tracing::error!(job = pending.job, "the decoder never reported the job");
+            self.end(&pending.brackets);
+            self.answer(pending.job, STATUS_ERROR)?;
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        tracing::trace!("reset");
+        self.drain()?;
+        if let Some((_, decoder)) = &mut self.decoder {
+            decoder.reset();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, job: u64, status: u32) -> Result<()> {
+        match self.session.done(job, status) {
+            Ok(()) => Ok(()),
+            Err(Errno::NOENT) => {
+                tracing::debug!(job, "was given up by the module");
+                Ok(())
+            }
+            Err(error) => Err(error).context(format!("answering job {job}")),
+        }
+    }
+
+    /// Logs why a job failed: as a warning for the first of a row of failures. Returns its status.
+    fn warn(&mut self, job: u64, reason: &dyn std::fmt::Display) -> u32 {
+        if self.failing {
+            tracing::debug!(job, %reason, "failed");
+        } else {
+            tracing::warn!(job, %reason, "failed");
+        }
+        self.failing = true;
+        STATUS_ERROR
+    }
+
+    fn misbehave(&self, job: u64) {
+        for fault in self.faults.iter().filter(|fault| fault.hits(job)) {
+            match fault.action {
+                Action::Stall(time) => {
+                    tracing::warn!(job, ?time, "stalling on purpose");
+                    thread::sleep(time);
+                }
+                Action::Crash => {
+                    tracing::error!(job, "crashing on purpose");
+                    std::process::abort();
+                }
+                Action::Error => {}
+            }
+        }
+    }
+
+    fn fails_on_purpose(&self, job: u64) -> bool {
+        self.faults
+            .iter()
+            .any(|fault| fault.action == Action::Error && fault.hits(job))
+    }
+}
+
+/// The id in a message that is, or was meant to be, a job.
+fn job_id(bytes: &[u8]) -> Option<u64> {
+    let (kind, rest) = bytes.split_first_chunk()?;
+    let (_size, rest) = rest.split_first_chunk::<4>()?;
+    let id = rest.first_chunk()?;
+    (u32::from_ne_bytes(*kind) == MSG_JOB).then_some(u64::from_ne_bytes(*id))
+}
+
+/// An empty vector for controls of another lifetime, with the memory of this one: collecting from a
+/// `Vec`'s own iterator happens in place.
+fn recycle<'to>(mut controls: Vec<Control<'_>>) -> Vec<Control<'to>> {
+    controls.clear();
+    controls.into_iter().map_while(|_| None).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The program as a user meets it, on a machine without the module.
+
+use std::process::{Command, Output, Stdio};
+
+fn daedalusd(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_daedalusd"))
+        .args(arguments)
+        .env_remove("DAEDALUS_LOG")
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .output()
+        .expect("run daedalusd")
+}
+
+/// Asserts that the program failed with exit status 1 and said this on standard error.
+fn fails_saying(arguments: &[&str], words: &[&str]) {
+    let output = daedalusd(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in {said:?}");
+    }
+    assert!(!said.contains('\x1b'), "colours on a pipe: {said:?}");
+}
+
+#[test]
+fn the_version_is_the_crates() {
+    let output = daedalusd(&["--version"]);
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        concat!("daedalusd ", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn workers_are_hidden_but_documented() {
+    let help = daedalusd(&["--help"]);
+    let text = String::from_utf8_lossy(&help.stdout);
+    let commands: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    assert!(commands.iter().any(|line| line.starts_with("broker ")), "{text}");
+    assert!(!commands.iter().any(|line| line.starts_with("worker")), "{text}");
+    let help = daedalusd(&["worker", "--help"]);
+    assert!(String::from_utf8_lossy(&help.stdout).contains("standard input"));
+}
+
+#[test]
+fn without_the_module_the_broker_says_what_to_do() {
+    fails_saying(
+        &["broker", "--device=/dev/daedalus-none"],
+        &["/dev/daedalus-none", "modprobe daedalus_v4l2"],
+    );
+}
+
+#[test]
+fn another_device_is_refused() {
+    fails_saying(
+        &["broker", "--device=/dev/null"],
+        &["/dev/null", "no control device"],
+    );
+}
+
+#[test]
+fn a_worker_needs_a_session() {
+    fails_saying(&["worker"], &["no session", "the broker starts workers"]);
+}
+
+#[test]
+fn bad_options_are_usage_errors() {
+    for arguments in [
+        &["broker", "--codecs=vp8"][..],
+        &["worker", "--fault=burn:1"],
+        &["worker", "--threads=0"],
+    ] {
+        assert_eq!(daedalusd(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
