@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! IVF: a 32-byte header, then frames with a 12-byte header each; all little endian.
+
+use super::Contents;
+use crate::error::ParseError;
+use crate::job::Codec;
+
+/// Size of a frame's header: 32 bits of size, 64 bits of presentation time.
+const FRAME_HEADER: usize = 12;
+
+fn broken(offset: usize, what: &'static str) -> ParseError {
+    ParseError::Container {
+        container: "IVF",
+        offset,
+        what,
+    }
+}
+
+pub(super) fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
+    let header = bytes
+        .get(..32)
+        .ok_or_else(|| broken(0, "the file header is cut off"))?;
+    let codec = match &header[8..12] {
+        b"VP90" => Codec::Vp9,
+        b"AV01" => Codec::Av1,
+        b"H264" | b"AVC1" => Codec::H264,
+        other => {
+            let name = String::from_utf8_lossy(other).into_owned();
+            return Err(ParseError::UnknownContainer(format!("IVF with codec {name}")));
+        }
+    };
+    let start = usize::from(u16::from_le_bytes([header[6], header[7]]));
+    let mut offset = Some(start);
+    let units = std::iter::from_fn(move || {
+        let at = offset?;
+        let rest = bytes.get(at..).unwrap_or_default();
+        if rest.is_empty() {
+            offset = None;
+            return None;
+        }
+        let frame = rest.first_chunk::<4>().and_then(|size| {
+            let size = usize::try_from(u32::from_le_bytes(*size)).ok()?;
+            rest.get(FRAME_HEADER..FRAME_HEADER.checked_add(size)?)
+        });
+        offset = frame.map(|frame| at + FRAME_HEADER + frame.len());
+        Some(
+            frame
+                .map(<[u8]>::to_vec)
+                .ok_or_else(|| broken(at, "the last frame is cut off")),
+        )
+    });
+    Ok(Contents {
+        codec,
+        units: Box::new(units),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(frames: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = b"DKIF\0\0\x20\0VP90".to_vec();
+        bytes.resize(32, 0);
+        for frame in frames {
+            bytes.extend((frame.len() as u32).to_le_bytes());
+            bytes.extend([0; 8]);
+            bytes.extend(*frame);
+        }
+        bytes
+    }
+
+    #[test]
+    fn frames_come_out_whole() {
+        let contents = open(file(&[b"abc", b"", b"d"])).unwrap();
+        assert_eq!(contents.codec, Codec::Vp9);
+        let units: Vec<_> = contents.units.map(Result::unwrap).collect();
+        assert_eq!(units, [b"abc".to_vec(), vec![], b"d".to_vec()]);
+    }
+
+    #[test]
+    fn a_cut_frame_is_an_error_and_the_end() {
+        let mut bytes = file(&[b"abc", b"defg"]);
+        bytes.pop();
+        let mut units = open(bytes).unwrap().units;
+        assert!(units.next().is_some_and(|unit| unit.is_ok()));
+        assert!(matches!(
+            units.next(),
+            Some(Err(ParseError::Container { offset: 47, .. }))
+        ));
+        assert!(units.next().is_none());
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Jobs: what a stateless client hands to a decoder, one coded buffer at a time.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use daedalus_uapi::fourcc;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::container::{self, Contents};
+use crate::error::ParseError;
+use crate::{av1, h264, vp9};
+
+/// A codec that the client parses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// ITU-T H.264, Annex B.
+    H264,
+    /// VP9.
+    Vp9,
+    /// AV1.
+    Av1,
+}
+
+impl Codec {
+    /// The OUTPUT format, `V4L2_PIX_FMT_*`.
+    #[must_use]
+    pub fn coded_format(self) -> u32 {
+        match self {
+            Self::H264 => fourcc::H264_SLICE,
+            Self::Vp9 => fourcc::VP9_FRAME,
+            Self::Av1 => fourcc::AV1_FRAME,
+        }
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "H.264",
+            Self::Vp9 => "VP9",
+            Self::Av1 => "AV1",
+        }
+    }
+}
+
+/// One control's value, as `VIDIOC_S_EXT_CTRLS` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// `V4L2_CID_STATELESS_*`.
+    pub id: u32,
+    /// The structure, or for a dynamic array its elements, one after the other.
+    pub value: Vec<u8>,
+}
+
+impl Control {
+    /// A control whose value is `value`.
+    #[must_use]
+    pub fn new<T: IntoBytes + Immutable + ?Sized>(id: u32, value: &T) -> Self {
+        Self {
+            id,
+            value: value.as_bytes().to_vec(),
+        }
+    }
+
+    /// The value as the structure `T`; `None` if the size is another.
+    #[must_use]
+    pub fn get<T: FromBytes>(&self) -> Option<T> {
+        T::read_from_bytes(&self.value).ok()
+    }
+}
+
+/// The part of a decoded picture that is to be shown, in luma samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Visible {
+    /// Left edge.
+    pub left: u32,
+    /// Upper edge.
+    pub top: u32,
+    /// Width.
+    pub width: u32,
+    /// Height.
+    pub height: u32,
+}
+
+/// One coded buffer with its controls: one request.
+#[derive(Clone, Debug)]
+pub struct CodedJob {
+    /// The OUTPUT buffer's timestamp in ns, a multiple of 1000 (it travels as a `timeval`). It names the
+    /// picture, in controls of later jobs and in [`CodedJob::shows`]. Both fields of a frame have the same.
+    pub timestamp: u64,
+    /// The OUTPUT buffer's contents.
+    pub payload: Vec<u8>,
+    /// The request's controls.
+    pub controls: Vec<Control>,
+    /// Width of the picture as decoded, in luma samples.
+    pub coded_width: u32,
+    /// Height of the picture as decoded (the whole frame, for a field), in luma samples.
+    pub coded_height: u32,
+    /// Bits per sample.
+    pub bit_depth: u8,
+    /// What is shown of the picture.
+    pub visible: Visible,
+    /// The picture can be decoded without any other.
+    pub key: bool,
+    /// A further job decodes into this job's CAPTURE buffer: `V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF`.
+    pub hold_capture: bool,
+    /// This job decodes into the CAPTURE buffer of the job before: the second field of its frame.
+    pub same_capture: bool,
+    /// The pictures, by timestamp, that later jobs may refer to once this one is done: their CAPTURE buffers
+    /// must not be queued again.
+    pub references: Vec<u64>,
+    /// The pictures, by timestamp, which are shown after this job and before the next, in display order.
+    /// Over all jobs it is the stream's display order. A picture may be shown more than once, or never.
+    pub shows: Vec<u64>,
+}
+
+impl CodedJob {
+    /// The value of the control `id` of this request.
+    #[must_use]
+    pub fn control(&self, id: u32) -> Option<&Control> {
+        self.controls.iter().find(|control| control.id == id)
+    }
+}
+
+/// What a codec's parser has to say about an access unit.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A job; its `shows` is filled in later, from the events which follow it.
+    Job(Box<CodedJob>),
+    /// The picture with this timestamp is shown now.
+    Show(u64),
+}
+
+/// A codec's parser.
+pub(crate) trait Parser {
+    /// Parses one access unit of the container.
+    fn parse(&mut self, unit: &[u8], events: &mut VecDeque<Event>) -> Result<(), String>;
+    /// The stream ended: what remains to be shown.
+    fn finish(&mut self, events: &mut VecDeque<Event>);
+}
+
+/// The jobs of a file, in decode order. Ends after the first error.
+pub struct Jobs {
+    codec: Codec,
+    units: Box<dyn Iterator<Item = Result<Vec<u8>, ParseError>>>,
+    parser: Box<dyn Parser>,
+    events: VecDeque<Event>,
+    unit: u64,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jobs")
+            .field("codec", &self.codec)
+            .field("unit", &self.unit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Jobs {
+    /// The file's codec.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Reads one more unit, or notices the end.
+    fn advance(&mut self) -> Result<(), ParseError> {
+        match self.units.next() {
+            Some(unit) => {
+                let number = self.unit;
+                self.unit += 1;
+                self.parser
+                    .parse(&unit?, &mut self.events)
+                    .map_err(|what| ParseError::Stream {
+                        codec: self.codec.name(),
+                        unit: number,
+                        what,
+                    })
+            }
+            None => {
+                self.ended = true;
+                self.parser.finish(&mut self.events);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Iterator for Jobs {
+    type Item = Result<CodedJob, ParseError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut job: Option<CodedJob> = None;
+        loop {
+            match self.events.front() {
+                Some(Event::Job(_)) if job.is_some() => return job.map(Ok),
+                Some(_) => match (self.events.pop_front(), &mut job) {
+                    (Some(Event::Job(next)), _) => job = Some(*next),
+                    (Some(Event::Show(timestamp)), Some(job)) => job.shows.push(timestamp),
+                    // A picture cannot be shown before the first job: no parser says so.
+                    (Some(Event::Show(_)), None) | (None, _) => {}
+                },
+                None if self.ended => return job.map(Ok),
+                None => {
+                    if let Err(error) = self.advance() {
+                        self.ended = true;
+                        self.events.clear();
+                        return Some(Err(error));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The jobs of the coded file at `path`: IVF with VP9 or AV1, WebM with VP9, H.264 Annex B or AV1 OBUs
+/// (low-overhead or AV1's Annex B).
+///
+/// # Errors
+///
+/// The file cannot be read or is none of these. Errors further inside come from the iterator.
+pub fn jobs(path: impl AsRef<Path>) -> Result<Jobs, ParseError> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(|source| ParseError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    jobs_of(bytes)
+}
+
+/// The jobs of a coded file that is in memory; see [`jobs`].
+///
+/// # Errors
+///
+/// As [`jobs`].
+pub fn jobs_of(bytes: Vec<u8>) -> Result<Jobs, ParseError> {
+    let Contents { codec, units } = container::open(bytes)?;
+    let parser: Box<dyn Parser> = match codec {
+        Codec::Vp9 => Box::new(vp9::Vp9Parser::new()),
+        Codec::H264 => Box::new(h264::H264Parser::new()),
+        Codec::Av1 => Box::new(av1::Av1Parser::new()),
+    };
+    Ok(Jobs {
+        codec,
+        units,
+        parser,
+        events: VecDeque::new(),
+        unit: 0,
+        ended: false,
+    })
+}

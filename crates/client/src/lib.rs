@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A small client of the V4L2 stateless decoder interface.
+//!
+//! Two halves that do not need each other. The first turns a coded file into [`CodedJob`]s, that is,
+//! what a stateless client gives to a decoder: [`jobs`] reads the [`container`], and [`vp9`], [`h264`]
+//! and [`av1`] parse headers, keep the references and fill in the `V4L2_CID_STATELESS_*` controls. It
+//! needs no device. The second half drives a device with them: [`decoder`] on top of [`device`] and
+//! [`queue`], which wrap the ioctls of [`v4l2`].
+
+pub mod av1;
+mod bits;
+pub mod container;
+pub mod decoder;
+pub mod device;
+mod error;
+pub mod h264;
+mod job;
+pub mod memory;
+pub mod picture;
+pub mod queue;
+pub mod v4l2;
+pub mod vp9;
+
+pub use error::ParseError;
+pub use job::{Codec, CodedJob, Control, Jobs, Visible, jobs, jobs_of};

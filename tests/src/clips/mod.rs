@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The generator of the clips that the end-to-end tests play: a synthetic scene, encoded by x264, libvpx and SVT-AV1,
+//! with lists of what every picture must be.
+//!
+//! Needs the encoders and decoders of [`encode::PROGRAMS`], so it runs in the Debian root, not in the guest. The
+//! result is a directory named by a hash of this generator and of those programs' versions; it appears complete or
+//! not at all.
+
+mod encode;
+mod scene;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use md5::{Digest, Md5};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::picture::{RawFormat, Shape, hex};
+use crate::stream::{Codec, Coded, ReferenceList, Stream};
+use scene::Scene;
+
+/// Frames per second of every clip.
+const RATE: usize = 30;
+/// What a clip of [`Size::full`] must reach, so that buffers of realistic size go through the device.
+const LEAST_BITS_PER_SECOND: usize = 6_000_000;
+/// See [`LEAST_BITS_PER_SECOND`]: one coded key frame must exceed this many bytes.
+const LEAST_KEY_FRAME: usize = 64 * 1024;
+
+/// Arguments of `daedalus-tests clips`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Directory that holds the generated sets; the set is a subdirectory of it.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// One picture size that is generated for all three codecs.
+struct Size {
+    name: &'static str,
+    width: usize,
+    height: usize,
+    frames: usize,
+    /// Whether the demo shows it: only then do the limits on rate and key frame size apply.
+    full: bool,
+}
+
+/// The sizes. 426x240 is no multiple of 8 or 16 in width: every codec has to crop or pad.
+const SIZES: [Size; 5] = [
+    Size {
+        name: "1080p",
+        width: 1920,
+        height: 1080,
+        frames: 60,
+        full: true,
+    },
+    Size {
+        name: "480p",
+        width: 854,
+        height: 480,
+        frames: 90,
+        full: false,
+    },
+    Size {
+        name: "360p",
+        width: 640,
+        height: 360,
+        frames: 90,
+        full: false,
+    },
+    Size {
+        name: "240p",
+        width: 426,
+        height: 240,
+        frames: 90,
+        full: false,
+    },
+    Size {
+        name: "qvga",
+        width: 320,
+        height: 240,
+        frames: 90,
+        full: false,
+    },
+];
+
+/// Makes the clips if this generator's set is not there yet, and prints the set's directory on standard output.
+///
+/// # Errors
+///
+/// When a program is missing or fails, when the two references of a clip differ, or when a clip misses the limits on
+/// rate and key frame size.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    let set = args.out.join(key()?);
+    // One generator at a time; the other one finds the finished set.
+    let lock = File::create(args.out.join(".lock"))?;
+    flock(&lock, FlockOperation::LockExclusive).context("cannot lock the clip cache")?;
+    if !set.join("clips.json").is_file() {
+        let partial = args.out.join(".partial");
+        if partial.exists() {
+            fs::remove_dir_all(&partial)?;
+        }
+        fs::create_dir(&partial)?;
+        generate(&partial)?;
+        if set.exists() {
+            fs::remove_dir_all(&set)?;
+        }
+        fs::rename(&partial, &set)?;
+    }
+    println!("{}", set.display());
+    Ok(())
+}
+
+/// Hash of everything that decides the bytes of the set.
+fn key() -> Result<String> {
+    let mut hash = Md5::new();
+    for source in [
+        include_str!("mod.rs"),
+        include_str!("scene.rs"),
+        include_str!("encode.rs"),
+    ] {
+        hash.update(source);
+    }
+    for (program, argument) in encode::PROGRAMS {
+        let output = Command::new(program)
+            .arg(argument)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| {
+                format!("cannot start {program}: the clips are made in the Debian root, which has it")
+            })?;
+        hash.update(program);
+        hash.update(&output.stdout);
+        hash.update(&output.stderr);
+    }
+    Ok(hex(&hash.finalize())[..16].to_owned())
+}
+
+fn generate(dir: &Path) -> Result<()> {
+    let mut streams = Vec::new();
+    for size in &SIZES {
+        let began = Instant::now();
+        let source = dir.join("source.y4m");
+        write_source(size, &source)?;
+        eprintln!(
+            "{}: {} frames drawn in {:.1} s",
+            size.name,
+            size.frames,
+            began.elapsed().as_secs_f64()
+        );
+        for codec in Codec::ALL {
+            streams.push(make(size, codec, dir, &source)?);
+        }
+        fs::remove_file(&source)?;
+    }
+    let index = File::create(dir.join("clips.json"))?;
+    serde_json::to_writer_pretty(index, &streams)?;
+    Ok(())
+}
+
+fn write_source(size: &Size, path: &Path) -> Result<()> {
+    let scene = Scene::new(size.width, size.height, size.frames);
+    let mut file = BufWriter::new(File::create(path)?);
+    writeln!(
+        file,
+        "YUV4MPEG2 W{} H{} F{RATE}:1 Ip A1:1 C420jpeg",
+        size.width, size.height
+    )?;
+    let mut frame = Vec::new();
+    for t in 0..size.frames {
+        frame.clear();
+        scene.render(t, &mut frame);
+        file.write_all(b"FRAME\n")?;
+        file.write_all(&frame)?;
+    }
+    file.flush()?;
+    Ok(())
+}
+
+fn make(size: &Size, codec: Codec, dir: &Path, source: &Path) -> Result<Stream> {
+    let began = Instant::now();
+    let name = format!("{}-{}", codec.name(), size.name);
+    let file = format!("{name}.{}", if codec == Codec::H264 { "h264" } else { "ivf" });
+    let (clip, recon) = (dir.join(&file), dir.join("recon.yuv"));
+    encode::encode(codec, size.height, source, &clip, &recon)?;
+    let shape = Shape {
+        format: RawFormat::I420,
+        width: size.width,
+        height: size.height,
+    };
+    let (first_name, first) = encode::own_reference(codec, &clip, &recon, shape)?;
+    let second = encode::ffmpeg_reference(&clip, shape)?;
+    if recon.exists() {
+        fs::remove_file(&recon)?;
+    }
+    ensure!(
+        first.len() == size.frames,
+        "{first_name} finds {} frames in {name}, not {}",
+        first.len(),
+        size.frames
+    );
+    ensure!(first == second, "{first_name} and ffmpeg do not agree on {name}");
+    let mut references = Vec::new();
+    for (decoder, sums) in [(first_name, &first), ("ffmpeg", &second)] {
+        let list = format!("{file}.{decoder}.nv12.frames.md5");
+        encode::write_sums(&dir.join(&list), sums, shape.packed_len())?;
+        references.push(ReferenceList {
+            name: decoder.to_owned(),
+            path: PathBuf::from(list),
+        });
+    }
+    let bytes = fs::metadata(&clip)?.len() as usize;
+    let rate = bytes * 8 * RATE / size.frames;
+    let key_frame = encode::largest_key_frame(codec, &clip)?;
+    eprintln!(
+        "{name}: {bytes} bytes, {:.1} Mbit/s, key frame {key_frame} bytes, made and checked in {:.1} s",
+        rate as f64 / 1e6,
+        began.elapsed().as_secs_f64()
+    );
+    if size.full {
+        ensure!(
+            rate >= LEAST_BITS_PER_SECOND,
+            "{name} has {rate} bit/s, less than {LEAST_BITS_PER_SECOND}"
+        );
+        ensure!(
+            key_frame > LEAST_KEY_FRAME,
+            "the key frame of {name} has {key_frame} bytes, not over {LEAST_KEY_FRAME}"
+        );
+    }
+    Ok(Stream {
+        name,
+        path: PathBuf::from(file),
+        codec,
+        format: None,
+        width: size.width,
+        height: size.height,
+        frames: size.frames,
+        references,
+        planar_md5: None,
+        keep: Vec::new(),
+        coded: Some(Coded {
+            bytes,
+            bits_per_second: rate,
+            key_frame,
+        }),
+    })
+}

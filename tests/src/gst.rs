@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! GStreamer as the client: which element drives which device, and the pipeline that plays a stream.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::stream::{Codec, Stream};
+
+/// The decoder elements of a run.
+#[derive(Clone, Debug)]
+pub(crate) enum Decoders {
+    /// The stateless elements that GStreamer registered for the device of this driver.
+    Driver(String),
+    /// Elements named by the caller, for the runner's own test without a device: `h264=NAME` and so on.
+    Named(Vec<(Codec, String)>),
+}
+
+/// A decoder element, and the device behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Element {
+    /// Factory name.
+    pub(crate) name: String,
+    /// The video node that it opens; `None` for an element that has no device.
+    pub(crate) device: Option<String>,
+}
+
+impl Decoders {
+    /// The element for a codec. For a driver this asks GStreamer which video node each of its stateless elements
+    /// opens, and the node which driver it belongs to, so that neither a software decoder nor another device can
+    /// stand in.
+    ///
+    /// # Errors
+    ///
+    /// When no element qualifies; the text says what was found instead.
+    pub(crate) fn element(&self, codec: Codec) -> Result<Element> {
+        match self {
+            Self::Named(list) => list
+                .iter()
+                .find(|(c, _)| *c == codec)
+                .map(|(_, name)| Element {
+                    name: name.clone(),
+                    device: None,
+                })
+                .with_context(|| format!("no element was named for {}", codec.name())),
+            Self::Driver(driver) => element_of_driver(driver, codec),
+        }
+    }
+}
+
+fn element_of_driver(driver: &str, codec: Codec) -> Result<Element> {
+    let listing = run("gst-inspect-1.0", &["v4l2codecs"])?;
+    let suffix = format!("{}dec", codec.name());
+    let mut seen = Vec::new();
+    for name in listing.lines().filter_map(|line| line.trim().split(':').next()) {
+        if !(name.starts_with("v4l2sl") && name.ends_with(&suffix)) {
+            continue;
+        }
+        let device = video_node(name)?;
+        let found = driver_of(&device)?;
+        if found == driver {
+            return Ok(Element {
+                name: name.to_owned(),
+                device: Some(device),
+            });
+        }
+        seen.push(format!("{name} opens {device} of driver {found}"));
+    }
+    if seen.is_empty() {
+        bail!(
+            "GStreamer registered no v4l2sl…{suffix}: it found no stateless {} device",
+            codec.name()
+        );
+    }
+    bail!(
+        "no {} element belongs to driver {driver}: {}",
+        codec.name(),
+        seen.join("; ")
+    )
+}
+
+/// The node in the element's `video-device` property.
+fn video_node(element: &str) -> Result<String> {
+    let text = run("gst-inspect-1.0", &[element])?;
+    text.lines()
+        .skip_while(|line| !line.trim_start().starts_with("video-device "))
+        .find_map(|line| line.split_once("Default: \"")?.1.split('"').next())
+        .map(str::to_owned)
+        .with_context(|| format!("{element} does not say which video node it opens"))
+}
+
+/// The driver name that a video node reports (VIDIOC_QUERYCAP).
+fn driver_of(node: &str) -> Result<String> {
+    let text = run("v4l2-ctl", &["-d", node, "--info"])?;
+    text.lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("Driver name")?
+                .split_once(':')
+                .map(|(_, name)| name.trim().to_owned())
+        })
+        .with_context(|| format!("v4l2-ctl does not name the driver of {node}"))
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program} {} failed ({}): {}",
+        arguments.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The pipeline that plays a stream and writes its raw pictures as GDP to standard output.
+///
+/// `gdppay` accepts no `GstVideoMeta`, so the decoder hands over pictures in GStreamer's default layout: it copies
+/// them row by row from the CAPTURE buffer where the strides differ, and passes the buffer itself where they do not.
+///
+/// # Errors
+///
+/// When the container is not known.
+pub(crate) fn pipeline(stream: &Stream, file: &Path, element: &Element) -> Result<Vec<String>> {
+    let container = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let parser = match stream.codec {
+        Codec::H264 => "h264parse",
+        Codec::Vp9 => "vp9parse",
+        Codec::Av1 => "av1parse",
+    };
+    let mut parts = vec![format!("filesrc location={}", file.display())];
+    match (stream.codec, container) {
+        (Codec::H264, "h264" | "264" | "jsv" | "26l" | "avc" | "jvt") => {}
+        (Codec::Vp9 | Codec::Av1, "ivf") => parts.push("ivfparse".into()),
+        (Codec::Vp9 | Codec::Av1, "webm" | "mkv") => parts.push("matroskademux".into()),
+        (Codec::Av1, "obu") => parts.push(obu_caps(file)?.into()),
+        (codec, other) => bail!("no demuxer is known for {} in .{other}", codec.name()),
+    }
+    parts.push(parser.into());
+    parts.push(element.name.clone());
+    if let Some(format) = &stream.format {
+        parts.push(format!("video/x-raw,format={format}"));
+    }
+    parts.push("gdppay".into());
+    parts.push("fdsink fd=1 sync=false".into());
+    Ok(parts.join(" ! ").split(' ').map(str::to_owned).collect())
+}
+
+/// Caps of a file of AV1 OBUs. The low-overhead format begins with a temporal delimiter that has a size field
+/// (AV1 specification, 5.3 and 5.6); in the length-delimited format (its Annex B) sizes come first.
+fn obu_caps(file: &Path) -> Result<&'static str> {
+    let mut start = [0; 2];
+    File::open(file)
+        .and_then(|mut f| f.read_exact(&mut start))
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(if start == [0x12, 0] {
+        "video/x-av1,stream-format=obu-stream"
+    } else {
+        "video/x-av1,stream-format=annexb"
+    })
+}
+
+/// The command that plays a pipeline: errors go to standard error as text, standard output carries data only.
+pub(crate) fn command(pipeline: &[String]) -> Command {
+    let mut command = Command::new("gst-launch-1.0");
+    command
+        .arg("-q")
+        .args(pipeline)
+        .env("GST_DEBUG_NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    if std::env::var_os("GST_DEBUG").is_none() {
+        command.env("GST_DEBUG", "2");
+    }
+    command
+}
+
+/// Whether the client's log says that it crashed: gst-launch catches the signal and waits for a debugger.
+pub(crate) fn crashed(log: &str) -> bool {
+    log.lines()
+        .any(|line| line.starts_with("Caught SIG") && !line.starts_with("Caught SIGINT"))
+}
+
+/// What the client said about its failure: the error messages in its log with their details, or nothing.
+pub(crate) fn errors_in(log: &str) -> Option<String> {
+    let mut said = Vec::new();
+    let mut lines = log.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(text) = line
+            .strip_prefix("ERROR: ")
+            .or_else(|| line.strip_prefix("WARNING: erroneous"))
+        {
+            said.push(text.trim().to_owned());
+            if lines
+                .next_if(|next| next.starts_with("Additional debug info"))
+                .is_some()
+            {
+                if let Some(detail) = lines.next() {
+                    said.push(detail.trim().to_owned());
+                }
+            }
+        }
+    }
+    (!said.is_empty()).then(|| said.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_text_keeps_its_details() {
+        let log = "0:00 1 WARN x\nERROR: from element /p/d: Failed.\nAdditional debug info:\n../d.c(1): f ():\nfoo\n";
+        assert_eq!(
+            errors_in(log).as_deref(),
+            Some("from element /p/d: Failed. | ../d.c(1): f ():")
+        );
+        assert_eq!(errors_in("0:00 1 WARN x\n"), None);
+    }
+}

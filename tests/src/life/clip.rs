@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Streams and what every picture of them must be.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::decoder::Picture;
+use daedalus_client::{Codec, CodedJob, jobs_of};
+
+use crate::picture::hex;
+use crate::stream::Stream;
+
+/// Bytes before the first frame of an IVF file.
+const IVF_HEADER: usize = 32;
+
+/// The generated clips.
+pub(super) struct Clips {
+    dir: PathBuf,
+    streams: Vec<Stream>,
+}
+
+impl Clips {
+    pub(super) fn load(list: &Path) -> Result<Self> {
+        let text = std::fs::read(list).with_context(|| format!("cannot read {}", list.display()))?;
+        let streams = serde_json::from_slice(&text).with_context(|| format!("{}", list.display()))?;
+        let dir = list.parent().unwrap_or(Path::new(".")).to_owned();
+        Ok(Self { dir, streams })
+    }
+
+    /// The clip `name`.
+    pub(super) fn clip(&self, name: &str) -> Result<Clip> {
+        self.repeated(name, 1)
+    }
+
+    /// The clip `name`, `times` times over: it has a key frame where each repetition begins.
+    pub(super) fn repeated(&self, name: &str, times: usize) -> Result<Clip> {
+        let stream = self.streams.iter().find(|stream| stream.name == name);
+        let stream = stream.with_context(|| format!("there is no clip {name}"))?;
+        let references = stream
+            .references
+            .iter()
+            .map(|reference| self.dir.join(&reference.path));
+        Clip::load(name, &self.dir.join(&stream.path), references, times)
+    }
+}
+
+/// A parsed stream.
+pub(super) struct Clip {
+    pub(super) name: String,
+    pub(super) codec: Codec,
+    pub(super) jobs: Vec<CodedJob>,
+    /// The MD5 of the pictures that are shown, by timestamp, in hexadecimal.
+    expected: HashMap<u64, String>,
+}
+
+impl Clip {
+    /// Reads the stream at `path`, `times` times over, and the lists of checksums `references`, all of
+    /// which must say the same.
+    pub(super) fn load(
+        name: &str,
+        path: &Path,
+        references: impl Iterator<Item = PathBuf>,
+        times: usize,
+    ) -> Result<Self> {
+        let once = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut bytes = once.clone();
+        for _ in 1..times {
+            let frames = if once.starts_with(b"DKIF") {
+                &once[IVF_HEADER..]
+            } else {
+                &once[..]
+            };
+            bytes.extend(frames);
+        }
+        let jobs = jobs_of(bytes)?;
+        let codec = jobs.codec();
+        let jobs: Vec<CodedJob> = jobs.collect::<Result<_, _>>().with_context(|| name.to_owned())?;
+        ensure!(!jobs.is_empty(), "{name} has no job");
+        let shown: Vec<u64> = jobs.iter().flat_map(|job| job.shows.iter().copied()).collect();
+        let mut expected: HashMap<u64, String> = HashMap::new();
+        let mut lists = 0;
+        for reference in references {
+            lists += 1;
+            let text = std::fs::read_to_string(&reference)
+                .with_context(|| format!("cannot read {}", reference.display()))?;
+            let sums: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.split_whitespace().next())
+                .collect();
+            ensure!(
+                sums.len() * times == shown.len(),
+                "{name}: {} pictures are shown, {} has {}",
+                shown.len(),
+                reference.display(),
+                sums.len() * times
+            );
+            for (timestamp, sum) in shown.iter().zip(sums.iter().cycle()) {
+                let known = expected.entry(*timestamp).or_insert_with(|| (*sum).to_owned());
+                ensure!(
+                    known == sum,
+                    "{name}: the lists of checksums differ at {timestamp} ns"
+                );
+            }
+        }
+        ensure!(lists > 0, "{name}: there is no list of checksums");
+        Ok(Self {
+            name: name.to_owned(),
+            codec,
+            jobs,
+            expected,
+        })
+    }
+
+    /// Number of the first key frame's job from `job` on.
+    pub(super) fn next_key(&self, job: usize) -> Option<usize> {
+        (job..self.jobs.len()).find(|index| self.jobs[*index].key)
+    }
+
+    /// Demands that the picture of every job in `range` that is ever shown is there, without error, and
+    /// exact. Returns how many those are.
+    pub(super) fn compare(
+        &self,
+        pictures: &HashMap<u64, Picture>,
+        range: std::ops::Range<usize>,
+    ) -> Result<usize> {
+        let mut seen = 0;
+        for job in &self.jobs[range] {
+            let Some(expected) = self.expected.get(&job.timestamp) else {
+                continue;
+            };
+            let number = job.timestamp / 1000;
+            match pictures.get(&job.timestamp) {
+                None => bail!("{}: picture {number} did not come back", self.name),
+                Some(picture) if picture.error => {
+                    bail!("{}: picture {number} came back with the error flag", self.name)
+                }
+                Some(picture) if hex(&picture.md5) != *expected => {
+                    bail!("{}: picture {number} is not exact", self.name)
+                }
+                Some(_) => seen += usize::from(!job.same_capture),
+            }
+        }
+        ensure!(seen > 0, "{}: no picture to compare", self.name);
+        Ok(seen)
+    }
+
+    /// [`Clip::compare`] for the whole clip.
+    pub(super) fn compare_all(&self, pictures: &HashMap<u64, Picture>) -> Result<usize> {
+        self.compare(pictures, 0..self.jobs.len())
+    }
+}

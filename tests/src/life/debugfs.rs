@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The module's state in debugfs.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+
+const DIR: &str = "/sys/kernel/debug/daedalus";
+
+fn pairs<'a>(words: impl Iterator<Item = &'a str>) -> HashMap<String, String> {
+    words
+        .filter_map(|word| word.split_once('='))
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
+}
+
+fn read(name: &str) -> Result<String> {
+    std::fs::read_to_string(format!("{DIR}/{name}")).with_context(|| format!("cannot read {DIR}/{name}"))
+}
+
+/// What `stats` says.
+pub(super) fn stats() -> Result<HashMap<String, String>> {
+    Ok(pairs(read("stats")?.lines()))
+}
+
+/// A number of `stats`.
+pub(super) fn stat(name: &str) -> Result<u64> {
+    let stats = stats()?;
+    let value = stats
+        .get(name)
+        .with_context(|| format!("debugfs says nothing about {name}"))?;
+    value
+        .parse()
+        .with_context(|| format!("{name}={value} in debugfs"))
+}
+
+/// One session's line.
+#[derive(Debug)]
+pub(super) struct Session(HashMap<String, String>);
+
+impl Session {
+    /// A number of it; 0 if it is not there.
+    pub(super) fn number(&self, name: &str) -> u64 {
+        self.0
+            .get(name)
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// The sessions there are.
+pub(super) fn sessions() -> Result<Vec<Session>> {
+    Ok(read("sessions")?
+        .lines()
+        .map(|line| Session(pairs(line.split_whitespace())))
+        .collect())
+}
+
+/// The sessions of this process.
+pub(super) fn own_sessions() -> Result<Vec<Session>> {
+    let own = u64::from(std::process::id());
+    Ok(sessions()?
+        .into_iter()
+        .filter(|session| session.number("client") == own)
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_pairs_are_read() {
+        let session = Session(pairs(
+            "id=3 client=12 worker=40 format=VP9F in_flight=2".split(' '),
+        ));
+        assert_eq!(session.number("in_flight"), 2);
+        assert_eq!(session.number("missing"), 0);
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Kills, reloads, several clients at once, and what no real client does: scenarios with the small client,
+//! which run in the guest. The module is loaded by whoever calls; the broker is started here (in `reload`,
+//! the module too).
+//!
+//! Each scenario prints one line of JSON with what it measured. Its exit status is 0 only if everything
+//! that it looked for was seen.
+
+mod clients;
+mod clip;
+mod daemon;
+mod debugfs;
+mod edges;
+mod kills;
+mod playing;
+mod reload;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use daedalus_client::device::Longest;
+use serde_json::{Map, Value, json};
+
+use clip::Clips;
+
+/// Arguments of `daedalus-tests life`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    scenario: Scenario,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What all scenarios take.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The generated clips' list (clips.json).
+    #[arg(long, global = true, value_name = "FILE")]
+    clips: Option<PathBuf>,
+    /// Milliseconds within which every pending call has to return when something was killed.
+    #[arg(long, global = true, default_value_t = 1000)]
+    limit_ms: u64,
+    /// Seconds after which the scenario is taken for hung.
+    #[arg(long, global = true, default_value_t = 300)]
+    deadline: u64,
+    /// Where the broker's log goes.
+    #[arg(long, global = true, default_value = "daedalusd.log")]
+    broker_log: PathBuf,
+}
+
+impl Common {
+    fn clips(&self) -> Result<Clips> {
+        Clips::load(self.clips.as_deref().context("this scenario needs --clips")?)
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_millis(self.limit_ms)
+    }
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Scenario {
+    /// One exact VP9 frame through the kernel.
+    FirstFrame,
+    /// A whole stream of each codec, in mapped and imported memory and all picture formats.
+    Streams,
+    /// Plays a stream and compares it with a list of checksums.
+    Play(playing::PlayArgs),
+    /// Four sessions at once, two on one codec.
+    FourClients,
+    /// Workers killed in the middle of a stream.
+    KillWorker(kills::WorkerArgs),
+    /// The broker killed, and started again.
+    KillBroker,
+    /// `V4L2_DEC_CMD_FLUSH` and a held CAPTURE buffer.
+    FlushHeld,
+    /// What may be closed, stopped, freed and kept in any order.
+    Edges,
+    /// Loads, serves, decodes, stops and unloads, again and again.
+    Reload(reload::ReloadArgs),
+}
+
+impl Scenario {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::FirstFrame => "first-frame",
+            Self::Streams => "streams",
+            Self::Play(_) => "play",
+            Self::FourClients => "four-clients",
+            Self::KillWorker(_) => "kill-worker",
+            Self::KillBroker => "kill-broker",
+            Self::FlushHeld => "flush-held",
+            Self::Edges => "edges",
+            Self::Reload(_) => "reload",
+        }
+    }
+}
+
+/// What a scenario measured, for its line of JSON.
+#[derive(Debug, Default)]
+struct Figures(Map<String, Value>);
+
+impl Figures {
+    fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    /// Notes a duration in milliseconds; the longest under one name counts.
+    fn longest(&mut self, name: &str, duration: Duration) {
+        let ms = duration.as_secs_f64() * 1000.0;
+        let before = self.0.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+        self.set(name, (ms.max(before) * 10.0).round() / 10.0);
+    }
+
+    /// Notes a session's longest calls.
+    fn calls(&mut self, longest: Longest) {
+        self.longest("longest_call_ms", longest.call);
+        self.longest("longest_wait_ms", longest.wait);
+    }
+}
+
+/// Runs the chosen scenario.
+///
+/// # Errors
+///
+/// What was not as it has to be, in plain words.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let name = args.scenario.name();
+    guard(name, Duration::from_secs(args.common.deadline));
+    let mut figures = Figures::default();
+    let begun = Instant::now();
+    let common = &args.common;
+    let result = match &args.scenario {
+        Scenario::FirstFrame => playing::first_frame(common, &mut figures),
+        Scenario::Streams => playing::streams(common, &mut figures),
+        Scenario::Play(play) => playing::play(common, play, &mut figures),
+        Scenario::FourClients => clients::four_clients(common, &mut figures),
+        Scenario::KillWorker(worker) => kills::kill_worker(common, worker, &mut figures),
+        Scenario::KillBroker => kills::kill_broker(common, &mut figures),
+        Scenario::FlushHeld => edges::flush_held(common, &mut figures),
+        Scenario::Edges => edges::edges(common, &mut figures),
+        Scenario::Reload(reload) => reload::reload(common, reload, &mut figures),
+    };
+    let mut line = json!({
+        "scenario": name,
+        "passed": result.is_ok(),
+        "seconds": (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+    });
+    if let Some(object) = line.as_object_mut() {
+        if let Err(error) = &result {
+            object.insert("error".into(), format!("{error:#}").into());
+        }
+        object.extend(figures.0);
+    }
+    println!("{line}");
+    result
+}
+
+/// Ends the process if the scenario is still running after `deadline`: then a call hangs.
+fn guard(name: &'static str, deadline: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(deadline);
+        let line = json!({
+            "scenario": name,
+            "passed": false,
+            "error": format!("still running after {} s", deadline.as_secs()),
+        });
+        println!("{line}");
+        if let Ok(sessions) = debugfs::sessions() {
+            eprintln!("sessions at that time: {sessions:#?}");
+        }
+        std::process::exit(3);
+    });
+}
+
+/// Fails unless `duration` is within `limit`.
+fn within(what: &str, duration: Duration, limit: Duration) -> Result<()> {
+    if duration > limit {
+        bail!(
+            "{what} took {} ms, and {} ms are allowed",
+            duration.as_millis(),
+            limit.as_millis()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `daedalus-tests`: what runs inside the guest against the device, and the generator of the clips it plays.
+
+use clap::{Parser, Subcommand};
+
+mod clips;
+mod gdp;
+mod gst;
+mod life;
+mod native;
+mod picture;
+mod play;
+mod rows;
+mod stream;
+
+/// End-to-end tests of the device.
+#[derive(Debug, Parser)]
+#[command(name = "daedalus-tests", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes the clips (in the Debian root, which has the encoders).
+    Clips(clips::Args),
+    /// Plays streams through GStreamer and compares every picture.
+    Play(play::Args),
+    /// Plays streams through the engine, with neither kernel nor device.
+    Native(native::Args),
+    /// Kills, reloads and several clients at once.
+    Life(life::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Clips(args) => clips::run(&args),
+        Command::Play(args) => play::run(&args),
+        Command::Native(args) => native::run(&args),
+        Command::Life(args) => life::run(&args),
+    }
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Plays a list of streams through the engine with neither kernel nor device: the small client's parsers make the
+//! jobs that it would hand to the device, and the engine decodes them into private memory laid out as CAPTURE.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::{CodedJob, Visible};
+use daedalus_engine::memory::{Mapping, Plane};
+use daedalus_engine::{Decoder, Done, Job, Options, RawPicture, Status};
+use daedalus_uapi::fourcc;
+use daedalus_uapi::protocol::Control;
+
+use crate::picture::{RawFormat, Shape};
+use crate::rows::{Comparison, Results};
+use crate::stream::{Codec, Stream};
+
+/// Arguments of `daedalus-tests native`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Stream list (JSON); relative paths in it are relative to its directory.
+    #[arg(long)]
+    list: PathBuf,
+    /// Directory for `results.jsonl` and kept pictures.
+    #[arg(long)]
+    out: PathBuf,
+    /// Play only streams whose name contains this text; may be repeated.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Keep this picture (display-order index) of every stream.
+    #[arg(long)]
+    keep: Vec<usize>,
+}
+
+/// Bytes of decoded pictures that stay at hand in case they are shown later.
+const AT_HAND: usize = 512 << 20;
+/// CAPTURE rows are a multiple of this many bytes.
+const STRIDE: usize = 128;
+
+/// Plays the list.
+///
+/// # Errors
+///
+/// When the list cannot be read, no stream was played, or any row is not equal. A row that fails does not stop the
+/// others.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let base = args.list.parent().unwrap_or(Path::new(".")).to_owned();
+    let text =
+        fs::read_to_string(&args.list).with_context(|| format!("cannot read {}", args.list.display()))?;
+    let mut streams: Vec<Stream> = serde_json::from_str(&text).context("the stream list is malformed")?;
+    if !args.only.is_empty() {
+        streams.retain(|s| args.only.iter().any(|part| s.name.contains(part.as_str())));
+    }
+    ensure!(!streams.is_empty(), "no stream is to be played");
+    let mut results = Results::begin(&args.out)?;
+    let mut failed = 0;
+    for mut stream in streams {
+        stream.keep.extend(&args.keep);
+        let library = if stream.codec == Codec::Av1 {
+            "dav1d"
+        } else {
+            "libavcodec"
+        };
+        let mut comparison = Comparison::begin(&stream, "engine, no kernel", library, None, &args.out);
+        let outcome = comparison
+            .load_references(&stream, &base)
+            .and_then(|()| play(&stream, &base, &mut comparison));
+        let row = comparison.end(outcome);
+        row.print();
+        results.push(&row)?;
+        failed += usize::from(!row.equal());
+    }
+    ensure!(failed == 0, "{failed} streams are not equal to their references");
+    Ok(())
+}
+
+/// Decoded pictures by timestamp, oldest first; the latest counts.
+#[derive(Default)]
+struct AtHand {
+    pictures: VecDeque<(u64, Shape, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl AtHand {
+    fn push(&mut self, timestamp: u64, shape: Shape, data: Vec<u8>) {
+        self.bytes += data.len();
+        self.pictures.push_back((timestamp, shape, data));
+        while self.bytes > AT_HAND {
+            let Some((_, _, old)) = self.pictures.pop_front() else {
+                return;
+            };
+            self.bytes -= old.len();
+        }
+    }
+
+    fn get(&self, timestamp: u64) -> Option<(Shape, &[u8])> {
+        self.pictures
+            .iter()
+            .rev()
+            .find(|p| p.0 == timestamp)
+            .map(|(_, shape, data)| (*shape, data.as_slice()))
+    }
+}
+
+/// One CAPTURE buffer and what is seen of it.
+struct Capture {
+    mapping: std::sync::Arc<Mapping>,
+    raw: RawPicture,
+}
+
+fn play(stream: &Stream, base: &Path, comparison: &mut Comparison) -> Result<()> {
+    let jobs = daedalus_client::jobs(base.join(&stream.path))?;
+    let mut decoder = daedalus_engine::open(jobs.codec().coded_format(), &Options::default())?;
+    let mut controls: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    let mut at_hand = AtHand::default();
+    let mut capture: Option<Capture> = None;
+    for (id, job) in jobs.enumerate() {
+        let job = job?;
+        if !job.same_capture || capture.is_none() {
+            capture = Some(Capture::new(&job)?);
+        }
+        let Some(target) = &capture else {
+            bail!("no CAPTURE buffer")
+        };
+        controls.extend(
+            job.controls
+                .iter()
+                .map(|control| (control.id, control.value.clone())),
+        );
+        submit(decoder.as_mut(), id as u64, &job, &controls, target)?;
+        let (shape, bytes) = target.visible(&job.visible)?;
+        at_hand.push(job.timestamp, shape, bytes);
+        for timestamp in &job.shows {
+            let (shape, data) = at_hand
+                .get(*timestamp)
+                .with_context(|| format!("picture {timestamp} is not at hand"))?;
+            comparison.receive(shape, data)?;
+        }
+    }
+    Ok(())
+}
+
+/// Decodes one job; a job that does not come back as exact is an error.
+fn submit(
+    decoder: &mut dyn Decoder,
+    id: u64,
+    job: &CodedJob,
+    controls: &BTreeMap<u32, Vec<u8>>,
+    capture: &Capture,
+) -> Result<()> {
+    let payload = Mapping::anonymous(job.payload.len().max(1))?;
+    payload.write(0, &job.payload)?;
+    let coded = Plane::new(payload, 0, job.payload.len(), 0)?;
+    let controls: Vec<Control<'_>> = controls
+        .iter()
+        .map(|(id, value)| Control {
+            id: *id,
+            in_request: job.control(*id).is_some(),
+            elems: elements(*id, value.len()),
+            value,
+        })
+        .collect();
+    let mut done: Vec<Done> = Vec::new();
+    decoder.submit(
+        &Job {
+            id,
+            timestamp: job.timestamp,
+            same_capture: job.same_capture,
+            coded,
+            controls: &controls,
+            raw: capture.raw.clone(),
+        },
+        &mut done,
+    );
+    decoder.drain(&mut done);
+    let answer = done
+        .iter()
+        .find(|answer| answer.job == id)
+        .context("the engine did not answer")?;
+    if answer.status != Status::Ok {
+        let why = answer
+            .reason
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string);
+        bail!("job {id} failed: {why}");
+    }
+    Ok(())
+}
+
+/// Elements of a control's value: the AV1 tile group entries are the only array.
+fn elements(id: u32, bytes: usize) -> u32 {
+    use daedalus_uapi::v4l2_controls::{V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4l2CtrlAv1TileGroupEntry};
+    if id == V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY {
+        (bytes / size_of::<V4l2CtrlAv1TileGroupEntry>()) as u32
+    } else {
+        1
+    }
+}
+
+impl Capture {
+    /// A buffer for the job's picture: NV12 or P010, rows padded as the device pads them.
+    fn new(job: &CodedJob) -> Result<Self> {
+        let (width, height) = (job.coded_width as usize, job.coded_height as usize);
+        let (format, sample) = if job.bit_depth == 8 {
+            (fourcc::NV12, 1)
+        } else {
+            (fourcc::P010, 2)
+        };
+        let stride = (width * sample).next_multiple_of(STRIDE);
+        let rows = height.next_multiple_of(2);
+        let size = stride * rows * 3 / 2;
+        let mapping = Mapping::anonymous(size)?;
+        let plane = Plane::new(mapping.clone(), 0, size, stride)?;
+        let raw = RawPicture {
+            format,
+            width: job.coded_width,
+            height: rows as u32,
+            planes: vec![plane],
+        };
+        Ok(Self { mapping, raw })
+    }
+
+    /// The visible part as packed NV12 or P010.
+    fn visible(&self, visible: &Visible) -> Result<(Shape, Vec<u8>)> {
+        let (format, sample) = if self.raw.format == fourcc::NV12 {
+            (RawFormat::Nv12, 1)
+        } else {
+            (RawFormat::P010, 2)
+        };
+        let shape = Shape {
+            format,
+            width: visible.width as usize,
+            height: visible.height as usize,
+        };
+        let stride = self.raw.planes.first().context("no plane")?.bytesperline();
+        let (left, top) = (visible.left as usize, visible.top as usize);
+        let chroma = stride * self.raw.height as usize;
+        let luma_row = shape.width * sample;
+        let chroma_row = shape.width.next_multiple_of(2) * sample;
+        let mut out = vec![0; shape.packed_len()];
+        let (luma_out, chroma_out) = out.split_at_mut(luma_row * shape.height);
+        for (y, row) in luma_out.chunks_exact_mut(luma_row).enumerate() {
+            self.mapping.read((top + y) * stride + left * sample, row)?;
+        }
+        for (y, row) in chroma_out.chunks_exact_mut(chroma_row).enumerate() {
+            self.mapping
+                .read(chroma + (top / 2 + y) * stride + left / 2 * 2 * sample, row)?;
+        }
+        Ok((shape, out))
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Plays a list of streams through GStreamer and compares every picture that it hands over.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::gdp;
+use crate::gst::{self, Decoders, Element};
+use crate::picture::Shape;
+use crate::rows::{Comparison, Results, Row, flat};
+use crate::stream::{Codec, Stream};
+
+/// Arguments of `daedalus-tests play`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Stream list (JSON); relative paths in it are relative to its directory.
+    #[arg(long)]
+    list: PathBuf,
+    /// Directory for `results.jsonl`, client logs and kept pictures.
+    #[arg(long)]
+    out: PathBuf,
+    /// Play only streams whose name contains this text; may be repeated.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Keep this picture (display-order index) of every stream.
+    #[arg(long)]
+    keep: Vec<usize>,
+    /// The kernel driver whose device must be behind the decoder element.
+    #[arg(long, default_value = "daedalus")]
+    driver: String,
+    /// Use these elements instead of a device's (`h264=avdec_h264`): for testing this runner where no device is.
+    #[arg(long, value_parser = named_element)]
+    element: Vec<(Codec, String)>,
+    /// Demand this raw format from the decoder where the list does not say.
+    #[arg(long)]
+    format: Option<String>,
+    /// Streams played at once.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Seconds without a picture after which a client counts as hung.
+    #[arg(long, default_value_t = 30)]
+    stall: u64,
+    /// Seconds after which a stream is given up.
+    #[arg(long, default_value_t = 300)]
+    limit: u64,
+}
+
+fn named_element(text: &str) -> Result<(Codec, String), String> {
+    let (codec, name) = text.split_once('=').ok_or("expected CODEC=ELEMENT")?;
+    let codec = Codec::ALL
+        .into_iter()
+        .find(|c| c.name() == codec)
+        .ok_or("codecs are h264, vp9 and av1")?;
+    Ok((codec, name.to_owned()))
+}
+
+/// Plays the list.
+///
+/// # Errors
+///
+/// When the list cannot be read, no stream was played, or any row is not equal. A row that fails does not stop the
+/// others.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let base = args.list.parent().unwrap_or(Path::new(".")).to_owned();
+    let text =
+        fs::read_to_string(&args.list).with_context(|| format!("cannot read {}", args.list.display()))?;
+    let mut streams: VecDeque<Stream> =
+        serde_json::from_str(&text).context("the stream list is malformed")?;
+    if !args.only.is_empty() {
+        streams.retain(|s| args.only.iter().any(|part| s.name.contains(part.as_str())));
+    }
+    ensure!(!streams.is_empty(), "no stream is to be played");
+    let results = Mutex::new(Results::begin(&args.out)?);
+    let decoders = if args.element.is_empty() {
+        Decoders::Driver(args.driver.clone())
+    } else {
+        Decoders::Named(args.element.clone())
+    };
+    // Asked once per codec and before any stream: an absent device is one plain error, not a hundred rows.
+    let mut elements = Vec::new();
+    for codec in Codec::ALL {
+        if streams.iter().any(|s| s.codec == codec) {
+            elements.push((codec, decoders.element(codec)?));
+        }
+    }
+    let total = streams.len();
+    let queue = Mutex::new(streams);
+    let failed = Mutex::new(0usize);
+    thread::scope(|scope| {
+        for _ in 0..args.jobs.clamp(1, total) {
+            scope.spawn(|| {
+                loop {
+                    let Some(stream) = lock(&queue).pop_front() else {
+                        return;
+                    };
+                    let row = row(args, &base, &stream, &elements);
+                    row.print();
+                    let written = lock(&results).push(&row);
+                    if let Err(error) = &written {
+                        eprintln!("{error:#}");
+                    }
+                    if !row.equal() || written.is_err() {
+                        *lock(&failed) += 1;
+                    }
+                }
+            });
+        }
+    });
+    let failed = *lock(&failed);
+    println!("{} of {total} streams equal", total - failed.min(total));
+    ensure!(
+        failed == 0,
+        "{failed} of {total} streams are not equal to their references"
+    );
+    Ok(())
+}
+
+/// A poisoned lock only says that another thread panicked; the data (a queue, a file, a count) stays usable.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn row(args: &Args, base: &Path, stream: &Stream, elements: &[(Codec, Element)]) -> Row {
+    let mut stream = stream.clone();
+    stream.format = stream.format.or_else(|| args.format.clone());
+    stream.keep.extend(&args.keep);
+    let element = elements
+        .iter()
+        .find(|(codec, _)| *codec == stream.codec)
+        .map(|(_, element)| element);
+    let name = element.map_or("", |e| &e.name);
+    let device = element.and_then(|e| e.device.as_deref());
+    let mut comparison = Comparison::begin(&stream, "GStreamer", name, device, &args.out);
+    let outcome = match element {
+        Some(element) => play(args, base, &stream, element, &mut comparison),
+        None => Err(anyhow::anyhow!("no element for {}", stream.codec.name())),
+    };
+    comparison.end(outcome)
+}
+
+/// What the reading thread tells.
+enum Event {
+    /// In the packed semi-planar layout.
+    Picture(Shape, Vec<u8>),
+    End(Result<()>),
+}
+
+fn play(
+    args: &Args,
+    base: &Path,
+    stream: &Stream,
+    element: &Element,
+    comparison: &mut Comparison,
+) -> Result<()> {
+    comparison.load_references(stream, base)?;
+    let file = base.join(&stream.path);
+    ensure!(file.is_file(), "{} is not there", file.display());
+    let log_path = args.out.join(format!("{}.log", flat(&stream.name)));
+    let mut command = gst::command(&gst::pipeline(stream, &file, element)?);
+    // Own group: a hung client is killed with whatever it started.
+    let mut child = command
+        .stderr(File::create(&log_path)?)
+        .process_group(0)
+        .spawn()
+        .context("cannot start gst-launch-1.0")?;
+    let played = follow(args, &mut child, &log_path, comparison);
+    let ended = end(&mut child, played.is_err());
+    let log = String::from_utf8_lossy(&fs::read(&log_path)?).into_owned();
+    let said = gst::errors_in(&log);
+    match (played, ended, said) {
+        (Err(e), _, Some(text)) => Err(e.context(text)),
+        (Err(e), _, None) => Err(e),
+        (Ok(()), _, Some(text)) => bail!(text),
+        (Ok(()), Err(e), None) => Err(e),
+        (Ok(()), Ok(()), None) => Ok(()),
+    }
+}
+
+/// Reaps the client; kills it first if it was given up.
+fn end(child: &mut Child, kill: bool) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    if kill {
+        kill_group(child);
+    }
+    loop {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success() || kill, "the client ended with {status}");
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            kill_group(child);
+            bail!("the client does not end after its last picture, 10 s later");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn kill_group(child: &Child) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // It may have ended already.
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// Compares pictures as they come, until the client ends or is given up.
+fn follow(args: &Args, child: &mut Child, log: &Path, comparison: &mut Comparison) -> Result<()> {
+    let out = child.stdout.take().context("the client has no output")?;
+    // A larger pipe saves switches between client and runner; the default works as well.
+    let _ = rustix::pipe::fcntl_setpipe_size(&out, 1 << 20);
+    let (sender, events) = mpsc::sync_channel(4);
+    // Not joined when the client hangs: the thread ends with the pipe.
+    thread::spawn(move || {
+        let mut reader = gdp::Reader::new(out);
+        let result = loop {
+            match reader.next_picture() {
+                Err(e) => break Err(e),
+                Ok(None) => break Ok(()),
+                Ok(Some((shape, data))) => {
+                    let mut packed = Vec::new();
+                    if let Err(e) = shape.semi_planar_from_gst(data, &mut packed) {
+                        break Err(e);
+                    }
+                    if sender.send(Event::Picture(shape, packed)).is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        // The receiver may have given up.
+        let _ = sender.send(Event::End(result));
+    });
+    let limit = Instant::now() + Duration::from_secs(args.limit);
+    let stall = Duration::from_secs(args.stall);
+    let mut last = Instant::now();
+    loop {
+        match events.recv_timeout(Duration::from_secs(1)) {
+            Ok(Event::Picture(shape, data)) => {
+                comparison.receive(shape, &data)?;
+                last = Instant::now();
+            }
+            Ok(Event::End(result)) => return result,
+            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("reading from the client ended by a panic"),
+            Err(_) if gst::crashed(&String::from_utf8_lossy(&fs::read(log)?)) => {
+                bail!("the client crashed after {} frames", comparison.frames());
+            }
+            Err(_) if last.elapsed() >= stall => {
+                bail!(
+                    "hang: no picture and no end for {} s after {} frames",
+                    args.stall,
+                    comparison.frames()
+                );
+            }
+            Err(_) => {}
+        }
+        if Instant::now() >= limit {
+            bail!(
+                "given up after {} s, {} frames received",
+                args.limit,
+                comparison.frames()
+            );
+        }
+    }
+}

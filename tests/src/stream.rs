@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The list of streams to play: what `clips` writes and `play` reads.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A coded format of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Codec {
+    /// ITU-T H.264, fourcc S264.
+    H264,
+    /// VP9, fourcc VP9F.
+    Vp9,
+    /// AV1, fourcc AV1F.
+    Av1,
+}
+
+impl Codec {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::H264, Self::Vp9, Self::Av1];
+
+    /// Name in file names and reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::Vp9 => "vp9",
+            Self::Av1 => "av1",
+        }
+    }
+}
+
+/// A list of picture checksums: one line per picture in display order, `MD5  BYTES`, of the picture as packed NV12
+/// (8 bit) or P010 (10 bit).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReferenceList {
+    /// The decoder that made it.
+    pub(crate) name: String,
+    /// Path of the list; a relative one is relative to the stream list.
+    pub(crate) path: PathBuf,
+}
+
+/// What a generated clip puts through the device.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Coded {
+    /// Size of the file.
+    pub(crate) bytes: usize,
+    /// Mean rate at the clip's frame rate.
+    pub(crate) bits_per_second: usize,
+    /// Bytes of its first (VP9, AV1) or largest (H.264) key frame.
+    pub(crate) key_frame: usize,
+}
+
+/// One stream to play.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stream {
+    /// Name in reports; unique in its list.
+    pub(crate) name: String,
+    /// Path of the coded stream; a relative one is relative to the stream list.
+    pub(crate) path: PathBuf,
+    /// Coded format.
+    pub(crate) codec: Codec,
+    /// The raw format to demand from the decoder as GStreamer names it; the decoder's own choice if absent.
+    #[serde(default)]
+    pub(crate) format: Option<String>,
+    /// Width of the (first) picture in samples.
+    pub(crate) width: usize,
+    /// Height of the (first) picture in samples.
+    pub(crate) height: usize,
+    /// Number of pictures.
+    pub(crate) frames: usize,
+    /// What every picture must be; all lists must be met, unless `planar_md5` decides.
+    pub(crate) references: Vec<ReferenceList>,
+    /// MD5 of all pictures, one after the other in display order, as packed I420 (8 bit) or I010 (10 bit). Where a
+    /// suite publishes such a checksum, it decides, and the lists only say where a difference is.
+    #[serde(default)]
+    pub(crate) planar_md5: Option<String>,
+    /// Display-order indices of pictures whose received bytes are kept as files.
+    #[serde(default)]
+    pub(crate) keep: Vec<usize>,
+    /// Only of generated clips.
+    #[serde(default)]
+    pub(crate) coded: Option<Coded>,
+}
