@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The demonstration: generated clips through GStreamer in the guest, every frame compared with two references. While
+//! the kernel is still being made it shows what the engine decodes without one.
+
+pub(crate) mod play;
+mod sheet;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use crate::bed::Bed;
+use crate::guest::Kernel;
+use crate::outcome::Outcome;
+use crate::{build, root, ui};
+use play::{Played, Row, Stream, write_json};
+use sheet::Nv12;
+
+/// The clips that are shown: the name's end.
+const SHOWN: &str = "1080p";
+/// Display-order indices of the pictures on the contact sheet; two thirds into a clip there is a cut.
+const KEPT: [usize; 3] = [8, 30, 55];
+/// A coded key frame of the demo exceeds this many bytes.
+const KEY_FRAME: usize = 64 * 1024;
+
+/// Arguments of `./dev demo`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Args {
+    /// Leave out the pictures that the engine decodes without a kernel
+    #[arg(long)]
+    device_only: bool,
+}
+
+impl Args {
+    /// What `./dev test` runs.
+    pub(crate) fn quick() -> Self {
+        Self::default()
+    }
+}
+
+/// Runs it; `Err` is for what kept it from running at all.
+pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
+    let outcome = Outcome::new();
+    let results = bed.target.join("demo");
+    std::fs::create_dir_all(&results)?;
+    // What an earlier run left must not pass for this one's.
+    for file in ["results.json", "demo.png", "engine-only.json", "engine-only.png"] {
+        std::fs::remove_file(results.join(file)).ok();
+    }
+    build::announce(bed, &[Kernel::Plain])?;
+    bed.host.ready()?;
+    std::thread::scope(|scope| {
+        // Asked for early and in the background: the kernel takes longest. Its failure is reported by the guest.
+        let kernel = scope.spawn(|| {
+            // A thread's niceness is its own on Linux, and what it starts inherits it: on two processors the pictures
+            // of the engine come minutes earlier and the kernel no later. Failing to be nice is no failure.
+            rustix::process::nice(10).ok();
+            bed.module(Kernel::Plain).map(drop)
+        });
+        let clips = match play::clips(bed) {
+            Ok((list, streams)) => {
+                if !args.device_only {
+                    outcome.check("demo: engine only, no kernel", || {
+                        engine_only(bed, &list, &results)
+                    });
+                }
+                Some((list, streams))
+            }
+            Err(error) => {
+                outcome.check("demo: generated clips", || Err(error));
+                None
+            }
+        };
+        if kernel.join().is_err() {
+            outcome.check("demo: kernel", || bail!("making it ended by a panic"));
+        }
+        if let Some((list, streams)) = clips {
+            outcome.check("demo: GStreamer, device, daemon", || {
+                device(bed, &list, &streams, &results)
+            });
+        }
+    });
+    Ok(outcome)
+}
+
+/// Decodes the clips by the engine in the Debian root, with neither kernel nor device.
+fn engine_only(bed: &Bed, list: &Path, results: &Path) -> Result<String> {
+    let out = results.join("engine-only");
+    if out.exists() {
+        std::fs::remove_dir_all(&out)?;
+    }
+    let program = root::inside(bed, &bed.binaries()?.join("daedalus-tests"));
+    let mut cmd = root::command(bed, program)?
+        .args(["native", "--only", SHOWN, "--list"])
+        .arg(root::inside(bed, list))
+        .arg("--out")
+        .arg(root::inside(bed, &out))
+        .log(results.join("engine-only.log"))
+        .timeout(Duration::from_secs(300));
+    for frame in KEPT {
+        cmd = cmd.arg("--keep").arg(frame.to_string());
+    }
+    std::fs::remove_file(results.join("engine-only.log")).ok();
+    let ran = cmd.run();
+    let rows = play::rows(&out)?;
+    write_json(&results.join("engine-only.json"), &rows)?;
+    ui::line("engine only, no kernel: decoded in the Debian 13 root, 1 thread");
+    table(&rows, &[]);
+    ran?;
+    ensure!(
+        rows.len() == 3 && rows.iter().all(|row| row.equal),
+        "not every clip is equal to its references"
+    );
+    let png = results.join("engine-only.png");
+    contact_sheet(&rows, &out, &png)?;
+    Ok(format!(
+        "{} frames equal, pictures in {}",
+        frames(&rows),
+        shown(bed, &png)
+    ))
+}
+
+/// Decodes the clips by GStreamer through the device in the guest.
+fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<String> {
+    let keep = KEPT.map(|frame| format!("--keep {frame}")).join(" ");
+    let arguments = format!("--only={SHOWN} {keep} --stall 30 --limit 120");
+    let streams: Vec<Stream> = streams
+        .iter()
+        .filter(|stream| stream.name.contains(SHOWN))
+        .cloned()
+        .collect();
+    let played = play::play(bed, "demo", list, &arguments, Duration::from_secs(480))?;
+    ui::line("GStreamer in the guest, through /dev/videoN, kernel module and daemon:");
+    table(&played.rows, &streams);
+    let Played {
+        rows,
+        guest,
+        out_dir,
+        seconds,
+    } = played;
+    let png = results.join("demo.png");
+    let pictures = contact_sheet(&rows, &out_dir, &png);
+    write_json(
+        &results.join("results.json"),
+        &json!({
+            "equal": rows.len() == streams.len() && rows.iter().all(|row| row.equal),
+            "guest": guest.as_ref().err().map(|error| format!("{error:#}")),
+            "guest_seconds": seconds,
+            "png": pictures.is_ok().then(|| shown(bed, &png)),
+            "clips": streams,
+            "rows": rows,
+        }),
+    )?;
+    match (judge(&rows, &streams), guest) {
+        // The guest's own words say why rows are missing.
+        (Err(rows), Err(guest)) => return Err(guest.context(format!("{rows:#}"))),
+        (rows, guest) => rows.and(guest)?,
+    }
+    pictures?;
+    Ok(format!(
+        "{} frames equal to both references, guest {seconds:.0} s, pictures in {}",
+        frames(&rows),
+        shown(bed, &png)
+    ))
+}
+
+/// Every clip must be there, equal to two references, decoded by the device, with a large key frame.
+fn judge(rows: &[Row], streams: &[Stream]) -> Result<()> {
+    ensure!(streams.len() == 3, "{} clips to show, not 3", streams.len());
+    for stream in streams {
+        let name = &stream.name;
+        let row = rows.iter().find(|row| row.name == *name);
+        let row = row.with_context(|| format!("{name} was not played: the guest ended before"))?;
+        ensure!(row.equal, "{name}: {}", row.reason());
+        ensure!(
+            row.references.len() >= 2,
+            "{name} was compared with {} reference only",
+            row.references.len()
+        );
+        ensure!(row.device.is_some(), "{name} was not decoded by a device");
+        let key_frame = stream.coded.map_or(0, |coded| coded.key_frame);
+        ensure!(
+            key_frame > KEY_FRAME,
+            "the key frame of {name} has {key_frame} bytes, not over {KEY_FRAME}"
+        );
+    }
+    Ok(())
+}
+
+fn frames(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.frames).sum()
+}
+
+fn table(rows: &[Row], streams: &[Stream]) {
+    ui::line(&format!(
+        "  {:5} {:>9} {:>7} {:>6} {:>6}  {:22} {:>8} {:>10}",
+        "codec", "size", "frames", "fps", "equal", "to", "Mbit/s", "key frame"
+    ));
+    for row in rows {
+        let coded = streams
+            .iter()
+            .find(|stream| stream.name == row.name)
+            .and_then(|stream| stream.coded);
+        ui::line(&format!(
+            "  {:5} {:>9} {:>7} {:>6} {:>6}  {:22} {:>8} {:>10}",
+            row.codec,
+            format!("{}x{}", row.width, row.height),
+            format!("{}/{}", row.frames, row.expected_frames),
+            row.fps.map_or_else(|| "-".into(), |fps| format!("{fps:.1}")),
+            if row.equal { "yes" } else { "NO" },
+            row.references.join(", "),
+            coded.map_or_else(String::new, |c| format!("{:.1}", c.bits_per_second as f64 / 1e6)),
+            coded.map_or_else(String::new, |c| format!("{} KiB", c.key_frame / 1024)),
+        ));
+        if !row.equal {
+            ui::line(&format!("        {}", row.reason()));
+        }
+    }
+}
+
+/// One row of pictures per clip, from the bytes that the client received; on a terminal one of each clip, too.
+fn contact_sheet(rows: &[Row], dir: &Path, png: &Path) -> Result<()> {
+    let mut pictures = Vec::new();
+    for row in rows {
+        let of_row = row.kept.iter().map(|kept| {
+            ensure!(
+                kept.layout == "NV12",
+                "{} is {}, not NV12",
+                kept.file,
+                kept.layout
+            );
+            Nv12::read(&dir.join(&kept.file), kept.width, kept.height)
+        });
+        pictures.push(of_row.collect::<Result<Vec<_>>>()?);
+    }
+    if std::io::stdout().is_terminal() {
+        let first: Vec<&Nv12> = pictures.iter().filter_map(|row| row.first()).collect();
+        for line in sheet::thumbnails(&first) {
+            ui::line(&line);
+        }
+    }
+    sheet::write(png, &pictures)
+}
+
+/// A path as people find it from the top of the tree.
+fn shown(bed: &Bed, path: &Path) -> String {
+    path.strip_prefix(&bed.repo).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Playing a list of streams in the guest by `daedalus-tests play`: the list that it reads and the rows that it writes
+//! (tests/src/stream.rs and tests/src/play.rs are the other side).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::bed::{Bed, read};
+use crate::guest::{self, GuestJob};
+use crate::{root, ui};
+
+/// A list of picture checksums.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReferenceList {
+    /// The decoder that made it.
+    pub(crate) name: String,
+    /// Path; a relative one is relative to the stream list.
+    pub(crate) path: PathBuf,
+}
+
+/// What a generated clip puts through the device.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Coded {
+    /// Size of the file.
+    pub(crate) bytes: usize,
+    /// Mean rate at the clip's frame rate.
+    pub(crate) bits_per_second: usize,
+    /// Bytes of a key frame.
+    pub(crate) key_frame: usize,
+}
+
+/// One stream to play.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stream {
+    /// Unique in its list.
+    pub(crate) name: String,
+    /// Path; a relative one is relative to the stream list.
+    pub(crate) path: PathBuf,
+    /// `h264`, `vp9` or `av1`.
+    pub(crate) codec: String,
+    /// Raw format to demand from the client, as GStreamer names it.
+    #[serde(default)]
+    pub(crate) format: Option<String>,
+    /// Width in samples.
+    pub(crate) width: usize,
+    /// Height in samples.
+    pub(crate) height: usize,
+    /// Number of pictures.
+    pub(crate) frames: usize,
+    /// All must be met, unless `planar_md5` decides.
+    pub(crate) references: Vec<ReferenceList>,
+    /// MD5 of all pictures as packed I420 or I010.
+    #[serde(default)]
+    pub(crate) planar_md5: Option<String>,
+    /// Display-order indices of pictures to keep.
+    #[serde(default)]
+    pub(crate) keep: Vec<usize>,
+    /// Only of generated clips.
+    #[serde(default)]
+    pub(crate) coded: Option<Coded>,
+}
+
+/// The first picture that is not as it must be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Difference {
+    /// Display-order index.
+    pub(crate) frame: usize,
+    /// Name of the reference list.
+    pub(crate) reference: String,
+    /// Checksum received, if the picture came.
+    pub(crate) got: Option<String>,
+    /// Checksum due, if there must be such a picture.
+    pub(crate) want: Option<String>,
+}
+
+/// A picture whose received bytes were kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// File name in the job's directory.
+    pub(crate) file: String,
+    /// Display-order index.
+    pub(crate) frame: usize,
+    /// Width in samples.
+    pub(crate) width: usize,
+    /// Height in samples.
+    pub(crate) height: usize,
+    /// `NV12` or `P010`, without padding.
+    pub(crate) layout: String,
+}
+
+/// What one stream came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    /// Name in the list.
+    pub(crate) name: String,
+    /// `h264`, `vp9` or `av1`.
+    pub(crate) codec: String,
+    /// The client.
+    pub(crate) client: String,
+    /// The client's decoder.
+    pub(crate) element: String,
+    /// The video node that it opened.
+    pub(crate) device: Option<String>,
+    /// Width of the last picture in samples.
+    pub(crate) width: usize,
+    /// Height of the last picture in samples.
+    pub(crate) height: usize,
+    /// Number of pictures that must come.
+    pub(crate) expected_frames: usize,
+    /// Number of pictures that came.
+    pub(crate) frames: usize,
+    /// Raw format received.
+    pub(crate) format: Option<String>,
+    /// From the client's start to its end.
+    pub(crate) seconds: f64,
+    /// Pictures per second from the first to the last.
+    pub(crate) fps: Option<f64>,
+    /// Whether everything is as it must be.
+    pub(crate) equal: bool,
+    /// Names of the references compared with.
+    pub(crate) references: Vec<String>,
+    /// Where it first is not.
+    pub(crate) first_difference: Option<Difference>,
+    /// Whether the whole stream has its suite's checksum, if it was compared with one.
+    #[serde(default)]
+    pub(crate) planar_md5_equal: Option<bool>,
+    /// Why the client failed.
+    pub(crate) error: Option<String>,
+    /// Pictures kept.
+    pub(crate) kept: Vec<Kept>,
+}
+
+impl Row {
+    /// Why the row is not equal, in one line.
+    pub(crate) fn reason(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(error) = &self.error {
+            parts.push(error.clone());
+        }
+        if let Some(d) = self.first_difference.as_ref().filter(|_| !self.equal) {
+            parts.push(match (&d.got, &d.want) {
+                (Some(_), Some(_)) => format!("first difference at frame {} ({})", d.frame, d.reference),
+                (None, _) => format!("frame {} of {} never came", d.frame, self.expected_frames),
+                (Some(_), None) => format!("frame {} is one too many ({})", d.frame, d.reference),
+            });
+        }
+        if parts.is_empty() && self.planar_md5_equal == Some(false) {
+            parts.push("every picture is as listed, but the whole has not the published checksum".to_owned());
+        }
+        parts.join("; ")
+    }
+}
+
+/// What a whole list came to.
+pub(crate) struct Played {
+    /// One row per stream that the runner got to, in order of completion.
+    pub(crate) rows: Vec<Row>,
+    /// Judgement of the guest as a whole: kernel reports, panics, hangs, the runner's own failure; not the rows.
+    pub(crate) guest: Result<()>,
+    /// The job's directory.
+    pub(crate) out_dir: PathBuf,
+    /// Wall clock of the guest in seconds.
+    pub(crate) seconds: f64,
+}
+
+/// Where the guest sees the tree's target directory.
+const TARGET_IN_GUEST: &str = "/mnt/target";
+
+/// Plays the list at `list` (under the tree's target) in a guest.
+///
+/// `arguments` go to `daedalus-tests play` as they are. `Err` is for what kept the guest from starting.
+pub(crate) fn play(bed: &Bed, job: &str, list: &Path, arguments: &str, timeout: Duration) -> Result<Played> {
+    let list = list
+        .strip_prefix(&bed.target)
+        .context("the stream list is not under target/")?;
+    // The registry is rebuilt in every guest: GStreamer finds stateless devices while it scans its plugins.
+    let script = format!(
+        "daedalus_start\n\
+         export GST_REGISTRY=/tmp/gstreamer-registry.bin\n\
+         status=0\n\
+         daedalus-tests play --list {TARGET_IN_GUEST}/{} --out /mnt/out {arguments} || status=$?\n\
+         daedalus_stop\n\
+         daedalus_unload\n\
+         exit $status\n",
+        list.display()
+    );
+    let mut result = guest::run(bed, &GuestJob::new(job, &script).timeout(timeout))?;
+    let rows = rows(&result.out_dir)?;
+    if result.status == Some(1) && rows.iter().any(|row| !row.equal) {
+        // The runner's status for rows that are not equal: they are the caller's to judge, the rest is the guest's.
+        result.status = Some(0);
+    }
+    Ok(Played {
+        rows,
+        guest: result.judge(),
+        seconds: result.seconds,
+        out_dir: result.out_dir,
+    })
+}
+
+/// The rows in a runner's output directory; none if it ended before its first stream.
+pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
+    match std::fs::read_to_string(dir.join("results.jsonl")) {
+        Ok(text) => text
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("malformed row: {line}")))
+            .collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read the results in {}", dir.display())),
+    }
+}
+
+/// The generated clips: makes them if they are not there, in the Debian root, which has the encoders.
+///
+/// Returns the path of their stream list and its contents.
+pub(crate) fn clips(bed: &Bed) -> Result<(PathBuf, Vec<Stream>)> {
+    let program = root::inside(bed, &bed.binaries()?.join("daedalus-tests"));
+    let out = bed.target.join("clips");
+    let step = ui::Step::begin("generated clips (the first time: up to a minute)");
+    let set = root::command(bed, program)?
+        .arg("clips")
+        .arg("--out")
+        .arg(root::inside(bed, &out))
+        .output()?;
+    drop(step);
+    let name = set.trim().rsplit('/').next().unwrap_or_default();
+    if name.is_empty() {
+        bail!("the generator of the clips did not say where they are");
+    }
+    let list = out.join(name).join("clips.json");
+    let streams =
+        serde_json::from_str(&read(&list)?).with_context(|| format!("{} is malformed", list.display()))?;
+    Ok((list, streams))
+}
+
+/// Writes `value` as JSON, with the directories above it.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let text = serde_json::to_string_pretty(value)?;
+    std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+}

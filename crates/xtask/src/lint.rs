@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Checks that run nothing of the device: format, clippy, unit tests, licences, and the kernel's own checkers on
+//! the module.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::{self, PrivateApt};
+use crate::bed::Bed;
+use crate::cache::{Stamp, lock_file, remove_tree};
+use crate::cmd::{Cmd, last_lines};
+use crate::guest::Kernel;
+use crate::module;
+use crate::outcome::Outcome;
+use crate::root;
+
+/// A source file has one role; more lines than this say that it has several.
+const MOST_LINES: usize = 900;
+
+/// `./dev lint`.
+pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
+    bed.host.ready()?;
+    let outcome = Outcome::new();
+    files(bed, &outcome);
+    rust(bed, &outcome);
+    crates(bed, &outcome);
+    checkpatch(bed, &outcome);
+    for which in [Kernel::Plain, Kernel::Sanitizers] {
+        module(bed, &outcome, which);
+    }
+    Ok(outcome)
+}
+
+/// Headers and sizes of all files of the tree.
+pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
+    outcome.check("every file names its licence and has one role", || {
+        let names = Cmd::new("git")
+            .args(["-c", "safe.directory=*", "ls-files", "-z"])
+            .cwd(&bed.repo)
+            .output()
+            .context("the tree is no git checkout")?;
+        let (mut wrong, mut count) = (Vec::new(), 0);
+        for name in names.split('\0').filter(|name| !name.is_empty()) {
+            let end = Path::new(name)
+                .extension()
+                .and_then(|end| end.to_str())
+                .unwrap_or_default();
+            let code = ["rs", "c", "h", "sh", "toml", "config", "patch"].contains(&end)
+                || ["dev", ".ci/run"].contains(&name)
+                || name.starts_with("testbed/uml/")
+                || name.ends_with("Kbuild")
+                || name.ends_with("Makefile");
+            // A file that was just removed and is not committed yet has nothing to check.
+            let Ok(text) = std::fs::read_to_string(bed.repo.join(name)) else {
+                continue;
+            };
+            if !code {
+                continue;
+            }
+            count += 1;
+            if !text
+                .lines()
+                .take(4)
+                .any(|line| line.contains("SPDX-License-Identifier: "))
+            {
+                wrong.push(format!("{name} has no SPDX-License-Identifier"));
+            }
+            if ["rs", "c", "h"].contains(&end) && text.lines().count() > MOST_LINES {
+                wrong.push(format!("{name} has more than {MOST_LINES} lines"));
+            }
+        }
+        if !wrong.is_empty() {
+            bail!("{}", wrong.join("; "));
+        }
+        Ok(format!("{count} files"))
+    });
+}
+
+/// Runs cargo in the root with a log of its own.
+fn cargo(bed: &Bed, name: &str, args: &[&str]) -> Result<PathBuf> {
+    let log = bed.target.join(format!("test/{name}.log"));
+    std::fs::remove_file(&log).ok();
+    root::command(bed, "cargo")?.args(args).log(&log).run()?;
+    Ok(log)
+}
+
+/// Format and clippy, with the Rust of the Debian root: the oldest that is supported.
+pub(crate) fn rust(bed: &Bed, outcome: &Outcome) {
+    outcome.check("format (cargo fmt)", || {
+        cargo(bed, "fmt", &["fmt", "--all", "--check"])?;
+        Ok(String::new())
+    });
+    outcome.check("clippy, no warning and no undocumented unsafe", || {
+        let words = "clippy --workspace --all-targets --locked --offline -- -D warnings \
+                     -D clippy::undocumented_unsafe_blocks -D unsafe_op_in_unsafe_fn";
+        cargo(bed, "clippy", &words.split_whitespace().collect::<Vec<_>>())?;
+        Ok(String::new())
+    });
+}
+
+/// The unit and integration tests that need no kernel.
+pub(crate) fn unit_tests(bed: &Bed, outcome: &Outcome) {
+    outcome.check("unit tests (cargo test)", || {
+        let words = ["test", "--workspace", "--locked", "--offline", "--no-fail-fast"];
+        let log = cargo(bed, "unit", &words).map_err(|error| {
+            let text = std::fs::read_to_string(bed.target.join("test/unit.log")).unwrap_or_default();
+            let failed: Vec<&str> = text.lines().filter(|line| line.ends_with("... FAILED")).collect();
+            if failed.is_empty() {
+                error
+            } else {
+                error.context(failed.join("; "))
+            }
+        })?;
+        let text = crate::bed::read(&log)?;
+        let (passed, ignored) = test_counts(&text);
+        if passed == 0 {
+            bail!("cargo test ran no test:\n{}", last_lines(&text, 10));
+        }
+        Ok(format!("{passed} passed, {ignored} ignored"))
+    });
+}
+
+/// Sums of the `test result:` lines: passed and ignored.
+fn test_counts(log: &str) -> (usize, usize) {
+    let number = |line: &str, word: &str| {
+        let mut before = "";
+        for part in line.split_whitespace() {
+            if part.trim_end_matches(';') == word {
+                return before.parse().unwrap_or(0);
+            }
+            before = part;
+        }
+        0
+    };
+    log.lines()
+        .filter(|line| line.starts_with("test result:"))
+        .fold((0, 0), |(passed, ignored), line| {
+            (passed + number(line, "passed"), ignored + number(line, "ignored"))
+        })
+}
+
+/// Licences, bans and sources of the crates. The advisory database is no part: it needs the network at every run.
+pub(crate) fn crates(bed: &Bed, outcome: &Outcome) {
+    outcome.check("licences and sources of crates (cargo-deny)", || {
+        let tool = cargo_deny(bed)?;
+        let log = bed.target.join("test/deny.log");
+        std::fs::remove_file(&log).ok();
+        Cmd::new(tool)
+            .args(["--locked", "--all-features", "--log-level", "warn", "check"])
+            .args(["--hide-inclusion-graph", "bans", "licenses", "sources"])
+            .cwd(&bed.repo)
+            .log(&log)
+            .run()?;
+        Ok(last_lines(&crate::bed::read(&log)?, 1))
+    });
+}
+
+/// cargo-deny, built once by the machine's Rust and kept in the cache.
+fn cargo_deny(bed: &Bed) -> Result<PathBuf> {
+    let version = bed.conf("tools.cargo-deny")?;
+    let stamp = Stamp::new().with("version", version);
+    let dir = bed.cache.artefact(
+        "cargo-deny",
+        &stamp,
+        &format!("building cargo-deny {version} (4-8 minutes)"),
+        |path| {
+            let log = bed.cache.dir().join("cargo-deny.log");
+            std::fs::remove_file(&log).ok();
+            let work = path.join("build");
+            // Unoptimised: it runs for a second, and optimising it takes many minutes.
+            Cmd::new("cargo")
+                .args([
+                    "install",
+                    "cargo-deny",
+                    "--locked",
+                    "--debug",
+                    "--version",
+                    version,
+                    "--root",
+                ])
+                .arg(path)
+                .args(["--config", "profile.dev.debug=false"])
+                .env("CARGO_TARGET_DIR", &work)
+                .log(&log)
+                .run()?;
+            Ok(std::fs::remove_dir_all(work)?)
+        },
+    )?;
+    Ok(dir.join("bin/cargo-deny"))
+}
+
+/// The kernel's style checker on the module and the protocol header.
+pub(crate) fn checkpatch(bed: &Bed, outcome: &Outcome) {
+    outcome.check("checkpatch --strict", || {
+        let source = bed.kernel_source()?;
+        let copy = module::copy_source(bed, "checkpatch")?;
+        let mut names = Vec::new();
+        for dir in [copy.clone(), copy.join("../include/uapi/linux")] {
+            for entry in std::fs::read_dir(dir)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|end| end == "c" || end == "h") {
+                    names.push(path);
+                }
+            }
+        }
+        names.sort();
+        let log = bed.target.join("test/checkpatch.log");
+        std::fs::remove_file(&log).ok();
+        for path in &names {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let ignored = bed.conf(&format!("checkpatch.ignore.{file}")).unwrap_or("NONE");
+            // Its exit status only repeats what it prints.
+            Cmd::new("perl")
+                .arg(source.dir.join("scripts/checkpatch.pl"))
+                .args(["--strict", "--no-tree", "--no-summary", "--terse", "--show-types"])
+                .args(["--ignore", ignored, "--file"])
+                .arg(path)
+                .log(&log)
+                .status()?;
+        }
+        let said = crate::bed::read(&log)?;
+        if !said.trim().is_empty() {
+            bail!("{}", last_lines(&said, 10));
+        }
+        Ok(format!("{} files", names.len()))
+    });
+}
+
+/// The module built against one kernel with all of the compiler's and sparse's warnings, of which there must be none.
+pub(crate) fn module(bed: &Bed, outcome: &Outcome, which: Kernel) {
+    outcome.check(
+        &format!("module against the {which} kernel: W=1 and sparse"),
+        || {
+            let name = format!("{which}-checked");
+            let _lock = lock_file(
+                &bed.target.join(format!("module/.{name}.lock")),
+                "checking the module",
+            )?;
+            let dir = module::copy_source(bed, &name)?;
+            let log = bed.target.join(format!("test/module-{which}.log"));
+            std::fs::remove_file(&log).ok();
+            // Warnings come only from what is compiled: everything, each time.
+            module::make(bed, which, &dir, "clean")?.log(&log).run()?;
+            module::make(bed, which, &dir, "modules")?
+                .args(["W=1", "C=2", &format!("CHECK={}", sparse(bed)?)])
+                .log(&log)
+                .run()?;
+            let source = bed.kernel_source()?;
+            let said = crate::bed::read(&log)?;
+            let kernel = [
+                source.dir.to_string_lossy(),
+                bed.kernel(which)?.tree.to_string_lossy(),
+            ]
+            .map(String::from);
+            let warnings = warnings(&said, &kernel);
+            if !warnings.is_empty() {
+                bail!("{} warning(s):\n{}", warnings.len(), warnings.join("\n"));
+            }
+            let checked = |line: &&str| line.trim_start().starts_with("CHECK ");
+            match said.lines().filter(checked).count() {
+                0 => bail!("sparse looked at no file (see {})", log.display()),
+                count => Ok(format!("{count} files")),
+            }
+        },
+    );
+}
+
+/// The command line of sparse. This kernel's headers need a newer one than Debian 12 and 13 have, and that one a newer
+/// libc than Debian 12's: the root's.
+fn sparse(bed: &Bed) -> Result<String> {
+    let suite = bed.conf("tools.sparse")?;
+    let stamp = |package: &str| Stamp::new().with("package", package);
+    let package = apt::settled(
+        bed,
+        &format!("{suite}-sparse"),
+        |package| bed.cache.has("sparse", &stamp(package)),
+        || PrivateApt::new(bed, suite, None)?.candidate("sparse"),
+    )?;
+    let what = format!("unpacking {package}");
+    let dir = bed.cache.artefact("sparse", &stamp(&package), &what, |path| {
+        remove_tree(bed, path)?;
+        let (name, version) = package.split_once('=').context("a package without a version")?;
+        let deb = PrivateApt::new(bed, suite, None)?.download(name, version)?;
+        let log = bed.cache.dir().join("sparse.log");
+        Cmd::new("dpkg-deb").arg("-x").arg(deb).arg(path).log(log).run()
+    })?;
+    let root = bed.root()?;
+    Ok(format!(
+        "{root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu {}/usr/bin/sparse",
+        dir.display(),
+        root = root.display(),
+    ))
+}
+
+/// The warnings and errors in a build's log that are not about the kernel's own files.
+fn warnings<'a>(log: &'a str, kernel: &[String]) -> Vec<&'a str> {
+    log.lines()
+        .filter(|line| {
+            ["warning:", "error:", "WARNING:", "ERROR:"]
+                .iter()
+                .any(|word| line.contains(word))
+        })
+        .filter(|line| !kernel.iter().any(|dir| line.starts_with(dir.as_str())))
+        .filter(|line| !line.contains("the compiler differs from the one used to build the kernel"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_results_add_up() {
+        let log = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
+                   test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured\n";
+        assert_eq!(test_counts(log), (7, 1));
+        assert_eq!(test_counts("nothing"), (0, 0));
+    }
+
+    #[test]
+    fn only_the_modules_warnings_count() {
+        let log =
+            "/k/include/linux/x.h:1:1: warning: not ours\ndaedalus_job.c:2:3: warning: ours\n  CHECK a.c\n";
+        assert_eq!(
+            warnings(log, &["/k".into()]),
+            ["daedalus_job.c:2:3: warning: ours"]
+        );
+    }
+}

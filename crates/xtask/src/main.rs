@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What `./dev` runs: the test bed, the checks and the tests.
+
+mod apt;
+mod bed;
+mod build;
+mod cache;
+mod cmd;
+mod compliance;
+mod conformance;
+mod demo;
+mod enter;
+mod foreign;
+mod guest;
+mod host;
+mod kernel;
+mod lint;
+mod module;
+mod outcome;
+mod reports;
+mod root;
+mod signals;
+mod suite;
+mod sysctl;
+mod torture;
+mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use bed::{Bed, Options};
+use guest::Kernel;
+use outcome::Outcome;
+
+/// Builds, runs and tests daedalus-v4l2 in a kernel of its own, on a Debian 12 or 13 with a Rust toolchain.
+#[derive(Parser)]
+#[command(name = "dev", disable_help_subcommand = false)]
+struct Cli {
+    /// Install no package on this machine: fail and name the missing ones instead
+    #[arg(long, global = true)]
+    no_install: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every check and test there is; what continuous integration runs
+    Test(suite::Args),
+    /// Decode generated 1080p clips with GStreamer through the device, and compare every frame
+    Demo(demo::Args),
+    /// v4l2-compliance on the video and media node, next to the in-kernel visl
+    Compliance,
+    /// Decode the vectors of ../shared/vectors through the device, and compare with their MANIFEST
+    Conformance(conformance::Args),
+    /// Repeated loads, kills and errors under the sanitizer kernel
+    Torture(torture::Args),
+    /// Build everything: root, kernels, module, daemon and tools
+    Build,
+    /// Format, clippy, cargo-deny, and the kernel's own checkers on the module
+    Lint,
+    /// Link the module against Debian's arm64 headers, and compile it against its newest amd64 ones
+    Modules,
+    /// Run a command in a guest, with the module loaded and the daemon started
+    Guest(GuestArgs),
+    /// Run a command in the Debian 13 root, at the top of the tree
+    Root(RootArgs),
+    /// Remove what the cache keeps of earlier inputs (--all: everything)
+    Clean(CleanArgs),
+    /// Mount and enter a root; what the other commands start themselves with
+    #[command(name = "__enter", hide = true)]
+    Enter(enter::Args),
+}
+
+#[derive(clap::Args)]
+struct GuestArgs {
+    /// Which kernel to boot
+    #[arg(long, value_enum, default_value_t = Kernel::Plain)]
+    kernel: Kernel,
+    /// Neither load the module nor start the daemon
+    #[arg(long)]
+    bare: bool,
+    /// Seconds until the guest is stopped
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+    /// Memory of the guest in MiB
+    #[arg(long, default_value_t = 2048)]
+    mem: u32,
+    /// Processors of the guest
+    #[arg(long, default_value_t = 2)]
+    cpus: u32,
+    /// A variable of the command's environment: KEY=VALUE
+    #[arg(long)]
+    env: Vec<String>,
+    /// The command; one word is a shell script
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+#[derive(clap::Args)]
+struct RootArgs {
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+#[derive(clap::Args)]
+struct CleanArgs {
+    /// Remove the whole cache
+    #[arg(long)]
+    all: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("dev: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    if let Command::Enter(args) = &cli.command {
+        match enter::enter(args)? {}
+    }
+    signals::install()?;
+    let bed = Bed::new(Options {
+        no_install: cli.no_install,
+    })?;
+    let result = dispatch(&bed, &cli.command);
+    signals::clean_up();
+    result
+}
+
+fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Test(args) => Ok(finish(&suite::run(bed, args)?)),
+        Command::Demo(args) => Ok(finish(&demo::run(bed, args)?)),
+        Command::Compliance => Ok(finish(&compliance::run(bed)?)),
+        Command::Conformance(args) => Ok(finish(&conformance::run(bed, args)?)),
+        Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
+        Command::Lint => Ok(finish(&lint::run(bed)?)),
+        Command::Modules => Ok(finish(&foreign::run(bed)?)),
+        Command::Build => build::everything(bed).map(|()| ExitCode::SUCCESS),
+        Command::Guest(args) => guest::run_command(bed, args),
+        Command::Root(args) => root::run_command(bed, &args.command),
+        Command::Clean(args) => bed.cache.clean(bed, args.all).map(|()| ExitCode::SUCCESS),
+        Command::Enter(_) => unreachable!("done before the bed is set up"),
+    }
+}
+
+/// Prints the closing line of a set of checks; failure is the process's exit status.
+fn finish(outcome: &Outcome) -> ExitCode {
+    outcome.print_summary();
+    if outcome.ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Building the kernel module, always from a copy: the tree itself is never littered.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::bed::Bed;
+use crate::cache::lock_file;
+use crate::cmd::Cmd;
+use crate::guest::Kernel;
+use crate::ui;
+
+/// The module's file.
+pub(crate) const FILE: &str = "daedalus_v4l2.ko";
+
+/// Makes `target/module/NAME/{kernel,include}` equal to the tree's, and leaves what make built there.
+pub(crate) fn copy_source(bed: &Bed, name: &str) -> Result<PathBuf> {
+    let copy = bed.target.join("module").join(name);
+    for part in ["kernel", "include"] {
+        let from = bed.repo.join(part);
+        let names = files(&from, &from)?;
+        if names.is_empty() {
+            bail!("the tree has no {part}/");
+        }
+        let to = copy.join(part);
+        std::fs::create_dir_all(&to)?;
+        for old in files(&to, &to)?.difference(&names) {
+            std::fs::remove_file(to.join(old))?;
+        }
+        for name in &names {
+            let (text, target) = (std::fs::read(from.join(name))?, to.join(name));
+            // An unchanged file keeps its time, so that make has nothing to do.
+            if std::fs::read(&target).is_ok_and(|old| old == text) {
+                continue;
+            }
+            if let Some(parent) = target.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(&target, text)?;
+        }
+    }
+    Ok(copy.join("kernel"))
+}
+
+/// The source files under `dir`, relative to `top`.
+fn files(top: &Path, dir: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    if !dir.exists() {
+        return Ok(found);
+    }
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if path.is_dir() {
+            if !name.starts_with('.') {
+                found.extend(files(top, &path)?);
+            }
+            continue;
+        }
+        let source = name.ends_with(".h") || (name.ends_with(".c") && !name.ends_with(".mod.c"));
+        if source || ["Kbuild", "Makefile", "Kconfig"].contains(&&*name) {
+            found.insert(path.strip_prefix(top)?.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// `make GOAL` of the module in `dir` against a UML kernel.
+pub(crate) fn make(bed: &Bed, which: Kernel, dir: &Path, goal: &str) -> Result<Cmd> {
+    Ok(Cmd::new("make")
+        .arg("-C")
+        .arg(bed.kernel(which)?.tree)
+        .args(["ARCH=um", "V=0", &format!("M={}", dir.display()), goal])
+        .env("MAKEFLAGS", ""))
+}
+
+/// Builds the module for the guest; the directory for /mnt/modules: the kernel's own modules and this one.
+pub(crate) fn build(bed: &Bed, which: Kernel) -> Result<PathBuf> {
+    let kernel = bed.kernel(which)?;
+    let _lock = lock_file(
+        &bed.target.join(format!("module/.{which}.lock")),
+        "building the module",
+    )?;
+    let modules = bed.target.join("guest-modules").join(which.to_string());
+    let origin = modules.join(".origin");
+    if std::fs::read_to_string(&origin).ok() != Some(kernel.tree.display().to_string()) {
+        if modules.exists() {
+            std::fs::remove_dir_all(&modules)?;
+        }
+        std::fs::create_dir_all(&modules)?;
+        Cmd::new("cp")
+            .arg("-r")
+            .arg(kernel.modules.join("lib"))
+            .arg(&modules)
+            .run()?;
+        std::fs::write(&origin, kernel.tree.display().to_string())?;
+    }
+    let dir = copy_source(bed, &which.to_string())?;
+    let log = bed.target.join(format!("module/{which}.log"));
+    std::fs::remove_file(&log).ok();
+    let _step = ui::Step::begin(&format!("building the module ({which} kernel)"));
+    make(bed, which, &dir, "modules")?.log(&log).run()?;
+    let new = modules.join(format!("{FILE}.new"));
+    std::fs::copy(dir.join(FILE), &new).with_context(|| format!("the build made no {FILE}"))?;
+    std::fs::rename(new, modules.join(FILE))?;
+    Ok(modules)
+}

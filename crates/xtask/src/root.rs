@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The Debian 13 root: the target's user space, in which everything but the kernels is built, and which is the
+//! guest's root file system. Made once by mmdebstrap, then never changed.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::apt;
+use crate::bed::{Bed, data_lines, read};
+use crate::cache::{Stamp, remove_tree};
+use crate::cmd::Cmd;
+
+/// Where the tree is in the root.
+pub(crate) const TREE: &str = "/daedalus/tree";
+/// Where the conformance vectors are in the root: `../shared/vectors` of the tree.
+const VECTORS: &str = "/daedalus/shared/vectors";
+/// Where unpacked kernel headers are mounted in the root.
+pub(crate) const HEADERS: &str = "/daedalus/headers";
+/// Where the vendored crates are in the root.
+pub(crate) const CRATES: &str = "/daedalus/crates";
+
+/// The inputs of the root.
+pub(crate) fn stamp(bed: &Bed) -> Result<Stamp> {
+    Ok(Stamp::new()
+        .with("suite", bed.conf("root.suite")?)
+        .with("packages", &packages(bed)?.join("\n"))
+        .with("hook", &read(&bed.repo.join("testbed/root/customize"))?)
+        .with("start", &read(&bed.repo.join("testbed/root/guest-start"))?))
+}
+
+fn packages(bed: &Bed) -> Result<Vec<String>> {
+    let text = read(&bed.repo.join("testbed/root/packages"))?;
+    let mut names: Vec<String> = data_lines(&text).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Makes the root if it is not in the cache.
+pub(crate) fn make(bed: &Bed) -> Result<PathBuf> {
+    let stamp = stamp(bed)?;
+    let suite = bed.conf("root.suite")?;
+    bed.cache.artefact(
+        "root",
+        &stamp,
+        &format!("making the Debian root ({suite}; 2 GB, 1-2 minutes)"),
+        |path| {
+            bed.host.ready()?;
+            let log = bed.cache.dir().join("root.log");
+            std::fs::remove_file(&log).ok();
+            remove_tree(bed, path)?;
+            let testbed = bed.repo.join("testbed/root");
+            let mut cmd = Cmd::new("mmdebstrap")
+                .args(["--variant=apt", "--format=directory", "--architectures=amd64"])
+                .arg(format!("--include={}", packages(bed)?.join(",")))
+                .arg(format!("--keyring={}", apt::keyring()?.display()))
+                .args([
+                    "--aptopt=APT::Install-Recommends \"false\"",
+                    "--aptopt=APT::Sandbox::User \"root\"",
+                ])
+                .args([
+                    "--dpkgopt=path-exclude=/usr/share/man/*",
+                    "--dpkgopt=path-exclude=/usr/share/locale/*",
+                ])
+                .args([
+                    "--dpkgopt=path-exclude=/usr/share/doc/*",
+                    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+                ])
+                .arg(format!(
+                    "--customize-hook=copy-in {} /usr/sbin",
+                    testbed.join("guest-start").display()
+                ))
+                .arg(format!(
+                    "--customize-hook=sh {} \"$1\"",
+                    testbed.join("customize").display()
+                ));
+            for proxy in apt::proxies()? {
+                cmd = cmd.arg(format!("--aptopt={proxy}"));
+            }
+            let cmd = cmd
+                .arg(suite)
+                .arg(path)
+                .arg(format!("deb {} {suite} main", apt::mirror()?));
+            // mmdebstrap changes to its own directories, and the root must be readable by every user.
+            bed.host.privileged(cmd.cwd("/"))?.log(&log).run()
+        },
+    )
+}
+
+/// The path inside the root of a file of the tree.
+pub(crate) fn inside(bed: &Bed, path: &Path) -> PathBuf {
+    match path.strip_prefix(&bed.repo) {
+        Ok(rest) => Path::new(TREE).join(rest),
+        Err(_) => path.to_owned(),
+    }
+}
+
+/// A command that runs in the root, at the top of the tree, as the user who runs `./dev`. The root is
+/// read-only, the tree is not; the network is not needed: crates come from the vendored copy.
+pub(crate) fn command(bed: &Bed, program: impl AsRef<std::ffi::OsStr>) -> Result<Cmd> {
+    command_with(bed, program, &[])
+}
+
+/// The same with more directories mounted: on the machine, and in the root, where the place must exist.
+pub(crate) fn command_with(
+    bed: &Bed,
+    program: impl AsRef<std::ffi::OsStr>,
+    binds: &[(&Path, &str)],
+) -> Result<Cmd> {
+    let (root, crates) = (bed.root()?, bed.crates()?);
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+    let mut cmd = Cmd::new(own)
+        .arg("__enter")
+        .arg("--root")
+        .arg(root)
+        .args([
+            "--cwd",
+            TREE,
+            "--user",
+            &format!("{}:{}", uid.as_raw(), gid.as_raw()),
+        ])
+        .arg("--bind")
+        .arg(format!("{}={TREE}", bed.repo.display()))
+        .arg("--bind")
+        .arg(format!("{}={CRATES}", crates.display()));
+    if let Some(vectors) = bed.vectors() {
+        cmd = cmd.arg("--bind").arg(format!("{}={VECTORS}", vectors.display()));
+    }
+    for (from, to) in binds {
+        cmd = cmd.arg("--bind").arg(format!("{}={to}", from.display()));
+    }
+    let target = format!("{TREE}/target/root");
+    let cargo_home = format!("{CRATES}/home");
+    let fixed = [
+        ("HOME", "/tmp"),
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
+        ("LC_ALL", "C.UTF-8"),
+        ("CARGO_HOME", &cargo_home),
+        ("CARGO_TARGET_DIR", &target),
+        ("CARGO_TERM_COLOR", "never"),
+        ("RUST_BACKTRACE", "1"),
+    ];
+    for (key, value) in fixed {
+        cmd = cmd.arg("--env").arg(format!("{key}={value}"));
+    }
+    bed.host.privileged(cmd.arg("--").arg(program))
+}
+
+/// `./dev root`.
+pub(crate) fn run_command(bed: &Bed, words: &[OsString]) -> Result<ExitCode> {
+    let (program, args) = words.split_first().context("no command")?;
+    Err(command(bed, program)?.args(args).exec())
+}

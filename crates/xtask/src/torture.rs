@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev torture`: the scenarios of `daedalus-tests life` in guests. Kills, four clients at once and what no real
+//! client does, under the plain and the sanitizer kernel; loads and unloads under the sanitizer kernel.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::bed::Bed;
+use crate::demo::play::{self, write_json};
+use crate::guest::{self, GuestJob, Kernel};
+use crate::outcome::{Check, Outcome, Verdict};
+
+/// What there is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Kills, several clients, edges, in both kernels
+    Life,
+    /// insmod, serve, decode 5 frames, stop, rmmod, in the sanitizer kernel
+    Reload,
+}
+
+/// Arguments of `./dev torture`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// What to run; everything if nothing is named
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Cycles of `reload`
+    #[arg(long, default_value_t = 200)]
+    cycles: u32,
+    /// Only this kernel
+    #[arg(long, value_enum)]
+    kernel: Option<Kernel>,
+}
+
+impl Args {
+    /// What `./dev test` runs.
+    pub(crate) fn quick() -> Self {
+        Self {
+            parts: Vec::new(),
+            cycles: 5,
+            kernel: None,
+        }
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.parts.is_empty() || self.parts.contains(&part)
+    }
+
+    fn kernels(&self) -> impl Iterator<Item = Kernel> + use<> {
+        let only = self.kernel;
+        [Kernel::Plain, Kernel::Sanitizers]
+            .into_iter()
+            .filter(move |kernel| only.is_none_or(|only| only == *kernel))
+    }
+}
+
+/// The scenarios of `life`, in the order in which they run.
+const SCENARIOS: [&str; 7] = [
+    "first-frame",
+    "flush-held",
+    "streams",
+    "four-clients",
+    "kill-worker",
+    "kill-broker",
+    "edges",
+];
+
+/// Streams of the vectors that the clips cannot stand for: coded fields, which share a CAPTURE buffer by
+/// V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF; 10 bit; frames of several sizes; hidden frames that are shown later.
+const VECTORS: [(&str, &str); 6] = [
+    ("h264/JVT-AVC_V1/CVFI2_SVA_C.264", "nv12"),
+    ("h264/JVT-FR-EXT/HCAFF1_HHI.264", "nv12"),
+    ("h264/goh264/high10_b_deblock_cabac.h264", "p010"),
+    ("vp9/libvpx/vp90-2-10-show-existing-frame2.webm", "nv12"),
+    ("av1/dav1d/8-bit/resize/av1-1-b8-03-sizeup.ivf", "nv12"),
+    ("av1/dav1d/10-bit/quantizer/av1-1-b10-00-quantizer-22.ivf", "p010"),
+];
+
+/// Where to get the vectors.
+const NO_VECTORS: &str = "no ../shared/vectors here: unpack the vectors next to the repository";
+
+/// Limits of a kernel: how long a pending call may take when something is killed, how long a guest, and the module's
+/// parameters that go with it.
+struct Limits {
+    pending_ms: u32,
+    life: Duration,
+    parameters: &'static [&'static str],
+}
+
+fn limits(kernel: Kernel) -> Limits {
+    match kernel {
+        Kernel::Plain => Limits {
+            pending_ms: 1000,
+            life: Duration::from_secs(600),
+            parameters: &[],
+        },
+        Kernel::Sanitizers => Limits {
+            pending_ms: 3000,
+            life: Duration::from_secs(1500),
+            parameters: &["watchdog_ms=5000", "drain_ms=500", "worker_wait_ms=2500"],
+        },
+    }
+}
+
+/// Runs it; `Err` is for what kept it from running at all.
+pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
+    let outcome = Outcome::new();
+    let (list, _) = play::clips(bed)?;
+    let clips = in_guest(bed, &list)?;
+    if args.wants(Part::Life) {
+        for kernel in args.kernels() {
+            life(bed, kernel, &clips, &outcome)?;
+        }
+    }
+    if args.wants(Part::Reload) && args.kernels().any(|kernel| kernel == Kernel::Sanitizers) {
+        reload(bed, args.cycles, &clips, &outcome)?;
+    }
+    Ok(outcome)
+}
+
+/// A path under target/, as the guest sees it.
+fn in_guest(bed: &Bed, path: &Path) -> Result<String> {
+    let target = bed.target.canonicalize()?;
+    let path = path
+        .canonicalize()
+        .with_context(|| format!("no {}", path.display()))?;
+    let inside = path
+        .strip_prefix(&target)
+        .context("the clips are not under target/")?;
+    let inside = Path::new("/mnt/target").join(inside);
+    Ok(inside.to_str().context("a path that is no text")?.to_owned())
+}
+
+/// All scenarios in one guest.
+fn life(bed: &Bed, kernel: Kernel, clips: &str, outcome: &Outcome) -> Result<()> {
+    let limits = limits(kernel);
+    let tool = format!(
+        "daedalus-tests life --clips {clips} --limit-ms {} --deadline {}",
+        limits.pending_ms,
+        limits.life.as_secs() / 3
+    );
+    let mut script = format!("daedalus_load {}\n", limits.parameters.join(" "));
+    for scenario in SCENARIOS {
+        script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
+    }
+    let mut wanted: Vec<String> = SCENARIOS.map(String::from).to_vec();
+    if bed.vectors().is_some() {
+        for (stream, layout) in VECTORS {
+            let path = format!("/mnt/vectors/{stream}");
+            script.push_str(&format!(
+                "{tool} play {path} --reference {path}.{layout}.frames.md5 >>life.jsonl || true\n"
+            ));
+            wanted.push(format!("play {path}"));
+        }
+    } else {
+        outcome.skip(&format!("life ({kernel}): fields, 10 bit, sizes"), NO_VECTORS);
+    }
+    script.push_str("daedalus_unload\n");
+    let name = format!("torture-life-{kernel}");
+    let job = GuestJob::new(&name, &script).kernel(kernel).timeout(limits.life);
+    let result = guest::run(bed, &job)?;
+    let lines = lines(&result.out_dir.join("life.jsonl"));
+    for name in &wanted {
+        record(
+            outcome,
+            &format!("life ({kernel}): {name}"),
+            lines.get_named(name),
+        );
+    }
+    outcome.check(&format!("life ({kernel}): the guest and its kernel log"), || {
+        result.judge()?;
+        Ok(format!("{:.0} s", result.seconds))
+    });
+    keep(bed, &format!("life-{kernel}"), &lines.0, &result.reports)
+}
+
+/// Loads and unloads in one guest.
+fn reload(bed: &Bed, cycles: u32, clips: &str, outcome: &Outcome) -> Result<()> {
+    let kernel = Kernel::Sanitizers;
+    let parameters = limits(kernel).parameters.join(" --parameter ");
+    // What the module depends on stays loaded.
+    let script = format!(
+        "daedalus_load\ndaedalus_unload\n\
+         daedalus-tests life --clips {clips} --deadline 880 reload --module /mnt/modules/daedalus_v4l2.ko \
+         --cycles {cycles} --parameter {parameters} >>life.jsonl || true\n"
+    );
+    let job = GuestJob::new("torture-reload", &script)
+        .kernel(kernel)
+        .timeout(Duration::from_secs(900));
+    let result = guest::run(bed, &job)?;
+    let lines = lines(&result.out_dir.join("life.jsonl"));
+    record(
+        outcome,
+        &format!("reload ({kernel}): {cycles} cycles"),
+        lines.get_named("reload"),
+    );
+    outcome.check(
+        &format!("reload ({kernel}): the guest and its kernel log"),
+        || {
+            result.judge()?;
+            ensure!(result.seconds < 900.0, "it took {:.0} s", result.seconds);
+            Ok(format!("{:.0} s", result.seconds))
+        },
+    );
+    keep(bed, "reload", &lines.0, &result.reports)
+}
+
+/// The lines of JSON that the scenarios printed.
+struct Lines(Vec<Value>);
+
+impl Lines {
+    /// The line of a scenario; `play` has its stream behind its name.
+    fn get_named(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|line| {
+            let scenario = line["scenario"].as_str().unwrap_or_default();
+            match line["stream"].as_str() {
+                Some(stream) => format!("{scenario} {stream}") == name,
+                None => scenario == name,
+            }
+        })
+    }
+}
+
+fn lines(path: &Path) -> Lines {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    Lines(
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect(),
+    )
+}
+
+/// One scenario's check; a scenario that printed nothing has failed.
+fn record(outcome: &Outcome, name: &str, line: Option<&Value>) {
+    let judged = || -> Result<String> {
+        let line = line.context("it did not come to its end")?;
+        if line["passed"].as_bool() != Some(true) {
+            bail!("{}", line["error"].as_str().unwrap_or("it did not pass"));
+        }
+        let figures = line.as_object().into_iter().flatten();
+        let shown = figures
+            .filter(|(name, value)| value.is_number() && !["seconds", "limit_ms"].contains(&name.as_str()));
+        Ok(shown
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect::<Vec<_>>()
+            .join(", "))
+    };
+    let seconds = line.and_then(|line| line["seconds"].as_f64()).unwrap_or_default();
+    let (verdict, note) = match judged() {
+        Ok(note) => (Verdict::Passed, note),
+        Err(error) => (Verdict::Failed, format!("{error:#}")),
+    };
+    outcome.record(Check {
+        name: name.to_owned(),
+        verdict,
+        note,
+        seconds,
+    });
+}
+
+/// Keeps what was measured in target/torture.
+fn keep(bed: &Bed, name: &str, lines: &[Value], reports: &[String]) -> Result<()> {
+    let path: PathBuf = bed.target.join("torture").join(format!("{name}.json"));
+    write_json(&path, &json!({ "scenarios": lines, "kernel_reports": reports }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_or_failed_scenario_fails() {
+        let lines = Lines(vec![
+            json!({ "scenario": "edges", "passed": true, "edges": 36, "seconds": 2.0 }),
+            json!({ "scenario": "play", "stream": "a.ivf", "passed": false, "error": "not exact" }),
+        ]);
+        let outcome = Outcome::new();
+        record(&outcome, "edges", lines.get_named("edges"));
+        record(&outcome, "play a.ivf", lines.get_named("play a.ivf"));
+        record(&outcome, "play b.ivf", lines.get_named("play b.ivf"));
+        let checks = outcome.checks();
+        assert_eq!(checks[0].verdict, Verdict::Passed);
+        assert_eq!(checks[0].note, "edges 36");
+        assert_eq!(checks[1].note, "not exact");
+        assert_eq!(checks[2].verdict, Verdict::Failed);
+    }
+}

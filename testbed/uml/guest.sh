@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash
+# What jobs in the guest share: loading the module, starting and stopping the daemon, finding the nodes.
+# DAEDALUS_KERNEL is plain or sanitizers.
+
+# daedalus_load [PARAMETER=VALUE …]: loads the module and what it needs.
+daedalus_load() {
+	local needs
+	needs=$(modinfo -F depends /mnt/modules/daedalus_v4l2.ko | tr ',' ' ')
+	for name in $needs; do modprobe -d /mnt/modules "$name"; done
+	# Under sanitizers everything takes several times as long; what is given here overrides it.
+	local relaxed=()
+	[ "$DAEDALUS_KERNEL" = sanitizers ] && relaxed=(watchdog_ms=5000 drain_ms=500 worker_wait_ms=3000)
+	insmod /mnt/modules/daedalus_v4l2.ko "${relaxed[@]}" "$@"
+}
+
+# daedalus_nodes: prints the video and the media node of the device, found by the driver's name.
+daedalus_nodes() {
+	local device=/sys/bus/platform/drivers/daedalus video media
+	for video in "$device"/*/video4linux/video*; do
+		for media in "$device"/*/media[0-9]*; do
+			video=/dev/${video##*/} media=/dev/${media##*/}
+			[ -c "$video" ] && [ -c "$media" ] && echo "$video $media" && return 0
+		done
+	done
+	return 1
+}
+
+# daedalus_start [ARGUMENT …]: loads the module if it is not there, starts the broker with these arguments and waits
+# until both nodes are there. Exports DAEDALUS_VIDEO, DAEDALUS_MEDIA and DAEDALUS_BROKER (its process id).
+daedalus_start() {
+	[ -d /sys/module/daedalus_v4l2 ] || daedalus_load
+	daedalusd broker "$@" >>/mnt/out/daedalusd.log 2>&1 &
+	export DAEDALUS_BROKER=$!
+	local nodes end=$((SECONDS + 60))
+	while [ "$SECONDS" -lt "$end" ]; do
+		if nodes=$(daedalus_nodes); then
+			export DAEDALUS_VIDEO=${nodes% *} DAEDALUS_MEDIA=${nodes#* }
+			return 0
+		fi
+		if ! kill -0 "$DAEDALUS_BROKER" 2>/dev/null; then
+			echo "daedalusd ended before the device appeared; its last words:" >&2
+			tail -n 20 /mnt/out/daedalusd.log >&2
+			return 1
+		fi
+		sleep 0.1
+	done
+	echo "no video and media node of the daedalus driver after 60 s" >&2
+	tail -n 20 /mnt/out/daedalusd.log >&2
+	return 1
+}
+
+# daedalus_stop: ends the broker by SIGTERM; its exit status.
+daedalus_stop() {
+	kill -TERM "$DAEDALUS_BROKER"
+	wait "$DAEDALUS_BROKER"
+}
+
+# daedalus_unload: removes the module; fails if something still holds it.
+daedalus_unload() {
+	rmmod daedalus_v4l2
+}
