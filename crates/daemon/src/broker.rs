@@ -24,6 +24,9 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{BrokerOptions, Codec};
+use crate::sandbox;
+use crate::sandbox::privileges::{self, User};
+pub(crate) use child::worker_command;
 use child::{Child, State};
 use restarts::{Restarts, Verdict};
 
@@ -41,10 +44,17 @@ const KILL: Duration = Duration::from_millis(300);
 pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
     let stop = stop_signals().context("installing signal handlers")?;
     let codecs = codecs(options)?;
+    sandbox::check(options.sandbox.mode)?;
+    let user = privileges::worker_user(options.worker_user.as_deref())?;
     let control = register(options, codecs)?;
+    // Nothing but opening the device may have needed more.
+    privileges::keep_for_broker(user).context("dropping privileges")?;
+    let shown = user.map_or("the broker's".to_owned(), |user| user.to_string());
+    tracing::info!(worker_user = shown, sandbox = ?options.sandbox.mode, "confining workers");
     let mut broker = Broker {
         control,
         options,
+        user,
         children: Vec::new(),
         restarts: Restarts::default(),
     };
@@ -124,6 +134,8 @@ fn notify(state: &NotifyState<'_>) {
 struct Broker<'o> {
     control: ControlFd,
     options: &'o BrokerOptions,
+    /// Of the workers, if not the broker's own.
+    user: Option<User>,
     children: Vec<Child>,
     restarts: Restarts,
 }
@@ -208,6 +220,14 @@ impl Broker<'_> {
                 return;
             }
             Verdict::Refused => return,
+            Verdict::Busy => {
+                tracing::error!(
+                    session,
+                    client_pid = event.client_pid,
+                    "too many workers were started lately; the session gets none"
+                );
+                return;
+            }
         }
         let fd = match self.control.session_fd(session) {
             Ok(fd) => fd,
@@ -220,7 +240,7 @@ impl Broker<'_> {
                 return;
             }
         };
-        match Child::start(session, fd, self.options) {
+        match Child::start(session, fd, self.options, self.user) {
             Ok(child) => {
                 tracing::info!(
                     session,

@@ -10,6 +10,8 @@ use daedalus_uapi::protocol::{CODEC_AV1, CODEC_H264, CODEC_VP9, CONTROL_PATH};
 use tracing::Level;
 
 use crate::fault::Fault;
+use crate::sandbox::SandboxOptions;
+use crate::sandbox::attempts::TestOptions;
 
 /// Software decoder behind the V4L2 stateless device of the daedalus_v4l2 module.
 ///
@@ -32,6 +34,9 @@ pub(crate) enum Command {
     /// Decode one session, whose fd is the standard input. The broker starts it.
     #[command(hide = true)]
     Worker(WorkerOptions),
+    /// Try from inside the workers' sandbox what it has to refuse; standard input is a session fd.
+    #[command(hide = true)]
+    SandboxTest(TestOptions),
 }
 
 #[derive(Debug, Args)]
@@ -45,8 +50,14 @@ pub(crate) struct BrokerOptions {
     /// On SIGTERM leave the workers running; the module cannot be removed until their clients end.
     #[arg(long)]
     pub(crate) keep_workers: bool,
+    /// The user of the workers, by name or number, if root starts the broker. Default: daedalus-worker if
+    /// there is such a user, else 65534. A broker that is not root shares its user with its workers.
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub(crate) worker_user: Option<String>,
     #[command(flatten)]
     pub(crate) decode: DecodeOptions,
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxOptions,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }
@@ -56,6 +67,8 @@ pub(crate) struct WorkerOptions {
     #[command(flatten)]
     pub(crate) decode: DecodeOptions,
     #[command(flatten)]
+    pub(crate) sandbox: SandboxOptions,
+    #[command(flatten)]
     pub(crate) log: LogOptions,
 }
 
@@ -64,7 +77,7 @@ pub(crate) struct WorkerOptions {
 pub(crate) struct DecodeOptions {
     /// Threads of one session's decoder.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    threads: u32,
+    pub(crate) threads: u32,
     /// What decodes: auto is the best library for the codec, null answers every job without decoding.
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendName,
@@ -143,6 +156,7 @@ impl BrokerOptions {
                 .iter()
                 .map(|fault| format!("--fault={fault}").into()),
         );
+        words.extend(self.sandbox.words().into_iter().map(OsString::from));
         words.extend(
             self.log
                 .log_level
@@ -157,6 +171,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::sandbox::Mode;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -172,6 +187,8 @@ mod tests {
             "--backend=null",
             "--fault=stall:4:250",
             "--fault=crash:all",
+            "--sandbox=log",
+            "--worker-memory=512",
             "--log-level=debug",
         ];
         let Command::Broker(broker) = Cli::try_parse_from(words).unwrap().command else {
@@ -184,6 +201,8 @@ mod tests {
         assert_eq!(worker.decode.threads, 3);
         assert_eq!(worker.decode.backend, BackendName::Null);
         assert_eq!(worker.decode.faults, broker.decode.faults);
+        assert_eq!(worker.sandbox.mode, Mode::Log);
+        assert_eq!(worker.sandbox.memory, Some(512));
         assert_eq!(worker.log.log_level, Some(Level::DEBUG));
     }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The daedalus daemon: one broker, which decodes nothing, and one worker process per session.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod broker;
 mod buffers;
 mod cli;
 mod fault;
 mod logging;
+mod sandbox;
 mod worker;
 
 use std::process::ExitCode;
@@ -23,6 +24,10 @@ fn main() -> ExitCode {
         cli::Command::Worker(options) => {
             logging::init_worker(options.log.log_level);
             worker::run(&options)
+        }
+        cli::Command::SandboxTest(options) => {
+            logging::init_broker(options.log.log_level);
+            sandbox::attempts::run(&options)
         }
     };
     match result {

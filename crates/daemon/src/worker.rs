@@ -23,6 +23,7 @@ use thiserror::Error;
 use crate::buffers::{BufferCache, BufferError};
 use crate::cli::WorkerOptions;
 use crate::fault::{Action, Fault};
+use crate::sandbox;
 
 /// Decodes the session whose fd is the standard input.
 ///
@@ -35,6 +36,9 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         .check()
         .context("the standard input is no session of the module; the broker starts workers")?;
     let engine = options.decode.engine();
+    // The libraries are loaded, and nothing that a client wrote has been read.
+    sandbox::enter(&options.sandbox, options.decode.threads, None)
+        .context("the worker cannot be confined, so it does not decode")?;
     let open = move |format| daedalus_engine::open(format, &engine);
     Worker::new(session, open, options.decode.faults.clone()).run()
 }

@@ -12,10 +12,31 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use super::relay::Relay;
 use crate::cli::BrokerOptions;
 use crate::logging::FILTER_VARIABLE;
+use crate::sandbox::privileges::User;
 
 /// What a worker's environment keeps of the broker's: where libraries are, and what to log. Not
 /// NOTIFY_SOCKET, by which it could speak for the service.
 const ENVIRONMENT: [&str; 3] = [FILTER_VARIABLE, "LD_LIBRARY_PATH", "RUST_BACKTRACE"];
+
+/// The allocator would read a file to learn how many processors there are, which the sandbox refuses,
+/// once threads have used this many arenas; so this is all it gets.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "8");
+
+/// This program again, as a worker is started: another user if possible, hardly any environment.
+pub(crate) fn worker_command(user: Option<User>) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("daedalusd").current_dir("/").env_clear().envs(
+        ENVIRONMENT
+            .iter()
+            .filter_map(|&name| Some((name, std::env::var_os(name)?))),
+    );
+    command.env(ARENAS.0, ARENAS.1);
+    if let Some(User { uid, gid }) = user {
+        // Supplementary groups go as well, since root starts it.
+        command.gid(gid).uid(uid);
+    }
+    command
+}
 
 /// A worker that has not been reaped. Dropping it leaves the process running.
 #[derive(Debug)]
@@ -43,21 +64,18 @@ impl Child {
     /// The worker has no other file but the log pipe. The pipe does not block, so a broker that does
     /// not read costs the worker log lines, not time; and if the broker is gone, it costs nothing at
     /// all. Parent-death signals are not used: a worker outlives a broker that is killed.
-    pub(crate) fn start(session: u64, fd: OwnedFd, options: &BrokerOptions) -> io::Result<Self> {
+    pub(crate) fn start(
+        session: u64,
+        fd: OwnedFd,
+        options: &BrokerOptions,
+        user: Option<User>,
+    ) -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = worker_command(user);
         command
-            .arg0("daedalusd")
             .args(options.worker_arguments())
-            .current_dir("/")
             // Ctrl-C on a terminal is for the broker, which then decides about its workers.
             .process_group(0)
-            .env_clear()
-            .envs(
-                ENVIRONMENT
-                    .iter()
-                    .filter_map(|&name| Some((name, std::env::var_os(name)?))),
-            )
             .stdin(Stdio::from(fd))
             .stdout(Stdio::null())
             .stderr(Stdio::from(write));
@@ -132,6 +150,12 @@ impl Child {
                 "worker killed, as the module does when a job takes too long"
             );
             return State::Killed;
+        } else if signal == Some(Signal::SYS.as_raw()) {
+            tracing::error!(
+                session,
+                worker_pid,
+                "worker killed by its sandbox: it made a system call of which it has no need"
+            );
         } else {
             tracing::warn!(session, worker_pid, %status, "worker lost");
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Limits how often a worker is started for one session, so that a stream that kills its decoder
-//! does not keep the machine busy starting processes.
+//! Limits how often a worker is started: for one session, so that a stream that kills its decoder
+//! does not keep the machine busy starting processes; and for all, so that a client that opens and
+//! closes sessions does not either.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Restarts within [`WINDOW`] after which a session gets no worker any more.
 const MOST: usize = 5;
 const WINDOW: Duration = Duration::from_secs(10);
+/// Workers that may be started in a row, for all sessions together, and how soon one more may be.
+const BURST: u32 = 128;
+const REFILL: Duration = Duration::from_millis(25);
 /// Sessions that are remembered. Their ends are not known here; ids increase, so the oldest goes.
 const SESSIONS: usize = 1024;
 
@@ -20,6 +24,8 @@ pub(crate) enum Verdict {
     Refuse,
     /// It has been refused before.
     Refused,
+    /// Too many were started for all sessions together.
+    Busy,
 }
 
 #[derive(Debug)]
@@ -33,11 +39,17 @@ enum History {
 #[derive(Debug, Default)]
 pub(crate) struct Restarts {
     sessions: BTreeMap<u64, History>,
+    /// Starts of all sessions that count against [`BURST`], and up to when they were forgotten.
+    burst: u32,
+    since: Option<Instant>,
 }
 
 impl Restarts {
     /// Decides about one more start, which is counted.
     pub(crate) fn request(&mut self, session: u64, now: Instant) -> Verdict {
+        if self.is_busy(now) {
+            return Verdict::Busy;
+        }
         let history = self
             .sessions
             .entry(session)
@@ -59,7 +71,23 @@ impl Restarts {
         if self.sessions.len() > SESSIONS {
             self.sessions.pop_first();
         }
+        if verdict == Verdict::Start {
+            self.burst += 1;
+        }
         verdict
+    }
+
+    fn is_busy(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let passed = now.duration_since(since).as_millis() / REFILL.as_millis();
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        self.burst = self.burst.saturating_sub(passed);
+        self.since = Some(if self.burst == 0 {
+            now
+        } else {
+            since + REFILL * passed
+        });
+        self.burst >= BURST
     }
 
     /// Uncounts the last start: the worker did not end by its own fault.
@@ -104,6 +132,19 @@ mod tests {
     }
 
     #[test]
+    fn all_sessions_together_have_a_limit() {
+        let mut restarts = Restarts::default();
+        let now = Instant::now();
+        for session in 0..u64::from(BURST) {
+            assert_eq!(restarts.request(session, now), Verdict::Start);
+        }
+        assert_eq!(restarts.request(1000, now), Verdict::Busy);
+        assert_eq!(restarts.request(1000, now + REFILL), Verdict::Start);
+        assert_eq!(restarts.request(1001, now + REFILL), Verdict::Busy);
+        assert_eq!(restarts.request(1002, now + REFILL * 500), Verdict::Start);
+    }
+
+    #[test]
     fn excused_workers_do_not_count() {
         let mut restarts = Restarts::default();
         let now = Instant::now();
@@ -119,8 +160,9 @@ mod tests {
         let mut restarts = Restarts::default();
         let now = Instant::now();
         for session in 0..10_000 {
-            restarts.request(session, now);
+            restarts.request(session, now + REFILL * session as u32);
         }
+        assert!(restarts.sessions.contains_key(&9_999));
         assert!(restarts.sessions.len() <= SESSIONS);
     }
 }

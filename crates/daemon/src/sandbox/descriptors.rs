@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Closes what a worker inherited and has no use for.
+#![expect(unsafe_code, reason = "close_range() has no safe wrapper")]
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// The first descriptor after the standard ones.
+const FIRST: u32 = 3;
+
+/// Closes every descriptor from 3 on but `kept`. To be called before this process opens anything.
+pub(super) fn close_others(kept: Option<RawFd>) -> io::Result<()> {
+    match kept
+        .and_then(|fd| u32::try_from(fd).ok())
+        .filter(|&fd| fd >= FIRST)
+    {
+        None => close(FIRST, u32::MAX),
+        Some(kept) => {
+            if kept > FIRST {
+                close(FIRST, kept - 1)?;
+            }
+            close(kept + 1, u32::MAX)
+        }
+    }
+}
+
+fn close(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: no value of this program owns a descriptor in the range: nothing was opened since the
+    // process began, and what was inherited has no owner.
+    match unsafe { libc::close_range(first, last, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
