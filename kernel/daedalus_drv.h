@@ -33,6 +33,12 @@ extern unsigned int daedalus_watchdog_ms;
 extern unsigned int daedalus_drain_ms;
 extern unsigned int daedalus_worker_wait_ms;
 
+/* Module parameters: limits. */
+extern unsigned int daedalus_max_sessions;
+extern unsigned int daedalus_max_sessions_per_user;
+extern unsigned int daedalus_max_session_mb;
+extern unsigned int daedalus_max_memory_mb;
+
 /**
  * struct daedalus_ctrl_desc - one control of a codec
  * @cfg: as v4l2_ctrl_new_custom() wants it
@@ -98,6 +104,7 @@ struct daedalus_raw {
  * @busy: sessions that have a job with their worker now
  * @busy_peak: the most there ever were
  * @opened: sessions there ever were
+ * @memory: bytes of all sessions' MMAP buffers
  *
  * Open nodes, requests and session fds pin the module, so this lives from
  * module init until after the last of them is gone.
@@ -127,6 +134,7 @@ struct daedalus_dev {
 	atomic_t busy;
 	atomic_t busy_peak;
 	atomic_t opened;
+	atomic64_t memory;
 };
 
 /* Who decodes for a session; shown in debugfs by these names. */
@@ -149,6 +157,8 @@ enum daedalus_state {
  *	&daedalus_dev.wanted_lock
  * @id: never reused
  * @pid: the client's, for people
+ * @uid: who opened it
+ * @memory: bytes of its MMAP buffers
  * @codecs: DAEDALUS_CODEC_* that this session offers
  * @hdl: the controls
  * @bit_depth: of the stream, from the controls
@@ -187,6 +197,8 @@ struct daedalus_ctx {
 	bool reported;
 	u64 id;
 	pid_t pid;
+	kuid_t uid;
+	atomic64_t memory;
 	u32 codecs;
 
 	struct v4l2_ctrl_handler hdl;
@@ -273,6 +285,7 @@ struct daedalus_job {
  * @entry: in the session's ready list
  * @mem: one per memory plane, from buf_init to buf_cleanup
  * @job: OUTPUT: the job that it becomes
+ * @charged: bytes that count against the limits on memory
  * @fmt: CAPTURE: the format with which it was allocated
  * @jobs: CAPTURE: jobs that are to write it
  * @hold: CAPTURE: further jobs may come
@@ -283,6 +296,7 @@ struct daedalus_buf {
 	struct list_head entry;
 	struct daedalus_mem *mem[DAEDALUS_MAX_PLANES];
 	struct daedalus_job job;
+	unsigned long charged;
 	struct v4l2_pix_format_mplane fmt;
 	unsigned int jobs;
 	bool hold;
@@ -359,8 +373,10 @@ struct daedalus_job *daedalus_next_job(struct daedalus_ctx *ctx);
 int daedalus_job_reply(struct daedalus_worker *worker, u64 id, bool failed);
 void daedalus_job_handed(struct daedalus_ctx *ctx, struct daedalus_job *job);
 void daedalus_worker_lost(struct daedalus_ctx *ctx);
+void daedalus_abort(struct daedalus_ctx *ctx);
 
 /* daedalus_worker.c */
+struct daedalus_ctx *daedalus_find_session(struct daedalus_dev *dev, u64 id);
 int daedalus_session_fd(struct daedalus_dev *dev, struct daedalus_session_fd __user *arg);
 void daedalus_worker_dismiss(struct daedalus_ctx *ctx);
 u64 daedalus_worker_kill(struct daedalus_ctx *ctx);

@@ -12,7 +12,7 @@
  *
  * Who ends a job
  *	Exactly one of: the worker's answer, the loss of the worker, the watchdog,
- *	a stopped queue. Each does so under job_lock and only to a job that has
+ *	a stopped queue, an abort from debugfs. Each does so under job_lock and only to a job that has
  *	not ended, so there can be no two.
  *
  * Locks, outermost first
@@ -257,6 +257,25 @@ unlock:
 	daedalus_worker_unmap(ctx, killed);
 }
 
+/*
+ * Somebody wants the session's work to end now. Its queues are there for as long
+ * as they stream, and a session that streams is waiting or streaming; one that is
+ * being stopped ends its jobs itself.
+ */
+void daedalus_abort(struct daedalus_ctx *ctx)
+{
+	u64 killed = 0;
+
+	spin_lock(&ctx->job_lock);
+	if (ctx->worker)
+		killed = daedalus_worker_kill(ctx);
+	if (ctx->state == DAEDALUS_WAITING || ctx->state == DAEDALUS_STREAMING)
+		session_lost(ctx);
+	spin_unlock(&ctx->job_lock);
+	daedalus_worker_unmap(ctx, killed);
+	dev_info(&ctx->dev->pdev->dev, "session %llu: aborted\n", ctx->id);
+}
+
 /* Appends one control's current value to the message. */
 static int add_ctrl(struct daedalus_ctx *ctx, struct daedalus_job *job, u32 id, bool in_request)
 {
@@ -466,7 +485,8 @@ static void claim_work(struct work_struct *work)
 				watchdog_arm(ctx);
 		}
 		list_add_tail(&job->entry, &ctx->jobs);
-		if (ret) {
+		/* Lost meanwhile: nobody is to come for it. */
+		if (ret || ctx->state == DAEDALUS_LOST) {
 			end_job(ctx, job, true);
 			finish_ended(ctx);
 		} else if (ctx->worker) {

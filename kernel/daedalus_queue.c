@@ -8,6 +8,7 @@
  * they are: nothing here needs a DMA address, so they are neither attached nor
  * mapped, and scattered memory is as good as any.
  */
+#include <linux/mm.h>
 #include <linux/slab.h>
 #include <media/videobuf2-dma-contig.h>
 
@@ -40,6 +41,37 @@ static void import_unmap(void *priv)
 {
 }
 
+static void uncharge(struct daedalus_ctx *ctx, struct daedalus_buf *buf)
+{
+	atomic64_sub(buf->charged, &ctx->memory);
+	atomic64_sub(buf->charged, &ctx->dev->memory);
+	buf->charged = 0;
+}
+
+/*
+ * MMAP memory within the limits. If one plane cannot be had, vb2 drops the
+ * buffer's others without a buf_cleanup, so they are uncharged here.
+ */
+static void *mmap_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long size)
+{
+	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
+	struct daedalus_buf *buf = to_daedalus_buf(vb);
+	u64 ram = (u64)totalram_pages() << PAGE_SHIFT;
+	u64 own = (u64)daedalus_max_session_mb << 20 ?: ram / 2;
+	u64 all = (u64)daedalus_max_memory_mb << 20 ?: ram / 4 * 3;
+	void *mem = ERR_PTR(-ENOMEM);
+	bool fits;
+
+	buf->charged += size;
+	fits = atomic64_add_return(size, &ctx->memory) <= own;
+	fits &= atomic64_add_return(size, &ctx->dev->memory) <= all;
+	if (fits)
+		mem = vb2_dma_contig_memops.alloc(vb, dev, size);
+	if (IS_ERR(mem))
+		uncharge(ctx, buf);
+	return mem;
+}
+
 /* The worker's export is no user that a client should hear of. */
 static unsigned int num_client_users(void *priv)
 {
@@ -51,6 +83,7 @@ static unsigned int num_client_users(void *priv)
 void daedalus_queue_module_init(void)
 {
 	daedalus_mem_ops = vb2_dma_contig_memops;
+	daedalus_mem_ops.alloc = mmap_alloc;
 	daedalus_mem_ops.get_userptr = NULL;
 	daedalus_mem_ops.put_userptr = NULL;
 	/* The device is coherent: there is nothing to sync. */
@@ -113,6 +146,7 @@ static void daedalus_buf_cleanup(struct vb2_buffer *vb)
 			daedalus_mem_free(ctx, buf->mem[i]);
 		buf->mem[i] = NULL;
 	}
+	uncharge(ctx, buf);
 	kvfree(buf->job.msg);
 	buf->job.msg = NULL;
 	buf->job.msg_alloc = 0;
@@ -243,7 +277,8 @@ int daedalus_queue_init(void *priv, struct vb2_queue *src, struct vb2_queue *dst
 		vq->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_COPY;
 		vq->lock = &ctx->lock;
 		vq->dev = &ctx->dev->pdev->dev;
-		vq->gfp_flags = __GFP_NOWARN;
+		/* On the client's control group's account. */
+		vq->gfp_flags = __GFP_NOWARN | __GFP_ACCOUNT;
 		vq->allow_cache_hints = 1;
 		vq->max_num_buffers = DAEDALUS_MAX_BUFFERS;
 		ret = vb2_queue_init(vq);

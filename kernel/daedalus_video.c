@@ -5,6 +5,7 @@
  *
  * No ioctl op here uses its second argument: since 7.2 the core passes NULL.
  */
+#include <linux/cred.h>
 #include <linux/pid.h>
 #include <linux/slab.h>
 #include <media/v4l2-event.h>
@@ -328,6 +329,28 @@ const struct v4l2_ioctl_ops daedalus_ioctl_ops = {
 	.vidioc_unsubscribe_event = v4l2_event_unsubscribe,
 };
 
+/* Puts the session on the device's list if the limits have room for it. */
+static int enlist(struct daedalus_ctx *ctx)
+{
+	struct daedalus_dev *dev = ctx->dev;
+	unsigned int all = 0, own = 0;
+	struct daedalus_ctx *other;
+	int ret = -EMFILE;
+
+	mutex_lock(&dev->lock);
+	list_for_each_entry(other, &dev->sessions, entry) {
+		all++;
+		own += uid_eq(other->uid, ctx->uid);
+	}
+	if (all < daedalus_max_sessions &&
+	    (own < daedalus_max_sessions_per_user || capable(CAP_SYS_RESOURCE))) {
+		list_add_tail(&ctx->entry, &dev->sessions);
+		ret = 0;
+	}
+	mutex_unlock(&dev->lock);
+	return ret;
+}
+
 static int daedalus_open(struct file *filp)
 {
 	struct video_device *vdev = video_devdata(filp);
@@ -344,6 +367,7 @@ static int daedalus_open(struct file *filp)
 	kref_init(&ctx->ref);
 	ctx->dev = dev;
 	ctx->pid = task_tgid_nr(current);
+	ctx->uid = current_euid();
 	ctx->bit_depth = 8;
 	mutex_init(&ctx->lock);
 	INIT_LIST_HEAD(&ctx->wanted_entry);
@@ -372,13 +396,15 @@ static int daedalus_open(struct file *filp)
 	daedalus_fill_coded(ctx->codec, &ctx->coded_fmt);
 	reset_raw_fmt(ctx);
 
+	ret = enlist(ctx);
+	if (ret)
+		goto err_m2m;
 	daedalus_fh_add(&ctx->fh, filp);
-	mutex_lock(&dev->lock);
-	list_add_tail(&ctx->entry, &dev->sessions);
-	mutex_unlock(&dev->lock);
 	atomic_inc(&dev->opened);
 	return 0;
 
+err_m2m:
+	v4l2_m2m_ctx_release(ctx->fh.m2m_ctx);
 err_fh:
 	v4l2_fh_exit(&ctx->fh);
 	v4l2_ctrl_handler_free(&ctx->hdl);

@@ -281,7 +281,7 @@ static const struct file_operations worker_fops = {
 };
 
 /* A referenced session by its id, or NULL. */
-static struct daedalus_ctx *find_session(struct daedalus_dev *dev, u64 id)
+struct daedalus_ctx *daedalus_find_session(struct daedalus_dev *dev, u64 id)
 {
 	struct daedalus_ctx *ctx, *found = NULL;
 
@@ -311,7 +311,7 @@ int daedalus_session_fd(struct daedalus_dev *dev, struct daedalus_session_fd __u
 		return -EFAULT;
 	if (req.fd || (req.flags & ~O_NONBLOCK) || req.reserved[0] || req.reserved[1])
 		return -EINVAL;
-	ctx = find_session(dev, req.session);
+	ctx = daedalus_find_session(dev, req.session);
 	if (!ctx)
 		return -ENOENT;
 	worker = kvzalloc_obj(*worker);
