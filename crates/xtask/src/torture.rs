@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Cycles of `reload`
     #[arg(long, default_value_t = 200)]
     cycles: u32,
+    /// Replacements of the broker while jobs are in flight
+    #[arg(long, default_value_t = 50)]
+    replacements: u32,
     /// Only this kernel
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
@@ -42,6 +45,7 @@ impl Args {
         Self {
             parts: Vec::new(),
             cycles: 5,
+            replacements: 2,
             kernel: None,
         }
     }
@@ -59,7 +63,7 @@ impl Args {
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 7] = [
+const SCENARIOS: [&str; 14] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -67,7 +71,17 @@ const SCENARIOS: [&str; 7] = [
     "kill-worker",
     "kill-broker",
     "edges",
+    "sandbox",
+    "stop-worker",
+    "starve-worker",
+    "crash-loop",
+    "abort",
+    "limits",
+    REPLACE,
 ];
+
+/// Takes how often the broker is replaced.
+const REPLACE: &str = "replace-broker";
 
 /// Streams of the vectors that the clips cannot stand for: coded fields, which share a CAPTURE buffer by
 /// V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF; 10 bit; frames of several sizes; hidden frames that are shown later.
@@ -113,7 +127,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let clips = in_guest(bed, &list)?;
     if args.wants(Part::Life) {
         for kernel in args.kernels() {
-            life(bed, kernel, &clips, &outcome)?;
+            life(bed, kernel, &clips, args.replacements, &outcome)?;
         }
     }
     if args.wants(Part::Reload) && args.kernels().any(|kernel| kernel == Kernel::Sanitizers) {
@@ -136,7 +150,7 @@ fn in_guest(bed: &Bed, path: &Path) -> Result<String> {
 }
 
 /// All scenarios in one guest.
-fn life(bed: &Bed, kernel: Kernel, clips: &str, outcome: &Outcome) -> Result<()> {
+fn life(bed: &Bed, kernel: Kernel, clips: &str, replacements: u32, outcome: &Outcome) -> Result<()> {
     let limits = limits(kernel);
     let tool = format!(
         "daedalus-tests life --clips {clips} --limit-ms {} --deadline {}",
@@ -145,6 +159,10 @@ fn life(bed: &Bed, kernel: Kernel, clips: &str, outcome: &Outcome) -> Result<()>
     );
     let mut script = format!("daedalus_load {}\n", limits.parameters.join(" "));
     for scenario in SCENARIOS {
+        let scenario = match scenario {
+            REPLACE => format!("{REPLACE} --replacements {replacements}"),
+            other => other.to_owned(),
+        };
         script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
     }
     let mut wanted: Vec<String> = SCENARIOS.map(String::from).to_vec();

@@ -68,6 +68,11 @@ impl Broker {
         }
     }
 
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal and waits for its end; returns how that was, and how long it took.
     pub(super) fn end(mut self, signal: Signal) -> Result<(ExitStatus, Duration)> {
         let begun = Instant::now();

@@ -46,6 +46,17 @@ impl Session {
             .and_then(|value| value.parse().ok())
             .unwrap_or_default()
     }
+
+    /// A word of it; empty if it is not there.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
+/// Has the module abort a session.
+pub(super) fn abort(session: u64) -> Result<()> {
+    std::fs::write(format!("{DIR}/abort"), session.to_string())
+        .with_context(|| format!("cannot abort session {session}"))
 }
 
 /// The sessions there are.
@@ -76,5 +87,6 @@ mod tests {
         ));
         assert_eq!(session.number("in_flight"), 2);
         assert_eq!(session.number("missing"), 0);
+        assert_eq!(session.text("format"), "VP9F");
     }
 }

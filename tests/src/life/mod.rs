@@ -11,6 +11,7 @@ mod clip;
 mod daemon;
 mod debugfs;
 mod edges;
+mod isolation;
 mod kills;
 mod playing;
 mod reload;
@@ -78,6 +79,20 @@ enum Scenario {
     FlushHeld,
     /// What may be closed, stopped, freed and kept in any order.
     Edges,
+    /// What the workers' sandbox refuses, tried from inside.
+    Sandbox,
+    /// SIGSTOP of a worker.
+    StopWorker,
+    /// Workers without memory.
+    StarveWorker,
+    /// Workers that crash at every job.
+    CrashLoop,
+    /// Sessions aborted from outside.
+    Abort,
+    /// The broker replaced while jobs are in flight.
+    ReplaceBroker(isolation::ReplaceArgs),
+    /// Limits on sessions and memory.
+    Limits,
     /// Loads, serves, decodes, stops and unloads, again and again.
     Reload(reload::ReloadArgs),
 }
@@ -93,6 +108,13 @@ impl Scenario {
             Self::KillBroker => "kill-broker",
             Self::FlushHeld => "flush-held",
             Self::Edges => "edges",
+            Self::Sandbox => "sandbox",
+            Self::StopWorker => "stop-worker",
+            Self::StarveWorker => "starve-worker",
+            Self::CrashLoop => "crash-loop",
+            Self::Abort => "abort",
+            Self::ReplaceBroker(_) => "replace-broker",
+            Self::Limits => "limits",
             Self::Reload(_) => "reload",
         }
     }
@@ -141,6 +163,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::KillBroker => kills::kill_broker(common, &mut figures),
         Scenario::FlushHeld => edges::flush_held(common, &mut figures),
         Scenario::Edges => edges::edges(common, &mut figures),
+        Scenario::Sandbox => isolation::sandbox(common, &mut figures),
+        Scenario::StopWorker => isolation::stop_worker(common, &mut figures),
+        Scenario::StarveWorker => isolation::starve_worker(common, &mut figures),
+        Scenario::CrashLoop => isolation::crash_loop(common, &mut figures),
+        Scenario::Abort => isolation::abort(common, &mut figures),
+        Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
+        Scenario::Limits => isolation::limits(common, &mut figures),
         Scenario::Reload(reload) => reload::reload(common, reload, &mut figures),
     };
     let mut line = json!({

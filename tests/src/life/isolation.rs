@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a worker cannot do, and what a client sees when one is stopped, starved, crashing or aborted, or
+//! when the broker is replaced in the middle.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::decoder::{Options, Plan, Session, decode};
+use daedalus_client::device::{Device, Nodes};
+use daedalus_uapi::fd::SessionFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
+use serde_json::Value;
+
+use super::clip::Clip;
+use super::daemon::{Broker, kill};
+use super::{Common, Figures, debugfs, within};
+
+/// What a call may take beyond the watchdog's time.
+const MARGIN: Duration = Duration::from_millis(350);
+/// Ids of buffers that are looked for.
+const IDS: u64 = 4096;
+
+/// Arguments of `replace-broker`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplaceArgs {
+    /// How often the broker is replaced.
+    #[arg(long, default_value_t = 50)]
+    replacements: usize,
+}
+
+fn parameter(name: &str) -> Result<u64> {
+    let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    text.trim().parse().with_context(|| path)
+}
+
+fn set_parameter(name: &str, value: u64) -> Result<()> {
+    let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
+    std::fs::write(&path, value.to_string()).with_context(|| format!("cannot write {path}"))
+}
+
+/// Opens a session and submits the first `jobs` of `clip`.
+fn start(nodes: &Nodes, clip: &Clip, jobs: usize) -> Result<Session> {
+    let mut session = Session::open(nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
+    for job in &clip.jobs[..jobs] {
+        session.submit(job)?;
+    }
+    Ok(session)
+}
+
+/// This process's sessions that have a worker: id and the worker's process id. Waits for `count`.
+fn workers(count: usize) -> Result<Vec<(u64, u32)>> {
+    let begun = Instant::now();
+    loop {
+        let found: Vec<(u64, u32)> = debugfs::own_sessions()?
+            .iter()
+            .map(|session| (session.number("id"), session.number("worker") as u32))
+            .filter(|(_, worker)| *worker > 0)
+            .collect();
+        if found.len() >= count {
+            return Ok(found);
+        }
+        ensure!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{} of {count} sessions have a worker",
+            found.len()
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The session fd of a worker, as only root can take it.
+fn session_fd_of(worker: u32) -> Result<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(worker)?).context("no process id")?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
+    pidfd_getfd(&pidfd, 0, PidfdGetfdFlags::empty()).context("pidfd_getfd")
+}
+
+/// The ids of buffers that a session fd hands out.
+fn buffers_of(fd: &impl AsFd) -> Result<HashSet<u64>> {
+    let session = SessionFd::new(fd.as_fd());
+    let mut found = HashSet::new();
+    for id in 1..=IDS {
+        match session.buffer_fd(id) {
+            Ok(_) => {
+                found.insert(id);
+            }
+            Err(Errno::NOENT) => {}
+            Err(error) => bail!("buffer {id}: {error}"),
+        }
+    }
+    Ok(found)
+}
+
+/// The sandbox, from inside: `daedalusd sandbox-test` with the session fd of one of two living workers.
+pub(super) fn sandbox(common: &Common, figures: &mut Figures) -> Result<()> {
+    let clips = common.clips()?;
+    let clip = clips.clip("vp9-240p")?;
+    let (broker, nodes) = Broker::start(common)?;
+    let mut own = start(&nodes, &clip, 4)?;
+    own.drain()?;
+    let (_, first) = workers(1)?[0];
+    let mut other = start(&nodes, &clip, 4)?;
+    other.drain()?;
+    let second = workers(2)?
+        .iter()
+        .map(|(_, worker)| *worker)
+        .find(|worker| *worker != first);
+    let second = second.context("both sessions have one worker")?;
+
+    let (own_fd, other_fd) = (session_fd_of(first)?, session_fd_of(second)?);
+    let (mine, foreign) = (buffers_of(&own_fd)?, buffers_of(&other_fd)?);
+    ensure!(!mine.is_empty() && !foreign.is_empty(), "no buffers to compare");
+    let shared = mine.intersection(&foreign).count();
+    ensure!(shared == 0, "{shared} buffers are handed to two sessions");
+    let foreign: Vec<String> = foreign.iter().map(u64::to_string).collect();
+    let output = Command::new("daedalusd")
+        .arg("sandbox-test")
+        .arg(format!("--worker={second}"))
+        .arg(format!("--broker={}", broker.id()))
+        .arg(format!("--foreign={}", foreign.join(",")))
+        .stdin(Stdio::from(own_fd))
+        .output()
+        .context("cannot run daedalusd sandbox-test")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report: Value = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "sandbox-test says {text:?}, {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })?;
+    figures.set(
+        "refused",
+        report["attempts"].as_object().map_or(0, serde_json::Map::len),
+    );
+    figures.set("report", report.clone());
+    ensure!(output.status.success(), "not refused: {}", report["wrong"]);
+
+    // Nothing of it has hurt: both sessions go on, exact.
+    let mut exact = 0;
+    for mut session in [own, other] {
+        for job in &clip.jobs[4..] {
+            session.submit(job)?;
+        }
+        session.drain()?;
+        exact += clip.compare_all(session.pictures())?;
+    }
+    figures.set("exact_pictures", exact);
+    broker.stop()?;
+    Ok(())
+}
+
+/// SIGSTOP of a worker: the watchdog ends the jobs, and the session goes on with another.
+pub(super) fn stop_worker(common: &Common, figures: &mut Figures) -> Result<()> {
+    let clip = common.clips()?.repeated("vp9-240p", 2)?;
+    let key = clip.next_key(1).context("the clip has no second key frame")?;
+    let (broker, nodes) = Broker::start(common)?;
+    let mut session = start(&nodes, &clip, 10)?;
+    let (_, worker) = workers(1)?[0];
+    kill(worker, Signal::STOP)?;
+    for job in &clip.jobs[10..] {
+        session.submit(job)?;
+    }
+    session.drain()?;
+    let longest = session.longest();
+    figures.calls(longest);
+    figures.set("failed_jobs", session.failed_jobs());
+    let watchdog = Duration::from_millis(parameter("watchdog_ms")?);
+    within(
+        "a call while the worker is stopped",
+        longest.call.max(longest.wait),
+        common.limit().max(watchdog) + MARGIN,
+    )?;
+    ensure!(
+        session.failed_jobs() > 0,
+        "no job failed, so no worker was stopped"
+    );
+    ensure!(workers(1)?[0].1 != worker, "the stopped worker was not replaced");
+    figures.set(
+        "exact_pictures",
+        clip.compare(session.pictures(), key..clip.jobs.len())?,
+    );
+    broker.stop()?;
+    Ok(())
+}
+
+/// A worker whose memory does not suffice: error pictures, no hang, and the next session is exact.
+pub(super) fn starve_worker(common: &Common, figures: &mut Figures) -> Result<()> {
+    let clips = common.clips()?;
+    let clip = clips.clip("h264-1080p")?;
+    let (broker, nodes) = Broker::start_with(common, &["--worker-memory", "16"])?;
+    let begun = Instant::now();
+    let mut failed = 0;
+    let mut lost = None;
+    let mut session = Session::open(&nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
+    for job in &clip.jobs {
+        if let Err(error) = session.submit(job) {
+            lost = error.errno();
+            break;
+        }
+    }
+    if lost.is_none() {
+        lost = session.drain().err().and_then(|error| error.errno());
+    }
+    failed += session.failed_jobs();
+    figures.longest("starved_ms", begun.elapsed());
+    figures.calls(session.longest());
+    figures.set("failed_jobs", failed);
+    figures.set("lost", lost.is_some());
+    ensure!(failed > 0, "16 MiB were enough for 1080p");
+    ensure!(
+        lost.is_none_or(|errno| errno == Errno::IO),
+        "the session ends with {lost:?}"
+    );
+    within(
+        "a call while workers starve",
+        session.longest().call.max(session.longest().wait),
+        common.limit(),
+    )?;
+    drop(session);
+    broker.stop()?;
+    let (broker, nodes) = Broker::start(common)?;
+    let session = decode(&nodes, clip.codec, &clip.jobs, &Options::default())?;
+    figures.set("exact_pictures", clip.compare_all(session.pictures())?);
+    drop(session);
+    broker.stop()?;
+    Ok(())
+}
+
+/// Workers that crash at every job: the session is given up, and says so.
+pub(super) fn crash_loop(common: &Common, figures: &mut Figures) -> Result<()> {
+    let clip = common.clips()?.repeated("vp9-240p", 4)?;
+    let (broker, nodes) = Broker::start_with(common, &["--fault", "crash:all"])?;
+    let mut session = Session::open(&nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
+    let id = debugfs::own_sessions()?[0].number("id");
+    let mut end = None;
+    for job in &clip.jobs {
+        if let Err(error) = session.submit(job) {
+            end = Some(error);
+            break;
+        }
+    }
+    let end = match end {
+        Some(error) => error,
+        None => match session.drain() {
+            Err(error) => error,
+            Ok(()) => bail!("a session whose workers all crash was not given up"),
+        },
+    };
+    ensure!(end.errno() == Some(Errno::IO), "it ends with {end}, not EIO");
+    figures.calls(session.longest());
+    figures.set("failed_jobs", session.failed_jobs());
+    let lost = &debugfs::own_sessions()?[0];
+    ensure!(
+        lost.text("state") == "lost",
+        "its state is {}",
+        lost.text("state")
+    );
+    let workers = lost.number("restarts");
+    figures.set("workers", workers);
+    ensure!(
+        (4..=12).contains(&workers),
+        "{workers} workers were started for it"
+    );
+    drop(session);
+    broker.stop()?;
+    let log = std::fs::read_to_string(&common.broker_log).context("the broker's log")?;
+    let crashed = log
+        .lines()
+        .filter(|line| line.contains(&format!("session={id} ")) && line.contains("worker lost"))
+        .count();
+    ensure!(crashed > 0, "the broker's log does not name the lost workers");
+    Ok(())
+}
+
+/// Writes to the module's `abort`: everything ends at once, and STREAMOFF brings the session back.
+pub(super) fn abort(common: &Common, figures: &mut Figures) -> Result<()> {
+    let clip = common.clips()?.clip("vp9-240p")?;
+    ensure!(
+        debugfs::abort(u64::MAX).is_err(),
+        "a session that does not exist was aborted"
+    );
+    // In the middle of a job that would take long; while nobody serves; and with nothing to do.
+    let (broker, nodes) = Broker::start_with(common, &["--fault", "stall:3:60000"])?;
+    let mut session = start(&nodes, &clip, 5)?;
+    let (id, worker) = workers(1)?[0];
+    let begun = Instant::now();
+    while debugfs::own_sessions()?[0].number("done") < 2 {
+        ensure!(begun.elapsed() < common.limit(), "the first jobs are not done");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let begun = Instant::now();
+    debugfs::abort(id)?;
+    let end = match session.drain() {
+        Err(error) => error,
+        Ok(()) => bail!("an aborted session still decodes"),
+    };
+    let took = begun.elapsed();
+    figures.longest("abort_ms", took);
+    within("an abort", took, Duration::from_millis(common.limit_ms / 4))?;
+    ensure!(end.errno() == Some(Errno::IO), "it ends with {end}, not EIO");
+    let state = &debugfs::own_sessions()?[0];
+    ensure!(
+        state.text("state") == "lost",
+        "its state is {}",
+        state.text("state")
+    );
+    ensure!(
+        state.number("claimed") + state.number("in_flight") == 0,
+        "jobs are left after an abort"
+    );
+    let begun = Instant::now();
+    while std::fs::exists(format!("/proc/{worker}/fd"))? && !is_dead(worker) {
+        ensure!(begun.elapsed() < common.limit(), "the worker was not killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    session
+        .restart()
+        .context("STREAMOFF and STREAMON after an abort")?;
+    for job in &clip.jobs[..2] {
+        session.submit(job).context("after an abort")?;
+    }
+    session.drain().context("after an abort")?;
+    let mut exact = clip.compare(session.pictures(), 0..2)?;
+    drop(session);
+    broker.stop()?;
+
+    // A session that streams, and one that only is open; again and again, while jobs come.
+    let (broker, nodes) = Broker::start(common)?;
+    for round in 0..20 {
+        let mut session = start(&nodes, &clip, round % 5)?;
+        let id = debugfs::own_sessions()?[0].number("id");
+        debugfs::abort(id)?;
+        let refused = clip.jobs[round % 5..]
+            .iter()
+            .any(|job| session.submit(job).is_err());
+        ensure!(refused || session.drain().is_err(), "round {round} still decodes");
+        session.restart()?;
+        for job in &clip.jobs {
+            session.submit(job)?;
+        }
+        session.drain()?;
+        exact += clip.compare_all(session.pictures())?;
+        drop(session);
+        let idle = Device::open(&nodes, false)?;
+        debugfs::abort(debugfs::own_sessions()?[0].number("id"))?;
+        drop(idle);
+    }
+    figures.set("exact_pictures", exact);
+    broker.stop()?;
+    Ok(())
+}
+
+/// A zombie, which only waits to be reaped.
+fn is_dead(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
+        stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
+    })
+}
+
+/// The broker killed and replaced, each time while a job is in flight: no picture is lost.
+pub(super) fn replace_broker(common: &Common, args: &ReplaceArgs, figures: &mut Figures) -> Result<()> {
+    let clip = common.clips()?.clip("vp9-360p")?;
+    // The stall makes sure that something is in flight when the broker dies.
+    let stall = ["--fault", "stall:5:400", "--fault", "stall:12:400"];
+    let (mut broker, mut nodes) = Broker::start_with(common, &stall)?;
+    let (mut in_flight, mut exact, mut replaced) = (0, 0, 0);
+    while replaced < args.replacements {
+        let mut session = start(&nodes, &clip, 0)?;
+        for (index, job) in clip.jobs.iter().enumerate() {
+            session.submit(job)?;
+            if ![5, 12].contains(&index) || replaced == args.replacements {
+                continue;
+            }
+            let begun = Instant::now();
+            while debugfs::own_sessions()?[0].number("in_flight") == 0 {
+                ensure!(begun.elapsed() < common.limit(), "no job is in flight");
+            }
+            broker.end(Signal::KILL)?;
+            // Still: the worker is in the middle of it.
+            in_flight += usize::from(debugfs::own_sessions()?[0].number("in_flight") > 0);
+            (broker, nodes) = Broker::start_with(common, &stall)?;
+            // The nodes stay when a broker goes, so they do not tell.
+            let begun = Instant::now();
+            while debugfs::stats()?
+                .get("state")
+                .is_none_or(|state| state != "serving")
+            {
+                ensure!(
+                    begun.elapsed() < Duration::from_secs(20),
+                    "the new broker does not serve"
+                );
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            replaced += 1;
+        }
+        session.drain()?;
+        figures.calls(session.longest());
+        exact += clip.compare_all(session.pictures())?;
+    }
+    figures.set("replaced", replaced);
+    figures.set("with_a_job_in_flight", in_flight);
+    figures.set("exact_pictures", exact);
+    ensure!(
+        in_flight == replaced,
+        "a job was in flight at {in_flight} of {replaced} replacements"
+    );
+    broker.stop()?;
+    Ok(())
+}
+
+/// Opens without end, and buffers without end.
+pub(super) fn limits(common: &Common, figures: &mut Figures) -> Result<()> {
+    let (broker, nodes) = Broker::start(common)?;
+    let most = parameter("max_sessions")?;
+    let mut open = Vec::new();
+    for number in 0..most {
+        open.push(Device::open(&nodes, false).with_context(|| format!("session {number}"))?);
+    }
+    let errno = Device::open(&nodes, false).err().and_then(|error| error.errno());
+    ensure!(errno == Some(Errno::MFILE), "one open too many: {errno:?}");
+    let workers = debugfs::own_sessions()?
+        .iter()
+        .filter(|session| session.number("worker") > 0)
+        .count();
+    ensure!(
+        workers == 0,
+        "{workers} sessions that were only opened have a worker"
+    );
+    figures.set("sessions", open.len());
+    open.pop();
+    drop(Device::open(&nodes, false).context("an open after one has gone")?);
+    drop(open);
+
+    // Memory: of one session, then of all; and all of it comes back.
+    let clip = common.clips()?.clip("vp9-1080p")?;
+    let plan = Plan::new(clip.codec, &clip.jobs);
+    for name in ["max_session_mb", "max_memory_mb"] {
+        let before = parameter(name)?;
+        set_parameter(name, 1)?;
+        let refused = Session::open(&nodes, &plan, &Options::default());
+        set_parameter(name, before)?;
+        // Not even one picture of 1080p fits.
+        match refused {
+            Err(error) if error.errno() == Some(Errno::NOMEM) => {}
+            Err(error) => bail!("beyond {name}: {error}"),
+            Ok(_) => bail!("{name} is no limit"),
+        }
+    }
+    let session = decode(&nodes, clip.codec, &clip.jobs, &Options::default())?;
+    figures.set("exact_pictures", clip.compare_all(session.pictures())?);
+    let used = debugfs::stat("memory")?;
+    ensure!(used > 0, "a session with buffers uses no memory");
+    figures.set("session_bytes", used);
+    drop(session);
+    let left = debugfs::stat("memory")?;
+    ensure!(left == 0, "{left} bytes are left when all sessions have gone");
+    broker.stop()?;
+    Ok(())
+}
