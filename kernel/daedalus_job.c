@@ -12,8 +12,8 @@
  *
  * Who ends a job
  *	Exactly one of: the worker's answer, the loss of the worker, the watchdog,
- *	a stopped queue, an abort from debugfs. Each does so under job_lock and only to a job that has
- *	not ended, so there can be no two.
+ *	a stopped queue, an abort from debugfs. Each does so under job_lock and
+ *	only to a job that has not ended, so there can be no two.
  *
  * Locks, outermost first
  *	the media device's req_queue_mutex	(core; STREAMON/OFF, REQBUFS, queueing)

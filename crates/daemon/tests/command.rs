@@ -40,7 +40,9 @@ fn workers_are_hidden_but_documented() {
     let text = String::from_utf8_lossy(&help.stdout);
     let commands: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert!(commands.iter().any(|line| line.starts_with("broker ")), "{text}");
-    assert!(!commands.iter().any(|line| line.starts_with("worker")), "{text}");
+    for hidden in ["worker", "sandbox-test"] {
+        assert!(!commands.iter().any(|line| line.starts_with(hidden)), "{text}");
+    }
     let help = daedalusd(&["worker", "--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("standard input"));
 }
@@ -62,6 +64,19 @@ fn another_device_is_refused() {
 }
 
 #[test]
+fn no_worker_is_root() {
+    fails_saying(&["broker", "--worker-user=root"], &["--worker-user"]);
+}
+
+#[test]
+fn a_missing_sandbox_is_loud() {
+    fails_saying(
+        &["broker", "--sandbox=off", "--device=/dev/null"],
+        &["WARN", "NOT confined"],
+    );
+}
+
+#[test]
 fn a_worker_needs_a_session() {
     fails_saying(&["worker"], &["no session", "the broker starts workers"]);
 }
@@ -72,6 +87,8 @@ fn bad_options_are_usage_errors() {
         &["broker", "--codecs=vp8"][..],
         &["worker", "--fault=burn:1"],
         &["worker", "--threads=0"],
+        &["worker", "--sandbox=maybe"],
+        &["worker", "--worker-memory=1"],
     ] {
         assert_eq!(daedalusd(arguments).status.code(), Some(2), "{arguments:?}");
     }

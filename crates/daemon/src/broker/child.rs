@@ -147,7 +147,7 @@ impl Child {
             tracing::warn!(
                 session,
                 worker_pid,
-                "worker killed, as the module does when a job takes too long"
+                "worker killed, as the module does when a job takes too long or a session is aborted"
             );
             return State::Killed;
         } else if signal == Some(Signal::SYS.as_raw()) {
