@@ -34,9 +34,44 @@ const MARKS: [&str; 22] = [
 /// A report that is known to be false, with the reason (testbed/uml/known-reports).
 pub(crate) struct Known {
     pattern: String,
+    /// What a further line of the same report has to contain: then all of that report is known.
+    inside: Option<String>,
 }
 
-/// Reads testbed/uml/known-reports: `text of the report's line | reason`.
+/// Lines that one report may have.
+const LONGEST: usize = 120;
+
+impl Known {
+    fn new(text: &str) -> Self {
+        let (pattern, inside) = match text.split_once(">>") {
+            Some((pattern, inside)) => (pattern, Some(inside.trim().to_owned())),
+            None => (text, None),
+        };
+        Self {
+            pattern: pattern.trim().to_owned(),
+            inside,
+        }
+    }
+
+    /// How many of these lines it is about, if the first one begins it.
+    fn covers(&self, lines: &[&str]) -> Option<usize> {
+        let first = lines.first().filter(|line| line.contains(&self.pattern))?;
+        let Some(inside) = &self.inside else {
+            return Some(1);
+        };
+        // The time stamp's bracket is the last one of a line without a message.
+        let is_empty = |line: &str| line.rsplit(']').next().is_none_or(|text| text.trim().is_empty());
+        let most = &lines[..lines.len().min(LONGEST)];
+        let trace = most.iter().position(|line| line.contains("Call Trace"))?;
+        let length = trace + most[trace..].iter().position(|line| is_empty(line))?;
+        let known = MARKS.iter().any(|mark| first.contains(mark))
+            && most[..length].iter().any(|line| line.contains(inside));
+        known.then_some(length)
+    }
+}
+
+/// Reads testbed/uml/known-reports: `text of the report's line | reason`, or
+/// `text of its first line >> text of a further line | reason`.
 pub(crate) fn known(bed: &Bed) -> Result<Vec<Known>> {
     let text = crate::bed::read(&bed.repo.join("testbed/uml/known-reports"))?;
     crate::bed::data_lines(&text)
@@ -48,22 +83,30 @@ pub(crate) fn known(bed: &Bed) -> Result<Vec<Known>> {
                 !pattern.trim().is_empty() && !reason.trim().is_empty(),
                 "known-reports: {line}"
             );
-            Ok(Known {
-                pattern: pattern.trim().to_owned(),
-            })
+            Ok(Known::new(pattern))
         })
         .collect()
 }
 
 /// The lines of `log` that are or begin reports, without the known false ones.
 pub(crate) fn find(log: &str, known: &[Known]) -> Vec<String> {
-    log.lines()
-        .filter(|line| MARKS.iter().any(|mark| line.contains(mark)))
-        // Messages of the kernel's start that say that such a checker is there.
-        .filter(|line| !line.contains("kasan: KernelAddressSanitizer initialized"))
-        .filter(|line| !known.iter().any(|known| line.contains(&known.pattern)))
-        .map(|line| line.trim().to_owned())
-        .collect()
+    let lines: Vec<&str> = log.lines().collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        if let Some(length) = known.iter().find_map(|known| known.covers(&lines[at..])) {
+            at += length;
+            continue;
+        }
+        // A message of the kernel's start says that such a checker is there.
+        let is_report = MARKS.iter().any(|mark| line.contains(mark))
+            && !line.contains("kasan: KernelAddressSanitizer initialized");
+        if is_report {
+            found.push(line.trim().to_owned());
+        }
+        at += 1;
+    }
+    found
 }
 
 #[cfg(test)]
@@ -76,15 +119,17 @@ mod tests {
                    [ 3.0] BUG: KASAN: slab-use-after-free in f\n[ 4.0] INFO: task x:1 blocked for more than 20 seconds\n\
                    [ 5.0] WARNING: suspicious RCU usage\n";
         assert_eq!(find(log, &[]).len(), 3);
-        assert_eq!(
-            find(
-                log,
-                &[Known {
-                    pattern: "suspicious RCU".into()
-                }]
-            )
-            .len(),
-            2
-        );
+        assert_eq!(find(log, &[Known::new("suspicious RCU")]).len(), 2);
+    }
+
+    #[test]
+    fn a_whole_report_is_known_by_one_of_its_lines() {
+        let log = "[ 1.0] WARNING: suspicious RCU usage\n[ 1.0] \n[ 1.0] Call Trace:\n[ 1.0]  [<60>] a+0x1\n[ 1.0] \n\
+                   [ 2.0] WARNING: suspicious RCU usage\n[ 2.0] \n[ 2.0] Call Trace:\n[ 2.0]  [<61>] b+0x1\n[ 2.0] \n";
+        assert_eq!(find(log, &[]).len(), 4);
+        let found = find(log, &[Known::new("suspicious RCU usage >> a+0x")]);
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|line| line.starts_with("[ 2.0]")), "{found:?}");
+        assert_eq!(find(log, &[Known::new("suspicious RCU usage >> c+0x")]).len(), 4);
     }
 }

@@ -4,7 +4,7 @@
 //! The first refused call may end the process, so each attempt is made by a process of its own, started
 //! and confined as a worker is. Each is made three times: unconfined, which has to succeed, or the
 //! refusal proves nothing; confined as in production; and without seccomp, to see that the other layers
-//! hold by themselves.
+//! hold by themselves. What decoders need has to succeed each time.
 #![expect(unsafe_code, reason = "some attempts have no safe wrapper, for good reason")]
 
 use std::io;
@@ -69,6 +69,8 @@ enum Attempt {
     Execute,
     MapExecutable,
     Namespace,
+    /// Decoders do: not refused.
+    Thread,
 }
 
 impl Attempt {
@@ -83,6 +85,11 @@ impl Attempt {
             self,
             Self::Socket | Self::Fork | Self::MapExecutable | Self::Namespace
         )
+    }
+
+    /// Whether a worker may do it.
+    fn is_allowed(self) -> bool {
+        self == Self::Thread
     }
 
     /// Whether it succeeds unconfined. Buffers of others are the module's to refuse.
@@ -153,6 +160,12 @@ impl Attempt {
                 // SAFETY: no memory is involved.
                 result(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into())
             }
+            Self::Thread => std::thread::Builder::new()
+                .name("attempt".into())
+                .spawn(|| vec![1u8; 1 << 20].len())?
+                .join()
+                .map(drop)
+                .map_err(|_| io::Error::other("the thread panicked")),
         }
     }
 }
@@ -182,6 +195,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<()> {
             let (said, status) = start(options, attempt, layers)?;
             let outcome = Outcome::of(&said, status);
             let wanted = match layers {
+                _ if attempt.is_allowed() => outcome == Outcome::Done,
                 Layers::Unconfined if attempt.is_possible() => outcome == Outcome::Done,
                 Layers::Unconfined => true,
                 Layers::Production => outcome.is_refusal(),
