@@ -22,25 +22,22 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 }
 
-/// A stream of the vectors: its codec and path, the layout of its list of checksums, size, and number of pictures.
-type Vector = (&'static str, &'static str, &'static str, usize, usize, usize);
-
-/// What the codecs have that a decoder with several threads could get wrong: B pictures, fields and MBAFF, 10 bit;
-/// odd sizes, intra-only and hidden frames that are shown later; film grain, frames of other sizes.
-const VECTORS: [Vector; 13] = [
-    ("h264", "JVT-AVC_V1/CABA3_SVA_B.264", "nv12", 176, 144, 33),
-    ("h264", "JVT-FR-EXT/HCAFF1_HHI.264", "nv12", 352, 288, 10),
-    ("h264", "JVT-FR-EXT/HCAMFF1_HHI.264", "nv12", 352, 288, 10),
-    ("h264", "JVT-AVC_V1/MR1_BT_A.h264", "nv12", 176, 144, 62),
-    ("h264", "goh264/high10_partitioned_p_cavlc.h264", "p010", 64, 64, 5),
-    ("vp9", "libvpx/vp90-2-02-size-66x18.webm", "nv12", 66, 18, 10),
-    ("vp9", "libvpx/vp90-2-01-sharpness-5.webm", "nv12", 352, 288, 10),
-    ("vp9", "libvpx/vp90-2-16-intra-only.webm", "nv12", 352, 288, 7),
-    ("vp9", "cros-codecs/vp90-2-10-show-existing-frame.vp9.ivf", "nv12", 352, 288, 13),
-    ("av1", "dav1d/8-bit/issues/309_odd_width.ivf", "nv12", 179, 120, 5),
-    ("av1", "dav1d/8-bit/data/00000528.ivf", "nv12", 208, 144, 20),
-    ("av1", "dav1d/10-bit/data/00000671.ivf", "p010", 160, 90, 10),
-    ("av1", "dav1d/10-bit/film_grain/av1-1-b10-23-film_grain-50.ivf", "p010", 352, 288, 10),
+/// Streams of the vectors, as SIZE CODEC/FILE, with what a decoder of several threads could get wrong: B pictures, fields
+/// and MBAFF, 10 bit; odd sizes, intra-only and hidden frames that are shown later; film grain.
+const VECTORS: [&str; 13] = [
+    "176x144 h264/JVT-AVC_V1/CABA3_SVA_B.264",
+    "352x288 h264/JVT-FR-EXT/HCAFF1_HHI.264",
+    "352x288 h264/JVT-FR-EXT/HCAMFF1_HHI.264",
+    "176x144 h264/JVT-AVC_V1/MR1_BT_A.h264",
+    "64x64 h264/goh264/high10_partitioned_p_cavlc.h264",
+    "66x18 vp9/libvpx/vp90-2-02-size-66x18.webm",
+    "352x288 vp9/libvpx/vp90-2-01-sharpness-5.webm",
+    "352x288 vp9/libvpx/vp90-2-16-intra-only.webm",
+    "352x288 vp9/cros-codecs/vp90-2-10-show-existing-frame.vp9.ivf",
+    "179x120 av1/dav1d/8-bit/issues/309_odd_width.ivf",
+    "208x144 av1/dav1d/8-bit/data/00000528.ivf",
+    "160x90 av1/dav1d/10-bit/data/00000671.ivf",
+    "352x288 av1/dav1d/10-bit/film_grain/av1-1-b10-23-film_grain-50.ivf",
 ];
 
 /// How the traces are replayed: threads, and whether free-running.
@@ -101,7 +98,10 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
             (list, "vectors")
         }
         // Fewer features, and the same ways of decoding.
-        None => (play::clips(bed)?.0, "generated clips, for want of ../shared/vectors"),
+        None => (
+            play::clips(bed)?.0,
+            "generated clips, for want of ../shared/vectors",
+        ),
     };
     let names = names(&list)?;
     let inside = list
@@ -150,26 +150,32 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
 
 /// The list for `daedalus-tests play` (tests/src/stream.rs).
 fn streams(vectors: &Path) -> Result<Vec<Value>> {
-    VECTORS
-        .iter()
-        .map(|&(codec, file, layout, width, height, frames)| {
-            let path = format!("{codec}/{file}");
-            ensure!(vectors.join(&path).is_file(), "../shared/vectors has no {path}");
-            Ok(json!({
-                "name": path,
-                "path": format!("/mnt/vectors/{path}"),
-                "codec": codec,
-                "format": if layout == "p010" { "P010_10LE" } else { "NV12" },
-                "width": width,
-                "height": height,
-                "frames": frames,
-                "references": [{
-                    "name": "MANIFEST",
-                    "path": format!("/mnt/vectors/{path}.{layout}.frames.md5"),
-                }],
-            }))
-        })
-        .collect()
+    VECTORS.iter().map(|line| stream(vectors, line)).collect()
+}
+
+fn stream(vectors: &Path, line: &str) -> Result<Value> {
+    let (size, path) = line.split_once(' ').context("no size")?;
+    let (width, height) = size.split_once('x').context("no size")?;
+    let (codec, _) = path.split_once('/').context("no codec")?;
+    ensure!(vectors.join(path).is_file(), "../shared/vectors has no {path}");
+    // 10 bit has its checksums as P010, 8 bit as NV12.
+    let ten_bit = vectors.join(format!("{path}.p010.frames.md5")).is_file();
+    let (layout, format) = if ten_bit {
+        ("p010", "P010_10LE")
+    } else {
+        ("nv12", "NV12")
+    };
+    let sums = format!("{path}.{layout}.frames.md5");
+    Ok(json!({
+        "name": path,
+        "path": format!("/mnt/vectors/{path}"),
+        "codec": codec,
+        "format": format,
+        "width": width.parse::<usize>()?,
+        "height": height.parse::<usize>()?,
+        "frames": read(&vectors.join(&sums))?.lines().count(),
+        "references": [{ "name": "MANIFEST", "path": format!("/mnt/vectors/{sums}") }],
+    }))
 }
 
 /// The streams' names, in the order in which they are played.
@@ -186,12 +192,19 @@ fn sorted(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut traces = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| format!("no {}", dir.display()))? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let session = name
             .split("-session")
             .nth(1)
             .and_then(|rest| rest.split('-').next()?.parse::<u64>().ok());
-        traces.push((session.with_context(|| format!("'{name}' names no session"))?, path));
+        traces.push((
+            session.with_context(|| format!("'{name}' names no session"))?,
+            path,
+        ));
     }
     traces.sort();
     Ok(traces.into_iter().map(|(_, path)| path).collect())
@@ -225,8 +238,16 @@ fn replay(bed: &Bed, traces: &[(String, PathBuf)], threads: u32, free_running: b
 
 /// Every trace has a row, and every row is equal.
 fn judge(rows: &[Value], traces: usize) -> Result<String> {
-    ensure!(rows.len() == traces, "{} of {traces} traces were replayed", rows.len());
-    let different: Vec<String> = rows.iter().filter(|row| row["equal"] != true).map(reason).collect();
+    ensure!(
+        rows.len() == traces,
+        "{} of {traces} traces were replayed",
+        rows.len()
+    );
+    let different: Vec<String> = rows
+        .iter()
+        .filter(|row| row["equal"] != true)
+        .map(reason)
+        .collect();
     ensure!(different.is_empty(), "{}", different.join("; "));
     let sum = |what: &str| -> u64 { rows.iter().filter_map(|row| row[what].as_u64()).sum() };
     let seconds: f64 = rows.iter().filter_map(|row| row["seconds"].as_f64()).sum();
@@ -255,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_row_that_differs_or_is_missing_fails() {
-        let good = json!({"equal": true, "jobs": 3, "pictures": 3, "held": 0, "seconds": 1.0, "different": 0});
+        let good =
+            json!({"equal": true, "jobs": 3, "pictures": 3, "held": 0, "seconds": 1.0, "different": 0});
         let mut bad = good.clone();
         (bad["equal"], bad["different"]) = (json!(false), json!(1));
         bad["differences"] = json!(["job 2"]);
@@ -271,7 +293,11 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("daedalus-sorted-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         for session in [10, 9, 2] {
-            std::fs::write(dir.join(format!("20260101T000000Z-session{session}-vp9-0.trace")), "").unwrap();
+            std::fs::write(
+                dir.join(format!("20260101T000000Z-session{session}-vp9-0.trace")),
+                "",
+            )
+            .unwrap();
         }
         let names: Vec<String> = sorted(&dir)
             .unwrap()
@@ -279,6 +305,9 @@ mod tests {
             .map(|path| path.to_string_lossy().into_owned())
             .collect();
         std::fs::remove_dir_all(&dir).unwrap();
-        assert!(names[0].contains("session2-") && names[2].contains("session10-"), "{names:?}");
+        assert!(
+            names[0].contains("session2-") && names[2].contains("session10-"),
+            "{names:?}"
+        );
     }
 }
