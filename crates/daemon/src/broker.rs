@@ -8,7 +8,9 @@
 mod child;
 mod relay;
 mod restarts;
+mod traces;
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::cli::{BrokerOptions, Codec};
 use child::{Child, State};
 use restarts::{Restarts, Verdict};
+use traces::Traces;
 
 /// Events that are read at once.
 const EVENTS: usize = 16;
@@ -41,10 +44,12 @@ const KILL: Duration = Duration::from_millis(300);
 pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
     let stop = stop_signals().context("installing signal handlers")?;
     let codecs = codecs(options)?;
+    let traces = options.record.as_deref().map(Traces::open).transpose()?;
     let control = register(options, codecs)?;
     let mut broker = Broker {
         control,
         options,
+        traces,
         children: Vec::new(),
         restarts: Restarts::default(),
     };
@@ -124,6 +129,7 @@ fn notify(state: &NotifyState<'_>) {
 struct Broker<'o> {
     control: ControlFd,
     options: &'o BrokerOptions,
+    traces: Option<Traces>,
     children: Vec<Child>,
     restarts: Restarts,
 }
@@ -220,7 +226,7 @@ impl Broker<'_> {
                 return;
             }
         };
-        match Child::start(session, fd, self.options) {
+        match Child::start(session, fd, self.trace(event), self.options) {
             Ok(child) => {
                 tracing::info!(
                     session,
@@ -234,6 +240,21 @@ impl Broker<'_> {
             }
             // The session fd is closed by now, so the module asks again.
             Err(error) => tracing::error!(session, %error, "no worker can be started"),
+        }
+    }
+
+    /// The file to which the event's worker is to record. Without one the session plays all the same.
+    fn trace(&self, event: &Event) -> Option<File> {
+        let session = event.session;
+        match self.traces.as_ref()?.create(event) {
+            Ok((file, name)) => {
+                tracing::info!(session, trace = name, "recording");
+                Some(file)
+            }
+            Err(error) => {
+                tracing::error!(session, "not recorded: {error:#}");
+                None
+            }
         }
     }
 

@@ -23,6 +23,7 @@ use thiserror::Error;
 use crate::buffers::{BufferCache, BufferError};
 use crate::cli::WorkerOptions;
 use crate::fault::{Action, Fault};
+use crate::record::Recording;
 
 /// Decodes the session whose fd is the standard input.
 ///
@@ -36,7 +37,9 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         .context("the standard input is no session of the module; the broker starts workers")?;
     let engine = options.decode.engine();
     let open = move |format| daedalus_engine::open(format, &engine);
-    Worker::new(session, open, options.decode.faults.clone()).run()
+    let mut worker = Worker::new(session, open, options.decode.faults.clone());
+    worker.recording = options.record.map_or_else(Recording::off, Recording::to_stdout);
+    worker.run()
 }
 
 /// What a worker needs of the module.
@@ -96,6 +99,7 @@ struct Worker<S, O> {
     session: S,
     open: O,
     faults: Vec<Fault>,
+    recording: Recording,
     buffers: BufferCache,
     /// The decoder and the coded format that it is for.
     decoder: Option<(u32, Box<dyn Decoder>)>,
@@ -116,6 +120,7 @@ where
             session,
             open,
             faults,
+            recording: Recording::off(),
             buffers: BufferCache::default(),
             decoder: None,
             pending: VecDeque::new(),
@@ -135,6 +140,7 @@ where
             }
             let Some(bytes) = self.session.read(&mut buffer).context("reading a message")? else {
                 tracing::debug!("the session is over");
+                self.recording.finish();
                 return Ok(());
             };
             match Message::parse(bytes) {
@@ -142,7 +148,9 @@ where
                 Ok(Message::Reset) => self.reset()?,
                 Ok(Message::BufferGone(id)) => {
                     tracing::trace!(buffer = id, "gone");
-                    if !self.buffers.remove(id) {
+                    if self.buffers.remove(id) {
+                        self.recording.note(|trace| trace.buffer_gone(id));
+                    } else {
                         tracing::debug!(buffer = id, "gone, but was not mapped");
                     }
                 }
@@ -150,6 +158,7 @@ where
                 Err(error) => {
                     tracing::error!(%error, "a message cannot be read");
                     if let Some(job) = job_id(bytes) {
+                        self.recording.note(|trace| trace.failed(job, error.to_string()));
                         self.answer(job, STATUS_ERROR)?;
                     }
                 }
@@ -172,6 +181,8 @@ where
         let submitted = self.submit(message);
         self.complete()?;
         if let Err(error) = submitted {
+            self.recording
+                .note(|trace| trace.failed(head.job, error.to_string()));
             let status = self.warn(head.job, &error);
             self.answer(head.job, status)?;
         }
@@ -180,12 +191,14 @@ where
 
     fn submit(&mut self, message: &JobMessage<'_>) -> Result<(), Unusable> {
         let head = message.head;
-        let coded = self
-            .buffers
-            .plane(&head.coded, false, |id| self.session.buffer(id))?;
+        let coded = self.buffers.plane(&head.coded, false, |id| {
+            fetch(&mut self.session, &mut self.recording, id)
+        })?;
         let mut planes = std::mem::take(&mut self.scratch.planes);
         for plane in message.raw_planes() {
-            planes.push(self.buffers.plane(plane, true, |id| self.session.buffer(id))?);
+            planes.push(self.buffers.plane(plane, true, |id| {
+                fetch(&mut self.session, &mut self.recording, id)
+            })?);
         }
         if self
             .decoder
@@ -210,6 +223,7 @@ where
                 planes,
             },
         };
+        self.recording.note(|trace| trace.job(head, &job));
         self.pending.push_back(Pending {
             job: head.job,
             brackets,
@@ -271,6 +285,8 @@ where
                 tracing::error!(job = report.job, "the decoder reports a job that is not pending");
                 continue;
             };
+            // Before the buffers are anybody else's.
+            self.recording.note(|trace| trace.done(&report));
             if let Some(pending) = self.pending.remove(at) {
                 self.end(&pending.brackets);
             }
@@ -296,7 +312,10 @@ where
         }
         self.complete()?;
         while let Some(pending) = self.pending.pop_front() {
-            tracing::error!(job = pending.job, "the decoder never reported the job");
+            let reason = "the decoder never reported the job";
+            tracing::error!(job = pending.job, "{reason}");
+            self.recording
+                .note(|trace| trace.failed(pending.job, reason.to_owned()));
             self.end(&pending.brackets);
             self.answer(pending.job, STATUS_ERROR)?;
         }
@@ -306,6 +325,7 @@ where
     fn reset(&mut self) -> Result<()> {
         tracing::trace!("reset");
         self.drain()?;
+        self.recording.note(|trace| trace.reset());
         if let Some((_, decoder)) = &mut self.decoder {
             decoder.reset();
         }
@@ -355,6 +375,20 @@ where
             .iter()
             .any(|fault| fault.action == Action::Error && fault.hits(job))
     }
+}
+
+/// Asks for a buffer's memory, which is mapped next.
+fn fetch<S: Session>(session: &mut S, recording: &mut Recording, id: u64) -> rustix::io::Result<Buffer> {
+    let buffer = session.buffer(id)?;
+    recording.note(|trace| {
+        trace.buffer(daedalus_trace::Buffer {
+            id,
+            size: buffer.size,
+            writable: buffer.writable,
+            imported: buffer.imported,
+        })
+    });
+    Ok(buffer)
 }
 
 /// The id in a message that is, or was meant to be, a job.

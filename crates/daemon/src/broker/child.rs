@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One worker process.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -38,17 +39,24 @@ pub(crate) enum State {
 }
 
 impl Child {
-    /// Starts a worker for `session`, whose fd becomes its standard input and is closed here.
+    /// Starts a worker for `session`, whose fd becomes its standard input and is closed here, as is
+    /// the file to which it records, its standard output.
     ///
     /// The worker has no other file but the log pipe. The pipe does not block, so a broker that does
     /// not read costs the worker log lines, not time; and if the broker is gone, it costs nothing at
     /// all. Parent-death signals are not used: a worker outlives a broker that is killed.
-    pub(crate) fn start(session: u64, fd: OwnedFd, options: &BrokerOptions) -> io::Result<Self> {
+    pub(crate) fn start(
+        session: u64,
+        fd: OwnedFd,
+        trace: Option<File>,
+        options: &BrokerOptions,
+    ) -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg0("daedalusd")
             .args(options.worker_arguments())
+            .args(trace.is_some().then(|| format!("--record={session}")))
             .current_dir("/")
             // Ctrl-C on a terminal is for the broker, which then decides about its workers.
             .process_group(0)
@@ -59,7 +67,7 @@ impl Child {
                     .filter_map(|&name| Some((name, std::env::var_os(name)?))),
             )
             .stdin(Stdio::from(fd))
-            .stdout(Stdio::null())
+            .stdout(trace.map_or_else(Stdio::null, Stdio::from))
             .stderr(Stdio::from(write));
         let mut process = command.spawn()?;
         // A process that is not reaped keeps its pid, so this is the right one.
