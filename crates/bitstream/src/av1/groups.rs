@@ -16,11 +16,10 @@ pub(super) fn corrected(
     length: usize,
 ) -> Option<Vec<V4l2CtrlAv1TileGroupEntry>> {
     let coded = u64::from(size_bytes);
-    let end = |entry: &V4l2CtrlAv1TileGroupEntry| u64::from(entry.tile_offset) + u64::from(entry.tile_size);
-    // Within a group the next tile's size lies between two tiles.
-    let groups: Vec<_> = entries
-        .chunk_by(|tile, next| end(tile) + coded == u64::from(next.tile_offset))
-        .collect();
+    if coded == 0 {
+        return None;
+    }
+    let groups = split(entries, coded);
     if groups.len() < 2 {
         return None;
     }
@@ -53,6 +52,32 @@ pub(super) fn corrected(
     Some(all)
 }
 
+/// Where a tile's data ends.
+fn end(entry: &V4l2CtrlAv1TileGroupEntry) -> u64 {
+    u64::from(entry.tile_offset) + u64::from(entry.tile_size)
+}
+
+/// The tile groups, as far as their tiles follow each other: behind a tile comes the size of the next one,
+/// `coded` bytes, or the last one itself, whose size is not coded.
+fn split(entries: &[V4l2CtrlAv1TileGroupEntry], coded: u64) -> Vec<&[V4l2CtrlAv1TileGroupEntry]> {
+    let mut groups = Vec::new();
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let follows = |pair: &[V4l2CtrlAv1TileGroupEntry], distance: u64| {
+            end(&pair[0]) + distance == u64::from(pair[1].tile_offset)
+        };
+        let mut pairs = rest.windows(2);
+        let mut length = 1 + pairs.by_ref().take_while(|pair| follows(pair, coded)).count();
+        if rest.get(length - 1..=length).is_some_and(|pair| follows(pair, 0)) {
+            length += 1;
+        }
+        let (group, behind) = rest.split_at(length);
+        groups.push(group);
+        rest = behind;
+    }
+    groups
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,20 +99,25 @@ mod tests {
 
     #[test]
     fn offsets_of_the_last_group_place_the_others() {
-        // Groups of 2, 1 and 2 tiles, sizes in 2 bytes: 2+10+2+20, 5, 2+7+2+8 bytes. All offsets count from
-        // the third group's start, 39.
-        let ffmpeg = entries(&[(41, 10), (53, 20), (39, 5), (41, 7), (50, 8)]);
-        // The ends of two groups cannot be confused: 73 + 2 is not 39, nor is 44 + 2 the 41 that follows.
-        assert_eq!(offsets(corrected(&ffmpeg, 2, 58)), Some(vec![2, 14, 34, 41, 50]));
+        // Groups of 3, 1 and 2 tiles, sizes in 2 bytes: 2 + 10 + 2 + 20 + 30, 5, and 2 + 7 + 8 bytes. All
+        // offsets count from the third group's start, 69.
+        let ffmpeg = entries(&[(71, 10), (83, 20), (103, 30), (69, 5), (71, 7), (78, 8)]);
+        assert_eq!(
+            offsets(corrected(&ffmpeg, 2, 86)),
+            Some(vec![2, 14, 34, 64, 71, 78])
+        );
         // A byte more, and it is something else.
-        assert_eq!(corrected(&ffmpeg, 2, 59), None);
+        assert_eq!(corrected(&ffmpeg, 2, 87), None);
     }
 
     #[test]
     fn offsets_that_are_right_stay() {
         // One group; and two groups with a header between them, as GStreamer places them.
-        assert_eq!(corrected(&entries(&[(1, 10), (12, 20)]), 1, 32), None);
-        assert_eq!(corrected(&entries(&[(3, 10), (16, 20)]), 1, 36), None);
+        assert_eq!(corrected(&entries(&[(1, 10), (11, 20)]), 1, 31), None);
+        assert_eq!(
+            corrected(&entries(&[(2, 10), (12, 5), (19, 20), (39, 5)]), 1, 44),
+            None
+        );
         assert_eq!(corrected(&entries(&[(0, 10)]), 1, 10), None);
         assert_eq!(corrected(&[], 1, 0), None);
     }
