@@ -16,7 +16,7 @@ use crate::bed::Bed;
 use crate::guest::Kernel;
 use crate::outcome::Outcome;
 use crate::{build, root, ui};
-use play::{Played, Row, Stream, write_json};
+use play::{Played, Playing, Row, Stream, write_json};
 use sheet::Nv12;
 
 /// The clips that are shown: the name's end.
@@ -132,7 +132,17 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         .filter(|stream| stream.name.contains(SHOWN))
         .cloned()
         .collect();
-    let played = play::play(bed, "demo", list, &arguments, Duration::from_secs(480))?;
+    let played = play::play(
+        bed,
+        &Playing {
+            job: "demo",
+            list,
+            arguments: &arguments,
+            timeout: Duration::from_secs(480),
+            vectors: None,
+            client: play::GSTREAMER,
+        },
+    )?;
     ui::line("GStreamer in the guest, through /dev/videoN, kernel module and daemon:");
     table(&played.rows, &streams);
     let Played {
@@ -140,6 +150,7 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         guest,
         out_dir,
         seconds,
+        ..
     } = played;
     let png = results.join("demo.png");
     let pictures = contact_sheet(&rows, &out_dir, &png);

@@ -164,42 +164,75 @@ pub(crate) struct Played {
     pub(crate) out_dir: PathBuf,
     /// Wall clock of the guest in seconds.
     pub(crate) seconds: f64,
+    /// The client's name, with its version if it has one of its own.
+    pub(crate) client_version: String,
 }
 
 /// Where the guest sees the tree's target directory.
 const TARGET_IN_GUEST: &str = "/mnt/target";
 
-/// Plays the list at `list` (under the tree's target) in a guest.
-///
-/// `arguments` go to `daedalus-tests play` as they are. `Err` is for what kept the guest from starting.
-pub(crate) fn play(bed: &Bed, job: &str, list: &Path, arguments: &str, timeout: Duration) -> Result<Played> {
-    let list = list
+/// A list of streams to play in a guest.
+pub(crate) struct Playing<'a> {
+    /// Name of the guest's job.
+    pub(crate) job: &'a str,
+    /// The list, under the tree's target.
+    pub(crate) list: &'a Path,
+    /// Of `daedalus-tests play`, as they are.
+    pub(crate) arguments: &'a str,
+    /// Of the guest.
+    pub(crate) timeout: Duration,
+    /// What the guest sees as /mnt/vectors; ../shared/vectors if `None`.
+    pub(crate) vectors: Option<&'a Path>,
+    /// The client by name.
+    pub(crate) client: &'a str,
+}
+
+/// Plays a list of streams. `Err` is for what kept the guest from starting.
+pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Played> {
+    let list = playing
+        .list
         .strip_prefix(&bed.target)
         .context("the stream list is not under target/")?;
     // The registry is rebuilt in every guest: GStreamer finds stateless devices while it scans its plugins.
     let script = format!(
         "daedalus_start\n\
          export GST_REGISTRY=/tmp/gstreamer-registry.bin\n\
+         gst-launch-1.0 --version | sed -n 2p >/mnt/out/gstreamer-version\n\
          status=0\n\
-         daedalus-tests play --list {TARGET_IN_GUEST}/{} --out /mnt/out {arguments} || status=$?\n\
+         daedalus-tests play --client {} --list {TARGET_IN_GUEST}/{} --out /mnt/out {} || status=$?\n\
          daedalus_stop\n\
          daedalus_unload\n\
          exit $status\n",
-        list.display()
+        playing.client,
+        list.display(),
+        playing.arguments
     );
-    let mut result = guest::run(bed, &GuestJob::new(job, &script).timeout(timeout))?;
+    let mut job = GuestJob::new(playing.job, &script).timeout(playing.timeout);
+    if let Some(vectors) = playing.vectors {
+        job = job.vectors(vectors);
+    }
+    let mut result = guest::run(bed, &job)?;
     let rows = rows(&result.out_dir)?;
     if result.status == Some(1) && rows.iter().any(|row| !row.equal) {
         // The runner's status for rows that are not equal: they are the caller's to judge, the rest is the guest's.
         result.status = Some(0);
     }
+    let version = std::fs::read_to_string(result.out_dir.join("gstreamer-version")).unwrap_or_default();
     Ok(Played {
         rows,
         guest: result.judge(),
         seconds: result.seconds,
+        client_version: if playing.client == GSTREAMER {
+            version.trim().to_owned()
+        } else {
+            playing.client.to_owned()
+        },
         out_dir: result.out_dir,
     })
 }
+
+/// The name of GStreamer as a client.
+pub(crate) const GSTREAMER: &str = "gst";
 
 /// The rows in a runner's output directory; none if it ended before its first stream.
 pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
