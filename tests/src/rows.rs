@@ -349,6 +349,7 @@ mod tests {
             }],
             planar_md5,
             keep: Vec::new(),
+            converted: false,
             coded: None,
         };
         let mut comparison = Comparison::begin(&stream, "test", "none", None, &dir);

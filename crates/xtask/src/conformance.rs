@@ -9,18 +9,19 @@ mod manifest;
 mod report;
 mod subset;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::bed::Bed;
 use crate::demo::play::{self, Playing, ReferenceList, Stream, write_json};
-use crate::outcome::Outcome;
+use crate::outcome::{self, Check, Outcome};
 use crate::ui;
-use client::{Choice, Client};
+use client::Choice;
 use folders::{CODECS, Item, Set};
-use report::{Report, Verdict};
+use report::{Line, Report, Verdict};
 
 /// What a run without vectors says.
 const NO_VECTORS: &str = "no vectors: put them at ../shared/vectors beside the tree, or name a directory with \
@@ -125,21 +126,29 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     };
     let dir = bed.target.join("conformance");
     std::fs::create_dir_all(&dir)?;
-    let mut reports = Vec::new();
+    let mut works = Vec::new();
     for codec in CODECS.into_iter().filter(|codec| args.wants(codec)) {
         let items = chosen(args, &set, codec)?;
-        if items.is_empty() {
-            continue;
+        if !items.is_empty() {
+            works.push(Work { codec, items });
         }
-        let of_codec = played(bed, &outcome, args, &set, codec, &items);
-        for report in &of_codec {
-            judge(&outcome, args, report);
+    }
+    // Short runs share a guest, whose start would take longer than they do.
+    let per_guest = if args.mode() == "all" {
+        1
+    } else {
+        works.len().max(1)
+    };
+    let mut reports = Vec::new();
+    for group in works.chunks(per_guest) {
+        for report in played(bed, args, &set, group)? {
+            judge(&outcome, args, &report);
             report.write(
                 &dir,
-                &file_name(&set, args, &format!("{codec}-{}", report.client)),
+                &file_name(&set, args, &format!("{}-{}", report.codec, report.client)),
             )?;
+            reports.push(report);
         }
-        reports.extend(of_codec);
     }
     not_offered(&outcome, args, &set)?;
     ensure!(
@@ -175,57 +184,62 @@ fn chosen(args: &Args, set: &Set, codec: &str) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-/// Plays a codec's streams through each client and compares the clients. A client whose guest did not start leaves a
-/// failed check and no report.
-fn played(bed: &Bed, outcome: &Outcome, args: &Args, set: &Set, codec: &str, items: &[Item]) -> Vec<Report> {
-    let mut reports = Vec::new();
-    for client in args.client.clients() {
-        match through(bed, args, set, codec, *client, items) {
-            Ok(report) => reports.push(report),
-            Err(error) => {
-                outcome.check(&format!("conformance {codec} {}", client.name()), || Err(error));
-            }
-        }
-    }
-    report::cross_check(&mut reports);
-    reports
+/// A codec's streams that are to be played.
+struct Work {
+    codec: &'static str,
+    items: Vec<Item>,
 }
 
-/// Plays a codec's streams through one client.
-fn through(bed: &Bed, args: &Args, set: &Set, codec: &str, client: Client, items: &[Item]) -> Result<Report> {
-    let streams: Vec<Stream> = items
+/// Plays the streams of some codecs in one guest through each client, and compares the clients.
+fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Report>> {
+    let streams: Vec<Stream> = works
         .iter()
-        .filter(|item| item.not_offered.is_none())
-        .map(|item| stream(set, codec, item))
+        .flat_map(|work| work.items.iter().map(|item| (work.codec, item)))
+        .filter(|(_, item)| item.not_offered.is_none())
+        .map(|(codec, item)| stream(set, codec, item))
         .collect();
-    ensure!(
-        !streams.is_empty(),
-        "none of its streams has a raw format of the device"
-    );
-    let name = file_name(set, args, &format!("{codec}-{}", client.name()));
+    ensure!(!streams.is_empty(), "no stream has a raw format of the device");
+    let codecs: Vec<&str> = works.iter().map(|work| work.codec).collect();
+    let name = file_name(set, args, &codecs.join("-"));
     let list = bed.target.join("conformance").join(format!("{name}.list.json"));
     write_json(&list, &streams)?;
+    let clients = args.client.clients();
+    let lists: Vec<(&str, PathBuf)> = clients
+        .iter()
+        .map(|client| (client.name(), list.clone()))
+        .collect();
     let played = play::play(
         bed,
         &Playing {
             job: &format!("conformance-{name}"),
-            list: &list,
+            lists: &lists,
             arguments: "--stall 30 --limit 180",
             // A client is taken for hung after 30 s; a row's own limit bounds the whole.
-            timeout: Duration::from_secs(120 + 20 * streams.len() as u64),
+            timeout: Duration::from_secs(120 + 20 * (streams.len() * lists.len()) as u64),
             vectors: Some(&set.root),
-            client: client.name(),
         },
     )?;
     // --quick's rows are plain: no client has an excuse there.
     let limits = if args.quick { Vec::new() } else { limits::all()? };
-    Ok(Report::new(
-        (&set.name, codec, args.mode()),
-        client,
-        items,
-        &played,
-        &limits,
-    ))
+    let mut all = Vec::new();
+    for work in works {
+        let mut reports: Vec<Report> = clients
+            .iter()
+            .zip(&played)
+            .map(|(client, played)| {
+                Report::new(
+                    (&set.name, work.codec, args.mode()),
+                    *client,
+                    &work.items,
+                    played,
+                    &limits,
+                )
+            })
+            .collect();
+        report::cross_check(&mut reports);
+        all.extend(reports);
+    }
+    Ok(all)
 }
 
 fn stream(set: &Set, codec: &str, item: &Item) -> Stream {
@@ -257,54 +271,86 @@ fn stream(set: &Set, codec: &str, item: &Item) -> Stream {
             .collect(),
         planar_md5: Some(item.entry.raw_md5.clone()),
         keep: Vec::new(),
+        // GStreamer's own copy takes pictures that wait for their turn to be of the newest size.
+        converted: item.entry.size_changes,
         coded: None,
     }
 }
 
-/// Prints a report's lines, and turns it into checks: a pass or failure for codec and client, a skip for each stream
-/// that the client does not hand over as it is.
+/// Prints a report's lines, and turns it into checks: a pass or failure for codec and client, and a skip for each
+/// reason for which the client does not hand over streams as they are.
 fn judge(outcome: &Outcome, args: &Args, report: &Report) {
+    let mut skips: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for line in &report.lines {
         if line.verdict == Verdict::Wrong || !args.silent {
             ui::line(&line.text());
         }
         if line.verdict.skipped() {
-            let also = line.exact_through.as_ref();
-            let also = also.map_or_else(String::new, |rows| format!(" [{rows}]"));
-            outcome.skip(
-                &format!("conformance {} {}", line.client, line.file),
-                &format!("{}{also}", line.reason),
-            );
+            skips.entry(&line.reason).or_default().push(line);
         }
     }
-    let name = format!("conformance {} {} ({})", report.codec, report.client, args.mode());
-    outcome.check(&name, || {
-        let wrong = report.count(Verdict::Wrong);
-        if wrong > 0 {
-            let guest = report.guest.as_deref().unwrap_or("the guest is clean");
-            bail!(
-                "{wrong} of {} streams are not as they must be; {guest}",
-                report.lines.len()
-            );
-        }
-        if let Some(guest) = &report.guest {
-            bail!("every stream is as it must be, but the guest is not clean: {guest}");
-        }
-        ensure!(report.count(Verdict::Exact) > 0, "no stream is exact");
-        Ok(report.text())
+    for (reason, lines) in skips {
+        let also: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.exact_through.as_deref())
+            .collect();
+        let also = match (&also[..], lines.len()) {
+            ([], _) => String::new(),
+            ([one], 1) => format!(" [{one}]"),
+            (some, all) => format!(" [{} of {all} exact through another client]", some.len()),
+        };
+        let what = match &lines[..] {
+            [line] => line.file.clone(),
+            lines => format!("{} streams", lines.len()),
+        };
+        outcome.skip(
+            &format!("conformance {} {}, {what}", report.codec, report.client),
+            &format!("{reason}{also}"),
+        );
+    }
+    let verdict = verdict(report);
+    outcome.record(Check {
+        name: format!("conformance {} {} ({})", report.codec, report.client, args.mode()),
+        verdict: if verdict.is_ok() {
+            outcome::Verdict::Passed
+        } else {
+            outcome::Verdict::Failed
+        },
+        note: verdict.unwrap_or_else(|error| format!("{error:#}")),
+        seconds: report.seconds,
     });
 }
 
-/// Streams of codecs that the device does not offer: one skip for each.
+/// `Err` unless every stream is exact or of no concern, and the guest is clean.
+fn verdict(report: &Report) -> Result<String> {
+    let wrong = report.count(Verdict::Wrong);
+    if wrong > 0 {
+        let guest = report.guest.as_deref().unwrap_or("the guest is clean");
+        bail!(
+            "{wrong} of {} streams are not as they must be; {guest}",
+            report.lines.len()
+        );
+    }
+    if let Some(guest) = &report.guest {
+        bail!("every stream is as it must be, but the guest is not clean: {guest}");
+    }
+    ensure!(report.count(Verdict::Exact) > 0, "no stream is exact");
+    Ok(report.text())
+}
+
+/// Streams of codecs that the device does not offer: a skip for each such codec.
 fn not_offered(outcome: &Outcome, args: &Args, set: &Set) -> Result<()> {
     if !args.codec.is_empty() || args.quick || args.subset {
         return Ok(());
     }
+    let mut streams: BTreeMap<String, usize> = BTreeMap::new();
     for item in set.others()? {
         if args.only.as_ref().is_none_or(|part| item.name.contains(part)) {
-            let reason = item.not_offered.context("a stream of no codec")?;
-            outcome.skip(&format!("conformance {}", item.name), &reason);
+            *streams.entry(item.not_offered.unwrap_or_default()).or_default() += 1;
         }
+    }
+    for (reason, count) in streams {
+        outcome.skip(&format!("conformance, {count} streams"), &reason);
     }
     Ok(())
 }

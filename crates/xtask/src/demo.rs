@@ -132,17 +132,17 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         .filter(|stream| stream.name.contains(SHOWN))
         .cloned()
         .collect();
-    let played = play::play(
+    let mut played = play::play(
         bed,
         &Playing {
             job: "demo",
-            list,
+            lists: &[(play::GSTREAMER, list.to_owned())],
             arguments: &arguments,
             timeout: Duration::from_secs(480),
             vectors: None,
-            client: play::GSTREAMER,
         },
     )?;
+    let played = played.pop().context("nothing was played")?;
     ui::line("GStreamer in the guest, through /dev/videoN, kernel module and daemon:");
     table(&played.rows, &streams);
     let Played {
@@ -158,7 +158,7 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         &results.join("results.json"),
         &json!({
             "equal": rows.len() == streams.len() && rows.iter().all(|row| row.equal),
-            "guest": guest.as_ref().err().map(|error| format!("{error:#}")),
+            "guest": guest,
             "guest_seconds": seconds,
             "png": pictures.is_ok().then(|| shown(bed, &png)),
             "clips": streams,
@@ -167,8 +167,9 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
     )?;
     match (judge(&rows, &streams), guest) {
         // The guest's own words say why rows are missing.
-        (Err(rows), Err(guest)) => return Err(guest.context(format!("{rows:#}"))),
-        (rows, guest) => rows.and(guest)?,
+        (Err(rows), Some(guest)) => bail!("{rows:#}: {guest}"),
+        (rows, None) => rows?,
+        (Ok(()), Some(guest)) => bail!(guest),
     }
     pictures?;
     Ok(format!(

@@ -259,6 +259,7 @@ fn make(size: &Size, codec: Codec, dir: &Path, source: &Path) -> Result<Stream> 
         references,
         planar_md5: None,
         keep: Vec::new(),
+        converted: false,
         coded: Some(Coded {
             bytes,
             bits_per_second: rate,

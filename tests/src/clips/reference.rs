@@ -155,20 +155,16 @@ pub(super) fn frames(decoder: &str, spec: &Spec, clip: &Path, work: &Path) -> Re
 pub(super) fn ffmpeg(spec: &Spec, clip: &Path, first: &Pictures) -> Result<Pictures> {
     let format = if spec.depth == 8 { "yuv420p" } else { "yuv420p10le" };
     let mut command = Command::new("ffmpeg");
-    command
-        .args(["-v", "error", "-nostdin", "-i"])
-        .arg(clip)
-        .args([
-            "-autoscale",
-            "0",
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            format,
-            "-fps_mode",
-            "passthrough",
-            "-",
-        ]);
+    command.args(["-v", "error", "-nostdin", "-i"]).arg(clip).args([
+        "-noautoscale",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        format,
+        "-fps_mode",
+        "passthrough",
+        "-",
+    ]);
     let mut summing = Summing::default();
     piped(command, |out| {
         summing.read(out, |frame| first.shapes.get(frame).copied())

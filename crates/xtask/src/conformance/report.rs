@@ -88,7 +88,8 @@ pub(crate) struct Report {
     pictures: usize,
     /// What the guest as a whole was accused of, if anything.
     pub(crate) guest: Option<String>,
-    guest_seconds: f64,
+    /// Of all streams, from each client's start to its end.
+    pub(crate) seconds: f64,
     pub(crate) lines: Vec<Line>,
 }
 
@@ -130,7 +131,10 @@ impl Report {
         let lines: Vec<Line> = items
             .iter()
             .map(|item| {
-                let row = played.rows.iter().find(|row| row.name == item.name);
+                let row = played
+                    .rows
+                    .iter()
+                    .find(|row| row.name == item.name && row.codec == codec);
                 let limit = limits
                     .iter()
                     .find(|limit| limit.is_of(client.name(), codec, &item.name));
@@ -167,8 +171,8 @@ impl Report {
             exact: lines.iter().filter(|line| line.verdict == Verdict::Exact).count(),
             streams: lines.len(),
             pictures: lines.iter().map(|line| line.frames).sum(),
-            guest: played.guest.as_ref().err().map(|error| format!("{error:#}")),
-            guest_seconds: played.seconds,
+            guest: played.guest.clone(),
+            seconds: lines.iter().map(|line| line.seconds).sum(),
             lines,
         }
     }
@@ -191,7 +195,6 @@ impl Report {
                 let _ = write!(text, ", {count} {}", verdict.word());
             }
         }
-        let _ = write!(text, ", guest {:.0} s", self.guest_seconds);
         text
     }
 
@@ -412,7 +415,7 @@ mod tests {
             streams: 1,
             pictures: 3,
             guest: None,
-            guest_seconds: 0.0,
+            seconds: 0.0,
             lines: vec![line(client, verdict)],
         }
     }
