@@ -118,7 +118,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             Some(dir) => Set::open("vectors", &dir)?,
             None => {
                 for codec in CODECS.into_iter().filter(|codec| args.wants(codec)) {
-                    outcome.skip(&format!("conformance {codec}"), NO_VECTORS);
+                    outcome.skip(&format!("conformance {codec} ({})", args.mode()), NO_VECTORS);
                 }
                 return Ok(outcome);
             }
