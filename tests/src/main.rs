@@ -26,6 +26,8 @@ struct Cli {
 enum Command {
     /// Makes the clips (in the Debian root, which has the encoders).
     Clips(clips::Args),
+    /// Makes the streams that the published suites lack (in the Debian root, which has the encoders).
+    Generated(clips::generated::Args),
     /// Plays streams through GStreamer, or as another client would, and compares every picture.
     Play(play::Args),
     /// Plays streams through the engine, with neither kernel nor device.
@@ -37,6 +39,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Clips(args) => clips::run(&args),
+        Command::Generated(args) => clips::generated::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Native(args) => native::run(&args),
         Command::Life(args) => life::run(&args),

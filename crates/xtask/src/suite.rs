@@ -73,9 +73,9 @@ fn kernels(bed: &Bed, outcome: &Outcome) {
 fn guests(bed: &Bed, outcome: &Outcome) {
     group(outcome, "compliance", || compliance::run(bed));
     group(outcome, "demo", || demo::run(bed, &demo::Args::quick()));
-    group(outcome, "conformance", || {
-        conformance::run(bed, &conformance::Args::quick())
-    });
+    for args in conformance::Args::tests() {
+        group(outcome, "conformance", || conformance::run(bed, &args));
+    }
     group(outcome, "replay", || replay::run(bed, &replay::Args::default()));
 }
 
