@@ -318,7 +318,7 @@ fn source(work: &Path, (width, height, frames): (usize, usize, usize), depth: u8
 /// A sample with two more bits of its own, so that a decoder which loses them is caught.
 fn ten_bits(sample: u8, at: usize, t: usize) -> u16 {
     let mixed = (at as u32 ^ (t as u32).rotate_left(17)).wrapping_mul(0x9e37_79b1);
-    u16::from(sample) << 2 | (mixed >> 30) as u16
+    (u16::from(sample) << 2) | (mixed >> 30) as u16
 }
 
 /// Runs an encoder on a Y4M file. `recon` receives x264's reconstruction.
