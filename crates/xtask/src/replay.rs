@@ -281,9 +281,10 @@ mod tests {
         let mut bad = good.clone();
         (bad["equal"], bad["different"]) = (json!(false), json!(1));
         bad["differences"] = json!(["job 2"]);
-        assert!(judge(&[good.clone()], 1).is_ok());
-        assert!(judge(&[good.clone()], 2).is_err());
-        let error = judge(&[good, bad], 2).unwrap_err().to_string();
+        let rows = [good, bad];
+        assert!(judge(&rows[..1], 1).is_ok());
+        assert!(judge(&rows[..1], 2).is_err());
+        let error = judge(&rows, 2).unwrap_err().to_string();
         assert!(error.contains("job 2"), "{error}");
         assert!(judge(&[], 0).is_err());
     }
