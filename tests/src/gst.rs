@@ -146,7 +146,7 @@ pub(crate) fn pipeline(stream: &Stream, file: &Path, element: &Element) -> Resul
             if length_delimited(file)? {
                 // av1parse takes one buffer for whole temporal units of this format: it must not be cut.
                 parts[0] += &format!(" blocksize={}", file.metadata()?.len());
-                parts.push("video/x-av1,stream-format=annexb".into());
+                parts.push("video/x-av1,stream-format=annexb,alignment=tu".into());
             } else {
                 parts.push("video/x-av1,stream-format=obu-stream".into());
             }

@@ -96,7 +96,7 @@ const VPX_10_FAST: &str = "vpxenc --codec=vp9 --profile=2 --bit-depth=10 --input
                            --target-bitrate=6000";
 /// libvpx with as many tile columns as the width allows.
 const VPX_TILES: &str = "vpxenc --codec=vp9 --ivf --quiet -y --threads=2 --row-mt=1 --tile-columns=4 --tile-rows=1 --rt \
-                         --passes=1 --cpu-used=7 --end-usage=vbr --target-bitrate=8000";
+                         --passes=1 --cpu-used=7 --end-usage=vbr --target-bitrate=4000";
 /// libaom with a new size drawn for every frame, key frames included.
 const AOM_RANDOM: &str = "aomenc --ivf --quiet --threads=2 --rt --cpu-used=9 --resize-mode=2 --end-usage=cbr \
                           --target-bitrate=300 --kf-max-dist=9999";
@@ -112,7 +112,7 @@ const SVT_GRAIN: &str =
 const SVT_GRAIN_10: &str = "SvtAv1EncApp --preset 10 --crf 36 --progress 0 --lp 2 --input-depth 10 --film-grain 20 \
                             --film-grain-denoise 1";
 /// SVT-AV1, 8 bit.
-const SVT: &str = "SvtAv1EncApp --preset 11 --crf 36 --progress 0 --lp 2 --tile-columns 1";
+const SVT: &str = "SvtAv1EncApp --preset 11 --crf 50 --progress 0 --lp 2 --tile-columns 1";
 /// SVT-AV1, 10 bit.
 const SVT_10: &str =
     "SvtAv1EncApp --preset 10 --crf 36 --progress 0 --lp 2 --input-depth 10 --tile-columns 1";
