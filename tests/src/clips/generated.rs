@@ -146,7 +146,7 @@ const SPECS: [Spec; 23] = [
     stream!("vp9-tiles-4.ivf", Vp9 8 "Profile 0", [(1024, 576, 10)], VPX_TILES, [Proof::TileColumns(4)], true),
     stream!("vp9-10bit-360p.ivf", Vp9 10 "Profile 2", [(640, 360, 16)], VPX_10, [], true),
     stream!("av1-resize-random-360p.ivf", Av1 8 "Main", [(640, 360, 24)], AOM_RANDOM, [Proof::InterResize(12)], true),
-    stream!("av1-resize-360p.ivf", Av1 8 "Main", [(640, 360, 32)], SVT_RESIZE, [Proof::InterResize(3)], true),
+    stream!("av1-resize-360p.ivf", Av1 8 "Main", [(640, 360, 32)], SVT_RESIZE, [Proof::InterResize(3)], false),
     stream!("av1-superres-360p.ivf", Av1 8 "Main", [(640, 360, 20)], SVT_SUPERRES, [Proof::Superres], true),
     stream!("av1-10bit-360p.ivf", Av1 10 "Main", [(640, 360, 20)], SVT_10, [], true),
     stream!("h264-10bit-720p.h264", H264 10 "High 10", [(1280, 720, 24)], X264_10, [], false),
