@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 mod clips;
 mod gdp;
 mod gst;
+mod imitate;
 mod ioctls;
 mod life;
 mod native;
@@ -26,7 +27,7 @@ struct Cli {
 enum Command {
     /// Makes the clips (in the Debian root, which has the encoders).
     Clips(clips::Args),
-    /// Plays streams through GStreamer and compares every picture.
+    /// Plays streams through GStreamer, or as another client would, and compares every picture.
     Play(play::Args),
     /// Plays streams through the engine, with neither kernel nor device.
     Native(native::Args),
