@@ -178,6 +178,12 @@ fn row(args: &Args, base: &Path, stream: &Stream, player: &Player) -> Row {
             let name = personality.name();
             let mut comparison = Comparison::begin(&stream, name, name, Some(&node), &args.out);
             let outcome = imitate::play(*personality, nodes, &stream, base, &mut comparison);
+            if let Ok(summary) = &outcome {
+                println!(
+                    "{}: {} jobs, {} in flight at most, {} sessions, {} pictures flagged as wrong",
+                    stream.name, summary.jobs, summary.in_flight, summary.sessions, summary.flagged
+                );
+            }
             comparison.end(outcome.map(|_| ()))
         }
     }

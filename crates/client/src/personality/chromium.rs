@@ -23,8 +23,10 @@
 //!   request.
 //! * As many jobs in flight as there are OUTPUT buffers. Buffers come back in the order in which they were
 //!   queued, CAPTURE checked by index (`OnOutputBufferDequeued`); one `poll` on the node for both queues
-//!   (v4l2_device_poller.cc), CAPTURE taken before OUTPUT (`ServiceDeviceTask`). A request is waited for and
-//!   made new when it is used again (v4l2_queue.cc, `V4L2RequestsQueue`).
+//!   (v4l2_device_poller.cc), CAPTURE taken before OUTPUT (`ServiceDeviceTask`). The buffer with the lowest
+//!   index is taken first (v4l2_queue.cc, `V4L2BuffersList::GetFreeBuffer`).
+//! * Up to 32 requests, made on demand; the one that came back first is made new and used again if it is
+//!   complete by then (v4l2_queue.cc, `V4L2RequestsQueue::GetFreeRequest`).
 //! * A surface is held by the jobs in flight that refer to it (`SetReferenceSurfaces`): its CAPTURE buffer is
 //!   queued again only when they are back.
 //! * Controls and payloads, and what is refused: see `controls` and `refusals`.
@@ -59,6 +61,8 @@ use pool::Pool;
 const OUTPUTS: u32 = 16 + 1;
 /// `VIDEO_MAX_FRAME`.
 const PICTURES: u32 = 32;
+/// `kMaxNumRequests`.
+const REQUESTS: usize = 32;
 /// How long a job may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -79,7 +83,7 @@ struct Opened {
     coded: Queue,
     raw: Queue,
     coded_length: u32,
-    requests: Vec<(Request, bool)>,
+    requests: Vec<Request>,
     free_outputs: BTreeSet<usize>,
     free_requests: VecDeque<usize>,
     /// OUTPUT buffers in flight, with their requests, in order.
@@ -232,10 +236,10 @@ impl Client for Chromium {
         let request = opened.free_request()?;
         let parts = controls::of(job, frames);
         for values in &parts.controls {
-            let request = &opened.requests[request].0;
+            let request = &opened.requests[request];
             opened.device.set_controls(values, Some(request))?;
         }
-        let fd = &opened.requests[request].0;
+        let fd = &opened.requests[request];
         opened
             .coded
             .queue_coded(output, &parts.payload, timestamp_of(buffer), false, fd)?;
@@ -318,10 +322,6 @@ impl Opened {
             outputs: VecDeque::new(),
         };
         opened.set_up_input(codec, coded_length(&job.visible))?;
-        for index in 0..OUTPUTS as usize {
-            opened.requests.push((opened.device.request()?, false));
-            opened.free_requests.push_back(index);
-        }
         opened.coded.stream(true)?;
         Ok(opened)
     }
@@ -409,17 +409,24 @@ impl Opened {
         })
     }
 
-    /// A request that is not in use: the one that came back first.
+    /// A request that is not in use.
     fn free_request(&mut self) -> Result<usize, ClientError> {
-        let none = || ClientError::Unexpected("no free request".into());
-        let index = self.free_requests.pop_front().ok_or_else(none)?;
-        let (request, used) = &mut self.requests[index];
-        if *used {
-            request.wait(PATIENCE)?;
-            self.device.timed(false, || request.reinit())?;
+        if let Some(index) = self.free_requests.front().copied() {
+            let request = &self.requests[index];
+            let full = self.requests.len() >= REQUESTS;
+            let patience = if full { PATIENCE } else { Duration::ZERO };
+            match request.wait(patience) {
+                Ok(()) => {
+                    self.device.timed(false, || request.reinit())?;
+                    self.free_requests.pop_front();
+                    return Ok(index);
+                }
+                Err(ClientError::Timeout(..)) if !full => {}
+                Err(error) => return Err(error),
+            }
         }
-        *used = true;
-        Ok(index)
+        self.requests.push(self.device.request()?);
+        Ok(self.requests.len() - 1)
     }
 }
 
@@ -433,7 +440,7 @@ impl Stream {
                 .any(|(own, references)| own == buffer || references.contains(buffer))
         };
         let (dropped, freed): (BTreeSet<usize>, BTreeSet<usize>) =
-            self.dropped.iter().copied().partition(|buffer| held(buffer));
+            self.dropped.iter().copied().partition(held);
         self.dropped = dropped;
         for buffer in freed {
             if let Some(memory) = self.behind[buffer].take() {

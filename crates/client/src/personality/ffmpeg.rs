@@ -14,8 +14,10 @@
 //! * `H264_DECODE_MODE` and `H264_START_CODE` are set to their defaults outside of any request
 //!   (v4l2_request_h264.c, `v4l2_request_h264_post_frames_ctx`); the presence of `AV1_FILM_GRAIN` is asked
 //!   for (v4l2_request_av1.c, `v4l2_request_av1_post_frames_ctx`).
-//! * Every CAPTURE and OUTPUT buffer is made by a CREATE_BUFS of one, CAPTURE buffers when a picture finds
-//!   none free (`v4l2request_v4l2_buffer_alloc`), and handed on as an `O_RDONLY` EXPBUF
+//! * Every CAPTURE and OUTPUT buffer is made by a CREATE_BUFS of one (`v4l2request_v4l2_buffer_alloc`).
+//!   There are four CAPTURE buffers to begin with (`ff_v4l2_request_frame_params`: one; libavcodec/decode.c,
+//!   `avcodec_get_hw_frames_parameters`: three more), before the codec's controls and OUTPUT, and more when a
+//!   picture finds none free. They are handed on as an `O_RDONLY` EXPBUF
 //!   (`v4l2request_frame_alloc`), through which pictures are read here. Buffers are reused last in, first
 //!   out (libavutil/buffer.c, `pool_get_buffer`).
 //! * Four OUTPUT buffers, each with its request, in turn (libavcodec/v4l2_request.c, `V4L2RequestContext`
@@ -42,6 +44,8 @@
 //! * When a VP9 *inter* frame changes its size, FFmpeg loses the references: they belong to the session
 //!   that `update_size` ended. This client sets the new OUTPUT format on the busy queue and makes CAPTURE
 //!   buffers of the new size next to the old ones, which it gives back by REMOVE_BUFS when they are free.
+//! * FFmpeg begins a session with every AV1 sequence header that it reads, this client only if it says
+//!   something new.
 //! * FFmpeg shows a picture as soon as it may; frame threads and players that queue pictures are what keeps
 //!   several jobs in flight. Here the pictures are taken four later.
 
@@ -68,6 +72,8 @@ use crate::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
 
 /// `FF_ARRAY_ELEMS(ctx->output)`.
 const OUTPUTS: usize = 4;
+/// CAPTURE buffers to begin with.
+const INITIAL_PICTURES: usize = 4;
 /// `AV_INPUT_BUFFER_PADDING_SIZE`.
 const PADDING: usize = 64;
 /// The timeout of every `poll`.
@@ -99,7 +105,9 @@ struct Session {
     raw: Queue,
     /// What the session was begun for.
     begun_for: ((u32, u32), u8),
-    /// The size of OUTPUT's format.
+    /// The formats of OUTPUT and of new CAPTURE buffers, and the size of both.
+    coded_format: PixFormatMplane,
+    raw_format: PixFormatMplane,
     size: (u32, u32),
     requests: Vec<Request>,
     next_output: usize,
@@ -217,22 +225,21 @@ impl Session {
     fn open(nodes: &Nodes, codec: Codec, job: &CodedJob) -> Result<Self, ClientError> {
         let size = session_size(job);
         let device = Device::open(nodes, false)?;
-        let mut coded = Queue::of_any_field(&device, BUF_TYPE_OUTPUT);
-        let mut raw = Queue::of_any_field(&device, BUF_TYPE_CAPTURE);
-        probe(&device, &mut coded, codec, size)?;
+        let coded = Queue::of_any_field(&device, BUF_TYPE_OUTPUT);
+        let raw = Queue::of_any_field(&device, BUF_TYPE_CAPTURE);
+        let coded_format = probe(&device, &coded, codec, size)?;
         device.set_controls(&initial_control(codec, job), None)?;
         let picked = device.format(BUF_TYPE_CAPTURE)?.pixelformat;
         device.set_format(BUF_TYPE_CAPTURE, asked(picked, size, 0))?;
-        raw.create(0, PixFormatMplane::default())?;
-        if codec == Codec::H264 {
-            set_h264_mode(&device)?;
-        }
-        let film_grain = device.query_control(V4L2_CID_STATELESS_AV1_FILM_GRAIN).is_ok();
+        raw.capabilities()?;
+        let raw_format = device.format(BUF_TYPE_CAPTURE)?;
         let mut session = Self {
             device,
             coded,
             raw,
             begun_for: (size, job.bit_depth),
+            coded_format,
+            raw_format,
             size,
             requests: Vec::new(),
             next_output: 0,
@@ -241,14 +248,23 @@ impl Session {
             queued_pictures: Vec::new(),
             pictures: Vec::new(),
             free: Vec::new(),
-            film_grain,
+            film_grain: false,
             flagged: 0,
         };
-        let first = session.new_picture()?;
-        session.free.push(first);
+        for _ in 0..INITIAL_PICTURES {
+            let picture = session.new_picture()?;
+            session.free.push(picture);
+        }
+        match codec {
+            Codec::H264 => set_h264_mode(&session.device)?,
+            Codec::Vp9 => {}
+            Codec::Av1 => {
+                let control = session.device.query_control(V4L2_CID_STATELESS_AV1_FILM_GRAIN);
+                session.film_grain = control.is_ok();
+            }
+        }
         for _ in 0..OUTPUTS {
-            let format = session.device.format(BUF_TYPE_OUTPUT)?;
-            session.coded.create(1, format)?;
+            session.coded.create(1, coded_format)?;
             session.requests.push(session.device.request()?);
         }
         session.coded.stream(true)?;
@@ -258,9 +274,7 @@ impl Session {
 
     /// A CAPTURE buffer of the current format, made by CREATE_BUFS and exported.
     fn new_picture(&mut self) -> Result<usize, ClientError> {
-        let current = self.device.format(BUF_TYPE_CAPTURE)?;
-        // With CAPTURE buffers of an older size about, the queue's format stays that of the older size.
-        let format = self.device.try_format(BUF_TYPE_CAPTURE, current)?;
+        let format = self.raw_format;
         let index = self.raw.create(1, format)? as usize;
         let export = self.raw.export(index, 0, false)?;
         let length = self.raw.mappings(index)?.map(Mapping::len).sum();
@@ -308,9 +322,11 @@ impl Session {
 
     /// The new size, between two inter frames.
     fn resize(&mut self, codec: Codec, size: (u32, u32)) -> Result<(), ClientError> {
-        let length = self.device.format(BUF_TYPE_OUTPUT)?.plane_fmt[0].size();
+        let length = self.coded_format.plane_fmt[0].size();
         let format = asked(codec.coded_format(), size, length);
-        self.device.set_format(BUF_TYPE_OUTPUT, format)?;
+        self.coded_format = self.device.set_format(BUF_TYPE_OUTPUT, format)?;
+        // With CAPTURE buffers of the older size about, the queue's own format stays that of the older size.
+        self.raw_format = self.device.try_format(BUF_TYPE_CAPTURE, self.raw_format)?;
         self.size = size;
         Ok(())
     }
@@ -458,8 +474,13 @@ fn asked(pixelformat: u32, (width, height): (u32, u32), sizeimage: u32) -> PixFo
     format
 }
 
-/// Whether the device can do it at all, and OUTPUT's format.
-fn probe(device: &Arc<Device>, coded: &mut Queue, codec: Codec, size: (u32, u32)) -> Result<(), ClientError> {
+/// Whether the device can do it at all; sets OUTPUT's format and returns what became of it.
+fn probe(
+    device: &Arc<Device>,
+    coded: &Queue,
+    codec: Codec,
+    size: (u32, u32),
+) -> Result<PixFormatMplane, ClientError> {
     let unfit = |what: &str| Err(ClientError::Unexpected(format!("the device has no {what}")));
     let capability = device.capability()?;
     let needed = v4l2::CAP_STREAMING | v4l2::CAP_VIDEO_M2M_MPLANE;
@@ -478,8 +499,7 @@ fn probe(device: &Arc<Device>, coded: &mut Queue, codec: Codec, size: (u32, u32)
     }
     let sizeimage = (size.0 * size.1 * 3 / 2).max(256 * 1024);
     device.set_format(BUF_TYPE_OUTPUT, asked(codec.coded_format(), size, sizeimage))?;
-    device.format(BUF_TYPE_OUTPUT)?;
-    Ok(())
+    device.format(BUF_TYPE_OUTPUT)
 }
 
 /// Both modes are set to what the device says is their default.

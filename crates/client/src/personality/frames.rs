@@ -123,3 +123,49 @@ impl Frames {
 pub(super) fn missing(picture: u64) -> ClientError {
     ClientError::Unexpected(format!("picture {picture} is not there to be shown"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(buffer: usize) -> Frame {
+        Frame {
+            buffer,
+            timestamp: 0,
+            visible: Visible::default(),
+            counts: [0; 2],
+            referenced: false,
+            unshown: false,
+            waiting: 0,
+        }
+    }
+
+    #[test]
+    fn a_buffer_is_kept_while_it_is_a_reference_or_to_be_shown() {
+        let mut frames = Frames::new(false);
+        frames.add(1, frame(0));
+        frames.add(2, frame(1));
+        frames.set_references(&[1]);
+        // A picture that is neither is never needed, as with VP9 and AV1.
+        assert_eq!(frames.release(), [1]);
+        frames.will_show(1).expect("it is there");
+        frames.will_show(1).expect("it is shown twice");
+        frames.set_references(&[]);
+        frames.shown(1);
+        assert!(frames.release().is_empty());
+        frames.shown(1);
+        assert_eq!(frames.release(), [0]);
+        assert!(frames.will_show(1).is_err());
+    }
+
+    #[test]
+    fn every_picture_of_h264_waits_for_its_turn() {
+        let mut frames = Frames::new(true);
+        frames.add(1, frame(0));
+        frames.set_references(&[]);
+        assert!(frames.release().is_empty());
+        frames.will_show(1).expect("it is there");
+        frames.shown(1);
+        assert_eq!(frames.release(), [0]);
+    }
+}
