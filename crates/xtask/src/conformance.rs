@@ -19,7 +19,7 @@ use manifest::{Entry, Limit};
 /// The suites: directories of the vectors.
 const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
 /// What a run without vectors says.
-pub(crate) const NO_VECTORS: &str = "no vectors: put them at ../shared/vectors beside the tree, or name their directory with \
+const NO_VECTORS: &str = "no vectors: put them at ../shared/vectors beside the tree, or name their directory with \
                           --vectors (a directory per codec with MANIFEST.tsv, the streams and FILE.nv12.frames.md5)";
 
 /// Arguments of `./dev conformance`.
@@ -179,21 +179,6 @@ fn in_guest(bed: &Bed, vectors: &Path, codec: &str, entries: &[Entry]) -> Result
         }
     }
     Ok(PathBuf::from("/mnt/target/conformance/vectors").join(codec))
-}
-
-/// `file`, a row of a MANIFEST below the directory of its codec, as a stream to play in the guest; `None` where there
-/// are no vectors.
-pub(crate) fn listed(bed: &Bed, file: &str) -> Result<Option<Stream>> {
-    let Some(vectors) = bed.vectors() else {
-        return Ok(None);
-    };
-    let (codec, row) = file.split_once('/').context("no codec's directory")?;
-    let entries = manifest::load(&vectors, codec)?;
-    let entry = entries
-        .iter()
-        .find(|entry| entry.file == row)
-        .with_context(|| format!("no MANIFEST has {file}"))?;
-    stream(&Path::new("/mnt/vectors").join(codec), codec, entry).map(Some)
 }
 
 fn stream(dir: &Path, codec: &str, entry: &Entry) -> Result<Stream> {

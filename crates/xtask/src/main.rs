@@ -13,7 +13,6 @@ mod enter;
 mod foreign;
 mod guest;
 mod host;
-mod ioctls;
 mod kernel;
 mod lint;
 mod module;
@@ -57,8 +56,6 @@ enum Command {
     Compliance,
     /// Decode the vectors of ../shared/vectors through the device, and compare with their MANIFEST
     Conformance(conformance::Args),
-    /// The imitation of FFmpeg under strace, compared with the ioctl sequences of the real one
-    Ioctls,
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
     /// Build everything: root, kernels, module, daemon and tools
@@ -147,7 +144,6 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Demo(args) => Ok(finish(&demo::run(bed, args)?)),
         Command::Compliance => Ok(finish(&compliance::run(bed)?)),
         Command::Conformance(args) => Ok(finish(&conformance::run(bed, args)?)),
-        Command::Ioctls => Ok(finish(&ioctls::run(bed)?)),
         Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
         Command::Lint => Ok(finish(&lint::run(bed)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),

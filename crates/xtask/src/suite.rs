@@ -11,7 +11,7 @@ use crate::bed::Bed;
 use crate::cache::write_whole;
 use crate::guest::Kernel;
 use crate::outcome::{Outcome, Verdict};
-use crate::{build, compliance, conformance, demo, foreign, ioctls, lint, torture, ui};
+use crate::{build, compliance, conformance, demo, foreign, lint, torture, ui};
 
 /// Arguments of `./dev test`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -76,7 +76,6 @@ fn guests(bed: &Bed, outcome: &Outcome) {
     group(outcome, "conformance", || {
         conformance::run(bed, &conformance::Args::quick())
     });
-    group(outcome, "ioctls", || ioctls::run(bed));
 }
 
 /// Takes over the checks of one part; what kept the part from running at all is a failure.
