@@ -7,6 +7,7 @@ mod clips;
 mod gdp;
 mod gst;
 mod imitate;
+mod ioctls;
 mod life;
 mod native;
 mod picture;
@@ -34,6 +35,8 @@ enum Command {
     Native(native::Args),
     /// Kills, reloads and several clients at once.
     Life(life::Args),
+    /// Normalises what strace saw of a client, and compares it with a kept trace.
+    Ioctls(ioctls::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,5 +46,6 @@ fn main() -> anyhow::Result<()> {
         Command::Play(args) => play::run(&args),
         Command::Native(args) => native::run(&args),
         Command::Life(args) => life::run(&args),
+        Command::Ioctls(args) => ioctls::run(&args),
     }
 }
