@@ -167,14 +167,17 @@ static int daedalus_try_fmt_raw(struct file *filp, void *unused, struct v4l2_for
 }
 
 /*
- * The coded format may be changed in size, not in kind, while OUTPUT has
+ * The coded format may be changed in size, not in kind, while the queues have
  * buffers: a stream can change its resolution between any two frames. CAPTURE
- * follows unless it has buffers of its own.
+ * follows a new size at once, for the buffers that the client is about to add;
+ * those that it has keep the format of their allocation.
  */
 static int daedalus_s_fmt_coded(struct file *filp, void *unused, struct v4l2_format *f)
 {
 	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	const struct v4l2_pix_format_mplane *pix = &f->fmt.pix_mp;
 	const struct daedalus_codec *codec;
+	bool resized;
 	int ret = 0;
 
 	mutex_lock(&ctx->lock);
@@ -184,12 +187,13 @@ static int daedalus_s_fmt_coded(struct file *filp, void *unused, struct v4l2_for
 		ret = -EBUSY;
 		goto unlock;
 	}
+	resized = pix->width != ctx->coded_fmt.width || pix->height != ctx->coded_fmt.height;
 	ctx->codec = codec;
-	ctx->coded_fmt = f->fmt.pix_mp;
-	if (vb2_is_busy(v4l2_m2m_get_dst_vq(ctx->fh.m2m_ctx)))
-		copy_colour(&ctx->raw_fmt, &ctx->coded_fmt);
-	else
+	ctx->coded_fmt = *pix;
+	if (resized || !vb2_is_busy(v4l2_m2m_get_dst_vq(ctx->fh.m2m_ctx)))
 		reset_raw_fmt(ctx);
+	else
+		copy_colour(&ctx->raw_fmt, &ctx->coded_fmt);
 unlock:
 	mutex_unlock(&ctx->lock);
 	return ret;

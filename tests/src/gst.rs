@@ -125,6 +125,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<String> {
 ///
 /// `gdppay` accepts no `GstVideoMeta`, so the decoder hands over pictures in GStreamer's default layout: it copies
 /// them row by row from the CAPTURE buffer where the strides differ, and passes the buffer itself where they do not.
+/// For a stream that is to be converted it hands over the CAPTURE buffer with its `GstVideoMeta` in any case.
 ///
 /// # Errors
 ///
@@ -141,7 +142,15 @@ pub(crate) fn pipeline(stream: &Stream, file: &Path, element: &Element) -> Resul
         (Codec::H264, "h264" | "264" | "jsv" | "26l" | "avc" | "jvt") => {}
         (Codec::Vp9 | Codec::Av1, "ivf") => parts.push("ivfparse".into()),
         (Codec::Vp9 | Codec::Av1, "webm" | "mkv") => parts.push("matroskademux".into()),
-        (Codec::Av1, "obu") => parts.push(obu_caps(file)?.into()),
+        (Codec::Av1, "obu") => {
+            if length_delimited(file)? {
+                // av1parse takes one buffer for whole temporal units of this format: it must not be cut.
+                parts[0] += &format!(" blocksize={}", file.metadata()?.len());
+                parts.push("video/x-av1,stream-format=annexb,alignment=tu".into());
+            } else {
+                parts.push("video/x-av1,stream-format=obu-stream".into());
+            }
+        }
         (codec, other) => bail!("no demuxer is known for {} in .{other}", codec.name()),
     }
     parts.push(parser.into());
@@ -149,23 +158,28 @@ pub(crate) fn pipeline(stream: &Stream, file: &Path, element: &Element) -> Resul
     if let Some(format) = &stream.format {
         parts.push(format!("video/x-raw,format={format}"));
     }
+    if stream.converted {
+        // Only the order of the samples changes, and their place in the word.
+        parts.push("videoconvert dither=none".into());
+        let wide = stream.format.as_deref() == Some("P010_10LE");
+        parts.push(format!(
+            "video/x-raw,format={}",
+            if wide { "I420_10LE" } else { "I420" }
+        ));
+    }
     parts.push("gdppay".into());
     parts.push("fdsink fd=1 sync=false".into());
     Ok(parts.join(" ! ").split(' ').map(str::to_owned).collect())
 }
 
-/// Caps of a file of AV1 OBUs. The low-overhead format begins with a temporal delimiter that has a size field
-/// (AV1 specification, 5.3 and 5.6); in the length-delimited format (its Annex B) sizes come first.
-fn obu_caps(file: &Path) -> Result<&'static str> {
+/// Whether a file of AV1 OBUs is of the length-delimited format, in which sizes come first. The low-overhead format
+/// begins with a temporal delimiter that has a size field (AV1 specification, 5.3 and 5.6).
+fn length_delimited(file: &Path) -> Result<bool> {
     let mut start = [0; 2];
     File::open(file)
         .and_then(|mut f| f.read_exact(&mut start))
         .with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(if start == [0x12, 0] {
-        "video/x-av1,stream-format=obu-stream"
-    } else {
-        "video/x-av1,stream-format=annexb"
-    })
+    Ok(start != [0x12, 0])
 }
 
 /// The command that plays a pipeline: errors go to standard error as text, standard output carries data only.

@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 mod clips;
 mod gdp;
 mod gst;
+mod imitate;
+mod ioctls;
 mod life;
 mod native;
 mod picture;
@@ -25,19 +27,25 @@ struct Cli {
 enum Command {
     /// Makes the clips (in the Debian root, which has the encoders).
     Clips(clips::Args),
-    /// Plays streams through GStreamer and compares every picture.
+    /// Makes the streams that the published suites lack (in the Debian root, which has the encoders).
+    Generated(clips::generated::Args),
+    /// Plays streams through GStreamer, or as another client would, and compares every picture.
     Play(play::Args),
     /// Plays streams through the engine, with neither kernel nor device.
     Native(native::Args),
     /// Kills, reloads and several clients at once.
     Life(life::Args),
+    /// Normalises what strace saw of a client, and compares it with a kept trace.
+    Ioctls(ioctls::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Clips(args) => clips::run(&args),
+        Command::Generated(args) => clips::generated::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Native(args) => native::run(&args),
         Command::Life(args) => life::run(&args),
+        Command::Ioctls(args) => ioctls::run(&args),
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Plays a list of streams through GStreamer and compares every picture that it hands over.
+//! Plays a list of streams through GStreamer, or through an imitation of another client, and compares every picture
+//! that it hands over.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -11,10 +12,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::device::{self, Nodes};
+use daedalus_client::personality::Personality;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::gdp;
 use crate::gst::{self, Decoders, Element};
+use crate::imitate;
 use crate::picture::Shape;
 use crate::rows::{Comparison, Results, Row, flat};
 use crate::stream::{Codec, Stream};
@@ -25,6 +29,9 @@ pub(crate) struct Args {
     /// Stream list (JSON); relative paths in it are relative to its directory.
     #[arg(long)]
     list: PathBuf,
+    /// Which client plays.
+    #[arg(long, value_enum, default_value_t = Client::Gst)]
+    client: Client,
     /// Directory for `results.jsonl`, client logs and kept pictures.
     #[arg(long)]
     out: PathBuf,
@@ -54,6 +61,48 @@ pub(crate) struct Args {
     limit: u64,
 }
 
+/// A client of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Client {
+    /// GStreamer itself.
+    Gst,
+    /// The small client, with the habits of FFmpeg's v4l2request.
+    FfmpegLike,
+    /// The small client, with the habits of Chromium.
+    ChromiumLike,
+}
+
+/// What plays, and where.
+enum Player {
+    Gst(Vec<(Codec, Element)>),
+    Imitation(Personality, Nodes),
+}
+
+impl Player {
+    /// Asked once and before any stream: an absent device is one plain error, not a hundred rows.
+    fn find(args: &Args, streams: &VecDeque<Stream>) -> Result<Self> {
+        let personality = match args.client {
+            Client::Gst => {
+                let decoders = if args.element.is_empty() {
+                    Decoders::Driver(args.driver.clone())
+                } else {
+                    Decoders::Named(args.element.clone())
+                };
+                let mut elements = Vec::new();
+                for codec in Codec::ALL {
+                    if streams.iter().any(|s| s.codec == codec) {
+                        elements.push((codec, decoders.element(codec)?));
+                    }
+                }
+                return Ok(Self::Gst(elements));
+            }
+            Client::FfmpegLike => Personality::Ffmpeg,
+            Client::ChromiumLike => Personality::Chromium,
+        };
+        Ok(Self::Imitation(personality, device::find(&args.driver)?))
+    }
+}
+
 fn named_element(text: &str) -> Result<(Codec, String), String> {
     let (codec, name) = text.split_once('=').ok_or("expected CODEC=ELEMENT")?;
     let codec = Codec::ALL
@@ -80,18 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     ensure!(!streams.is_empty(), "no stream is to be played");
     let results = Mutex::new(Results::begin(&args.out)?);
-    let decoders = if args.element.is_empty() {
-        Decoders::Driver(args.driver.clone())
-    } else {
-        Decoders::Named(args.element.clone())
-    };
-    // Asked once per codec and before any stream: an absent device is one plain error, not a hundred rows.
-    let mut elements = Vec::new();
-    for codec in Codec::ALL {
-        if streams.iter().any(|s| s.codec == codec) {
-            elements.push((codec, decoders.element(codec)?));
-        }
-    }
+    let player = Player::find(args, &streams)?;
     let total = streams.len();
     let queue = Mutex::new(streams);
     let failed = Mutex::new(0usize);
@@ -102,7 +140,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                     let Some(stream) = lock(&queue).pop_front() else {
                         return;
                     };
-                    let row = row(args, &base, &stream, &elements);
+                    let row = row(args, &base, &stream, &player);
                     row.print();
                     let written = lock(&results).push(&row);
                     if let Err(error) = &written {
@@ -129,19 +167,38 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn row(args: &Args, base: &Path, stream: &Stream, elements: &[(Codec, Element)]) -> Row {
+fn row(args: &Args, base: &Path, stream: &Stream, player: &Player) -> Row {
     let mut stream = stream.clone();
     stream.format = stream.format.or_else(|| args.format.clone());
     stream.keep.extend(&args.keep);
+    match player {
+        Player::Gst(elements) => gst_row(args, base, &stream, elements),
+        Player::Imitation(personality, nodes) => {
+            let node = nodes.video.display().to_string();
+            let name = personality.name();
+            let mut comparison = Comparison::begin(&stream, name, name, Some(&node), &args.out);
+            let outcome = imitate::play(*personality, nodes, &stream, base, &mut comparison);
+            if let Ok(summary) = &outcome {
+                println!(
+                    "{}: {} jobs, {} in flight at most, {} sessions, {} pictures flagged as wrong",
+                    stream.name, summary.jobs, summary.in_flight, summary.sessions, summary.flagged
+                );
+            }
+            comparison.end(outcome.map(|_| ()))
+        }
+    }
+}
+
+fn gst_row(args: &Args, base: &Path, stream: &Stream, elements: &[(Codec, Element)]) -> Row {
     let element = elements
         .iter()
         .find(|(codec, _)| *codec == stream.codec)
         .map(|(_, element)| element);
     let name = element.map_or("", |e| &e.name);
     let device = element.and_then(|e| e.device.as_deref());
-    let mut comparison = Comparison::begin(&stream, "GStreamer", name, device, &args.out);
+    let mut comparison = Comparison::begin(stream, "GStreamer", name, device, &args.out);
     let outcome = match element {
-        Some(element) => play(args, base, &stream, element, &mut comparison),
+        Some(element) => play(args, base, stream, element, &mut comparison),
         None => Err(anyhow::anyhow!("no element for {}", stream.codec.name())),
     };
     comparison.end(outcome)

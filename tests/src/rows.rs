@@ -133,9 +133,12 @@ impl Comparison {
     ///
     /// # Errors
     ///
-    /// When there is none, or one cannot be read or has another number of pictures than the stream.
+    /// When there is nothing to compare with, or one cannot be read or has another number of pictures than the stream.
     pub(crate) fn load_references(&mut self, stream: &Stream, base: &Path) -> Result<()> {
-        ensure!(!stream.references.is_empty(), "no reference to compare with");
+        ensure!(
+            !stream.references.is_empty() || stream.planar_md5.is_some(),
+            "no reference to compare with"
+        );
         for list in &stream.references {
             let path = base.join(&list.path);
             let text =
@@ -346,6 +349,7 @@ mod tests {
             }],
             planar_md5,
             keep: Vec::new(),
+            converted: false,
             coded: None,
         };
         let mut comparison = Comparison::begin(&stream, "test", "none", None, &dir);

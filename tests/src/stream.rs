@@ -79,6 +79,10 @@ pub(crate) struct Stream {
     /// Display-order indices of pictures whose received bytes are kept as files.
     #[serde(default)]
     pub(crate) keep: Vec<usize>,
+    /// GStreamer's decoder hands its pictures on as they lie in CAPTURE, to a converter that understands their layout,
+    /// instead of copying them into GStreamer's default layout itself.
+    #[serde(default)]
+    pub(crate) converted: bool,
     /// Only of generated clips.
     #[serde(default)]
     pub(crate) coded: Option<Coded>,

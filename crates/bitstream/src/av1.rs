@@ -30,6 +30,7 @@
 //! | `lr_unit_shift` | from `loop_restoration_size`, else from the field | |
 //! | tile layout | see [`Av1Error::TileLayout`] | the start positions are in different units with different clients |
 //! | `tile_size_bytes`, tile groups | as the sizes need; one group | |
+//! | tile offsets | as given, but for those of several groups that count from the last one (`groups`) | FFmpeg's, of which the layout accounts for every byte |
 //! | `gm_params` | type and parameters against those of `primary_ref_frame`'s slot | the control's flags are wrong for the affine type with some clients; the coding is relative, so the slots keep the parameters |
 //! | `update_grain` | 1 and all parameters | the control has the values in force |
 //! | `show_existing_frame` of a key frame | written when the slots' timestamps show that the client did it (7.21) | no request is made for it, but it loads the key frame into all slots |
@@ -41,6 +42,7 @@
 mod error;
 mod frame;
 mod grain;
+mod groups;
 mod motion;
 mod obu;
 mod sequence;
@@ -200,9 +202,12 @@ impl Av1Writer {
         let size = frame::Size::new(&sequence, frame)?;
         let layout = TileLayout::new(&sequence, &size, &frame.tile_info)?;
         let (columns, rows) = (frame.tile_info.tile_cols, frame.tile_info.tile_rows);
+        let size_bytes = frame.tile_info.tile_size_bytes;
+        let corrected = groups::corrected(job.tiles, size_bytes, job.payload.len());
+        let entries = corrected.as_deref().unwrap_or(job.tiles);
         let largest = self
             .order
-            .arrange(job.tiles, job.payload, columns.into(), rows.into())?;
+            .arrange(entries, job.payload, columns.into(), rows.into())?;
         let tile_size_bytes = tiles::size_bytes(largest);
 
         self.header.clear();

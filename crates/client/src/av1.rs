@@ -18,6 +18,7 @@ mod sequence;
 mod tools;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use daedalus_uapi::v4l2_controls::{
     V4L2_AV1_FRAME_FLAG_SHOW_FRAME, V4L2_AV1_KEY_FRAME, V4L2_AV1_SEQUENCE_FLAG_FILM_GRAIN_PARAMS_PRESENT,
@@ -25,7 +26,7 @@ use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4l2CtrlAv1TileGroupEntry,
 };
 
-use crate::job::{CodedJob, Control, Event, Parser, Visible};
+use crate::job::{CodedJob, Control, Event, Parser, TemporalUnit, TileGroup, Visible};
 use frame::{Frame, Header, Slots};
 use reader::Reader;
 use sequence::Sequence;
@@ -43,6 +44,7 @@ struct Collected {
     frame: Box<Frame>,
     payload: Vec<u8>,
     tiles: Vec<V4l2CtrlAv1TileGroupEntry>,
+    groups: Vec<TileGroup>,
 }
 
 /// Parses a stream of temporal units.
@@ -54,6 +56,8 @@ pub struct Av1Parser {
     /// Pictures that this temporal unit shows.
     shown: Vec<u64>,
     frames: u64,
+    /// The temporal unit that is being parsed.
+    unit: Option<Arc<[u8]>>,
 }
 
 /// One OBU.
@@ -62,6 +66,8 @@ struct Obu<'a> {
     /// Temporal and spatial id, if it has them.
     layers: Option<(u32, u32)>,
     payload: &'a [u8],
+    /// Bytes of the unit behind it.
+    behind: usize,
 }
 
 /// Takes the OBU at the front of `unit`; one without size takes all of it.
@@ -90,6 +96,7 @@ fn next_obu<'a>(unit: &mut &'a [u8]) -> Result<Obu<'a>, String> {
         kind: (header >> 3) & 0xf,
         layers,
         payload,
+        behind: behind.len(),
     })
 }
 
@@ -110,9 +117,9 @@ impl Av1Parser {
             }
             OBU_FRAME => {
                 let length = self.header(obu)?;
-                self.tile_group(obu.payload, length, events)?;
+                self.tile_group(obu, length, events)?;
             }
-            OBU_TILE_GROUP => self.tile_group(obu.payload, 0, events)?,
+            OBU_TILE_GROUP => self.tile_group(obu, 0, events)?,
             _ => {}
         }
         Ok(())
@@ -132,6 +139,7 @@ impl Av1Parser {
                     frame,
                     payload: Vec::new(),
                     tiles: Vec::new(),
+                    groups: Vec::new(),
                 });
             }
             Header::ShowExisting(index) => {
@@ -149,10 +157,13 @@ impl Av1Parser {
     /// Takes up a tile group (5.11.1), which starts at `start` of the OBU's payload.
     fn tile_group(
         &mut self,
-        payload: &[u8],
+        obu: &Obu<'_>,
         start: usize,
         events: &mut VecDeque<Event>,
     ) -> Result<(), String> {
+        let payload = obu.payload;
+        let unit_length = self.unit.as_ref().map_or(0, |unit| unit.len());
+        let in_unit = unit_length.saturating_sub(obu.behind + payload.len());
         let collected = self
             .collected
             .as_mut()
@@ -174,6 +185,8 @@ impl Av1Parser {
         if last >= count || first > last {
             return Err("a tile group's tiles are not the frame's".into());
         }
+        let data = in_unit + start + r.align();
+        let mut tiles = Vec::new();
         for tile in first..=last {
             let mut at = r.align();
             let size = if tile == last {
@@ -184,13 +197,17 @@ impl Av1Parser {
                 r.skip(size)?;
                 size
             };
-            collected.tiles.push(V4l2CtrlAv1TileGroupEntry {
+            let entry = |base: usize| V4l2CtrlAv1TileGroupEntry {
                 tile_offset: (base + start + at) as u32,
                 tile_size: size as u32,
                 tile_row: tile / cols,
                 tile_col: tile % cols,
-            });
+            };
+            collected.tiles.push(entry(base));
+            tiles.push(entry(in_unit));
         }
+        let data = data..in_unit + payload.len();
+        collected.groups.push(TileGroup { data, tiles });
         if last == count - 1 {
             self.finish_frame(events);
         }
@@ -206,9 +223,17 @@ impl Av1Parser {
             frame,
             payload,
             tiles,
+            groups,
         } = collected;
-        let timestamp = self.frames * 1000;
+        let unit = self.unit.clone().map(|bytes| {
+            Box::new(TemporalUnit {
+                bytes,
+                groups,
+                operating_point: self.operating_point(),
+            })
+        });
         self.frames += 1;
+        let timestamp = self.frames * 1000;
         let mut controls = vec![
             Control::new(V4L2_CID_STATELESS_AV1_SEQUENCE, &sequence.control),
             Control::new(V4L2_CID_STATELESS_AV1_FRAME, &frame.control),
@@ -249,6 +274,7 @@ impl Av1Parser {
             same_capture: false,
             references: self.slots.iter().flatten().map(|slot| slot.timestamp).collect(),
             shows: Vec::new(),
+            unit,
         })));
     }
 
@@ -275,6 +301,7 @@ impl Av1Parser {
 
 impl Parser for Av1Parser {
     fn parse(&mut self, unit: &[u8], events: &mut VecDeque<Event>) -> Result<(), String> {
+        self.unit = Some(Arc::from(unit));
         let mut rest = unit;
         while !rest.is_empty() {
             let obu = next_obu(&mut rest)?;

@@ -221,7 +221,24 @@ impl Device {
     /// # Errors
     /// [`ClientError::Timeout`].
     pub fn wait(&self, timeout: Duration) -> Result<Ready, ClientError> {
-        let mut fds = [PollFd::new(&self.video, PollFlags::IN | PollFlags::OUT)];
+        self.wait_for(PollFlags::IN | PollFlags::OUT, timeout)
+    }
+
+    /// As [`Device::wait`], for CAPTURE alone or for OUTPUT alone.
+    ///
+    /// # Errors
+    /// [`ClientError::Timeout`].
+    pub fn wait_queue(&self, buf_type: u32, timeout: Duration) -> Result<Ready, ClientError> {
+        let flags = if buf_type == v4l2::BUF_TYPE_OUTPUT {
+            PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
+        self.wait_for(flags, timeout)
+    }
+
+    fn wait_for(&self, flags: PollFlags, timeout: Duration) -> Result<Ready, ClientError> {
+        let mut fds = [PollFd::new(&self.video, flags)];
         self.timed(true, || poll_for(&mut fds, timeout, "a buffer"))?;
         let ready = fds[0].revents();
         Ok(Ready {
@@ -295,6 +312,37 @@ impl Device {
             self.timed(false, || v4l2::s_fmt(self.video(), &mut format)),
         )?;
         Ok(format.pix_mp)
+    }
+
+    /// What the driver would make of a format of a queue.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn try_format(
+        &self,
+        buf_type: u32,
+        pix_mp: v4l2::PixFormatMplane,
+    ) -> Result<v4l2::PixFormatMplane, ClientError> {
+        let mut format = v4l2::Format {
+            type_: buf_type,
+            pix_mp,
+            ..Default::default()
+        };
+        call("TRY_FMT", v4l2::try_fmt(self.video(), &mut format))?;
+        Ok(format.pix_mp)
+    }
+
+    /// The largest width and height that a coded format can have.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn largest(&self, pixel_format: u32) -> Result<(u32, u32), ClientError> {
+        let mut sizes = v4l2::FrmSizeEnum {
+            pixel_format,
+            ..Default::default()
+        };
+        call("ENUM_FRAMESIZES", v4l2::enum_framesizes(self.video(), &mut sizes))?;
+        Ok((sizes.max_width, sizes.max_height))
     }
 
     /// Sets controls of the session, or of `request`.

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use cros_codecs::codec::h264::parser::{
-    Nalu, NaluHeader, NaluType, Parser as HeaderParser, Pps, SliceHeader,
+    Nalu, NaluHeader, NaluType, Parser as HeaderParser, Pps, SliceHeader, Sps,
 };
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_H264_DECODE_PARAMS, V4L2_CID_STATELESS_H264_PPS,
@@ -59,8 +59,8 @@ pub struct H264Parser {
     collected: Option<Collected>,
     /// A first field whose second has not come: its frame, with its marks.
     unpaired: Option<(Frame, bool)>,
-    /// Count and timestamp of the pictures since the last IDR picture or operation 5: output is in order
-    /// of the count within this period (C.4.5.3).
+    /// Count and timestamp of the pictures since the last IDR picture or operation 5 that were not shown
+    /// yet: output is in order of the count within this period (C.4.5.3).
     period: Vec<(i32, u64)>,
     frames: u64,
 }
@@ -188,8 +188,8 @@ impl H264Parser {
                 (frame, true)
             }
             None => {
-                let timestamp = self.frames * 1000;
                 self.frames += 1;
+                let timestamp = self.frames * 1000;
                 let mut counts = order.counts;
                 if fields != FRAME {
                     counts[usize::from(fields == TOP)] = 0;
@@ -248,6 +248,7 @@ impl H264Parser {
             same_capture: second,
             references: Vec::new(),
             shows: Vec::new(),
+            unit: None,
         };
         self.collected = Some(Collected {
             job,
@@ -377,6 +378,34 @@ impl H264Parser {
             .filter_map(|frame| frame.timestamp)
             .collect();
         events.push_back(Event::Job(Box::new(job)));
+        if fields == FRAME || second {
+            self.bump(&pps.sps, events);
+        }
+    }
+
+    /// Shows pictures for as long as the buffer cannot hold them all, or more wait than the stream's
+    /// order needs (C.4.5.3).
+    fn bump(&mut self, sps: &Sps, events: &mut VecDeque<Event>) {
+        let size = sps
+            .max_dpb_frames()
+            .max(usize::from(sps.max_num_ref_frames))
+            .max(1);
+        let reordered = sps.max_num_order_frames() as usize;
+        loop {
+            let frames = self.dpb.frames();
+            let waits = |frame: &&Frame| {
+                let shown = |(_, timestamp): &(i32, u64)| frame.timestamp == Some(*timestamp);
+                self.period.iter().any(shown)
+            };
+            let held = frames.len() - frames.iter().filter(waits).count() + self.period.len();
+            let first = (0..self.period.len()).min_by_key(|index| self.period[*index].0);
+            match first {
+                Some(index) if held > size || self.period.len() > reordered => {
+                    events.push_back(Event::Show(self.period.remove(index).1));
+                }
+                _ => return,
+            }
+        }
     }
 
     fn show_period(&mut self, events: &mut VecDeque<Event>) {

@@ -2,9 +2,12 @@
 //! Jobs: what a stateless client hands to a decoder, one coded buffer at a time.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use daedalus_uapi::fourcc;
+use daedalus_uapi::v4l2_controls::V4l2CtrlAv1TileGroupEntry;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::container::{self, Contents};
@@ -83,11 +86,32 @@ pub struct Visible {
     pub height: u32,
 }
 
+/// A tile group of an AV1 frame, where it lies in its temporal unit.
+#[derive(Clone, Debug)]
+pub struct TileGroup {
+    /// Its tiles' data with the sizes between them: what follows the tile group's header.
+    pub data: Range<usize>,
+    /// Its tiles, with offsets from the start of the temporal unit.
+    pub tiles: Vec<V4l2CtrlAv1TileGroupEntry>,
+}
+
+/// What clients other than GStreamer need to know of an AV1 frame to fill OUTPUT in their own ways.
+#[derive(Clone, Debug)]
+pub struct TemporalUnit {
+    /// The whole temporal unit that the frame is in.
+    pub bytes: Arc<[u8]>,
+    /// The frame's tile groups.
+    pub groups: Vec<TileGroup>,
+    /// `OperatingPointIdc` of the operating point that is decoded.
+    pub operating_point: u32,
+}
+
 /// One coded buffer with its controls: one request.
 #[derive(Clone, Debug)]
 pub struct CodedJob {
     /// The OUTPUT buffer's timestamp in ns, a multiple of 1000 (it travels as a `timeval`). It names the
     /// picture, in controls of later jobs and in [`CodedJob::shows`]. Both fields of a frame have the same.
+    /// It is never 0, which in controls names no picture.
     pub timestamp: u64,
     /// The OUTPUT buffer's contents.
     pub payload: Vec<u8>,
@@ -113,6 +137,8 @@ pub struct CodedJob {
     /// The pictures, by timestamp, which are shown after this job and before the next, in display order.
     /// Over all jobs it is the stream's display order. A picture may be shown more than once, or never.
     pub shows: Vec<u64>,
+    /// AV1 only: the payload's origin.
+    pub unit: Option<Box<TemporalUnit>>,
 }
 
 impl CodedJob {

@@ -5,7 +5,7 @@
 //! what a stateless client gives to a decoder: [`jobs`] reads the [`container`], and [`vp9`], [`h264`]
 //! and [`av1`] parse headers, keep the references and fill in the `V4L2_CID_STATELESS_*` controls. It
 //! needs no device. The second half drives a device with them: [`decoder`] on top of [`device`] and
-//! [`queue`], which wrap the ioctls of [`v4l2`].
+//! [`queue`], which wrap the ioctls of [`v4l2`]. [`personality`] drives it as other clients do.
 
 pub mod av1;
 mod bits;
@@ -16,10 +16,11 @@ mod error;
 pub mod h264;
 mod job;
 pub mod memory;
+pub mod personality;
 pub mod picture;
 pub mod queue;
 pub mod v4l2;
 pub mod vp9;
 
 pub use error::ParseError;
-pub use job::{Codec, CodedJob, Control, Jobs, Visible, jobs, jobs_of};
+pub use job::{Codec, CodedJob, Control, Jobs, TemporalUnit, TileGroup, Visible, jobs, jobs_of};

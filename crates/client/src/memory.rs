@@ -12,12 +12,13 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::v4l2::{UDMABUF_CREATE, UDMABUF_FLAGS_CLOEXEC, UdmabufCreate};
 
-/// A shared, writable mapping, unmapped on drop. Others may write to it at any time: it is only copied from
+/// A shared mapping, unmapped on drop. Others may write to it at any time: it is only copied from
 /// and to, and no reference to its bytes is ever made.
 #[derive(Debug)]
 pub struct Mapping {
     start: *mut c_void,
     length: usize,
+    writable: bool,
 }
 
 // SAFETY: the memory is accessed through raw copies alone, which race with other processes in any case.
@@ -31,10 +32,26 @@ impl Mapping {
     /// # Errors
     /// The system's; `EINVAL` for a length of 0.
     pub fn new(fd: BorrowedFd<'_>, offset: u64, length: usize) -> Result<Self> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        Self::with(fd, offset, length, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Maps `length` bytes of `fd` from its start for reading: writing to it is refused.
+    ///
+    /// # Errors
+    /// As [`Mapping::new`].
+    pub fn read_only(fd: BorrowedFd<'_>, length: usize) -> Result<Self> {
+        Self::with(fd, 0, length, ProtFlags::READ)
+    }
+
+    fn with(fd: BorrowedFd<'_>, offset: u64, length: usize, protection: ProtFlags) -> Result<Self> {
         // SAFETY: a new mapping at an address that the kernel chooses.
         let start = unsafe { mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, fd, offset) }?;
-        Ok(Self { start, length })
+        let writable = protection.contains(ProtFlags::WRITE);
+        Ok(Self {
+            start,
+            length,
+            writable,
+        })
     }
 
     /// Its length in bytes.
@@ -52,8 +69,11 @@ impl Mapping {
     /// Copies `bytes` to `offset`.
     ///
     /// # Errors
-    /// `EFAULT` if they do not fit.
+    /// `EFAULT` if they do not fit; `EACCES` if it is for reading.
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        if !self.writable {
+            return Err(Errno::ACCESS);
+        }
         self.check(offset, bytes.len())?;
         // SAFETY: the range lies within the mapping, which lives as long as `self`, and cannot overlap a
         // slice of Rust's.

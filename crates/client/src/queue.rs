@@ -33,11 +33,27 @@ impl Backing {
 }
 
 /// One memory plane of a buffer.
-#[derive(Debug)]
-struct PlaneMemory {
-    mapping: Mapping,
+#[derive(Clone, Debug)]
+pub struct PlaneMemory {
+    mapping: Arc<Mapping>,
     /// The dmabuf, if it is imported.
     import: Option<Arc<OwnedFd>>,
+}
+
+impl PlaneMemory {
+    /// The plane of `length` bytes whose memory is the dmabuf `fd`.
+    ///
+    /// # Errors
+    /// The system's, when it is mapped.
+    pub fn imported(fd: OwnedFd, length: usize) -> Result<Self, ClientError> {
+        imported(Arc::new(fd), length)
+    }
+
+    /// Its mapping.
+    #[must_use]
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
 }
 
 /// A queue of an open device.
@@ -46,6 +62,8 @@ pub struct Queue {
     device: Arc<Device>,
     buf_type: u32,
     memory: u32,
+    /// `v4l2_buffer.field` of what is queued.
+    field: u32,
     buffers: Vec<Vec<PlaneMemory>>,
 }
 
@@ -70,7 +88,17 @@ impl Queue {
             device: Arc::clone(device),
             buf_type,
             memory: v4l2::MEMORY_MMAP,
+            field: v4l2::FIELD_NONE,
             buffers: Vec::new(),
+        }
+    }
+
+    /// The same, for clients that leave a buffer's field at zero, `V4L2_FIELD_ANY`.
+    #[must_use]
+    pub fn of_any_field(device: &Arc<Device>, buf_type: u32) -> Self {
+        Self {
+            field: 0,
+            ..Self::new(device, buf_type)
         }
     }
 
@@ -91,7 +119,7 @@ impl Queue {
     /// # Errors
     /// [`ClientError::Unexpected`] if there is no such buffer.
     pub fn mappings(&self, index: usize) -> Result<impl Iterator<Item = &Mapping>, ClientError> {
-        Ok(self.buffer(index)?.iter().map(|plane| &plane.mapping))
+        Ok(self.buffer(index)?.iter().map(PlaneMemory::mapping))
     }
 
     fn buffer(&self, index: usize) -> Result<&Vec<PlaneMemory>, ClientError> {
@@ -114,6 +142,29 @@ impl Queue {
             let planes = self.backed(index as usize, &format, backing)?;
             self.buffers.push(planes);
         }
+        Ok(())
+    }
+
+    /// `REQBUFS` of `count` buffers that come without memory; [`Queue::import`] gives it to each. Returns how
+    /// many there are.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn allocate_for_import(&mut self, count: u32) -> Result<u32, ClientError> {
+        self.buffers.clear();
+        self.memory = v4l2::MEMORY_DMABUF;
+        let granted = self.request_buffers(count)?;
+        self.buffers = vec![Vec::new(); granted as usize];
+        Ok(granted)
+    }
+
+    /// From now on buffer `index` has the memory of `planes`, which are imported when it is queued.
+    ///
+    /// # Errors
+    /// [`ClientError::Unexpected`] if there is no such buffer.
+    pub fn import(&mut self, index: usize, planes: Vec<PlaneMemory>) -> Result<(), ClientError> {
+        self.buffer(index)?;
+        self.buffers[index] = planes;
         Ok(())
     }
 
@@ -157,13 +208,46 @@ impl Queue {
             format!("CREATE_BUFS({count})"),
             device.timed(false, || v4l2::create_bufs(device.video(), &mut create)),
         )?;
-        if create.index as usize == self.buffers.len() {
-            for index in create.index..create.index + create.count {
-                let planes = self.backed(index as usize, &format, &Backing::Mmap)?;
-                self.buffers.push(planes);
+        for index in create.index..create.index + create.count {
+            let index = index as usize;
+            let planes = self.backed(index, &format, &Backing::Mmap)?;
+            // An index that `REMOVE_BUFS` gave back is used again.
+            match self.buffers.get_mut(index) {
+                Some(removed) => *removed = planes,
+                None => self.buffers.push(planes),
             }
         }
         Ok(create.index)
+    }
+
+    /// What the queue's buffers can do, by `CREATE_BUFS` of none: `V4L2_BUF_CAP_*`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn capabilities(&self) -> Result<u32, ClientError> {
+        let mut create = v4l2::CreateBuffers {
+            memory: self.memory,
+            format: v4l2::Format {
+                type_: self.buf_type,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        call(
+            "CREATE_BUFS(0)",
+            v4l2::create_bufs(self.device.video(), &mut create),
+        )?;
+        Ok(create.capabilities)
+    }
+
+    /// Unmaps buffer `index`, before it is given back.
+    ///
+    /// # Errors
+    /// [`ClientError::Unexpected`] if there is no such buffer.
+    pub fn forget(&mut self, index: usize) -> Result<(), ClientError> {
+        self.buffer(index)?;
+        self.buffers[index] = Vec::new();
+        Ok(())
     }
 
     /// `REMOVE_BUFS`: gives back `count` buffers from `first` on. Their mappings stay here.
@@ -227,7 +311,7 @@ impl Queue {
                 let offset = plane.m & u64::from(u32::MAX);
                 let mapping = Mapping::new(self.device.video(), offset, plane.length as usize);
                 Ok(PlaneMemory {
-                    mapping: call("mmap", mapping)?,
+                    mapping: Arc::new(call("mmap", mapping)?),
                     import: None,
                 })
             })
@@ -238,7 +322,7 @@ impl Queue {
         v4l2::Buffer {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             type_: self.buf_type,
-            field: v4l2::FIELD_NONE,
+            field: self.field,
             memory: self.memory,
             ..Default::default()
         }
@@ -382,7 +466,7 @@ impl Queue {
 fn imported(fd: Arc<OwnedFd>, length: usize) -> Result<PlaneMemory, ClientError> {
     let mapping = call("mmap of a dmabuf", Mapping::new(fd.as_fd(), 0, length))?;
     Ok(PlaneMemory {
-        mapping,
+        mapping: Arc::new(mapping),
         import: Some(fd),
     })
 }

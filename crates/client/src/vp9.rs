@@ -74,8 +74,8 @@ impl Vp9Parser {
         ) else {
             return Err("a frame's size is zero or more than 65536".into());
         };
-        let timestamp = self.frames * 1000;
         self.frames += 1;
+        let timestamp = self.frames * 1000;
         let control = frame_control(&header, (width, height), references);
         self.refresh(&header, Some(timestamp));
         events.push_back(Event::Job(Box::new(CodedJob {
@@ -96,6 +96,7 @@ impl Vp9Parser {
             same_capture: false,
             references: self.slots.iter().flatten().copied().collect(),
             shows: Vec::new(),
+            unit: None,
         })));
         if header.show_frame {
             events.push_back(Event::Show(timestamp));

@@ -8,7 +8,9 @@
 mod child;
 mod relay;
 mod restarts;
+mod traces;
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ use crate::sandbox::privileges::{self, User};
 pub(crate) use child::worker_command;
 use child::{Child, State};
 use restarts::{Restarts, Verdict};
+use traces::Traces;
 
 /// Events that are read at once.
 const EVENTS: usize = 16;
@@ -46,6 +49,7 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
     let codecs = codecs(options)?;
     sandbox::check(options.sandbox.mode)?;
     let user = privileges::worker_user(options.worker_user.as_deref())?;
+    let traces = options.record.as_deref().map(Traces::open).transpose()?;
     let control = register(options, codecs)?;
     // Nothing but opening the device may have needed more.
     privileges::keep_for_broker(user).context("dropping privileges")?;
@@ -55,6 +59,7 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
         control,
         options,
         user,
+        traces,
         children: Vec::new(),
         restarts: Restarts::default(),
     };
@@ -136,6 +141,7 @@ struct Broker<'o> {
     options: &'o BrokerOptions,
     /// Of the workers, if not the broker's own.
     user: Option<User>,
+    traces: Option<Traces>,
     children: Vec<Child>,
     restarts: Restarts,
 }
@@ -240,7 +246,7 @@ impl Broker<'_> {
                 return;
             }
         };
-        match Child::start(session, fd, self.options, self.user) {
+        match Child::start(session, fd, self.trace(event), self.options, self.user) {
             Ok(child) => {
                 tracing::info!(
                     session,
@@ -254,6 +260,21 @@ impl Broker<'_> {
             }
             // The session fd is closed by now, so the module asks again.
             Err(error) => tracing::error!(session, %error, "no worker can be started"),
+        }
+    }
+
+    /// The file to which the event's worker is to record. Without one the session plays all the same.
+    fn trace(&self, event: &Event) -> Option<File> {
+        let session = event.session;
+        match self.traces.as_ref()?.create(event) {
+            Ok((file, name)) => {
+                tracing::info!(session, trace = name, "recording");
+                Some(file)
+            }
+            Err(error) => {
+                tracing::error!(session, "not recorded: {error:#}");
+                None
+            }
         }
     }
 

@@ -47,6 +47,10 @@ pub(crate) struct BrokerOptions {
     /// Serve only these codecs, comma-separated. Default: all that the libraries decode.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CODEC")]
     pub(crate) codecs: Vec<Codec>,
+    /// Record every session to a file of its own in this directory, for `daedalus replay`. The files
+    /// hold the video that is decoded, and are readable by this user only.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
     /// On SIGTERM leave the workers running; the module cannot be removed until their clients end.
     #[arg(long)]
     pub(crate) keep_workers: bool,
@@ -64,6 +68,9 @@ pub(crate) struct BrokerOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkerOptions {
+    /// The standard output is the trace to which this session is recorded.
+    #[arg(long, value_name = "SESSION")]
+    pub(crate) record: Option<u64>,
     #[command(flatten)]
     pub(crate) decode: DecodeOptions,
     #[command(flatten)]

@@ -8,6 +8,7 @@ mod buffers;
 mod cli;
 mod fault;
 mod logging;
+mod record;
 mod sandbox;
 mod worker;
 

@@ -23,6 +23,7 @@ use thiserror::Error;
 use crate::buffers::{BufferCache, BufferError};
 use crate::cli::WorkerOptions;
 use crate::fault::{Action, Fault};
+use crate::record::Recording;
 use crate::sandbox;
 
 /// Decodes the session whose fd is the standard input.
@@ -37,10 +38,16 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         .context("the standard input is no session of the module; the broker starts workers")?;
     let engine = options.decode.engine();
     // The libraries are loaded, and nothing that a client wrote has been read.
-    sandbox::enter(&options.sandbox, options.decode.threads, None)
-        .context("the worker cannot be confined, so it does not decode")?;
+    sandbox::enter(
+        &options.sandbox,
+        options.decode.threads,
+        options.record.map(|_| 1),
+    )
+    .context("the worker cannot be confined, so it does not decode")?;
     let open = move |format| daedalus_engine::open(format, &engine);
-    Worker::new(session, open, options.decode.faults.clone()).run()
+    let mut worker = Worker::new(session, open, options.decode.faults.clone());
+    worker.recording = options.record.map_or_else(Recording::off, Recording::to_stdout);
+    worker.run()
 }
 
 /// What a worker needs of the module.
@@ -100,6 +107,7 @@ struct Worker<S, O> {
     session: S,
     open: O,
     faults: Vec<Fault>,
+    recording: Recording,
     buffers: BufferCache,
     /// The decoder and the coded format that it is for.
     decoder: Option<(u32, Box<dyn Decoder>)>,
@@ -120,6 +128,7 @@ where
             session,
             open,
             faults,
+            recording: Recording::off(),
             buffers: BufferCache::default(),
             decoder: None,
             pending: VecDeque::new(),
@@ -139,6 +148,7 @@ where
             }
             let Some(bytes) = self.session.read(&mut buffer).context("reading a message")? else {
                 tracing::debug!("the session is over");
+                self.recording.finish();
                 return Ok(());
             };
             match Message::parse(bytes) {
@@ -146,7 +156,9 @@ where
                 Ok(Message::Reset) => self.reset()?,
                 Ok(Message::BufferGone(id)) => {
                     tracing::trace!(buffer = id, "gone");
-                    if !self.buffers.remove(id) {
+                    if self.buffers.remove(id) {
+                        self.recording.note(|trace| trace.buffer_gone(id));
+                    } else {
                         tracing::debug!(buffer = id, "gone, but was not mapped");
                     }
                 }
@@ -154,6 +166,7 @@ where
                 Err(error) => {
                     tracing::error!(%error, "a message cannot be read");
                     if let Some(job) = job_id(bytes) {
+                        self.recording.note(|trace| trace.failed(job, error.to_string()));
                         self.answer(job, STATUS_ERROR)?;
                     }
                 }
@@ -176,6 +189,8 @@ where
         let submitted = self.submit(message);
         self.complete()?;
         if let Err(error) = submitted {
+            self.recording
+                .note(|trace| trace.failed(head.job, error.to_string()));
             let status = self.warn(head.job, &error);
             self.answer(head.job, status)?;
         }
@@ -184,12 +199,14 @@ where
 
     fn submit(&mut self, message: &JobMessage<'_>) -> Result<(), Unusable> {
         let head = message.head;
-        let coded = self
-            .buffers
-            .plane(&head.coded, false, |id| self.session.buffer(id))?;
+        let coded = self.buffers.plane(&head.coded, false, |id| {
+            fetch(&mut self.session, &mut self.recording, id)
+        })?;
         let mut planes = std::mem::take(&mut self.scratch.planes);
         for plane in message.raw_planes() {
-            planes.push(self.buffers.plane(plane, true, |id| self.session.buffer(id))?);
+            planes.push(self.buffers.plane(plane, true, |id| {
+                fetch(&mut self.session, &mut self.recording, id)
+            })?);
         }
         if self
             .decoder
@@ -214,6 +231,7 @@ where
                 planes,
             },
         };
+        self.recording.note(|trace| trace.job(head, &job));
         self.pending.push_back(Pending {
             job: head.job,
             brackets,
@@ -275,6 +293,8 @@ where
                 tracing::error!(job = report.job, "the decoder reports a job that is not pending");
                 continue;
             };
+            // Before the buffers are anybody else's.
+            self.recording.note(|trace| trace.done(&report));
             if let Some(pending) = self.pending.remove(at) {
                 self.end(&pending.brackets);
             }
@@ -300,7 +320,10 @@ where
         }
         self.complete()?;
         while let Some(pending) = self.pending.pop_front() {
-            tracing::error!(job = pending.job, "the decoder never reported the job");
+            let reason = "the decoder never reported the job";
+            tracing::error!(job = pending.job, "{reason}");
+            self.recording
+                .note(|trace| trace.failed(pending.job, reason.to_owned()));
             self.end(&pending.brackets);
             self.answer(pending.job, STATUS_ERROR)?;
         }
@@ -310,6 +333,7 @@ where
     fn reset(&mut self) -> Result<()> {
         tracing::trace!("reset");
         self.drain()?;
+        self.recording.note(|trace| trace.reset());
         if let Some((_, decoder)) = &mut self.decoder {
             decoder.reset();
         }
@@ -359,6 +383,20 @@ where
             .iter()
             .any(|fault| fault.action == Action::Error && fault.hits(job))
     }
+}
+
+/// Asks for a buffer's memory, which is mapped next.
+fn fetch<S: Session>(session: &mut S, recording: &mut Recording, id: u64) -> rustix::io::Result<Buffer> {
+    let buffer = session.buffer(id)?;
+    recording.note(|trace| {
+        trace.buffer(daedalus_trace::Buffer {
+            id,
+            size: buffer.size,
+            writable: buffer.writable,
+            imported: buffer.imported,
+        })
+    });
+    Ok(buffer)
 }
 
 /// The id in a message that is, or was meant to be, a job.

@@ -1,337 +1,356 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The vectors of ../shared/vectors through the device, compared with their MANIFEST.
+//! Folders of streams through the device, by one client or several, compared with their MANIFEST.
 
+mod client;
+mod folders;
+mod generated;
+mod limits;
 mod manifest;
+mod report;
+mod subset;
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
+use anyhow::{Result, bail, ensure};
 
 use crate::bed::Bed;
-use crate::demo::play::{self, ReferenceList, Row, Stream, write_json};
-use crate::outcome::Outcome;
+use crate::demo::play::{self, Playing, ReferenceList, Stream, write_json};
+use crate::outcome::{self, Check, Outcome};
 use crate::ui;
-use manifest::{Entry, Limit};
+use client::Choice;
+use folders::{CODECS, Item, Set};
+use report::{Line, Report, Verdict};
 
-/// The suites: directories of the vectors.
-const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
 /// What a run without vectors says.
-const NO_VECTORS: &str = "no vectors: put them at ../shared/vectors beside the tree, or name their directory with \
-                          --vectors (a directory per codec with MANIFEST.tsv, the streams and FILE.nv12.frames.md5)";
+const NO_VECTORS: &str = "no vectors: put them at ../shared/vectors beside the tree, or name a directory with \
+                          --vectors (MANIFEST.tsv, the streams and FILE.nv12.frames.md5, or such a directory per codec)";
 
 /// Arguments of `./dev conformance`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Args {
+    /// Through which client
+    #[arg(long, value_enum, default_value_t)]
+    client: Choice,
     /// Every fourth row of each MANIFEST that is 8 bit, progressive and of one size, until 20 per codec
-    #[arg(long)]
+    #[arg(long, conflicts_with = "subset")]
     quick: bool,
-    /// Directory of the vectors
+    /// The rows of subset.tsv, which between them have every feature that clients treat in their own way
+    #[arg(long)]
+    subset: bool,
+    /// A directory with MANIFEST.tsv, or with such directories in it, instead of ../shared/vectors
     #[arg(long)]
     vectors: Option<PathBuf>,
+    /// The streams that this tree generates (made first if they are not there: several minutes)
+    #[arg(long, conflicts_with = "vectors")]
+    generated: bool,
+    /// With --generated: only those that are made in a minute
+    #[arg(long, requires = "generated")]
+    small: bool,
     /// Only streams whose path contains this text
     #[arg(long)]
     only: Option<String>,
     /// h264, vp9 or av1; all three if none is named
     codec: Vec<String>,
+    #[arg(skip)]
+    silent: bool,
 }
 
 impl Args {
-    /// What `./dev test` runs.
-    pub(crate) fn quick() -> Self {
-        Self {
-            quick: true,
+    /// What `./dev test` runs, one after the other.
+    pub(crate) fn tests() -> [Self; 3] {
+        let base = Self {
+            silent: true,
             ..Self::default()
-        }
+        };
+        [
+            Self {
+                quick: true,
+                ..base.clone()
+            },
+            Self {
+                client: Choice::All,
+                subset: true,
+                ..base.clone()
+            },
+            Self {
+                client: Choice::All,
+                generated: true,
+                small: true,
+                ..base
+            },
+        ]
     }
 
     fn mode(&self) -> &'static str {
-        if self.quick { "quick" } else { "all" }
+        match (self.quick, self.subset, self.small) {
+            (true, ..) => "quick",
+            (_, true, _) => "subset",
+            (.., true) => "small",
+            _ => "all",
+        }
     }
-}
 
-/// One line of the report: a stream and what it came to.
-#[derive(Serialize)]
-struct Line {
-    file: String,
-    suite: String,
-    profile: String,
-    pixfmt: String,
-    field_order: String,
-    size_changes: bool,
-    width: usize,
-    height: usize,
-    frames: usize,
-    exact: bool,
-    /// Why not, in words.
-    reason: String,
-    /// Set if the client is known not to hand over this stream as it is: the reason and the evidence.
-    limit: Option<String>,
-    /// The limit shows at times only.
-    limit_sometimes: bool,
-    fps: Option<f64>,
-    seconds: f64,
-}
-
-/// The report of one codec.
-#[derive(Serialize)]
-struct Report {
-    codec: String,
-    mode: &'static str,
-    client: &'static str,
-    exact: usize,
-    played: usize,
-    /// What the guest as a whole was accused of, if anything.
-    guest: Option<String>,
-    lines: Vec<Line>,
+    fn wants(&self, codec: &str) -> bool {
+        self.codec.is_empty() || self.codec.iter().any(|named| named == codec)
+    }
 }
 
 /// Runs it; `Err` is for what kept it from running at all.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let outcome = Outcome::new();
-    let codecs: Vec<&str> = CODECS
-        .into_iter()
-        .filter(|c| args.codec.is_empty() || args.codec.iter().any(|a| a == c))
-        .collect();
     ensure!(
         args.codec.iter().all(|a| CODECS.contains(&a.as_str())),
         "codecs are {}, not {}",
         CODECS.join(", "),
         args.codec.join(", ")
     );
-    let vectors = match &args.vectors {
-        Some(dir) => Some(
-            dir.canonicalize()
-                .with_context(|| format!("no directory {}", dir.display()))?,
-        ),
-        None => bed.vectors(),
-    };
-    let Some(vectors) = vectors else {
-        for codec in codecs {
-            outcome.skip(&format!("conformance {codec}"), NO_VECTORS);
+    let set = match &args.vectors {
+        Some(dir) => {
+            let name = dir.canonicalize().ok();
+            let name = name.as_deref().and_then(Path::file_name);
+            let name = name.map_or_else(|| "vectors".into(), |name| name.to_string_lossy().into_owned());
+            Set::open(&name, dir)?
         }
-        return Ok(outcome);
+        None if args.generated => Set::open("generated", &generated::folder(bed, args.small)?)?,
+        None => match bed.vectors() {
+            Some(dir) => Set::open("vectors", &dir)?,
+            None => {
+                for codec in CODECS.into_iter().filter(|codec| args.wants(codec)) {
+                    outcome.skip(&format!("conformance {codec} ({})", args.mode()), NO_VECTORS);
+                }
+                return Ok(outcome);
+            }
+        },
     };
-    for codec in codecs {
-        outcome.check(&format!("conformance {codec} ({})", args.mode()), || {
-            one(bed, &outcome, args, &vectors, codec)
-        });
+    let dir = bed.target.join("conformance");
+    std::fs::create_dir_all(&dir)?;
+    let mut works = Vec::new();
+    for codec in CODECS.into_iter().filter(|codec| args.wants(codec)) {
+        let items = chosen(args, &set, codec)?;
+        if !items.is_empty() {
+            works.push(Work { codec, items });
+        }
     }
+    // Short runs share a guest, whose start would take longer than they do.
+    let per_guest = if args.mode() == "all" {
+        1
+    } else {
+        works.len().max(1)
+    };
+    let mut reports = Vec::new();
+    for group in works.chunks(per_guest) {
+        for report in played(bed, args, &set, group)? {
+            judge(&outcome, args, &report);
+            report.write(
+                &dir,
+                &file_name(&set, args, &format!("{}-{}", report.codec, report.client)),
+            )?;
+            reports.push(report);
+        }
+    }
+    not_offered(&outcome, args, &set)?;
+    ensure!(
+        !outcome.checks().is_empty(),
+        "no row of {} is taken",
+        set.root.display()
+    );
+    report::summary(&dir, &file_name(&set, args, "summary"), &reports)?;
     Ok(outcome)
 }
 
-/// Plays one codec's rows and writes its report; `Err` unless every one is exact or a limit of the client.
-fn one(bed: &Bed, outcome: &Outcome, args: &Args, vectors: &Path, codec: &str) -> Result<String> {
-    let all = manifest::load(vectors, codec)?;
-    let mut entries = if args.quick { manifest::quick(&all) } else { all };
-    if let Some(part) = &args.only {
-        entries.retain(|entry| entry.file.contains(part.as_str()));
+/// `SET-MODE-NAME`; the set is left out for ../shared/vectors, the mode if it is all of it.
+fn file_name(set: &Set, args: &Args, name: &str) -> String {
+    let mode = Some(args.mode()).filter(|mode| *mode != "all");
+    let set = Some(set.name.as_str()).filter(|name| *name != "vectors");
+    let parts: Vec<&str> = set.into_iter().chain(mode).chain([name]).collect();
+    parts.join("-")
+}
+
+/// The streams of a codec that the arguments mean.
+fn chosen(args: &Args, set: &Set, codec: &str) -> Result<Vec<Item>> {
+    let mut items = if args.quick {
+        set.items(codec, manifest::quick)?
+    } else {
+        set.items(codec, <[_]>::to_vec)?
+    };
+    if args.subset {
+        items = subset::choose(codec, items)?;
     }
-    ensure!(!entries.is_empty(), "no row of the MANIFEST is taken");
-    let dir = bed.target.join("conformance");
-    let seen = in_guest(bed, vectors, codec, &entries)?;
-    let streams: Vec<Stream> = entries
+    if let Some(part) = &args.only {
+        items.retain(|item| item.name.contains(part.as_str()));
+    }
+    Ok(items)
+}
+
+/// A codec's streams that are to be played.
+struct Work {
+    codec: &'static str,
+    items: Vec<Item>,
+}
+
+/// Plays the streams of some codecs in one guest through each client, and compares the clients.
+fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Report>> {
+    let streams: Vec<Stream> = works
         .iter()
-        .map(|entry| stream(&seen, codec, entry))
-        .collect::<Result<_>>()?;
-    let name = format!("{}-{codec}", args.mode());
-    let list = dir.join(format!("{name}.list.json"));
+        .flat_map(|work| work.items.iter().map(|item| (work.codec, item)))
+        .filter(|(_, item)| item.not_offered.is_none())
+        .map(|(codec, item)| stream(set, codec, item))
+        .collect();
+    ensure!(!streams.is_empty(), "no stream has a raw format of the device");
+    let codecs: Vec<&str> = works.iter().map(|work| work.codec).collect();
+    let name = file_name(set, args, &codecs.join("-"));
+    let list = bed.target.join("conformance").join(format!("{name}.list.json"));
     write_json(&list, &streams)?;
-    // A client is taken for hung after 30 s; a row's own limit bounds the whole.
-    let limit = Duration::from_secs(120 + 20 * entries.len() as u64);
+    let clients = args.client.clients();
+    let lists: Vec<(&str, PathBuf)> = clients
+        .iter()
+        .map(|client| (client.name(), list.clone()))
+        .collect();
     let played = play::play(
         bed,
-        &format!("conformance-{name}"),
-        &list,
-        "--stall 30 --limit 180",
-        limit,
+        &Playing {
+            job: &format!("conformance-{name}"),
+            lists: &lists,
+            arguments: "--stall 30 --limit 180",
+            // A client is taken for hung after 30 s; a row's own limit bounds the whole.
+            timeout: Duration::from_secs(120 + 20 * (streams.len() * lists.len()) as u64),
+            vectors: Some(&set.root),
+        },
     )?;
-    let report = report(args, codec, &entries, &played.rows, played.guest.as_ref().err())?;
-    write_json(&dir.join(format!("{name}.json")), &report)?;
-    let page = dir.join(format!("{name}.md"));
-    std::fs::write(&page, markdown(&report)).with_context(|| format!("cannot write {}", page.display()))?;
-    judge(outcome, &report, played.guest, &page)?;
-    let frames: usize = report.lines.iter().map(|line| line.frames).sum();
-    Ok(format!(
-        "{} of {} streams exact, {frames} frames, guest {:.0} s",
-        report.exact,
-        report.lines.len(),
-        played.seconds
-    ))
+    // --quick's rows are plain: no client has an excuse there.
+    let limits = if args.quick { Vec::new() } else { limits::all()? };
+    let mut all = Vec::new();
+    for work in works {
+        let mut reports: Vec<Report> = clients
+            .iter()
+            .zip(&played)
+            .map(|(client, played)| {
+                Report::new(
+                    (&set.name, work.codec, args.mode()),
+                    *client,
+                    &work.items,
+                    played,
+                    &limits,
+                )
+            })
+            .collect();
+        report::cross_check(&mut reports);
+        all.extend(reports);
+    }
+    Ok(all)
 }
 
-/// Where the guest sees the vectors. Only ../shared/vectors is mounted there: others are copied under target/.
-fn in_guest(bed: &Bed, vectors: &Path, codec: &str, entries: &[Entry]) -> Result<PathBuf> {
-    if bed.vectors().is_some_and(|mounted| mounted == vectors) {
-        return Ok(PathBuf::from("/mnt/vectors").join(codec));
-    }
-    let copy = bed.target.join("conformance/vectors").join(codec);
-    for entry in entries {
-        for file in [PathBuf::from(&entry.file), entry.sums()?] {
-            let to = copy.join(&file);
-            if let Some(parent) = to.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            let from = vectors.join(codec).join(&file);
-            std::fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
-        }
-    }
-    Ok(PathBuf::from("/mnt/target/conformance/vectors").join(codec))
-}
-
-fn stream(dir: &Path, codec: &str, entry: &Entry) -> Result<Stream> {
-    Ok(Stream {
-        name: entry.file.clone(),
-        path: dir.join(&entry.file),
+fn stream(set: &Set, codec: &str, item: &Item) -> Stream {
+    let dir = Path::new("/mnt/vectors").join(&item.folder);
+    let sums = item.entry.sums();
+    let listed = set.root.join(&item.folder).join(&sums).is_file();
+    Stream {
+        name: item.name.clone(),
+        path: dir.join(&item.entry.file),
         codec: codec.into(),
         format: Some(
-            if entry.bit_depth()? == 8 {
-                "NV12"
-            } else {
+            if item.entry.bit_depth() == Some(10) {
                 "P010_10LE"
+            } else {
+                "NV12"
             }
             .into(),
         ),
-        width: entry.width,
-        height: entry.height,
-        frames: entry.frames,
-        references: vec![ReferenceList {
-            name: "MANIFEST".into(),
-            path: dir.join(entry.sums()?),
-        }],
-        planar_md5: Some(entry.raw_md5.clone()),
+        width: item.entry.width,
+        height: item.entry.height,
+        frames: item.entry.frames,
+        // The MANIFEST's checksum of the whole decides; the list says where a difference is.
+        references: listed
+            .then(|| ReferenceList {
+                name: "MANIFEST".into(),
+                path: dir.join(&sums),
+            })
+            .into_iter()
+            .collect(),
+        planar_md5: Some(item.entry.raw_md5.clone()),
         keep: Vec::new(),
+        // GStreamer's own copy takes pictures that wait for their turn to be of the newest size.
+        converted: item.entry.size_changes,
         coded: None,
-    })
+    }
 }
 
-fn report(
-    args: &Args,
-    codec: &str,
-    entries: &[Entry],
-    rows: &[Row],
-    guest: Option<&anyhow::Error>,
-) -> Result<Report> {
-    let limits = if args.quick {
-        Vec::new()
-    } else {
-        manifest::limits(codec)?
-    };
-    let lines: Vec<Line> = entries
-        .iter()
-        .map(|entry| {
-            let row = rows.iter().find(|row| row.name == entry.file);
-            let limit = limits.iter().find(|limit| limit.file == entry.file);
-            Line {
-                file: entry.file.clone(),
-                suite: entry.suite.clone(),
-                profile: entry.profile.clone(),
-                pixfmt: entry.pixfmt.clone(),
-                field_order: entry.field_order.clone(),
-                size_changes: entry.size_changes,
-                width: entry.width,
-                height: entry.height,
-                frames: entry.frames,
-                exact: row.is_some_and(|row| row.equal),
-                limit: limit.map(Limit::text),
-                limit_sometimes: limit.is_some_and(|limit| limit.sometimes),
-                reason: row.map_or_else(|| "not played: the guest ended before".to_owned(), Row::reason),
-                fps: row.and_then(|row| row.fps),
-                seconds: row.map_or(0.0, |row| row.seconds),
-            }
-        })
-        .collect();
-    Ok(Report {
-        codec: codec.into(),
-        mode: args.mode(),
-        client: "GStreamer",
-        exact: lines.iter().filter(|line| line.exact).count(),
-        played: rows.len(),
-        guest: guest.map(|error| format!("{error:#}")),
-        lines,
-    })
-}
-
-/// Turns the report into checks: a pass or failure for the codec, a skip for each of the client's limits.
-fn judge(outcome: &Outcome, report: &Report, guest: Result<()>, page: &Path) -> Result<()> {
-    let mut failed = 0;
+/// Prints a report's lines, and turns it into checks: a pass or failure for codec and client, and a skip for each
+/// reason for which the client does not hand over streams as they are.
+fn judge(outcome: &Outcome, args: &Args, report: &Report) {
+    let mut skips: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for line in &report.lines {
-        match (line.exact, &line.limit) {
-            (true, None) => {}
-            (true, Some(_)) if line.limit_sometimes => {}
-            (true, Some(_)) => {
-                failed += 1;
-                ui::line(&format!(
-                    "         listed as the client's limit, but exact: {}",
-                    line.file
-                ));
-            }
-            (false, Some(limit)) => outcome.skip(&format!("conformance {}", line.file), limit),
-            (false, None) => {
-                failed += 1;
-                ui::line(&format!("         not exact: {}: {}", line.file, line.reason));
-            }
+        if line.verdict == Verdict::Wrong || !args.silent {
+            ui::line(&line.text());
+        }
+        if line.verdict.skipped() {
+            skips.entry(&line.reason).or_default().push(line);
         }
     }
-    if failed > 0 {
-        let what = format!(
-            "{failed} of {} streams not as they must be ({})",
-            report.lines.len(),
-            page.display()
-        );
-        return match guest {
-            Err(error) => Err(error.context(what)),
-            Ok(()) => bail!(what),
+    for (reason, lines) in skips {
+        let also: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.exact_through.as_deref())
+            .collect();
+        let also = match (&also[..], lines.len()) {
+            ([], _) => String::new(),
+            ([one], 1) => format!(" [{one}]"),
+            (some, all) => format!(" [{} of {all} exact through another client]", some.len()),
         };
+        let what = match &lines[..] {
+            [line] => line.file.clone(),
+            lines => format!("{} streams", lines.len()),
+        };
+        outcome.skip(
+            &format!("conformance {} {}, {what}", report.codec, report.client),
+            &format!("{reason}{also}"),
+        );
     }
-    guest.context("every stream is as it must be, but the guest is not clean")
+    let verdict = verdict(report);
+    outcome.record(Check {
+        name: format!("conformance {} {} ({})", report.codec, report.client, args.mode()),
+        verdict: if verdict.is_ok() {
+            outcome::Verdict::Passed
+        } else {
+            outcome::Verdict::Failed
+        },
+        note: verdict.unwrap_or_else(|error| format!("{error:#}")),
+        seconds: report.seconds,
+    });
 }
 
-fn markdown(report: &Report) -> String {
-    let mut text = format!(
-        "# {} through {} ({}): {} of {} streams exact\n\n",
-        report.codec,
-        report.client,
-        report.mode,
-        report.exact,
-        report.lines.len()
-    );
+/// `Err` unless every stream is exact or of no concern, and the guest is clean.
+fn verdict(report: &Report) -> Result<String> {
+    let wrong = report.count(Verdict::Wrong);
+    if wrong > 0 {
+        let guest = report.guest.as_deref().unwrap_or("the guest is clean");
+        bail!(
+            "{wrong} of {} streams are not as they must be; {guest}",
+            report.lines.len()
+        );
+    }
     if let Some(guest) = &report.guest {
-        // Writing to a String cannot fail, here and below.
-        let _ = writeln!(text, "The guest: {}\n", guest.lines().next().unwrap_or_default());
+        bail!("every stream is as it must be, but the guest is not clean: {guest}");
     }
-    let mut suites: Vec<&str> = report.lines.iter().map(|line| line.suite.as_str()).collect();
-    suites.dedup();
-    suites.sort_unstable();
-    suites.dedup();
-    text.push_str("| suite | exact | streams |\n|---|---|---|\n");
-    for suite in suites {
-        let of = || report.lines.iter().filter(|line| line.suite == suite);
-        let _ = writeln!(
-            text,
-            "| {suite} | {} | {} |",
-            of().filter(|line| line.exact).count(),
-            of().count()
-        );
+    ensure!(report.count(Verdict::Exact) > 0, "no stream is exact");
+    Ok(report.text())
+}
+
+/// Streams of codecs that the device does not offer: a skip for each such codec.
+fn not_offered(outcome: &Outcome, args: &Args, set: &Set) -> Result<()> {
+    if !args.codec.is_empty() || args.quick || args.subset {
+        return Ok(());
     }
-    text.push_str(
-        "\n| stream | profile | size | frames | exact | fps | why not |\n|---|---|---|---|---|---|---|\n",
-    );
-    for line in &report.lines {
-        let fps = line.fps.map_or_else(String::new, |fps| format!("{fps:.0}"));
-        let exact = if line.exact { "yes" } else { "no" };
-        let limit = line
-            .limit
-            .as_ref()
-            .map_or_else(String::new, |limit| format!("client's limit: {limit}; "));
-        let reason = format!("{limit}{}", line.reason).replace('|', "/");
-        let _ = writeln!(
-            text,
-            "| {} | {} | {}x{} | {} | {exact} | {fps} | {reason} |",
-            line.file, line.profile, line.width, line.height, line.frames
-        );
+    let mut streams: BTreeMap<String, usize> = BTreeMap::new();
+    for item in set.others()? {
+        if args.only.as_ref().is_none_or(|part| item.name.contains(part)) {
+            *streams.entry(item.not_offered.unwrap_or_default()).or_default() += 1;
+        }
     }
-    text
+    for (reason, count) in streams {
+        outcome.skip(&format!("conformance, {count} streams"), &reason);
+    }
+    Ok(())
 }

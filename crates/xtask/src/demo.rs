@@ -16,7 +16,7 @@ use crate::bed::Bed;
 use crate::guest::Kernel;
 use crate::outcome::Outcome;
 use crate::{build, root, ui};
-use play::{Played, Row, Stream, write_json};
+use play::{Played, Playing, Row, Stream, write_json};
 use sheet::Nv12;
 
 /// The clips that are shown: the name's end.
@@ -132,7 +132,17 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         .filter(|stream| stream.name.contains(SHOWN))
         .cloned()
         .collect();
-    let played = play::play(bed, "demo", list, &arguments, Duration::from_secs(480))?;
+    let mut played = play::play(
+        bed,
+        &Playing {
+            job: "demo",
+            lists: &[(play::GSTREAMER, list.to_owned())],
+            arguments: &arguments,
+            timeout: Duration::from_secs(480),
+            vectors: None,
+        },
+    )?;
+    let played = played.pop().context("nothing was played")?;
     ui::line("GStreamer in the guest, through /dev/videoN, kernel module and daemon:");
     table(&played.rows, &streams);
     let Played {
@@ -140,6 +150,7 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         guest,
         out_dir,
         seconds,
+        ..
     } = played;
     let png = results.join("demo.png");
     let pictures = contact_sheet(&rows, &out_dir, &png);
@@ -147,7 +158,7 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         &results.join("results.json"),
         &json!({
             "equal": rows.len() == streams.len() && rows.iter().all(|row| row.equal),
-            "guest": guest.as_ref().err().map(|error| format!("{error:#}")),
+            "guest": guest,
             "guest_seconds": seconds,
             "png": pictures.is_ok().then(|| shown(bed, &png)),
             "clips": streams,
@@ -156,8 +167,9 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
     )?;
     match (judge(&rows, &streams), guest) {
         // The guest's own words say why rows are missing.
-        (Err(rows), Err(guest)) => return Err(guest.context(format!("{rows:#}"))),
-        (rows, guest) => rows.and(guest)?,
+        (Err(rows), Some(guest)) => bail!("{rows:#}: {guest}"),
+        (rows, None) => rows?,
+        (Ok(()), Some(guest)) => bail!(guest),
     }
     pictures?;
     Ok(format!(

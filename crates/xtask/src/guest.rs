@@ -55,6 +55,7 @@ pub(crate) struct GuestJob {
     env: Vec<(String, String)>,
     stream: bool,
     bare: bool,
+    vectors: Option<PathBuf>,
 }
 
 /// What came back from a guest.
@@ -89,6 +90,7 @@ impl GuestJob {
             env: Vec::new(),
             stream: false,
             bare: false,
+            vectors: None,
         }
     }
 
@@ -113,6 +115,12 @@ impl GuestJob {
     /// The guest's processors, up to 4.
     pub(crate) fn cpus(mut self, cpus: u32) -> Self {
         self.cpus = cpus;
+        self
+    }
+
+    /// What the guest sees as /mnt/vectors instead of ../shared/vectors.
+    pub(crate) fn vectors(mut self, dir: &Path) -> Self {
+        self.vectors = Some(dir.to_owned());
         self
     }
 
@@ -208,7 +216,7 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
     remove_tree(bed, &out_dir)?;
     std::fs::create_dir_all(&out_dir)?;
     let out_dir = out_dir.canonicalize()?;
-    if let Some(vectors) = bed.vectors() {
+    if let Some(vectors) = job.vectors.clone().or_else(|| bed.vectors()) {
         mounts.push_str(&format!("{} /mnt/vectors\n", vectors.display()));
     }
     std::fs::write(out_dir.join("mounts"), mounts)?;

@@ -105,11 +105,9 @@ pub(crate) fn unit_tests(bed: &Bed, outcome: &Outcome) {
         let words = ["test", "--workspace", "--locked", "--offline", "--no-fail-fast"];
         let log = cargo(bed, "unit", &words).map_err(|error| {
             let text = std::fs::read_to_string(bed.target.join("test/unit.log")).unwrap_or_default();
-            let failed: Vec<&str> = text.lines().filter(|line| line.ends_with("... FAILED")).collect();
-            if failed.is_empty() {
-                error
-            } else {
-                error.context(failed.join("; "))
+            match failures(&text) {
+                failed if failed.is_empty() => error,
+                failed => error.context(failed),
             }
         })?;
         let text = crate::bed::read(&log)?;
@@ -119,6 +117,31 @@ pub(crate) fn unit_tests(bed: &Bed, outcome: &Outcome) {
         }
         Ok(format!("{passed} passed, {ignored} ignored"))
     });
+}
+
+/// What the targets that failed said at their end, of a `cargo test --no-fail-fast` log; empty if none is named.
+fn failures(log: &str) -> String {
+    let mut said = String::new();
+    for target in log
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("`-p ")?.strip_suffix('`'))
+    {
+        // `-p PACKAGE --test NAME`, or `--lib` and `--bin NAME`, whose files are named after the crate.
+        let mut words = target.split_whitespace();
+        let package = words.next().unwrap_or_default().replace('-', "_");
+        let name = words.nth(1).map_or(package, |name| name.replace('-', "_"));
+        let section = log.split("     Running ").find(|part| {
+            part.lines()
+                .next()
+                .unwrap_or_default()
+                .contains(&format!("/{name}-"))
+        });
+        said.push_str(&format!(
+            "{target}:\n{}\n",
+            last_lines(section.unwrap_or_default(), 25)
+        ));
+    }
+    said
 }
 
 /// Sums of the `test result:` lines: passed and ignored.
@@ -316,6 +339,21 @@ mod tests {
                    test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured\n";
         assert_eq!(test_counts(log), (7, 1));
         assert_eq!(test_counts("nothing"), (0, 0));
+    }
+
+    #[test]
+    fn failed_targets_are_quoted() {
+        let log = "     Running unittests src/lib.rs (target/debug/deps/my_crate-12)\nown words\n\
+                   \x20    Running tests/rebuild/main.rs (target/debug/deps/rebuild-34)\n3 failed\n\
+                   \x20  Doc-tests my_crate\nerror: 2 targets failed:\n    `-p my-crate --lib`\n    \
+                   `-p my-crate --test rebuild`\n";
+        let said = failures(log);
+        assert!(
+            said.contains("my-crate --lib:") && said.contains("own words"),
+            "{said}"
+        );
+        assert!(said.contains("3 failed"), "{said}");
+        assert_eq!(failures("test result: ok"), "");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod kernel;
 mod lint;
 mod module;
 mod outcome;
+mod replay;
 mod reports;
 mod root;
 mod signals;
@@ -56,6 +57,8 @@ enum Command {
     Compliance,
     /// Decode the vectors of ../shared/vectors through the device, and compare with their MANIFEST
     Conformance(conformance::Args),
+    /// Record what GStreamer plays in a guest, and decode the traces again without one
+    Replay(replay::Args),
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
     /// Build everything: root, kernels, module, daemon and tools
@@ -144,6 +147,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Demo(args) => Ok(finish(&demo::run(bed, args)?)),
         Command::Compliance => Ok(finish(&compliance::run(bed)?)),
         Command::Conformance(args) => Ok(finish(&conformance::run(bed, args)?)),
+        Command::Replay(args) => Ok(finish(&replay::run(bed, args)?)),
         Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
         Command::Lint => Ok(finish(&lint::run(bed)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),

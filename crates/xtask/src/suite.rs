@@ -11,7 +11,7 @@ use crate::bed::Bed;
 use crate::cache::write_whole;
 use crate::guest::Kernel;
 use crate::outcome::{Outcome, Verdict};
-use crate::{build, compliance, conformance, demo, foreign, lint, torture, ui};
+use crate::{build, compliance, conformance, demo, foreign, lint, replay, torture, ui};
 
 /// Arguments of `./dev test`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -73,9 +73,10 @@ fn kernels(bed: &Bed, outcome: &Outcome) {
 fn guests(bed: &Bed, outcome: &Outcome) {
     group(outcome, "compliance", || compliance::run(bed));
     group(outcome, "demo", || demo::run(bed, &demo::Args::quick()));
-    group(outcome, "conformance", || {
-        conformance::run(bed, &conformance::Args::quick())
-    });
+    for args in conformance::Args::tests() {
+        group(outcome, "conformance", || conformance::run(bed, &args));
+    }
+    group(outcome, "replay", || replay::run(bed, &replay::Args::default()));
 }
 
 /// Takes over the checks of one part; what kept the part from running at all is a failure.

@@ -7,6 +7,9 @@
 //! not at all.
 
 mod encode;
+pub(crate) mod generated;
+mod proof;
+mod reference;
 mod scene;
 
 use std::fs::{self, File};
@@ -94,38 +97,52 @@ const SIZES: [Size; 5] = [
 /// When a program is missing or fails, when the two references of a clip differ, or when a clip misses the limits on
 /// rate and key frame size.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
-    let set = args.out.join(key()?);
+    let sources = [
+        include_str!("mod.rs"),
+        include_str!("scene.rs"),
+        include_str!("encode.rs"),
+    ];
+    let set = set_of(&args.out, &sources, &encode::PROGRAMS, "clips.json", generate)?;
+    println!("{}", set.display());
+    Ok(())
+}
+
+/// The set in `out` that these sources and programs (name, argument that prints the version) make; `make` fills its
+/// directory if it is not there. `last` is the file by which it is known to be whole.
+fn set_of(
+    out: &Path,
+    sources: &[&str],
+    programs: &[(&str, &str)],
+    last: &str,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let set = out.join(key(sources, programs)?);
     // One generator at a time; the other one finds the finished set.
-    let lock = File::create(args.out.join(".lock"))?;
+    let lock = File::create(out.join(".lock"))?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the clip cache")?;
-    if !set.join("clips.json").is_file() {
-        let partial = args.out.join(".partial");
+    if !set.join(last).is_file() {
+        let partial = out.join(".partial");
         if partial.exists() {
             fs::remove_dir_all(&partial)?;
         }
         fs::create_dir(&partial)?;
-        generate(&partial)?;
+        make(&partial)?;
         if set.exists() {
             fs::remove_dir_all(&set)?;
         }
         fs::rename(&partial, &set)?;
     }
-    println!("{}", set.display());
-    Ok(())
+    Ok(set)
 }
 
-/// Hash of everything that decides the bytes of the set.
-fn key() -> Result<String> {
+/// Hash of everything that decides the bytes of a set.
+fn key(sources: &[&str], programs: &[(&str, &str)]) -> Result<String> {
     let mut hash = Md5::new();
-    for source in [
-        include_str!("mod.rs"),
-        include_str!("scene.rs"),
-        include_str!("encode.rs"),
-    ] {
+    for source in sources {
         hash.update(source);
     }
-    for (program, argument) in encode::PROGRAMS {
+    for (program, argument) in programs {
         let output = Command::new(program)
             .arg(argument)
             .stdin(Stdio::null())
@@ -242,6 +259,7 @@ fn make(size: &Size, codec: Codec, dir: &Path, source: &Path) -> Result<Stream> 
         references,
         planar_md5: None,
         keep: Vec::new(),
+        converted: false,
         coded: Some(Coded {
             bytes,
             bits_per_second: rate,

@@ -216,8 +216,11 @@ pub(super) fn decode_params<'a>(
         ..Default::default()
     };
     for (entry, frame) in control.dpb.iter_mut().zip(references) {
-        // A frame inferred for a gap in frame_num has no pixels and hence no buffer to name.
+        // A frame inferred for a gap in frame_num has no pixels and hence no buffer to name: its entry is
+        // not valid, and says which frame it stands for all the same.
         let Some(reference_ts) = frame.timestamp else {
+            entry.frame_num = frame.frame_num as u16;
+            entry.fields = frame.short;
             continue;
         };
         let wrapped = frame.frame_num_wrap(frame_num, picture.max_frame_num);

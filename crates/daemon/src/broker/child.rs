@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One worker process.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -59,7 +60,8 @@ pub(crate) enum State {
 }
 
 impl Child {
-    /// Starts a worker for `session`, whose fd becomes its standard input and is closed here.
+    /// Starts a worker for `session`, whose fd becomes its standard input and is closed here, as is
+    /// the file to which it records, its standard output.
     ///
     /// The worker has no other file but the log pipe. The pipe does not block, so a broker that does
     /// not read costs the worker log lines, not time; and if the broker is gone, it costs nothing at
@@ -67,6 +69,7 @@ impl Child {
     pub(crate) fn start(
         session: u64,
         fd: OwnedFd,
+        trace: Option<File>,
         options: &BrokerOptions,
         user: Option<User>,
     ) -> io::Result<Self> {
@@ -74,10 +77,11 @@ impl Child {
         let mut command = worker_command(user);
         command
             .args(options.worker_arguments())
+            .args(trace.is_some().then(|| format!("--record={session}")))
             // Ctrl-C on a terminal is for the broker, which then decides about its workers.
             .process_group(0)
             .stdin(Stdio::from(fd))
-            .stdout(Stdio::null())
+            .stdout(trace.map_or_else(Stdio::null, Stdio::from))
             .stderr(Stdio::from(write));
         let mut process = command.spawn()?;
         // A process that is not reaped keeps its pid, so this is the right one.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The worker's loop against a module that is a list of messages.
 
+mod recording;
+
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;

@@ -1,16 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The suites' MANIFEST.tsv, and which of its rows a run takes.
+//! MANIFEST.tsv, the list of a folder's streams, and which of its rows a run takes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::bed::read;
 
+/// The columns that a MANIFEST must have, in any order; others are ignored.
+const COLUMNS: [&str; 10] = [
+    "file",
+    "suite",
+    "frames",
+    "width",
+    "height",
+    "pixfmt",
+    "profile",
+    "field_order",
+    "size_changes",
+    "raw_md5",
+];
+
 /// One row of a MANIFEST: one stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// Path relative to the codec's directory.
+    /// Path relative to the MANIFEST's folder.
     pub(crate) file: String,
     /// The suite it belongs to.
     pub(crate) suite: String,
@@ -33,12 +48,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Bits per sample, 8 or 10.
-    pub(crate) fn bit_depth(&self) -> Result<u8> {
+    /// Bits per sample, 8 or 10; `None` for a raw format that the device does not offer.
+    pub(crate) fn bit_depth(&self) -> Option<u8> {
         match self.pixfmt.as_str() {
-            "yuv420p" => Ok(8),
-            "yuv420p10le" => Ok(10),
-            other => bail!("{}: raw format {other} is not known here", self.file),
+            // The samples of full-range pictures are as those of others.
+            "yuv420p" | "yuvj420p" => Some(8),
+            "yuv420p10le" => Some(10),
+            _ => None,
         }
     }
 
@@ -52,10 +68,14 @@ impl Entry {
         self.pixfmt == "yuv420p" && self.progressive() && !self.size_changes
     }
 
-    /// The list of picture checksums that belongs to it, relative to the codec's directory.
-    pub(crate) fn sums(&self) -> Result<PathBuf> {
-        let layout = if self.bit_depth()? == 8 { "nv12" } else { "p010" };
-        Ok(PathBuf::from(format!("{}.{layout}.frames.md5", self.file)))
+    /// The list of picture checksums that belongs to it, relative to the folder.
+    pub(crate) fn sums(&self) -> PathBuf {
+        let layout = if self.bit_depth() == Some(10) {
+            "p010"
+        } else {
+            "nv12"
+        };
+        PathBuf::from(format!("{}.{layout}.frames.md5", self.file))
     }
 }
 
@@ -76,124 +96,97 @@ pub(crate) fn quick(entries: &[Entry]) -> Vec<Entry> {
         .collect()
 }
 
-/// A stream that the client is known not to hand over as it is.
-#[derive(Clone, Debug)]
-pub(crate) struct Limit {
-    /// Path relative to the codec's directory.
-    pub(crate) file: String,
-    /// It may be exact nevertheless: the client's fault depends on timing.
-    pub(crate) sometimes: bool,
-    reason: String,
-    evidence: String,
-}
-
-impl Limit {
-    /// Reason and evidence in one line.
-    pub(crate) fn text(&self) -> String {
-        format!("{} ({})", self.reason, self.evidence)
-    }
-}
-
-/// The client's limits for one codec.
-pub(crate) fn limits(codec: &str) -> Result<Vec<Limit>> {
-    let rows = include_str!("limits.tsv")
-        .lines()
-        .filter(|line| !line.starts_with('#'));
-    let mut limits = Vec::new();
-    for row in rows {
-        let [of, file, when, reason, evidence] = row.split('\t').collect::<Vec<_>>()[..] else {
-            bail!("limits.tsv: not five columns: {row}");
-        };
-        let sometimes = match when {
-            "always" => false,
-            "sometimes" => true,
-            other => bail!("limits.tsv: '{other}' is neither always nor sometimes: {row}"),
-        };
-        if of == codec {
-            limits.push(Limit {
-                file: file.into(),
-                sometimes,
-                reason: reason.into(),
-                evidence: evidence.into(),
-            });
-        }
-    }
-    Ok(limits)
-}
-
-/// Reads `DIR/CODEC/MANIFEST.tsv`.
-pub(crate) fn load(vectors: &Path, codec: &str) -> Result<Vec<Entry>> {
-    let path = vectors.join(codec).join("MANIFEST.tsv");
+/// Reads `FOLDER/MANIFEST.tsv`.
+pub(crate) fn load(folder: &Path) -> Result<Vec<Entry>> {
+    let path = folder.join("MANIFEST.tsv");
     parse(&read(&path)?).with_context(|| path.display().to_string())
 }
 
 fn parse(text: &str) -> Result<Vec<Entry>> {
     let mut lines = text
         .lines()
-        .filter(|line| !line.starts_with('#') && !line.trim().is_empty());
-    let header: Vec<&str> = lines.next().context("no header line")?.split('\t').collect();
-    let column = |name: &str| {
-        header
-            .iter()
-            .position(|title| *title == name)
-            .with_context(|| format!("no column '{name}'"))
-    };
-    let columns = [
-        column("file")?,
-        column("suite")?,
-        column("frames")?,
-        column("width")?,
-        column("height")?,
-        column("pixfmt")?,
-        column("profile")?,
-        column("field_order")?,
-        column("size_changes")?,
-        column("raw_md5")?,
-    ];
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim_end_matches('\r')))
+        .filter(|(_, line)| !line.starts_with('#') && !line.trim().is_empty());
+    let (_, header) = lines.next().context("no header line")?;
+    let header: Vec<&str> = header.split('\t').collect();
+    let places: Vec<Option<usize>> = COLUMNS
+        .iter()
+        .map(|name| header.iter().position(|title| title == name))
+        .collect();
+    let missing: Vec<&str> = COLUMNS
+        .iter()
+        .zip(&places)
+        .filter(|(_, place)| place.is_none())
+        .map(|(name, _)| *name)
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "its header has no column {} (columns are separated by tabs)",
+        missing.join(", ")
+    );
+    let places: Vec<usize> = places.into_iter().flatten().collect();
     let mut entries = Vec::new();
-    for line in lines {
-        let cells: Vec<&str> = line.split('\t').collect();
-        let mut values = [""; 10];
-        for (value, column) in values.iter_mut().zip(columns) {
-            *value = cells
-                .get(column)
-                .with_context(|| format!("too few columns: {line}"))?;
-        }
-        let [
-            file,
-            suite,
-            frames,
-            width,
-            height,
-            pixfmt,
-            profile,
-            field_order,
-            size_changes,
-            raw_md5,
-        ] = values;
-        let number = |text: &str| {
-            text.parse()
-                .with_context(|| format!("'{text}' is no number: {line}"))
-        };
-        entries.push(Entry {
-            file: file.into(),
-            suite: suite.into(),
-            frames: number(frames)?,
-            width: number(width)?,
-            height: number(height)?,
-            pixfmt: pixfmt.into(),
-            profile: profile.into(),
-            field_order: field_order.into(),
-            raw_md5: raw_md5.into(),
-            size_changes: match size_changes {
-                "yes" => true,
-                "no" => false,
-                other => bail!("size_changes is '{other}': {line}"),
-            },
-        });
+    let mut names = BTreeSet::new();
+    for (number, line) in lines {
+        let entry = row(line, &places).with_context(|| format!("line {number}"))?;
+        ensure!(
+            names.insert(entry.file.clone()),
+            "line {number}: {} is listed twice",
+            entry.file
+        );
+        entries.push(entry);
     }
     ensure!(!entries.is_empty(), "no row");
     Ok(entries)
+}
+
+/// One row; `places` are the positions of [`COLUMNS`].
+fn row(line: &str, places: &[usize]) -> Result<Entry> {
+    let cells: Vec<&str> = line.split('\t').collect();
+    let value = |name: &str| {
+        let column = COLUMNS.iter().position(|column| *column == name);
+        column
+            .and_then(|column| cells.get(*places.get(column)?))
+            .copied()
+            .with_context(|| format!("has {} columns and none for {name}", cells.len()))
+    };
+    let number = |name: &str| -> Result<usize> {
+        let text = value(name)?;
+        match text.parse() {
+            Ok(number) if number > 0 => Ok(number),
+            _ => bail!("{name} is '{text}', not a number above 0"),
+        }
+    };
+    let file = value("file")?;
+    let inside = Path::new(file)
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
+    ensure!(
+        !file.is_empty() && inside,
+        "file '{file}' is no path within the folder"
+    );
+    let raw_md5 = value("raw_md5")?.to_ascii_lowercase();
+    ensure!(
+        raw_md5.len() == 32 && raw_md5.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        "raw_md5 is '{raw_md5}', not an MD5"
+    );
+    Ok(Entry {
+        file: file.into(),
+        suite: value("suite")?.into(),
+        frames: number("frames")?,
+        width: number("width")?,
+        height: number("height")?,
+        pixfmt: value("pixfmt")?.into(),
+        profile: value("profile")?.into(),
+        field_order: value("field_order")?.into(),
+        raw_md5,
+        size_changes: match value("size_changes")? {
+            "yes" => true,
+            "no" => false,
+            other => bail!("size_changes is '{other}', neither yes nor no"),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -202,12 +195,13 @@ mod tests {
 
     const HEADER: &str =
         "# text\nfile\tsuite\tframes\twidth\theight\tpixfmt\tprofile\tfield_order\tsize_changes\traw_md5\n";
+    const SUM: &str = "0123456789abcdef0123456789abcdef";
 
     fn manifest(rows: &[(&str, &str, &str)]) -> Vec<Entry> {
         let mut text = HEADER.to_owned();
         for (i, (pixfmt, order, changes)) in rows.iter().enumerate() {
             text.push_str(&format!(
-                "s/{i}.264\ts\t3\t16\t16\t{pixfmt}\tHigh\t{order}\t{changes}\t0\n"
+                "s/{i}.264\ts\t3\t16\t16\t{pixfmt}\tHigh\t{order}\t{changes}\t{SUM}\n"
             ));
         }
         parse(&text).expect("well formed")
@@ -227,29 +221,26 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_row_is_an_error() {
-        assert!(parse(&format!("{HEADER}a\tb\tx\t1\t1\tp\tq\tr\tno\t0\n")).is_err());
-        assert!(parse(&format!("{HEADER}a\tb\n")).is_err());
-        assert!(parse(HEADER).is_err());
-    }
-
-    #[test]
-    fn every_limit_has_its_evidence() {
-        let limits: Vec<Limit> = ["h264", "vp9", "av1"]
-            .iter()
-            .flat_map(|codec| limits(codec).unwrap())
-            .collect();
-        assert!(
-            limits
-                .iter()
-                .all(|limit| limit.reason.len() > 20 && limit.evidence.len() > 20)
-        );
+    fn what_is_malformed_is_named() {
+        let error = |text: &str| format!("{:#}", parse(text).unwrap_err());
+        let row = |cells: &str| format!("{HEADER}{cells}\n");
+        assert!(error(&row(&format!("a\tb\tx\t1\t1\tp\tq\tr\tno\t{SUM}"))).contains("line 3: frames is 'x'"));
+        assert!(error(&row(&format!("../a\tb\t1\t1\t1\tp\tq\tr\tno\t{SUM}"))).contains("no path within"));
+        assert!(error(&row("a\tb\t1\t1\t1\tp\tq\tr\tno\tbeef")).contains("not an MD5"));
+        assert!(error(&row("a\tb")).contains("has 2 columns and none for raw_md5"));
+        assert!(error(HEADER).contains("no row"));
+        assert!(error("file\tsuite\n").contains("frames, width"));
     }
 
     #[test]
     fn the_list_follows_the_bit_depth() {
-        let entries = manifest(&[("yuv420p", "None", "no"), ("yuv420p10le", "None", "no")]);
-        assert_eq!(entries[0].sums().unwrap(), Path::new("s/0.264.nv12.frames.md5"));
-        assert_eq!(entries[1].sums().unwrap(), Path::new("s/1.264.p010.frames.md5"));
+        let entries = manifest(&[
+            ("yuv420p", "None", "no"),
+            ("yuv420p10le", "None", "no"),
+            ("yuv444p", "None", "no"),
+        ]);
+        assert_eq!(entries[0].sums(), Path::new("s/0.264.nv12.frames.md5"));
+        assert_eq!(entries[1].sums(), Path::new("s/1.264.p010.frames.md5"));
+        assert_eq!(entries[2].bit_depth(), None);
     }
 }

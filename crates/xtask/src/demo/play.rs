@@ -58,6 +58,9 @@ pub(crate) struct Stream {
     /// Display-order indices of pictures to keep.
     #[serde(default)]
     pub(crate) keep: Vec<usize>,
+    /// GStreamer's decoder hands its pictures on as they lie in CAPTURE, instead of copying them.
+    #[serde(default)]
+    pub(crate) converted: bool,
     /// Only of generated clips.
     #[serde(default)]
     pub(crate) coded: Option<Coded>,
@@ -158,48 +161,88 @@ impl Row {
 pub(crate) struct Played {
     /// One row per stream that the runner got to, in order of completion.
     pub(crate) rows: Vec<Row>,
-    /// Judgement of the guest as a whole: kernel reports, panics, hangs, the runner's own failure; not the rows.
-    pub(crate) guest: Result<()>,
+    /// What the guest as a whole is accused of: kernel reports, panics, hangs, the runner's own failure; not the rows.
+    pub(crate) guest: Option<String>,
     /// The job's directory.
     pub(crate) out_dir: PathBuf,
     /// Wall clock of the guest in seconds.
     pub(crate) seconds: f64,
+    /// The client's name, with its version if it has one of its own.
+    pub(crate) client_version: String,
 }
 
 /// Where the guest sees the tree's target directory.
 const TARGET_IN_GUEST: &str = "/mnt/target";
 
-/// Plays the list at `list` (under the tree's target) in a guest.
-///
-/// `arguments` go to `daedalus-tests play` as they are. `Err` is for what kept the guest from starting.
-pub(crate) fn play(bed: &Bed, job: &str, list: &Path, arguments: &str, timeout: Duration) -> Result<Played> {
-    let list = list
-        .strip_prefix(&bed.target)
-        .context("the stream list is not under target/")?;
+/// Lists of streams to play in one guest.
+pub(crate) struct Playing<'a> {
+    /// Name of the guest's job.
+    pub(crate) job: &'a str,
+    /// Clients by name, each with its list, which is under the tree's target.
+    pub(crate) lists: &'a [(&'a str, PathBuf)],
+    /// Of `daedalus-tests play`, as they are.
+    pub(crate) arguments: &'a str,
+    /// Of the guest.
+    pub(crate) timeout: Duration,
+    /// What the guest sees as /mnt/vectors; ../shared/vectors if `None`.
+    pub(crate) vectors: Option<&'a Path>,
+}
+
+/// Plays lists of streams, one client after the other; what each came to, in the order of the lists. `Err` is for what
+/// kept the guest from starting.
+pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
     // The registry is rebuilt in every guest: GStreamer finds stateless devices while it scans its plugins.
-    let script = format!(
+    let mut script = String::from(
         "daedalus_start\n\
          export GST_REGISTRY=/tmp/gstreamer-registry.bin\n\
-         status=0\n\
-         daedalus-tests play --list {TARGET_IN_GUEST}/{} --out /mnt/out {arguments} || status=$?\n\
-         daedalus_stop\n\
-         daedalus_unload\n\
-         exit $status\n",
-        list.display()
+         gst-launch-1.0 --version | sed -n 2p >/mnt/out/gstreamer-version\n\
+         status=0\n",
     );
-    let mut result = guest::run(bed, &GuestJob::new(job, &script).timeout(timeout))?;
-    let rows = rows(&result.out_dir)?;
-    if result.status == Some(1) && rows.iter().any(|row| !row.equal) {
+    for (client, list) in playing.lists {
+        let list = list
+            .strip_prefix(&bed.target)
+            .context("the stream list is not under target/")?;
+        script.push_str(&format!(
+            "daedalus-tests play --client {client} --list {TARGET_IN_GUEST}/{} --out /mnt/out/{client} {} || status=$?\n",
+            list.display(),
+            playing.arguments
+        ));
+    }
+    script.push_str("daedalus_stop\ndaedalus_unload\nexit $status\n");
+    let mut job = GuestJob::new(playing.job, &script).timeout(playing.timeout);
+    if let Some(vectors) = playing.vectors {
+        job = job.vectors(vectors);
+    }
+    let mut result = guest::run(bed, &job)?;
+    let version = std::fs::read_to_string(result.out_dir.join("gstreamer-version")).unwrap_or_default();
+    let mut all = Vec::new();
+    for (client, _) in playing.lists {
+        let out_dir = result.out_dir.join(client);
+        all.push((*client, rows(&out_dir)?, out_dir));
+    }
+    if result.status == Some(1) && all.iter().flat_map(|(_, rows, _)| rows).any(|row| !row.equal) {
         // The runner's status for rows that are not equal: they are the caller's to judge, the rest is the guest's.
         result.status = Some(0);
     }
-    Ok(Played {
-        rows,
-        guest: result.judge(),
-        seconds: result.seconds,
-        out_dir: result.out_dir,
-    })
+    let guest = result.judge().err().map(|error| format!("{error:#}"));
+    Ok(all
+        .into_iter()
+        .map(|(client, rows, out_dir)| Played {
+            rows,
+            guest: guest.clone(),
+            seconds: result.seconds,
+            client_version: if client == GSTREAMER {
+                version.trim().to_owned()
+            } else {
+                client.to_owned()
+            },
+            out_dir,
+        })
+        .collect())
 }
+
+/// The name of GStreamer as a client.
+pub(crate) const GSTREAMER: &str = "gst";
 
 /// The rows in a runner's output directory; none if it ended before its first stream.
 pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {

@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! FFmpeg's v4l2request hwaccels.
+//!
+//! Read in the series by J. Karlman, J. Skrabec and B. Brezillon as LibreELEC carries it
+//! (packages/multimedia/ffmpeg/patches/v4l2-request/0001-v4l2-request.patch, August 2026), and in FFmpeg
+//! itself. What FFmpeg does, and so does this client:
+//!
+//! * Probing (libavutil/hwcontext_v4l2request.c, `v4l2request_probe_video_device`): the node is opened with
+//!   `O_NONBLOCK`; QUERYCAP; CREATE_BUFS of 0 OUTPUT buffers, which must support requests; ENUM_FMT and
+//!   ENUM_FRAMESIZES; S_FMT of OUTPUT with a `sizeimage` of width * height * 3 / 2, at least 256 KiB
+//!   (`v4l2request_frames_init`); G_FMT; the codec's initial control: `H264_SPS`, `VP9_FRAME` or
+//!   `AV1_SEQUENCE`; S_FMT of CAPTURE with the format that G_FMT gave (`v4l2request_select_capture_format`);
+//!   CREATE_BUFS of 0 CAPTURE buffers; G_FMT.
+//! * `H264_DECODE_MODE` and `H264_START_CODE` are set to their defaults outside of any request
+//!   (v4l2_request_h264.c, `v4l2_request_h264_post_frames_ctx`); the presence of `AV1_FILM_GRAIN` is asked
+//!   for (v4l2_request_av1.c, `v4l2_request_av1_post_frames_ctx`).
+//! * Every CAPTURE and OUTPUT buffer is made by a CREATE_BUFS of one (`v4l2request_v4l2_buffer_alloc`).
+//!   There are four CAPTURE buffers to begin with (`ff_v4l2_request_frame_params`: one; libavcodec/decode.c,
+//!   `avcodec_get_hw_frames_parameters`: three more), before the codec's controls and OUTPUT, and more when a
+//!   picture finds none free. They are handed on as an `O_RDONLY` EXPBUF
+//!   (`v4l2request_frame_alloc`), through which pictures are read here. Buffers are reused last in, first
+//!   out (libavutil/buffer.c, `pool_get_buffer`).
+//! * Four OUTPUT buffers, each with its request, in turn (libavcodec/v4l2_request.c, `V4L2RequestContext`
+//!   and `v4l2_request_next_output`): four requests in flight.
+//! * The timestamp of a job is the CAPTURE buffer's index plus 1, in microseconds
+//!   (`v4l2_request_queue_decode`): timestamps come again and again.
+//! * The wait for a CAPTURE buffer before it is queued, `poll` with `POLLIN`, and `poll` with `POLLPRI` on
+//!   the request before it is reused (`v4l2_request_wait_on_capture`, `v4l2_request_wait_on_request`).
+//!   Requests are made new before their first use too. Order: controls, OUTPUT, CAPTURE, request.
+//! * A buffer that nothing refers to any more is queued again while a job that refers to it may still be in
+//!   flight: devices decode in order.
+//! * 64 zero bytes behind the payload, not counted in `bytesused`.
+//! * A field is a job of its own, without `V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF`: the second field waits for
+//!   the first and queues the same CAPTURE buffer again, with the same timestamp
+//!   (`ff_v4l2_request_decode_frame`: first and last slice at once).
+//! * Controls and payloads: see `controls`.
+//! * A new size or bit depth ends the session and begins another one: a new SPS (libavcodec/h264_slice.c,
+//!   `h264_init_ps`), a VP9 frame of another size (libavcodec/vp9.c, `update_size`), an AV1 sequence header
+//!   with other properties (libavcodec/av1dec.c, `av1_receive_frame_internal`). An AV1 frame that is
+//!   smaller than the sequence's largest goes into a CAPTURE buffer of the largest size.
+//!
+//! Where this client does otherwise:
+//!
+//! * When a VP9 *inter* frame changes its size, FFmpeg loses the references: they belong to the session
+//!   that `update_size` ended. This client sets the new OUTPUT format on the busy queue and makes CAPTURE
+//!   buffers of the new size next to the old ones, which it gives back by REMOVE_BUFS when they are free.
+//! * FFmpeg begins a session with every AV1 sequence header that it reads, this client only if it says
+//!   something new.
+//! * FFmpeg shows a picture as soon as it may; frame threads and players that queue pictures are what keeps
+//!   several jobs in flight. Here the pictures are taken four later.
+
+mod controls;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daedalus_uapi::v4l2_controls::{
+    V4L2_CID_STATELESS_AV1_FILM_GRAIN, V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_H264_DECODE_MODE,
+    V4L2_CID_STATELESS_H264_SPS, V4L2_CID_STATELESS_H264_START_CODE, V4L2_CID_STATELESS_VP9_FRAME,
+};
+
+use super::controls::session_size;
+use super::frames::{Frame, Frames};
+use super::{Change, Client, Summary};
+use crate::device::{ClientError, Device, Nodes, Request, call};
+use crate::job::{Codec, CodedJob, Control, Visible};
+use crate::memory::Mapping;
+use crate::picture::Layout;
+use crate::queue::Queue;
+use crate::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
+
+/// `FF_ARRAY_ELEMS(ctx->output)`.
+const OUTPUTS: usize = 4;
+/// CAPTURE buffers to begin with.
+const INITIAL_PICTURES: usize = 4;
+/// `AV_INPUT_BUFFER_PADDING_SIZE`.
+const PADDING: usize = 64;
+/// The timeout of every `poll`.
+const PATIENCE: Duration = Duration::from_millis(2000);
+
+/// The client.
+#[derive(Debug)]
+pub(super) struct Ffmpeg {
+    nodes: Nodes,
+    codec: Codec,
+    session: Option<Session>,
+    summary: Summary,
+}
+
+/// A CAPTURE buffer.
+#[derive(Debug)]
+struct Picture {
+    size: (u32, u32),
+    format: u32,
+    layout: Layout,
+    /// Its export, for reading.
+    memory: Mapping,
+}
+
+#[derive(Debug)]
+struct Session {
+    device: Arc<Device>,
+    coded: Queue,
+    raw: Queue,
+    /// What the session was begun for.
+    begun_for: ((u32, u32), u8),
+    /// The formats of OUTPUT and of new CAPTURE buffers, and the size of both.
+    coded_format: PixFormatMplane,
+    raw_format: PixFormatMplane,
+    size: (u32, u32),
+    requests: Vec<Request>,
+    next_output: usize,
+    /// By index: which OUTPUT buffers, requests and CAPTURE buffers are in flight.
+    queued_outputs: Vec<bool>,
+    queued_requests: Vec<bool>,
+    queued_pictures: Vec<bool>,
+    /// CAPTURE buffers; `None` for an index that REMOVE_BUFS gave back.
+    pictures: Vec<Option<Picture>>,
+    free: Vec<usize>,
+    film_grain: bool,
+    flagged: usize,
+}
+
+impl Ffmpeg {
+    pub(super) fn new(nodes: &Nodes, codec: Codec) -> Self {
+        Self {
+            nodes: nodes.clone(),
+            codec,
+            session: None,
+            summary: Summary::default(),
+        }
+    }
+
+    fn session(&mut self) -> Result<&mut Session, ClientError> {
+        let none = || ClientError::Unexpected("no session".into());
+        self.session.as_mut().ok_or_else(none)
+    }
+}
+
+impl Client for Ffmpeg {
+    fn lag(&self) -> usize {
+        OUTPUTS - 1
+    }
+
+    fn change(&self, job: &CodedJob) -> Change {
+        let Some(session) = &self.session else {
+            return Change::Afresh;
+        };
+        let wanted = (session_size(job), job.bit_depth);
+        let inter = self.codec == Codec::Vp9 && !job.key;
+        if wanted == session.begun_for || inter && wanted.1 == session.begun_for.1 {
+            Change::None
+        } else {
+            Change::Afresh
+        }
+    }
+
+    fn begin(&mut self, job: &CodedJob) -> Result<(), ClientError> {
+        self.end()?;
+        self.session = Some(Session::open(&self.nodes, self.codec, job)?);
+        Ok(())
+    }
+
+    fn has_room(&mut self) -> Result<bool, ClientError> {
+        // Another buffer is made when none is free.
+        Ok(true)
+    }
+
+    fn submit(&mut self, job: &CodedJob, frames: &mut Frames) -> Result<(), ClientError> {
+        let session = self.session()?;
+        let in_flight = session.submit(job, frames)?;
+        self.summary.in_flight = self.summary.in_flight.max(in_flight);
+        Ok(())
+    }
+
+    fn recycle(&mut self, buffer: usize) {
+        if let Some(session) = &mut self.session {
+            session.free.push(buffer);
+        }
+    }
+
+    fn wait_for(&mut self, buffer: usize) -> Result<(), ClientError> {
+        self.session()?.wait_on_capture(buffer)
+    }
+
+    fn read(&self, buffer: usize, visible: &Visible) -> Result<(u32, Vec<u8>), ClientError> {
+        let picture = self
+            .session
+            .as_ref()
+            .and_then(|session| session.pictures.get(buffer)?.as_ref());
+        let picture = picture.ok_or_else(|| ClientError::Unexpected("no such picture".into()))?;
+        Ok((
+            picture.format,
+            picture.layout.packed(&[&picture.memory], visible)?,
+        ))
+    }
+
+    fn end(&mut self) -> Result<(), ClientError> {
+        if let Some(mut session) = self.session.take() {
+            session.flush()?;
+            session.coded.stream(false)?;
+            session.raw.stream(false)?;
+            self.summary.flagged += session.flagged;
+        }
+        Ok(())
+    }
+
+    fn summary(&self) -> Summary {
+        self.summary
+    }
+}
+
+/// The controls that tell the device what CAPTURE will hold.
+fn initial_control(codec: Codec, job: &CodedJob) -> Vec<Control> {
+    let id = match codec {
+        Codec::H264 => V4L2_CID_STATELESS_H264_SPS,
+        Codec::Vp9 => V4L2_CID_STATELESS_VP9_FRAME,
+        Codec::Av1 => V4L2_CID_STATELESS_AV1_SEQUENCE,
+    };
+    job.control(id).cloned().into_iter().collect()
+}
+
+impl Session {
+    fn open(nodes: &Nodes, codec: Codec, job: &CodedJob) -> Result<Self, ClientError> {
+        let size = session_size(job);
+        let device = Device::open(nodes, false)?;
+        let coded = Queue::of_any_field(&device, BUF_TYPE_OUTPUT);
+        let raw = Queue::of_any_field(&device, BUF_TYPE_CAPTURE);
+        let coded_format = probe(&device, &coded, codec, size)?;
+        device.set_controls(&initial_control(codec, job), None)?;
+        let picked = device.format(BUF_TYPE_CAPTURE)?.pixelformat;
+        device.set_format(BUF_TYPE_CAPTURE, asked(picked, size, 0))?;
+        raw.capabilities()?;
+        let raw_format = device.format(BUF_TYPE_CAPTURE)?;
+        let mut session = Self {
+            device,
+            coded,
+            raw,
+            begun_for: (size, job.bit_depth),
+            coded_format,
+            raw_format,
+            size,
+            requests: Vec::new(),
+            next_output: 0,
+            queued_outputs: vec![false; OUTPUTS],
+            queued_requests: vec![false; OUTPUTS],
+            queued_pictures: Vec::new(),
+            pictures: Vec::new(),
+            free: Vec::new(),
+            film_grain: false,
+            flagged: 0,
+        };
+        for _ in 0..INITIAL_PICTURES {
+            let picture = session.new_picture()?;
+            session.free.push(picture);
+        }
+        match codec {
+            Codec::H264 => set_h264_mode(&session.device)?,
+            Codec::Vp9 => {}
+            Codec::Av1 => {
+                let control = session.device.query_control(V4L2_CID_STATELESS_AV1_FILM_GRAIN);
+                session.film_grain = control.is_ok();
+            }
+        }
+        for _ in 0..OUTPUTS {
+            session.coded.create(1, coded_format)?;
+            session.requests.push(session.device.request()?);
+        }
+        session.coded.stream(true)?;
+        session.raw.stream(true)?;
+        Ok(session)
+    }
+
+    /// A CAPTURE buffer of the current format, made by CREATE_BUFS and exported.
+    fn new_picture(&mut self) -> Result<usize, ClientError> {
+        let format = self.raw_format;
+        let index = self.raw.create(1, format)? as usize;
+        let export = self.raw.export(index, 0, false)?;
+        let length = self.raw.mappings(index)?.map(Mapping::len).sum();
+        let memory = call("mmap of an export", Mapping::read_only(export.as_fd(), length))?;
+        let picture = Picture {
+            size: self.size,
+            format: format.pixelformat,
+            layout: Layout::new(&format)?,
+            memory,
+        };
+        while self.pictures.len() <= index {
+            self.pictures.push(None);
+            self.queued_pictures.push(false);
+        }
+        self.pictures[index] = Some(picture);
+        Ok(index)
+    }
+
+    /// A free CAPTURE buffer of the current size: the one that was freed last, or a new one.
+    fn get_picture(&mut self) -> Result<usize, ClientError> {
+        let fits = |index: &usize| {
+            self.pictures[*index]
+                .as_ref()
+                .is_some_and(|picture| picture.size == self.size)
+        };
+        match self.free.iter().rposition(fits) {
+            Some(position) => Ok(self.free.remove(position)),
+            None => {
+                self.remove_free()?;
+                self.new_picture()
+            }
+        }
+    }
+
+    /// Gives back the free CAPTURE buffers, all of which have another size than the current one.
+    fn remove_free(&mut self) -> Result<(), ClientError> {
+        while let Some(index) = self.free.pop() {
+            self.wait_on_capture(index)?;
+            self.pictures[index] = None;
+            self.raw.forget(index)?;
+            self.raw.remove(u32::try_from(index).unwrap_or(u32::MAX), 1)?;
+        }
+        Ok(())
+    }
+
+    /// The new size, between two inter frames.
+    fn resize(&mut self, codec: Codec, size: (u32, u32)) -> Result<(), ClientError> {
+        let length = self.coded_format.plane_fmt[0].size();
+        let format = asked(codec.coded_format(), size, length);
+        self.coded_format = self.device.set_format(BUF_TYPE_OUTPUT, format)?;
+        // With CAPTURE buffers of the older size about, the queue's own format stays that of the older size.
+        self.raw_format = self.device.try_format(BUF_TYPE_CAPTURE, self.raw_format)?;
+        self.size = size;
+        Ok(())
+    }
+
+    /// Submits a job; returns how many are in flight then.
+    fn submit(&mut self, job: &CodedJob, frames: &mut Frames) -> Result<usize, ClientError> {
+        if job.control(V4L2_CID_STATELESS_VP9_FRAME).is_some() && session_size(job) != self.size {
+            self.resize(Codec::Vp9, session_size(job))?;
+        }
+        let target = match frames.get(job.timestamp) {
+            Some(first_field) => first_field.buffer,
+            None => {
+                let buffer = self.get_picture()?;
+                frames.add(job.timestamp, Frame::new(job, buffer, timestamp_of(buffer)));
+                buffer
+            }
+        };
+        let output = self.next_output()?;
+        self.wait_on_capture(target)?;
+        let (values, payload) = controls::of(job, self.film_grain, frames);
+        self.wait_on_capture(target)?;
+        self.wait_on_request(output)?;
+        self.dequeue_all(BUF_TYPE_OUTPUT)?;
+        self.device.set_controls(&values, Some(&self.requests[output]))?;
+        if let Some(memory) = self.coded.mappings(output)?.next() {
+            call(
+                "a payload larger than its buffer",
+                memory.write(payload.len(), &[0; PADDING]),
+            )?;
+        }
+        let timestamp = timestamp_of(target);
+        let request = &self.requests[output];
+        self.coded
+            .queue_coded(output, &payload, timestamp, false, request)?;
+        self.queued_outputs[output] = true;
+        self.raw.queue_picture(target)?;
+        self.queued_pictures[target] = true;
+        self.device.timed(false, || request.queue())?;
+        self.queued_requests[output] = true;
+        Ok(self.queued_outputs.iter().filter(|queued| **queued).count())
+    }
+
+    /// The next of the OUTPUT buffers, once it is back.
+    fn next_output(&mut self) -> Result<usize, ClientError> {
+        let output = self.next_output;
+        self.next_output = (output + 1) % OUTPUTS;
+        self.dequeue_all(BUF_TYPE_OUTPUT)?;
+        while self.queued_outputs[output] {
+            self.device.wait_queue(BUF_TYPE_OUTPUT, PATIENCE)?;
+            self.dequeue(BUF_TYPE_OUTPUT)?;
+        }
+        Ok(output)
+    }
+
+    fn wait_on_capture(&mut self, index: usize) -> Result<(), ClientError> {
+        self.dequeue_all(BUF_TYPE_CAPTURE)?;
+        while self.queued_pictures[index] {
+            self.device.wait_queue(BUF_TYPE_CAPTURE, PATIENCE)?;
+            self.dequeue(BUF_TYPE_CAPTURE)?;
+        }
+        Ok(())
+    }
+
+    fn wait_on_request(&mut self, output: usize) -> Result<(), ClientError> {
+        let request = &self.requests[output];
+        if self.queued_requests[output] {
+            request.wait(PATIENCE)?;
+        }
+        self.device.timed(false, || request.reinit())?;
+        self.queued_requests[output] = false;
+        Ok(())
+    }
+
+    /// Takes all buffers that are back, if any were queued.
+    fn dequeue_all(&mut self, buf_type: u32) -> Result<(), ClientError> {
+        let queued = if buf_type == BUF_TYPE_OUTPUT {
+            &self.queued_outputs
+        } else {
+            &self.queued_pictures
+        };
+        if queued.contains(&true) {
+            while self.dequeue(buf_type)? {}
+        }
+        Ok(())
+    }
+
+    /// DQBUF; `false` if nothing was ready.
+    fn dequeue(&mut self, buf_type: u32) -> Result<bool, ClientError> {
+        let (queue, queued) = if buf_type == BUF_TYPE_OUTPUT {
+            (&self.coded, &mut self.queued_outputs)
+        } else {
+            (&self.raw, &mut self.queued_pictures)
+        };
+        let Some(buffer) = queue.dequeue()? else {
+            return Ok(false);
+        };
+        match queued.get_mut(buffer.index) {
+            Some(queued) if *queued => *queued = false,
+            _ => {
+                return Err(ClientError::Unexpected(format!(
+                    "buffer {} came back and was not queued",
+                    buffer.index
+                )));
+            }
+        }
+        if buf_type == BUF_TYPE_CAPTURE {
+            // What FFmpeg takes for granted: the job went into the buffer that was queued for it.
+            if buffer.timestamp != timestamp_of(buffer.index) {
+                return Err(ClientError::Unexpected(format!(
+                    "CAPTURE buffer {} came back with the timestamp {} of another",
+                    buffer.index, buffer.timestamp
+                )));
+            }
+            self.flagged += usize::from(buffer.error);
+        }
+        Ok(true)
+    }
+
+    /// `ff_v4l2_request_flush`.
+    fn flush(&mut self) -> Result<(), ClientError> {
+        self.dequeue_all(BUF_TYPE_OUTPUT)?;
+        while self.queued_outputs.contains(&true) {
+            self.device.wait_queue(BUF_TYPE_OUTPUT, PATIENCE)?;
+            self.dequeue(BUF_TYPE_OUTPUT)?;
+        }
+        self.dequeue_all(BUF_TYPE_CAPTURE)
+    }
+}
+
+/// The timestamp of jobs that go into CAPTURE buffer `index`, in ns.
+fn timestamp_of(index: usize) -> u64 {
+    (index as u64 + 1) * 1000
+}
+
+/// A format as S_FMT gets it.
+fn asked(pixelformat: u32, (width, height): (u32, u32), sizeimage: u32) -> PixFormatMplane {
+    let mut format = PixFormatMplane {
+        width,
+        height,
+        pixelformat,
+        num_planes: 1,
+        ..Default::default()
+    };
+    format.plane_fmt[0].sizeimage = sizeimage.to_ne_bytes();
+    format
+}
+
+/// Whether the device can do it at all; sets OUTPUT's format and returns what became of it.
+fn probe(
+    device: &Arc<Device>,
+    coded: &Queue,
+    codec: Codec,
+    size: (u32, u32),
+) -> Result<PixFormatMplane, ClientError> {
+    let unfit = |what: &str| Err(ClientError::Unexpected(format!("the device has no {what}")));
+    let capability = device.capability()?;
+    let needed = v4l2::CAP_STREAMING | v4l2::CAP_VIDEO_M2M_MPLANE;
+    if capability.device_caps & needed != needed {
+        return unfit("multi-planar mem2mem streaming");
+    }
+    if coded.capabilities()? & v4l2::BUF_CAP_SUPPORTS_REQUESTS == 0 {
+        return unfit("requests");
+    }
+    if !device.formats(BUF_TYPE_OUTPUT)?.contains(&codec.coded_format()) {
+        return unfit("such codec");
+    }
+    let largest = device.largest(codec.coded_format())?;
+    if size.0 > largest.0 || size.1 > largest.1 {
+        return unfit("pictures of this size");
+    }
+    let sizeimage = (size.0 * size.1 * 3 / 2).max(256 * 1024);
+    device.set_format(BUF_TYPE_OUTPUT, asked(codec.coded_format(), size, sizeimage))?;
+    device.format(BUF_TYPE_OUTPUT)
+}
+
+/// Both modes are set to what the device says is their default.
+fn set_h264_mode(device: &Device) -> Result<(), ClientError> {
+    let ids = [
+        V4L2_CID_STATELESS_H264_DECODE_MODE,
+        V4L2_CID_STATELESS_H264_START_CODE,
+    ];
+    let mut values = Vec::new();
+    for id in ids {
+        let default = device.query_control(id)?.default_value;
+        values.push(Control::new(id, &(default as u32)));
+    }
+    device.set_controls(&values, None)
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Plays a stream through an imitated client and compares every picture that it would show.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::device::Nodes;
+use daedalus_client::personality::{self, Personality, Shown, Summary};
+use daedalus_uapi::fourcc;
+
+use crate::picture::{RawFormat, Shape};
+use crate::rows::Comparison;
+use crate::stream::Stream;
+
+/// Plays `stream`, whose path is relative to `base`.
+///
+/// # Errors
+///
+/// When the client could not play it to its end, or received another format than the list demands.
+pub(crate) fn play(
+    personality: Personality,
+    nodes: &Nodes,
+    stream: &Stream,
+    base: &Path,
+    comparison: &mut Comparison,
+) -> Result<Summary> {
+    comparison.load_references(stream, base)?;
+    let file = base.join(&stream.path);
+    let jobs = daedalus_client::jobs(&file)?;
+    let mut take = |shown: &Shown<'_>| {
+        let received = receive(shown, stream, comparison);
+        received.map_err(|error| format!("{error:#}").into())
+    };
+    personality::play(personality, nodes, jobs, &mut take)
+        .with_context(|| format!("{} could not play it", personality.name()))
+}
+
+/// Compares one picture.
+fn receive(shown: &Shown<'_>, stream: &Stream, comparison: &mut Comparison) -> Result<()> {
+    let format = match shown.format {
+        fourcc::NV12 => RawFormat::Nv12,
+        fourcc::P010 => RawFormat::P010,
+        other => bail!("no format to compare: {}", fourcc::name(other)),
+    };
+    if let Some(demanded) = &stream.format {
+        let demanded = RawFormat::from_caps(demanded)?;
+        ensure!(
+            demanded == format,
+            "the list demands {demanded:?}, the device gives {format:?}"
+        );
+    }
+    let shape = Shape {
+        format,
+        width: shown.visible.width as usize,
+        height: shown.visible.height as usize,
+    };
+    comparison.receive(shape, shown.pixels)
+}
