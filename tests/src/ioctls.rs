@@ -96,8 +96,16 @@ fn normalise(logs: &[PathBuf], header: &[String]) -> Result<String> {
         }
     }
     let events = first.unwrap_or_default().events;
-    let header: String = header.iter().map(|line| format!("# {line}\n")).collect();
-    let waits: String = waits.iter().map(|wait| format!(" {wait}")).collect();
+    let header: String = header
+        .iter()
+        .map(|line| format!("# {line}\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    let waits: String = waits
+        .iter()
+        .map(|wait| format!(" {wait}"))
+        .collect::<Vec<_>>()
+        .concat();
     Ok(format!("{header}{WAITS}{waits}\n{}\n", events.join("\n")))
 }
 
