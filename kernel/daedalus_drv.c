@@ -32,6 +32,7 @@ MODULE_PARM_DESC(worker_wait_ms,
 struct daedalus_request {
 	struct media_request req;
 	struct rcu_head rcu;
+	struct llist_node unused_entry;
 };
 
 static struct media_request *daedalus_req_alloc(struct media_device *mdev)
@@ -54,6 +55,29 @@ static void daedalus_req_free_rcu(struct rcu_head *rcu)
 static void daedalus_req_free(struct media_request *req)
 {
 	call_rcu(&container_of(req, struct daedalus_request, req)->rcu, daedalus_req_free_rcu);
+}
+
+/*
+ * Drops a reference where nothing may sleep. A client may close a request that is
+ * queued; whoever drops the last reference then frees the request's controls,
+ * which takes mutexes. The last one is left to a work item.
+ */
+void daedalus_request_put(struct daedalus_dev *dev, struct media_request *req)
+{
+	if (refcount_dec_not_one(&req->kref.refcount))
+		return;
+	llist_add(&container_of(req, struct daedalus_request, req)->unused_entry,
+		  &dev->unused_requests);
+	queue_work(dev->wq, &dev->unused_work);
+}
+
+static void unused_work(struct work_struct *work)
+{
+	struct daedalus_dev *dev = container_of(work, struct daedalus_dev, unused_work);
+	struct daedalus_request *req, *next;
+
+	llist_for_each_entry_safe(req, next, llist_del_all(&dev->unused_requests), unused_entry)
+		media_request_put(&req->req);
 }
 
 /* Exactly one OUTPUT buffer per request. */
@@ -157,6 +181,8 @@ static int daedalus_probe(struct platform_device *pdev)
 	spin_lock_init(&dev->wanted_lock);
 	INIT_LIST_HEAD(&dev->sessions);
 	INIT_LIST_HEAD(&dev->wanted);
+	init_llist_head(&dev->unused_requests);
+	INIT_WORK(&dev->unused_work, unused_work);
 	init_waitqueue_head(&dev->broker_wq);
 	init_waitqueue_head(&dev->wanted_wq);
 

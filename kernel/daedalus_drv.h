@@ -9,6 +9,7 @@
 #include <linux/dma-buf.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/llist.h>
 #include <linux/mutex.h>
 #include <linux/platform_device.h>
 #include <linux/spinlock.h>
@@ -98,6 +99,8 @@ struct daedalus_raw {
  * @busy: sessions that have a job with their worker now
  * @busy_peak: the most there ever were
  * @opened: sessions there ever were
+ * @unused_requests: requests of which nobody but @unused_work knows any more
+ * @unused_work: frees them
  *
  * Open nodes, requests and session fds pin the module, so this lives from
  * module init until after the last of them is gone.
@@ -127,6 +130,9 @@ struct daedalus_dev {
 	atomic_t busy;
 	atomic_t busy_peak;
 	atomic_t opened;
+
+	struct llist_head unused_requests;
+	struct work_struct unused_work;
 };
 
 /* Who decodes for a session; shown in debugfs by these names. */
@@ -326,6 +332,7 @@ static inline struct daedalus_ctx *daedalus_file_to_ctx(struct file *filp)
 
 /* daedalus_drv.c */
 int daedalus_register_nodes(struct daedalus_dev *dev);
+void daedalus_request_put(struct daedalus_dev *dev, struct media_request *req);
 
 /* daedalus_codec.c */
 extern const struct daedalus_codec daedalus_codecs[];
