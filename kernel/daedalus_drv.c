@@ -109,22 +109,48 @@ static const struct v4l2_m2m_ops daedalus_m2m_ops = {
 	.device_run = daedalus_device_run,
 };
 
+/*
+ * A new one for each attempt to register it: one that was registered and taken back
+ * may still be open, and cannot be registered again.
+ */
+static struct video_device *new_video_device(struct daedalus_dev *dev)
+{
+	struct video_device *vdev = video_device_alloc();
+
+	if (!vdev)
+		return NULL;
+	strscpy(vdev->name, "daedalus-dec", sizeof(vdev->name));
+	vdev->fops = &daedalus_fops;
+	vdev->ioctl_ops = &daedalus_ioctl_ops;
+	vdev->release = video_device_release;
+	vdev->v4l2_dev = &dev->v4l2_dev;
+	vdev->vfl_dir = VFL_DIR_M2M;
+	vdev->device_caps = V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING;
+	video_set_drvdata(vdev, dev);
+	return vdev;
+}
+
 /* The first daemon is here: clients may see the device. Called with dev->lock held. */
 int daedalus_register_nodes(struct daedalus_dev *dev)
 {
-	struct video_device *vdev = &dev->vdev;
+	struct video_device *vdev = new_video_device(dev);
 	int ret;
 
+	if (!vdev)
+		return -ENOMEM;
 	scnprintf(dev->mdev.model, sizeof(dev->mdev.model), "daedalus (%.20s)", dev->name);
 	ret = video_register_device(vdev, VFL_TYPE_VIDEO, -1);
-	if (ret)
+	if (ret) {
+		video_device_release(vdev);
 		return ret;
+	}
 	ret = v4l2_m2m_register_media_controller(dev->m2m, vdev, MEDIA_ENT_F_PROC_VIDEO_DECODER);
 	if (ret)
 		goto err_video;
 	ret = media_device_register(&dev->mdev);
 	if (ret)
 		goto err_mc;
+	dev->vdev = vdev;
 	return 0;
 
 err_mc:
@@ -143,20 +169,6 @@ static void daedalus_v4l2_release(struct v4l2_device *v4l2_dev)
 	destroy_workqueue(dev->wq);
 	mutex_destroy(&dev->lock);
 	kfree(dev);
-}
-
-static void init_video_device(struct daedalus_dev *dev)
-{
-	struct video_device *vdev = &dev->vdev;
-
-	strscpy(vdev->name, "daedalus-dec", sizeof(vdev->name));
-	vdev->fops = &daedalus_fops;
-	vdev->ioctl_ops = &daedalus_ioctl_ops;
-	vdev->release = video_device_release_empty;
-	vdev->v4l2_dev = &dev->v4l2_dev;
-	vdev->vfl_dir = VFL_DIR_M2M;
-	vdev->device_caps = V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING;
-	video_set_drvdata(vdev, dev);
 }
 
 static int daedalus_probe(struct platform_device *pdev)
@@ -207,7 +219,6 @@ static int daedalus_probe(struct platform_device *pdev)
 	ret = v4l2_device_register(&pdev->dev, &dev->v4l2_dev);
 	if (ret)
 		goto err_media;
-	init_video_device(dev);
 
 	platform_set_drvdata(pdev, dev);
 	daedalus_debugfs_init(dev);
@@ -239,7 +250,7 @@ static void daedalus_remove(struct platform_device *pdev)
 	if (dev->nodes) {
 		media_device_unregister(&dev->mdev);
 		v4l2_m2m_unregister_media_controller(dev->m2m);
-		video_unregister_device(&dev->vdev);
+		video_unregister_device(dev->vdev);
 	}
 	rcu_barrier();
 	daedalus_wait_requests_gone(&dev->mdev);

@@ -80,7 +80,7 @@ struct daedalus_raw {
  * struct daedalus_dev - the device
  * @pdev: parent of everything; bound to the module's platform driver
  * @v4l2_dev: released last, frees this structure
- * @vdev: the video node
+ * @vdev: the video node; NULL until @nodes
  * @mdev: the media node
  * @m2m: the mem2mem core's device; only its ioctl glue is used
  * @wq: runs claims and watchdogs
@@ -108,7 +108,7 @@ struct daedalus_raw {
 struct daedalus_dev {
 	struct platform_device *pdev;
 	struct v4l2_device v4l2_dev;
-	struct video_device vdev;
+	struct video_device *vdev;
 	struct media_device mdev;
 	struct v4l2_m2m_dev *m2m;
 	struct workqueue_struct *wq;
