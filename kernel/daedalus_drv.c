@@ -51,6 +51,7 @@ MODULE_PARM_DESC(max_memory_mb,
 struct daedalus_request {
 	struct media_request req;
 	struct rcu_head rcu;
+	struct llist_node unused_entry;
 };
 
 static struct media_request *daedalus_req_alloc(struct media_device *mdev)
@@ -73,6 +74,29 @@ static void daedalus_req_free_rcu(struct rcu_head *rcu)
 static void daedalus_req_free(struct media_request *req)
 {
 	call_rcu(&container_of(req, struct daedalus_request, req)->rcu, daedalus_req_free_rcu);
+}
+
+/*
+ * Drops a reference where nothing may sleep. A client may close a request that is
+ * queued; whoever drops the last reference then frees the request's controls,
+ * which takes mutexes. The last one is left to a work item.
+ */
+void daedalus_request_put(struct daedalus_dev *dev, struct media_request *req)
+{
+	if (refcount_dec_not_one(&req->kref.refcount))
+		return;
+	llist_add(&container_of(req, struct daedalus_request, req)->unused_entry,
+		  &dev->unused_requests);
+	queue_work(dev->wq, &dev->unused_work);
+}
+
+static void unused_work(struct work_struct *work)
+{
+	struct daedalus_dev *dev = container_of(work, struct daedalus_dev, unused_work);
+	struct daedalus_request *req, *next;
+
+	llist_for_each_entry_safe(req, next, llist_del_all(&dev->unused_requests), unused_entry)
+		media_request_put(&req->req);
 }
 
 /* Exactly one OUTPUT buffer per request. */
@@ -104,22 +128,48 @@ static const struct v4l2_m2m_ops daedalus_m2m_ops = {
 	.device_run = daedalus_device_run,
 };
 
+/*
+ * A new one for each attempt to register it: one that was registered and taken back
+ * may still be open, and cannot be registered again.
+ */
+static struct video_device *new_video_device(struct daedalus_dev *dev)
+{
+	struct video_device *vdev = video_device_alloc();
+
+	if (!vdev)
+		return NULL;
+	strscpy(vdev->name, "daedalus-dec", sizeof(vdev->name));
+	vdev->fops = &daedalus_fops;
+	vdev->ioctl_ops = &daedalus_ioctl_ops;
+	vdev->release = video_device_release;
+	vdev->v4l2_dev = &dev->v4l2_dev;
+	vdev->vfl_dir = VFL_DIR_M2M;
+	vdev->device_caps = V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING;
+	video_set_drvdata(vdev, dev);
+	return vdev;
+}
+
 /* The first daemon is here: clients may see the device. Called with dev->lock held. */
 int daedalus_register_nodes(struct daedalus_dev *dev)
 {
-	struct video_device *vdev = &dev->vdev;
+	struct video_device *vdev = new_video_device(dev);
 	int ret;
 
+	if (!vdev)
+		return -ENOMEM;
 	scnprintf(dev->mdev.model, sizeof(dev->mdev.model), "daedalus (%.20s)", dev->name);
 	ret = video_register_device(vdev, VFL_TYPE_VIDEO, -1);
-	if (ret)
+	if (ret) {
+		video_device_release(vdev);
 		return ret;
+	}
 	ret = v4l2_m2m_register_media_controller(dev->m2m, vdev, MEDIA_ENT_F_PROC_VIDEO_DECODER);
 	if (ret)
 		goto err_video;
 	ret = media_device_register(&dev->mdev);
 	if (ret)
 		goto err_mc;
+	dev->vdev = vdev;
 	return 0;
 
 err_mc:
@@ -138,20 +188,6 @@ static void daedalus_v4l2_release(struct v4l2_device *v4l2_dev)
 	destroy_workqueue(dev->wq);
 	mutex_destroy(&dev->lock);
 	kfree(dev);
-}
-
-static void init_video_device(struct daedalus_dev *dev)
-{
-	struct video_device *vdev = &dev->vdev;
-
-	strscpy(vdev->name, "daedalus-dec", sizeof(vdev->name));
-	vdev->fops = &daedalus_fops;
-	vdev->ioctl_ops = &daedalus_ioctl_ops;
-	vdev->release = video_device_release_empty;
-	vdev->v4l2_dev = &dev->v4l2_dev;
-	vdev->vfl_dir = VFL_DIR_M2M;
-	vdev->device_caps = V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING;
-	video_set_drvdata(vdev, dev);
 }
 
 static int daedalus_probe(struct platform_device *pdev)
@@ -176,6 +212,8 @@ static int daedalus_probe(struct platform_device *pdev)
 	spin_lock_init(&dev->wanted_lock);
 	INIT_LIST_HEAD(&dev->sessions);
 	INIT_LIST_HEAD(&dev->wanted);
+	init_llist_head(&dev->unused_requests);
+	INIT_WORK(&dev->unused_work, unused_work);
 	init_waitqueue_head(&dev->broker_wq);
 	init_waitqueue_head(&dev->wanted_wq);
 
@@ -200,7 +238,6 @@ static int daedalus_probe(struct platform_device *pdev)
 	ret = v4l2_device_register(&pdev->dev, &dev->v4l2_dev);
 	if (ret)
 		goto err_media;
-	init_video_device(dev);
 
 	platform_set_drvdata(pdev, dev);
 	daedalus_debugfs_init(dev);
@@ -232,7 +269,7 @@ static void daedalus_remove(struct platform_device *pdev)
 	if (dev->nodes) {
 		media_device_unregister(&dev->mdev);
 		v4l2_m2m_unregister_media_controller(dev->m2m);
-		video_unregister_device(&dev->vdev);
+		video_unregister_device(dev->vdev);
 	}
 	rcu_barrier();
 	daedalus_wait_requests_gone(&dev->mdev);

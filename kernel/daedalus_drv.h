@@ -9,6 +9,7 @@
 #include <linux/dma-buf.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/llist.h>
 #include <linux/mutex.h>
 #include <linux/platform_device.h>
 #include <linux/spinlock.h>
@@ -85,7 +86,7 @@ struct daedalus_raw {
  * struct daedalus_dev - the device
  * @pdev: parent of everything; bound to the module's platform driver
  * @v4l2_dev: released last, frees this structure
- * @vdev: the video node
+ * @vdev: the video node; NULL until @nodes
  * @mdev: the media node
  * @m2m: the mem2mem core's device; only its ioctl glue is used
  * @wq: runs claims and watchdogs
@@ -105,6 +106,8 @@ struct daedalus_raw {
  * @busy_peak: the most there ever were
  * @opened: sessions there ever were
  * @memory: bytes of all sessions' MMAP buffers
+ * @unused_requests: requests of which nobody but @unused_work knows any more
+ * @unused_work: frees them
  *
  * Open nodes, requests and session fds pin the module, so this lives from
  * module init until after the last of them is gone.
@@ -112,7 +115,7 @@ struct daedalus_raw {
 struct daedalus_dev {
 	struct platform_device *pdev;
 	struct v4l2_device v4l2_dev;
-	struct video_device vdev;
+	struct video_device *vdev;
 	struct media_device mdev;
 	struct v4l2_m2m_dev *m2m;
 	struct workqueue_struct *wq;
@@ -135,6 +138,9 @@ struct daedalus_dev {
 	atomic_t busy_peak;
 	atomic_t opened;
 	atomic64_t memory;
+
+	struct llist_head unused_requests;
+	struct work_struct unused_work;
 };
 
 /* Who decodes for a session; shown in debugfs by these names. */
@@ -340,6 +346,7 @@ static inline struct daedalus_ctx *daedalus_file_to_ctx(struct file *filp)
 
 /* daedalus_drv.c */
 int daedalus_register_nodes(struct daedalus_dev *dev);
+void daedalus_request_put(struct daedalus_dev *dev, struct media_request *req);
 
 /* daedalus_codec.c */
 extern const struct daedalus_codec daedalus_codecs[];

@@ -58,6 +58,21 @@ static void finish_dst(struct daedalus_ctx *ctx, struct daedalus_buf *dst)
 			dst->failed ? VB2_BUF_STATE_ERROR : VB2_BUF_STATE_DONE);
 }
 
+/*
+ * An OUTPUT buffer goes back, and its request completes: the client may reuse both
+ * from here on. The core drops the buffer's reference of the request with a
+ * spinlock held, so that must not be the last one.
+ */
+static void finish_src(struct daedalus_ctx *ctx, struct daedalus_buf *src,
+		       enum vb2_buffer_state state)
+{
+	struct media_request *req = src->vb.vb2_buf.req_obj.req;
+
+	media_request_get(req);
+	vb2_buffer_done(&src->vb.vb2_buf, state);
+	daedalus_request_put(ctx->dev, req);
+}
+
 /* No further job comes for the held CAPTURE buffer. Called with job_lock held. */
 static void release_held(struct daedalus_ctx *ctx)
 {
@@ -93,9 +108,8 @@ static void finish_ended(struct daedalus_ctx *ctx)
 		if (!--dst->jobs && !dst->hold)
 			finish_dst(ctx, dst);
 		src->vb.sequence = ctx->src_sequence++;
-		/* The last touch: the client may reuse the request from here on. */
-		vb2_buffer_done(&src->vb.vb2_buf,
-				job->failed ? VB2_BUF_STATE_ERROR : VB2_BUF_STATE_DONE);
+		/* The last touch. */
+		finish_src(ctx, src, job->failed ? VB2_BUF_STATE_ERROR : VB2_BUF_STATE_DONE);
 		any = true;
 	}
 	if (!any)
@@ -443,8 +457,12 @@ static void return_ready(struct daedalus_ctx *ctx, struct list_head *ready)
 	spin_unlock(&ctx->job_lock);
 	while ((buf = list_first_entry_or_null(&list, struct daedalus_buf, entry))) {
 		list_del(&buf->entry);
+		if (!buf->vb.vb2_buf.req_obj.req) {
+			vb2_buffer_done(&buf->vb.vb2_buf, VB2_BUF_STATE_ERROR);
+			continue;
+		}
 		v4l2_ctrl_request_complete(buf->vb.vb2_buf.req_obj.req, &ctx->hdl);
-		vb2_buffer_done(&buf->vb.vb2_buf, VB2_BUF_STATE_ERROR);
+		finish_src(ctx, buf, VB2_BUF_STATE_ERROR);
 	}
 }
 

@@ -16,6 +16,12 @@
 
 static struct vb2_mem_ops daedalus_mem_ops;
 
+/*
+ * The core hands num_users() the memory of imported planes, too, and says nothing
+ * of its kind. Both kinds are pointers to something aligned: imports are marked.
+ */
+#define IMPORT_TAG 1UL
+
 static void *import_attach(struct vb2_buffer *vb, struct device *dev,
 			   struct dma_buf *dbuf, unsigned long size)
 {
@@ -25,7 +31,7 @@ static void *import_attach(struct vb2_buffer *vb, struct device *dev,
 		return ERR_PTR(-EOPNOTSUPP);
 	if (!vb->vb2_queue->is_output && !(dbuf->file->f_mode & FMODE_WRITE))
 		return ERR_PTR(-EACCES);
-	return dbuf;
+	return (void *)((unsigned long)dbuf | IMPORT_TAG);
 }
 
 static void import_detach(void *priv)
@@ -75,8 +81,11 @@ static void *mmap_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long
 /* The worker's export is no user that a client should hear of. */
 static unsigned int num_client_users(void *priv)
 {
-	unsigned int users = vb2_dma_contig_memops.num_users(priv);
+	unsigned int users;
 
+	if ((unsigned long)priv & IMPORT_TAG)
+		return 1;
+	users = vb2_dma_contig_memops.num_users(priv);
 	return users > 1 ? users - 1 : users;
 }
 

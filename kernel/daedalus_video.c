@@ -5,6 +5,7 @@
  *
  * No ioctl op here uses its second argument: since 7.2 the core passes NULL.
  */
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/pid.h>
 #include <linux/slab.h>
@@ -436,6 +437,17 @@ static int daedalus_release(struct file *filp)
 	return 0;
 }
 
+/*
+ * Priorities are the device's, not a session's: one client at RECORD would have
+ * every other's S_FMT, REQBUFS and STREAMON refused with EBUSY.
+ */
+static long daedalus_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
+{
+	if (cmd == VIDIOC_S_PRIORITY && !capable(CAP_SYS_ADMIN))
+		return -EPERM;
+	return video_ioctl2(filp, cmd, arg);
+}
+
 static __poll_t daedalus_poll(struct file *filp, struct poll_table_struct *wait)
 {
 	return v4l2_m2m_poll(filp, daedalus_file_to_ctx(filp)->fh.m2m_ctx, wait);
@@ -451,6 +463,6 @@ const struct v4l2_file_operations daedalus_fops = {
 	.open = daedalus_open,
 	.release = daedalus_release,
 	.poll = daedalus_poll,
-	.unlocked_ioctl = video_ioctl2,
+	.unlocked_ioctl = daedalus_ioctl,
 	.mmap = daedalus_mmap,
 };

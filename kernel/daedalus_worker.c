@@ -346,6 +346,8 @@ int daedalus_session_fd(struct daedalus_dev *dev, struct daedalus_session_fd __u
 	if (!ctx->worker && ctx->state == DAEDALUS_WAITING) {
 		ctx->worker = worker;
 		ctx->state = DAEDALUS_STREAMING;
+		/* Within the lock: the worker may be lost, and another wanted, at once. */
+		daedalus_unwant_worker(ctx);
 		attached = true;
 	}
 	spin_unlock(&ctx->job_lock);
@@ -353,7 +355,6 @@ int daedalus_session_fd(struct daedalus_dev *dev, struct daedalus_session_fd __u
 		ret = -ENOENT;
 		goto err_file;
 	}
-	daedalus_unwant_worker(ctx);
 	fd_install(fd, filp);
 	return 0;
 
