@@ -305,7 +305,7 @@ fn set_format_busy(bench: &mut Bench<'_>) -> Result<()> {
     for job in first {
         session.submit(job)?;
     }
-    let device = session.device();
+    let device = session.device().clone();
     let before = device.format(BUF_TYPE_CAPTURE)?;
     let mut coded = device.format(BUF_TYPE_OUTPUT)?;
     let own = coded.pixelformat;
@@ -338,11 +338,17 @@ fn set_format_busy(bench: &mut Bench<'_>) -> Result<()> {
         granted.width == 2 * width,
         "S_FMT to another size was not granted"
     );
+    // For buffers yet to be added; those that there are keep the format of their allocation.
     let now = device.format(BUF_TYPE_CAPTURE)?;
     ensure!(
-        (now.width, now.height) == (before.width, before.height),
-        "the CAPTURE format changed under its buffers"
+        (now.width, now.height) == (2 * before.width, 2 * before.height),
+        "the CAPTURE format does not follow a new size of OUTPUT"
     );
+    let (enlarged, rest) = rest.split_at(4);
+    for job in enlarged {
+        session.submit(job)?;
+    }
+    session.drain()?;
     coded.width = width;
     coded.height = height;
     device.set_format(BUF_TYPE_OUTPUT, coded)?;
