@@ -29,14 +29,14 @@ module_param_named(worker_wait_ms, daedalus_worker_wait_ms, uint, 0644);
 MODULE_PARM_DESC(worker_wait_ms,
 		 "time in ms that clients wait for a daemon or a worker (default 500)");
 
-unsigned int daedalus_max_sessions = 64;
+unsigned int daedalus_max_sessions = 192;
 module_param_named(max_sessions, daedalus_max_sessions, uint, 0644);
-MODULE_PARM_DESC(max_sessions, "opens of the video node at one time (default 64)");
+MODULE_PARM_DESC(max_sessions, "opens of the video node at one time (default 192)");
 
-unsigned int daedalus_max_sessions_per_user = 48;
+unsigned int daedalus_max_sessions_per_user = 128;
 module_param_named(max_sessions_per_user, daedalus_max_sessions_per_user, uint, 0644);
 MODULE_PARM_DESC(max_sessions_per_user,
-		 "the same of one user without CAP_SYS_RESOURCE (default 48)");
+		 "the same of one user without CAP_SYS_RESOURCE (default 128)");
 
 unsigned int daedalus_max_session_mb;
 module_param_named(max_session_mb, daedalus_max_session_mb, uint, 0644);

@@ -416,7 +416,9 @@ pub(super) fn replace_broker(common: &Common, args: &ReplaceArgs, figures: &mut 
 /// Opens without end, and buffers without end.
 pub(super) fn limits(common: &Common, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start(common)?;
-    let most = parameter("max_sessions")?;
+    let default = parameter("max_sessions")?;
+    let most = 64;
+    set_parameter("max_sessions", most)?;
     let mut open = Vec::new();
     for number in 0..most {
         open.push(Device::open(&nodes, false).with_context(|| format!("session {number}"))?);
@@ -435,6 +437,7 @@ pub(super) fn limits(common: &Common, figures: &mut Figures) -> Result<()> {
     open.pop();
     drop(Device::open(&nodes, false).context("an open after one has gone")?);
     drop(open);
+    set_parameter("max_sessions", default)?;
 
     // Memory: of one session, then of all; and all of it comes back.
     let clip = common.clips()?.clip("vp9-1080p")?;
