@@ -123,7 +123,7 @@ fn play(args: &Args, file: &Path, session: &mut Option<u64>) -> Result<Report> {
     *session = Some(trace.session().session);
     let options = Options {
         engine: daedalus_engine::Options {
-            threads: args.threads,
+            threads: daedalus_engine::Threads::Fixed(args.threads),
             ..daedalus_engine::Options::default()
         },
         pace: if args.free_running {

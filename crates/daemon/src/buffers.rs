@@ -67,12 +67,14 @@ impl BufferCache {
         if write && !entry.mapping.is_writable() {
             return Err(BufferError::ReadOnly(id));
         }
+        let slow = entry.imported.is_some();
         Plane::new(
             Arc::clone(&entry.mapping),
             plane.offset as usize,
             plane.length as usize,
             plane.bytesperline as usize,
         )
+        .map(|plane| if slow { plane.slow_to_read() } else { plane })
         .map_err(|error| BufferError::Bounds(id, error))
     }
 
@@ -97,7 +99,8 @@ impl BufferCache {
         }
     }
 
-    /// Unmaps a buffer and closes its fd. False: it was not mapped.
+    /// Forgets a buffer and closes its fd. It is unmapped now or, if a picture in it is a decoder's reference,
+    /// when the decoder gives that up. False: it was not mapped.
     pub(crate) fn remove(&mut self, id: u64) -> bool {
         self.entries.remove(&id).is_some()
     }

@@ -3,9 +3,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::{fmt, thread};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use daedalus_engine::{Backend, Options};
+use daedalus_engine::{Backend, Options, Threads};
 use daedalus_uapi::protocol::{CODEC_AV1, CODEC_H264, CODEC_VP9, CONTROL_PATH};
 use tracing::Level;
 
@@ -82,9 +84,13 @@ pub(crate) struct WorkerOptions {
 /// How a worker decodes; the broker passes these on.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DecodeOptions {
-    /// Threads of one session's decoder.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) threads: u32,
+    /// Threads of one session's decoder: a number, or auto for as many as pay for the size of the pictures
+    /// and as there are cores. H.264 is decoded by one.
+    #[arg(long, value_name = "N|auto", default_value = "auto")]
+    pub(crate) threads: ThreadCount,
+    /// Decode into private memory and copy each picture, instead of decoding into CAPTURE buffers.
+    #[arg(long)]
+    no_direct: bool,
     /// What decodes: auto is the best library for the codec, null answers every job without decoding.
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendName,
@@ -95,10 +101,47 @@ pub(crate) struct DecodeOptions {
     pub(crate) faults: Vec<Fault>,
 }
 
+/// What `--threads` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ThreadCount {
+    Auto,
+    Fixed(u32),
+}
+
+impl FromStr for ThreadCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse() {
+            Ok(count @ 1..=64) => Ok(Self::Fixed(count)),
+            _ => Err("a number from 1 to 64, or auto".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ThreadCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Fixed(count) => count.fmt(f),
+        }
+    }
+}
+
 impl DecodeOptions {
     pub(crate) fn engine(&self) -> Options {
         Options {
-            threads: self.threads,
+            threads: match self.threads {
+                ThreadCount::Fixed(count) => Threads::Fixed(count),
+                ThreadCount::Auto => Threads::Auto {
+                    most: thread::available_parallelism()
+                        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
+                },
+            },
+            direct: !self.no_direct,
             backend: match self.backend {
                 BackendName::Auto => Backend::Auto,
                 BackendName::Null => Backend::Null,
@@ -154,6 +197,9 @@ impl BrokerOptions {
     pub(crate) fn worker_arguments(&self) -> Vec<OsString> {
         let decode = &self.decode;
         let mut words = vec!["worker".into(), format!("--threads={}", decode.threads).into()];
+        if decode.no_direct {
+            words.push("--no-direct".into());
+        }
         if let Some(name) = decode.backend.to_possible_value() {
             words.push(format!("--backend={}", name.get_name()).into());
         }
@@ -191,6 +237,7 @@ mod tests {
             "daedalusd",
             "broker",
             "--threads=3",
+            "--no-direct",
             "--backend=null",
             "--fault=stall:4:250",
             "--fault=crash:all",
@@ -205,12 +252,32 @@ mod tests {
         let Command::Worker(worker) = Cli::try_parse_from(words).unwrap().command else {
             panic!("not a worker");
         };
-        assert_eq!(worker.decode.threads, 3);
+        assert_eq!(worker.decode.threads, ThreadCount::Fixed(3));
+        assert_eq!(worker.decode.engine().threads, Threads::Fixed(3));
+        assert!(worker.decode.no_direct && !worker.decode.engine().direct);
         assert_eq!(worker.decode.backend, BackendName::Null);
         assert_eq!(worker.decode.faults, broker.decode.faults);
         assert_eq!(worker.sandbox.mode, Mode::Log);
         assert_eq!(worker.sandbox.memory, Some(512));
         assert_eq!(worker.log.log_level, Some(Level::DEBUG));
+    }
+
+    #[test]
+    fn threads_are_a_number_or_auto() {
+        let parse = |words: &[&str]| match Cli::try_parse_from(words).ok()?.command {
+            Command::Broker(broker) => Some(broker.decode.threads),
+            Command::Worker(_) => None,
+        };
+        assert_eq!(parse(&["daedalusd", "broker"]), Some(ThreadCount::Auto));
+        for (text, count) in [
+            ("auto", Some(ThreadCount::Auto)),
+            ("64", Some(ThreadCount::Fixed(64))),
+            ("0", None),
+            ("65", None),
+            ("many", None),
+        ] {
+            assert_eq!(parse(&["daedalusd", "broker", "--threads", text]), count);
+        }
     }
 
     #[test]

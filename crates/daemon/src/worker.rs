@@ -37,10 +37,11 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         .check()
         .context("the standard input is no session of the module; the broker starts workers")?;
     let engine = options.decode.engine();
-    // The libraries are loaded, and nothing that a client wrote has been read.
+    // The libraries are loaded, processors are counted (files are read for it), and nothing that a client
+    // wrote has been read.
     sandbox::enter(
         &options.sandbox,
-        options.decode.threads,
+        engine.threads.most(),
         options.record.map(|_| 1),
     )
     .context("the worker cannot be confined, so it does not decode")?;

@@ -1,16 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Private frames that the libraries decode into, and the pool that keeps them.
+//! The memory that the libraries decode into: private blocks, kept in a pool, or the CAPTURE buffer itself.
+//!
+//! A picture's luma goes straight into CAPTURE where that is possible (an [`Offer`] that fits). Its chroma does
+//! too if CAPTURE has it in memory planes of its own; else it goes into a private block, and is written to
+//! CAPTURE when the picture is final. What decides:
+//! - Decoders write whole blocks, that is, below the picture as well. What lies there must belong to nobody:
+//!   the colour planes that follow in the same memory plane are written last, from private memory.
+//! - A decoder walks through a reference with the line length of the picture that it decodes (H.264 does),
+//!   so the line length is a function of the picture's size alone. Only CAPTURE buffers with just that
+//!   line length are decoded into.
+//! - A client can change the bytes of a CAPTURE buffer at any time. Samples of 8 bit may have any value
+//!   in a decoder, and no address is made from them. 10-bit ones may not, and are always private.
+//!
+//! A picture in CAPTURE is read as a reference after its job's report, as V4L2 wants it: the client must not
+//! queue the buffer again until no later job refers to it. If it does, it damages its own pictures. The mapping
+//! lives as long as the decoder's last reference: memory that is gone for the client is given back
+//! when the picture leaves the decoder, with its successors or at the latest when a queue stops.
 
 use std::io;
 use std::sync::Arc;
 
-use crate::memory::Mapping;
+use crate::memory::{Lent, Mapping};
 
 /// Both libraries read and write a little past what they were asked for: dav1d up to the next 128
-/// pixels in both directions and 64 bytes after a plane, libavcodec less.
-const ALIGN: usize = 128;
+/// pixels in both directions and 64 bytes after a plane, libavcodec less. It is also the distance between
+/// lines that the module gives to CAPTURE buffers, so that they can be decoded into.
+pub(crate) const ALIGN: usize = 128;
 /// Bytes after each plane.
 const SLACK: usize = 128;
+/// Where a plane in CAPTURE must begin, for the libraries' vector code.
+const PLANE_ALIGN: usize = 64;
+/// A block that was not used for this many pictures is freed when a new one is needed.
+const KEPT: u64 = 64;
 
 /// How a 4:2:0 or monochrome picture lies in memory: planes Y, Cb, Cr, samples of 8 bit, or of 10 bit in
 /// 16 (native byte order, value in the low bits).
@@ -24,12 +45,10 @@ pub(crate) struct Layout {
     pub(crate) depth: u8,
     /// There are chroma planes.
     pub(crate) chroma: bool,
-    /// Offset of each plane.
-    pub(crate) offset: [usize; 3],
     /// Bytes from line to line of each plane: a multiple of 128 for luma, of 64 for chroma.
     pub(crate) stride: [usize; 3],
-    /// Bytes of all planes.
-    pub(crate) size: usize,
+    /// Lines of luma that a decoder may write.
+    lines: usize,
 }
 
 impl Layout {
@@ -45,28 +64,27 @@ impl Layout {
             return None;
         }
         let alloc_width = usize::try_from(alloc.0.max(width)).ok()?.next_multiple_of(ALIGN);
-        let alloc_height = usize::try_from(alloc.1.max(height)).ok()?.next_multiple_of(ALIGN);
         let mut luma_stride = alloc_width * if depth > 8 { 2 } else { 1 };
         // Lines at distances of a large power of two share cache sets; dav1d's own allocator avoids
-        // that in the same way.
-        if luma_stride % 1024 == 0 {
+        // that in the same way. 8 bit must have the line length of CAPTURE.
+        if depth > 8 && luma_stride % 1024 == 0 {
             luma_stride += ALIGN;
         }
-        let luma_size = luma_stride.checked_mul(alloc_height)?.checked_add(SLACK)?;
-        let (chroma_stride, chroma_size) = if chroma {
-            (luma_stride / 2, luma_stride / 2 * (alloc_height / 2) + SLACK)
-        } else {
-            (0, 0)
-        };
-        Some(Self {
+        let chroma_stride = if chroma { luma_stride / 2 } else { 0 };
+        let layout = Self {
             width,
             height,
             depth,
             chroma,
-            offset: [0, luma_size, luma_size + chroma_size],
             stride: [luma_stride, chroma_stride, chroma_stride],
-            size: luma_size.checked_add(chroma_size.checked_mul(2)?)?,
-        })
+            lines: usize::try_from(alloc.1.max(height)).ok()?.next_multiple_of(2),
+        };
+        // No sum of the three overflows afterwards.
+        luma_stride
+            .checked_mul(layout.lines.next_multiple_of(ALIGN))?
+            .checked_mul(2)?
+            .checked_add(3 * SLACK)?;
+        Some(layout)
     }
 
     /// Samples per line and lines of a plane.
@@ -83,79 +101,206 @@ impl Layout {
     pub(crate) fn sample_bytes(&self) -> usize {
         if self.depth > 8 { 2 } else { 1 }
     }
+
+    /// The planes that there are.
+    pub(crate) fn planes(&self) -> usize {
+        if self.chroma { 3 } else { 1 }
+    }
+
+    /// Bytes of a plane in private memory.
+    fn private_len(&self, plane: usize) -> usize {
+        let lines = self.lines.next_multiple_of(ALIGN);
+        self.stride[plane] * if plane == 0 { lines } else { lines / 2 } + SLACK
+    }
+
+    /// Bytes that a library may touch of a plane.
+    fn touched_len(&self, plane: usize) -> usize {
+        self.stride[plane] * if plane == 0 { self.lines } else { self.lines / 2 } + SLACK
+    }
 }
 
-/// A picture in private memory.
+/// CAPTURE memory that a picture of 8 bit may be decoded into, if it fits.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    /// Width and height of the buffer's format.
+    pub(crate) size: (u32, u32),
+    /// The luma plane, to the end of its memory plane.
+    pub(crate) luma: Lent,
+    /// Chroma planes that are memory planes of their own.
+    pub(crate) chroma: Option<[Lent; 2]>,
+}
+
+impl Offer {
+    fn takes_luma(&self, layout: &Layout) -> bool {
+        layout.depth == 8
+            && layout.width <= self.size.0
+            && layout.height <= self.size.1
+            && suits(&self.luma, layout, 0)
+    }
+
+    fn takes_chroma(&self, layout: &Layout) -> Option<&[Lent; 2]> {
+        self.chroma
+            .as_ref()
+            .filter(|[cb, cr]| layout.chroma && suits(cb, layout, 1) && suits(cr, layout, 2))
+    }
+}
+
+fn suits(lent: &Lent, layout: &Layout, plane: usize) -> bool {
+    lent.stride == layout.stride[plane]
+        && lent.len() >= layout.touched_len(plane)
+        && lent.as_ptr().addr() % PLANE_ALIGN == 0
+}
+
+/// Where a plane of a frame is.
+#[derive(Clone, Debug)]
+struct Part {
+    memory: Arc<Mapping>,
+    offset: usize,
+}
+
+/// A picture's memory.
 ///
 /// A library writes to it through raw pointers until the picture is final, and may go on reading it
 /// as a reference. So its bytes are copied out and never borrowed.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) layout: Layout,
-    memory: Arc<Mapping>,
+    parts: [Part; 3],
 }
 
 impl Frame {
-    /// A frame filled with grey, so that no decoding error can show memory that was never written.
-    fn new(layout: Layout) -> io::Result<Self> {
-        let memory = Mapping::anonymous(layout.size)?;
-        let grey = if layout.depth > 8 {
-            (1u16 << (layout.depth - 1)).to_ne_bytes()
-        } else {
-            [0x80; 2]
-        };
-        let block: Vec<u8> = grey.iter().copied().cycle().take(4096).collect();
-        for start in (0..layout.size).step_by(block.len()) {
-            let len = block.len().min(layout.size - start);
-            memory.write(start, &block[..len]).map_err(io::Error::other)?;
-        }
-        Ok(Self { layout, memory })
-    }
-
-    /// The memory of all planes.
-    pub(crate) fn memory(&self) -> &Mapping {
-        &self.memory
+    /// The memory of a plane.
+    pub(crate) fn memory(&self, plane: usize) -> &Mapping {
+        &self.parts[plane].memory
     }
 
     /// Address of a plane's first sample.
     pub(crate) fn plane_ptr(&self, plane: usize) -> *mut u8 {
-        self.memory.as_ptr().wrapping_add(self.layout.offset[plane])
+        let part = &self.parts[plane];
+        part.memory.as_ptr().wrapping_add(part.offset)
+    }
+
+    /// Bytes from [`Frame::plane_ptr`] on that are in the memory.
+    pub(crate) fn plane_len(&self, plane: usize) -> usize {
+        self.memory(plane).len() - self.parts[plane].offset
     }
 
     /// Offset within [`Frame::memory`] of line `y` of a plane.
     pub(crate) fn line(&self, plane: usize, y: usize) -> usize {
-        self.layout.offset[plane] + self.layout.stride[plane] * y
+        self.parts[plane].offset + self.layout.stride[plane] * y
     }
 }
 
-/// Frames to be used again, so that decoding allocates nothing once a stream runs.
+/// A private block.
+#[derive(Debug)]
+struct Block {
+    memory: Arc<Mapping>,
+    depth: u8,
+    /// [`Pool::pictures`] when it was last taken.
+    used: u64,
+}
+
+/// Blocks to be used again, so that decoding allocates nothing once a stream runs.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    frames: Vec<Arc<Frame>>,
+    blocks: Vec<Block>,
+    pictures: u64,
 }
 
 impl Pool {
-    /// A frame that nobody else uses. Its contents are those of an earlier picture of this session, or
-    /// grey.
-    pub(crate) fn acquire(&mut self, layout: Layout) -> io::Result<Arc<Frame>> {
-        let idle = self.frames.iter_mut().find_map(|frame| {
-            (frame.layout == layout && Arc::get_mut(frame).is_some()).then(|| frame.clone())
-        });
-        if let Some(frame) = idle {
-            return Ok(frame);
+    /// Memory for a picture: what `offer` has, if it fits, and private blocks that nobody else uses. Their contents
+    /// are those of an earlier picture of this session, or grey.
+    pub(crate) fn acquire(&mut self, layout: Layout, offer: Option<&Offer>) -> io::Result<Arc<Frame>> {
+        self.pictures += 1;
+        let offer = offer.filter(|offer| offer.takes_luma(&layout));
+        let lent_chroma = offer.and_then(|offer| offer.takes_chroma(&layout));
+        let mut lens = [0; 3];
+        for (plane, len) in lens.iter_mut().enumerate().take(layout.planes()) {
+            let lent = if plane == 0 {
+                offer.is_some()
+            } else {
+                lent_chroma.is_some()
+            };
+            *len = if lent { 0 } else { layout.private_len(plane) };
         }
-        // Idle frames of another size are left over from before a change of resolution.
-        self.frames
-            .retain_mut(|frame| frame.layout == layout || Arc::get_mut(frame).is_none());
-        let frame = Arc::new(Frame::new(layout)?);
-        self.frames.push(frame.clone());
-        Ok(frame)
+        let total: usize = lens.iter().sum();
+        let block = if total > 0 {
+            Some(self.block(total, layout.depth)?)
+        } else {
+            None
+        };
+        let mut at = 0;
+        let mut place = |plane: usize| {
+            let lent = match (plane, offer, lent_chroma) {
+                (0, Some(offer), _) => Some(&offer.luma),
+                (1.., _, Some(chroma)) => Some(&chroma[plane - 1]),
+                _ => None,
+            };
+            let start = at;
+            at += lens[plane];
+            match (lent, &block, offer) {
+                (Some(lent), ..) => Ok(Part {
+                    memory: lent.memory.clone(),
+                    offset: lent.offset,
+                }),
+                (None, Some(block), _) => Ok(Part {
+                    memory: block.clone(),
+                    offset: start,
+                }),
+                // A monochrome picture in CAPTURE: it has no such plane.
+                (None, None, Some(offer)) => Ok(Part {
+                    memory: offer.luma.memory.clone(),
+                    offset: offer.luma.offset,
+                }),
+                (None, None, None) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+            }
+        };
+        let parts = [place(0)?, place(1)?, place(2)?];
+        Ok(Arc::new(Frame { layout, parts }))
     }
+
+    fn block(&mut self, len: usize, depth: u8) -> io::Result<Arc<Mapping>> {
+        let now = self.pictures;
+        let idle = |block: &mut Block| Arc::get_mut(&mut block.memory).is_some();
+        for block in &mut self.blocks {
+            if block.depth == depth && block.memory.len() == len && idle(block) {
+                block.used = now;
+                return Ok(block.memory.clone());
+            }
+        }
+        // Such are left over from before a change of resolution.
+        self.blocks
+            .retain_mut(|block| now - block.used < KEPT || !idle(block));
+        let memory = grey(len, depth)?;
+        self.blocks.push(Block {
+            memory: memory.clone(),
+            depth,
+            used: now,
+        });
+        Ok(memory)
+    }
+}
+
+/// Memory filled with grey, so that no decoding error can show memory that was never written.
+fn grey(len: usize, depth: u8) -> io::Result<Arc<Mapping>> {
+    let memory = Mapping::anonymous(len)?;
+    let grey = if depth > 8 {
+        (1u16 << (depth - 1)).to_ne_bytes()
+    } else {
+        [0x80; 2]
+    };
+    let block: Vec<u8> = grey.iter().copied().cycle().take(4096).collect();
+    for start in (0..len).step_by(block.len()) {
+        let part = block.len().min(len - start);
+        memory.write(start, &block[..part]).map_err(io::Error::other)?;
+    }
+    Ok(memory)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Plane;
 
     fn layout(width: u32, height: u32) -> Layout {
         Layout::new((width, height), (width, height), 8, true).expect("layout")
@@ -167,9 +312,13 @@ mod tests {
             let layout = Layout::new((width, 64), (width, 64), depth, true).expect("layout");
             assert_eq!(layout.stride[0] % 128, 0);
             assert_eq!(layout.stride[1] % 64, 0);
-            assert_ne!(layout.stride[0] % 1024, 0);
+            assert!(depth == 8 || layout.stride[0] % 1024 != 0);
             assert!(layout.stride[0] >= (width as usize).next_multiple_of(128) * layout.sample_bytes());
-            assert!(layout.offset[2] + layout.stride[2] * 64 <= layout.size);
+            let frame = Pool::default().acquire(layout, None).expect("frame");
+            for plane in 0..3 {
+                assert!(frame.plane_len(plane) >= layout.stride[plane] * 64 + SLACK);
+                assert_eq!(frame.plane_ptr(plane).addr() % 64, 0);
+            }
         }
     }
 
@@ -181,19 +330,71 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_grey_and_come_back() {
+    fn blocks_are_grey_and_come_back() {
         let mut pool = Pool::default();
-        let first = pool.acquire(layout(64, 64)).expect("frame");
+        let first = pool.acquire(layout(64, 64), None).expect("frame");
         let mut bytes = [0; 64];
-        first.memory().read(first.line(2, 31), &mut bytes).expect("read");
+        first.memory(2).read(first.line(2, 31), &mut bytes).expect("read");
         assert_eq!(bytes, [0x80; 64]);
-        let second = pool.acquire(layout(64, 64)).expect("frame");
-        assert!(!Arc::ptr_eq(&first, &second));
+        let second = pool.acquire(layout(64, 64), None).expect("frame");
+        assert_ne!(first.plane_ptr(0), second.plane_ptr(0));
         let address = first.plane_ptr(0);
         drop(first);
-        assert_eq!(pool.acquire(layout(64, 64)).expect("frame").plane_ptr(0), address);
-        drop(second);
-        let _other = pool.acquire(layout(128, 64)).expect("frame");
-        assert_eq!(pool.frames.len(), 1, "frames of the old size are freed");
+        let again = pool.acquire(layout(64, 64), None).expect("frame");
+        assert_eq!(again.plane_ptr(0), address);
+        drop((again, second));
+        for _ in 0..KEPT {
+            pool.acquire(layout(128, 640), None).expect("frame");
+        }
+        let _held = pool.acquire(layout(128, 640), None).expect("frame");
+        pool.acquire(layout(128, 640), None).expect("frame");
+        assert_eq!(pool.blocks.len(), 2, "blocks of the old size are freed");
+    }
+
+    /// An offer of `len` bytes at `offset` for 128 x 128 pixels.
+    fn offer(offset: usize, len: usize, stride: usize) -> Offer {
+        let mapping = Mapping::anonymous(1 << 20).expect("memory");
+        let plane = Plane::new(mapping, offset, len, stride).expect("plane");
+        Offer {
+            size: (128, 128),
+            luma: plane.lend(0, stride).expect("writable"),
+            chroma: None,
+        }
+    }
+
+    #[test]
+    fn only_a_fitting_offer_is_taken() {
+        let mut pool = Pool::default();
+        let mut takes = |size: (u32, u32), depth: u8, offer: &Offer| {
+            let layout = Layout::new(size, size, depth, true).expect("layout");
+            let frame = pool.acquire(layout, Some(offer)).expect("frame");
+            let taken = frame.plane_ptr(0) == offer.luma.as_ptr();
+            assert_ne!(frame.plane_ptr(1), offer.luma.as_ptr());
+            taken
+        };
+        let whole = 128 * 128 + SLACK;
+        assert!(takes((128, 128), 8, &offer(64, whole, 128)));
+        assert!(takes((100, 100), 8, &offer(0, whole, 128)));
+        assert!(!takes((128, 128), 8, &offer(1, whole, 128)), "unaligned");
+        assert!(!takes((128, 128), 8, &offer(0, whole - 1, 128)), "too short");
+        assert!(
+            !takes((128, 128), 8, &offer(0, 2 * whole, 256)),
+            "another line length"
+        );
+        assert!(!takes((64, 130), 8, &offer(0, 2 * whole, 128)), "too high");
+        assert!(!takes((64, 64), 10, &offer(0, 2 * whole, 128)), "10 bit");
+    }
+
+    #[test]
+    fn a_frame_keeps_the_memory_of_its_offer() {
+        let mut pool = Pool::default();
+        let offer = offer(0, 128 * 128 + SLACK, 128);
+        let memory = Arc::downgrade(&offer.luma.memory);
+        let mono = Layout::new((128, 128), (128, 128), 8, false).expect("layout");
+        let frame = pool.acquire(mono, Some(&offer)).expect("frame");
+        drop(offer);
+        assert!(memory.upgrade().is_some());
+        drop(frame);
+        assert!(memory.upgrade().is_none(), "nothing else keeps it");
     }
 }

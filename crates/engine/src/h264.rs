@@ -28,14 +28,14 @@ use daedalus_uapi::v4l2_controls::{
 };
 
 use crate::error::{EngineError, JobError};
-use crate::frames::Frame;
+use crate::frames::{Frame, Offer};
 use crate::history::History;
 use crate::libav::{Codec, Context};
 use crate::payload::{self, PacketBuilder};
-use crate::picture::Shown;
+use crate::picture::{self, Shown};
 use crate::raw::{Lines, Target};
 use crate::slices::Slices;
-use crate::{Decoder, Done, Job, controls};
+use crate::{Decoder, Done, Job, Options, controls};
 
 /// A first field whose second has not come yet.
 #[derive(Debug)]
@@ -88,6 +88,10 @@ impl Structure {
 #[derive(Debug)]
 pub(crate) struct H264Decoder {
     context: Context,
+    /// [`Options::direct`].
+    direct: bool,
+    /// The last packet has begun to write into its job's CAPTURE buffer.
+    took_offer: bool,
     packets: PacketBuilder,
     parameter_sets: ParameterSets,
     first_field: Option<FirstField>,
@@ -102,9 +106,11 @@ pub(crate) struct H264Decoder {
 type Picture = (Arc<Frame>, Lines, Option<JobError>);
 
 impl H264Decoder {
-    pub(crate) fn open() -> Result<Self, EngineError> {
+    pub(crate) fn open(options: &Options) -> Result<Self, EngineError> {
         Ok(Self {
-            context: Context::open(Codec::H264)?,
+            context: Context::open(Codec::H264, 1)?,
+            direct: options.direct,
+            took_offer: false,
             packets: PacketBuilder::default(),
             parameter_sets: ParameterSets::default(),
             first_field: None,
@@ -118,7 +124,8 @@ impl H264Decoder {
     fn run(&mut self, job: &Job<'_>) -> Result<(), JobError> {
         // Decoded even if CAPTURE is unusable: later pictures refer to this one.
         let target = Target::of(&job.raw);
-        let picture = self.decode(job);
+        self.took_offer = false;
+        let picture = self.decode(job, picture::offer(&target, self.direct));
         if picture.is_err() {
             self.history.add(job.timestamp, false);
         }
@@ -126,13 +133,13 @@ impl H264Decoder {
         match picture {
             Ok((frame, lines, damage)) => self.shown.picture(&target, frame, lines, damage),
             Err(error) => {
-                self.shown.substitute(&target);
+                self.shown.substitute(&target, self.took_offer);
                 Err(error)
             }
         }
     }
 
-    fn decode(&mut self, job: &Job<'_>) -> Result<Picture, JobError> {
+    fn decode(&mut self, job: &Job<'_>, offer: Option<Offer>) -> Result<Picture, JobError> {
         let (params, _) =
             controls::get::<V4l2CtrlH264DecodeParams>(job.controls, V4L2_CID_STATELESS_H264_DECODE_PARAMS)?;
         let structure = Structure::of(&params);
@@ -142,7 +149,7 @@ impl H264Decoder {
         }
         let first_field = self.first_field.take();
         let slices = self.build_packet(job)?;
-        let (frame, lines, damage) = self.decode_packet(job, structure, first_field)?;
+        let (frame, lines, damage) = self.decode_packet(job, structure, first_field, offer)?;
         let order = structure.order(&params);
         let second_field = structure != Structure::Frame && lines == Lines::All;
         let wrong_references = slices.inter && self.has_wrong_references(&params, order)
@@ -162,8 +169,10 @@ impl H264Decoder {
         job: &Job<'_>,
         structure: Structure,
         first_field: Option<FirstField>,
+        offer: Option<Offer>,
     ) -> Result<Picture, JobError> {
-        let decoded = self.context.decode(&self.packets.finish(), job.id);
+        let decoded = self.context.decode(&self.packets.finish(), job.id, offer);
+        self.took_offer = decoded.took_offer;
         self.spoiled |= decoded.complaints > 0 || decoded.result.is_err();
         decoded.result?;
         let damage = (decoded.complaints > 0).then_some(JobError::Damaged(decoded.complaints));
@@ -241,7 +250,7 @@ impl H264Decoder {
 
     /// Replaces the decoder by a new one, which knows nothing.
     fn reopen(&mut self) -> Result<(), JobError> {
-        self.context = Context::open(Codec::H264).map_err(|error| JobError::Reopen(error.to_string()))?;
+        self.context = Context::open(Codec::H264, 1).map_err(|error| JobError::Reopen(error.to_string()))?;
         self.parameter_sets.reset();
         self.spoiled = false;
         Ok(())
@@ -257,7 +266,7 @@ impl Decoder for H264Decoder {
     fn drain(&mut self, _done: &mut Vec<Done>) {}
 
     fn reset(&mut self) {
-        self.context.flush();
+        self.context.renew(Codec::H264, 1);
         self.parameter_sets.reset();
         self.first_field = None;
         self.history.reset();

@@ -12,10 +12,10 @@
 //!         libav / libdav1d        the only modules that call the C libraries
 //!           │ allocator callback: which picture does this packet decode into?
 //!           ▼
-//!         frames                  pool of private frames
+//!         frames                  CAPTURE itself, or a pool of private memory
 //!           │ convert
 //!           ▼
-//!         raw ──► memory          CAPTURE, written once, within its bounds
+//!         raw ──► memory          what is not in CAPTURE yet, written once, within its bounds
 //! ```
 //!
 //! What holds everywhere:
@@ -154,11 +154,60 @@ pub enum Backend {
     Null,
 }
 
+/// Threads that decode one picture.
+///
+/// VP9 has use for as many as a picture has tile columns, AV1 for more. H.264 is decoded by one: libavcodec's
+/// slice threads do not conceal damage, and do not report it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// So many, 1 or more.
+    Fixed(u32),
+    /// As many as pay for pictures of a session's size, but not more than `most` (the cores that there are).
+    Auto {
+        /// Upper limit.
+        most: u32,
+    },
+}
+
+/// The most that [`Threads::Auto`] takes.
+const MOST_USEFUL: u32 = 4;
+
+impl Threads {
+    /// As many as a session of any size may have.
+    #[must_use]
+    pub fn most(self) -> u32 {
+        match self {
+            Self::Fixed(threads) => threads.max(1),
+            Self::Auto { most } => most.clamp(1, MOST_USEFUL),
+        }
+    }
+
+    /// How many for pictures of the size. Below about 480 lines, waking a second thread costs as much as it
+    /// saves.
+    #[must_use]
+    pub fn for_size(self, width: u32, height: u32) -> u32 {
+        match self {
+            Self::Fixed(threads) => threads.max(1),
+            Self::Auto { most } => {
+                let useful = match u64::from(width) * u64::from(height) {
+                    0..300_000 => 1,
+                    300_000..1_000_000 => 2,
+                    _ => MOST_USEFUL,
+                };
+                useful.min(most).max(1)
+            }
+        }
+    }
+}
+
 /// How to decode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Threads of a session, 1 or more. Decoding is lock-step with one thread whatever the value.
-    pub threads: u32,
+    /// Threads of a session. A picture is final when its job is reported, whatever the value.
+    pub threads: Threads,
+    /// Decode into CAPTURE itself where that is possible; else everything is decoded into private memory and
+    /// copied.
+    pub direct: bool,
     /// What decodes.
     pub backend: Backend,
 }
@@ -166,7 +215,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            threads: 1,
+            threads: Threads::Fixed(1),
+            direct: true,
             backend: Backend::Auto,
         }
     }
@@ -189,9 +239,9 @@ pub fn open(coded_format: u32, options: &Options) -> Result<Box<dyn Decoder>, En
         return Ok(Box::new(null::NullDecoder));
     }
     Ok(match coded_format {
-        fourcc::H264_SLICE => Box::new(h264::H264Decoder::open()?),
-        fourcc::VP9_FRAME => Box::new(vp9::Vp9Decoder::open()?),
-        _ => Box::new(av1::Av1Decoder::open()?),
+        fourcc::H264_SLICE => Box::new(h264::H264Decoder::open(options)?),
+        fourcc::VP9_FRAME => Box::new(vp9::Vp9Decoder::open(options)?),
+        _ => Box::new(av1::Av1Decoder::open(options)?),
     })
 }
 
@@ -210,4 +260,22 @@ pub fn served_codecs() -> u32 {
         codecs |= CODEC_AV1;
     }
     codecs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pictures_have_one_thread() {
+        let auto = Threads::Auto { most: 8 };
+        assert_eq!(auto.for_size(320, 240), 1);
+        assert_eq!(auto.for_size(1280, 720), 2);
+        assert_eq!(auto.for_size(1920, 1088), 4);
+        assert_eq!(auto.for_size(u32::MAX, u32::MAX), 4);
+        assert_eq!(Threads::Auto { most: 2 }.for_size(1920, 1088), 2);
+        assert_eq!(Threads::Auto { most: 0 }.for_size(1920, 1088), 1);
+        assert_eq!(Threads::Fixed(3).for_size(16, 16), 3);
+        assert_eq!(Threads::Fixed(0).for_size(16, 16), 1);
+    }
 }

@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! libavcodec: the only module that calls it.
 //!
-//! One decoder, one thread, lock-step: when `avcodec_send_packet` returns, the packet's picture is
-//! final. Pictures that libavcodec outputs are thrown away; `get_buffer2` tells which frame a packet
-//! decodes into. Invariants of the unsafe code:
+//! Lock-step, with one thread or, for VP9, slice threads: when `avcodec_send_packet` returns, the packet's
+//! picture is final. Pictures that libavcodec outputs are thrown away; `get_buffer2` tells which frame a
+//! packet decodes into. Invariants of the unsafe code:
 //! - `Context` owns the three C objects; nobody else has pointers to them.
-//! - `AVCodecContext.opaque` points to the `Allocator` that `Context` owns, boxed, from before the
-//!   decoder is opened until after it is freed.
+//! - `AVCodecContext.opaque` points to the `Shared` that `Context` owns, boxed, from before the
+//!   decoder is opened until after it is freed. The library's copies of the context have the same pointer.
 //! - An `AVBufferRef` over a `Frame` or a `Packet` owns one strong count of its `Arc`, which the free
 //!   callback gives back.
 
-use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use ffmpeg_sys_next as ff;
 
 use crate::error::{EngineError, JobError};
-use crate::frames::{Frame, Layout, Pool};
+use crate::frames::{Frame, Layout, Offer, Pool};
 use crate::payload::{PADDING, Packet};
+
+/// Most threads that libavcodec is asked for: it warns of more.
+const MAX_THREADS: u32 = 16;
 
 const _: () = assert!(PADDING >= ff::AV_INPUT_BUFFER_PADDING_SIZE as usize);
 
@@ -66,12 +69,25 @@ pub(crate) struct Decoded {
     /// How many errors libavcodec logged: damage that it concealed is reported in no other way for
     /// pictures which are not output.
     pub(crate) complaints: u32,
+    /// The memory on offer was taken, and may have been written to.
+    pub(crate) took_offer: bool,
+}
+
+/// What callbacks use.
+#[derive(Debug, Default)]
+struct Shared {
+    allocator: Mutex<Allocator>,
+    /// Errors that libavcodec logged, from whatever thread.
+    complaints: AtomicU32,
 }
 
 /// State that `get_buffer2` uses.
 #[derive(Debug, Default)]
 struct Allocator {
     pool: Pool,
+    /// Where the packet's frame may be put.
+    offer: Option<Offer>,
+    took_offer: bool,
     /// The frame of the packet that is being decoded.
     frame: Option<Arc<Frame>>,
     /// Why a frame was refused.
@@ -84,12 +100,13 @@ pub(crate) struct Context {
     context: NonNull<ff::AVCodecContext>,
     packet: NonNull<ff::AVPacket>,
     output: NonNull<ff::AVFrame>,
-    allocator: Box<Mutex<Allocator>>,
+    shared: Box<Shared>,
 }
 
 impl Context {
-    /// Opens a decoder.
-    pub(crate) fn open(codec: Codec) -> Result<Self, EngineError> {
+    /// Opens a decoder with `threads` threads, which one packet is decoded with. The library is told only
+    /// of as many as it has a use for in lock-step: slice threads of VP9.
+    pub(crate) fn open(codec: Codec, threads: u32) -> Result<Self, EngineError> {
         install_log();
         let decoder = codec.find();
         if decoder.is_null() {
@@ -115,15 +132,16 @@ impl Context {
             context,
             packet,
             output,
-            allocator: Box::default(),
+            shared: Box::default(),
         };
         // SAFETY: the context is valid, not yet opened, and not shared.
         let fields = unsafe { this.context.as_mut() };
-        fields.opaque = ptr::from_ref::<Mutex<Allocator>>(&this.allocator)
-            .cast_mut()
-            .cast();
+        fields.opaque = ptr::from_ref::<Shared>(&this.shared).cast_mut().cast();
         fields.get_buffer2 = Some(get_buffer);
-        fields.thread_count = 1;
+        // With slice threads H.264 conceals nothing, and of damage nothing is heard.
+        let threads = if codec == Codec::Vp9 { threads } else { 1 };
+        fields.thread_count = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
+        fields.thread_type = ff::FF_THREAD_SLICE;
         fields.max_pixels = i64::from(crate::MAX_PIXELS);
         // SAFETY: context and decoder belong together, and there are no options.
         let code = unsafe { ff::avcodec_open2(this.context.as_ptr(), decoder, ptr::null_mut()) };
@@ -136,14 +154,19 @@ impl Context {
         Ok(this)
     }
 
-    /// Decodes one packet. `tag` names it in the library's structures.
-    pub(crate) fn decode(&mut self, packet: &Packet, tag: u64) -> Decoded {
-        self.allocator().refused = None;
-        COMPLAINTS.set(0);
+    /// Decodes one packet, into `offer` if that fits. `tag` names it in the library's structures.
+    pub(crate) fn decode(&mut self, packet: &Packet, tag: u64, offer: Option<Offer>) -> Decoded {
+        let mut allocator = self.allocator();
+        allocator.refused = None;
+        allocator.offer = offer;
+        allocator.took_offer = false;
+        drop(allocator);
+        self.shared.complaints.store(0, Ordering::Relaxed);
         let sent = self.send(packet, tag);
         self.discard_output();
-        let complaints = COMPLAINTS.replace(0);
+        let complaints = self.shared.complaints.swap(0, Ordering::Relaxed);
         let mut allocator = self.allocator();
+        allocator.offer = None;
         let result = match allocator.refused.take() {
             Some(refused) => Err(refused),
             None => sent,
@@ -152,18 +175,31 @@ impl Context {
             frame: allocator.frame.take(),
             result,
             complaints,
+            took_offer: allocator.took_offer,
         }
     }
 
-    /// Forgets all pictures and unfinished ones.
-    pub(crate) fn flush(&mut self) {
-        // SAFETY: the context is open.
-        unsafe { ff::avcodec_flush_buffers(self.context.as_ptr()) };
-        self.allocator().frame = None;
+    /// Forgets all pictures and unfinished ones, and gives back their memory. `codec` and `threads` are those
+    /// with which the decoder was opened.
+    ///
+    /// It is opened anew, since avcodec_flush_buffers lets VP9 keep references of references.
+    pub(crate) fn renew(&mut self, codec: Codec, threads: u32) {
+        match Self::open(codec, threads) {
+            Ok(new) => *self = new,
+            Err(error) => {
+                tracing::warn!(%error, "the decoder cannot be opened anew");
+                // SAFETY: the context is open.
+                unsafe { ff::avcodec_flush_buffers(self.context.as_ptr()) };
+                self.allocator().frame = None;
+            }
+        }
     }
 
     fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {
-        self.allocator.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .allocator
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&mut self, packet: &Packet, tag: u64) -> Result<(), JobError> {
@@ -269,19 +305,31 @@ unsafe extern "C" fn get_buffer(
     let opaque = unsafe { (*context).opaque };
     // SAFETY: the library passes a valid frame, which it does not touch during this call.
     let frame = unsafe { &mut *frame };
-    // SAFETY: `opaque` was set by `Context::open` to its boxed allocator, which outlives the context.
-    let allocator = unsafe { &*opaque.cast_const().cast::<Mutex<Allocator>>() };
-    let mut allocator = allocator.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: `opaque` was set by `Context::open` to its boxed `Shared`, which outlives the context.
+    let shared = unsafe { &*opaque.cast_const().cast::<Shared>() };
+    let mut allocator = shared.allocator.lock().unwrap_or_else(PoisonError::into_inner);
+    let allocator = &mut *allocator;
     let (mut width, mut height) = (frame.width, frame.height);
     let mut aligns = [0; ff::AV_NUM_DATA_POINTERS as usize];
     // SAFETY: the context is valid, and `aligns` has as many elements as the function writes.
     unsafe { ff::avcodec_align_dimensions2(context, &mut width, &mut height, aligns.as_mut_ptr()) };
     let lent = layout_of(frame, width, height)
         .ok_or(JobError::PixelFormat(frame.format))
-        .and_then(|layout| allocator.pool.acquire(layout).map_err(|_| JobError::NoMemory))
+        .and_then(|layout| {
+            let offer = allocator.offer.as_ref();
+            allocator
+                .pool
+                .acquire(layout, offer)
+                .map_err(|_| JobError::NoMemory)
+        })
         .and_then(|memory| lend(&memory, frame).map(|()| memory));
     match lent {
         Ok(memory) => {
+            let luma = memory.plane_ptr(0);
+            allocator.took_offer |= allocator
+                .offer
+                .as_ref()
+                .is_some_and(|offer| offer.luma.as_ptr() == luma);
             allocator.frame = Some(memory);
             0
         }
@@ -329,37 +377,39 @@ const TEN_BIT_GREY: ff::AVPixelFormat = ff::AVPixelFormat::AV_PIX_FMT_GRAY10BE;
 
 /// Lets `frame` refer to `memory`.
 fn lend(memory: &Arc<Frame>, frame: &mut ff::AVFrame) -> Result<(), JobError> {
-    let owner = Arc::into_raw(memory.clone());
-    // SAFETY: the memory is `size` bytes long and lives until `free_frame` drops `owner`. Nobody
-    // forms references to its contents.
-    let buffer = unsafe {
-        ff::av_buffer_create(
-            memory.plane_ptr(0),
-            memory.layout.size,
-            Some(free_frame),
-            owner.cast_mut().cast(),
-            0,
-        )
-    };
-    if buffer.is_null() {
-        // SAFETY: the library did not take the strong count.
-        drop(unsafe { Arc::from_raw(owner) });
-        return Err(JobError::NoMemory);
+    let mut strides = [0; 3];
+    for (to, from) in strides.iter_mut().zip(memory.layout.stride) {
+        *to = c_int::try_from(from).map_err(|_| JobError::NoMemory)?;
     }
-    frame.buf[0] = buffer;
-    let planes = if memory.layout.chroma { 3 } else { 1 };
-    for plane in 0..planes {
+    for plane in 0..memory.layout.planes() {
+        let owner = Arc::into_raw(memory.clone());
+        // SAFETY: the memory has that many bytes from the address on and lives until `free_frame` drops
+        // `owner`. Nobody forms references to its contents.
+        let buffer = unsafe {
+            ff::av_buffer_create(
+                memory.plane_ptr(plane),
+                memory.plane_len(plane),
+                Some(free_frame),
+                owner.cast_mut().cast(),
+                0,
+            )
+        };
+        if buffer.is_null() {
+            // SAFETY: the library did not take the strong count.
+            drop(unsafe { Arc::from_raw(owner) });
+            for plane in 0..plane {
+                frame.data[plane] = ptr::null_mut();
+                // SAFETY: the buffer was made above, and nobody else refers to it yet.
+                unsafe { ff::av_buffer_unref(&mut frame.buf[plane]) };
+            }
+            return Err(JobError::NoMemory);
+        }
+        frame.buf[plane] = buffer;
         frame.data[plane] = memory.plane_ptr(plane);
-        frame.linesize[plane] =
-            c_int::try_from(memory.layout.stride[plane]).map_err(|_| JobError::NoMemory)?;
+        frame.linesize[plane] = strides[plane];
     }
     frame.extended_data = frame.data.as_mut_ptr();
     Ok(())
-}
-
-thread_local! {
-    /// Errors that libavcodec logged on this thread. Decoding with one thread happens on the caller's.
-    static COMPLAINTS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Diverts libavcodec's log, which goes to stderr otherwise.
@@ -372,7 +422,7 @@ fn install_log() {
 /// A log line. The arguments are left alone: their type differs between ABIs, and the text alone tells
 /// what happened. Generic over it, so that each ABI's type is inferred.
 unsafe extern "C" fn on_log<Arguments>(
-    _context: *mut c_void,
+    object: *mut c_void,
     level: c_int,
     text: *const c_char,
     _arguments: Arguments,
@@ -385,7 +435,31 @@ unsafe extern "C" fn on_log<Arguments>(
     // Concealment is only news to libavcodec, at level INFO; it is damage to the client.
     let complaint = level <= ff::AV_LOG_ERROR || text.to_bytes().starts_with(b"concealing");
     if complaint {
-        COMPLAINTS.set(COMPLAINTS.get().saturating_add(1));
+        // SAFETY: the library passes null or an object that begins with a pointer to its class.
+        if let Some(shared) = unsafe { shared_of(object) } {
+            shared.complaints.fetch_add(1, Ordering::Relaxed);
+        }
     }
     tracing::debug!(level, complaint, text = %text.to_string_lossy().trim_end(), "libavcodec");
+}
+
+/// What the callbacks of the context that `object` is share. `None` if it is something else.
+///
+/// # Safety
+/// `object` is null or begins with a pointer to an `AVClass`, and lives for `'a`.
+unsafe fn shared_of<'a>(object: *mut c_void) -> Option<&'a Shared> {
+    if object.is_null() {
+        return None;
+    }
+    // SAFETY: as the caller promises.
+    let class = unsafe { *object.cast::<*const ff::AVClass>() };
+    // SAFETY: a pointer to static data.
+    let context_class = unsafe { ff::avcodec_get_class() };
+    if class != context_class {
+        return None;
+    }
+    // SAFETY: only an `AVCodecContext` has this class.
+    let opaque = unsafe { (*object.cast::<ff::AVCodecContext>()).opaque };
+    // SAFETY: null before `Context::open` has set it, otherwise a `Shared` that outlives the context.
+    unsafe { opaque.cast_const().cast::<Shared>().as_ref() }
 }

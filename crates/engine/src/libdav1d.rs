@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! dav1d: the only module that calls it.
 //!
-//! One thread, no frame delay, hidden frames output too: when `dav1d_send_data` and the calls that take
+//! No frame delay, whatever the number of threads, hidden frames output too: when `dav1d_send_data` and the calls that take
 //! its output have returned, the packet's picture is final. A picture with film grain is output in a
 //! second frame; the one without remains dav1d's reference. Invariants of the unsafe code:
 //! - `Context` owns the `Dav1dContext`; nobody else has the pointer.
@@ -16,11 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dav1d_sys as sys;
 
 use crate::error::{EngineError, JobError};
-use crate::frames::{Frame, Layout, Pool};
+use crate::frames::{ALIGN, Frame, Layout, Offer, Pool};
 use crate::payload::Packet;
 
 /// The major version of the API that the bindings describe.
 const API_MAJOR: u32 = 7;
+
+/// Most threads that dav1d takes is 256: no picture has work for more than these.
+const MAX_THREADS: u32 = 64;
 
 /// Whether the linked library is there in a version that the bindings fit.
 pub(crate) fn is_usable() -> bool {
@@ -33,6 +36,10 @@ pub(crate) fn is_usable() -> bool {
 #[derive(Debug, Default)]
 struct Allocator {
     pool: Pool,
+    /// Where a frame may be put, after `others` others.
+    offer: Option<Offer>,
+    others: usize,
+    took_offer: bool,
     /// Why a frame was refused.
     refused: Option<JobError>,
 }
@@ -45,8 +52,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Opens a decoder.
-    pub(crate) fn open() -> Result<Self, EngineError> {
+    /// Opens a decoder with `threads` threads, which one packet is decoded with.
+    pub(crate) fn open(threads: u32) -> Result<Self, EngineError> {
         if !is_usable() {
             return Err(EngineError::NoDecoder("AV1"));
         }
@@ -56,7 +63,7 @@ impl Context {
         unsafe { sys::dav1d_default_settings(settings.as_mut_ptr()) };
         // SAFETY: all bytes are initialised, and zero is valid for every field.
         let mut settings = unsafe { settings.assume_init() };
-        settings.n_threads = 1;
+        settings.n_threads = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
         settings.max_frame_delay = 1;
         settings.all_layers = 1;
         settings.output_invisible_frames = 1;
@@ -81,19 +88,36 @@ impl Context {
     }
 
     /// Decodes the OBUs of one packet and returns the last picture of it that dav1d outputs, with its
-    /// film grain.
+    /// film grain. It may be decoded into `offer`: into the frame which dav1d asks for after `others`.
     ///
     /// # Errors
     /// What dav1d refuses, [`JobError::NoPicture`] if nothing came out.
-    pub(crate) fn decode(&mut self, packet: &Packet) -> Result<Arc<Frame>, JobError> {
-        self.allocator().refused = None;
+    pub(crate) fn decode(
+        &mut self,
+        packet: &Packet,
+        offer: Option<Offer>,
+        others: usize,
+    ) -> Result<Arc<Frame>, JobError> {
+        let mut allocator = self.allocator();
+        allocator.refused = None;
+        allocator.offer = offer;
+        allocator.others = others;
+        allocator.took_offer = false;
+        drop(allocator);
         let mut picture = None;
         let result = self.send(packet, &mut picture);
-        if let Some(refused) = self.allocator().refused.take() {
+        let mut allocator = self.allocator();
+        allocator.offer = None;
+        if let Some(refused) = allocator.refused.take() {
             return Err(refused);
         }
         result?;
         picture.ok_or(JobError::NoPicture)
+    }
+
+    /// The memory on offer for the last packet was taken, and may have been written to.
+    pub(crate) fn took_offer(&self) -> bool {
+        self.allocator().took_offer
     }
 
     /// Forgets all pictures.
@@ -196,13 +220,24 @@ unsafe extern "C" fn alloc_picture(picture: *mut sys::Dav1dPicture, cookie: *mut
     // SAFETY: the cookie is the allocator of the `Context`, which outlives the C object.
     let allocator = unsafe { &*cookie.cast_const().cast::<Mutex<Allocator>>() };
     let mut allocator = allocator.lock().unwrap_or_else(PoisonError::into_inner);
+    let allocator = &mut *allocator;
+    let offer = if allocator.others == 0 {
+        allocator.offer.take()
+    } else {
+        allocator.others -= 1;
+        None
+    };
     let lent = layout_of(&picture.p)
         .ok_or(JobError::PixelFormat(picture.p.layout as i32))
-        .and_then(|layout| allocator.pool.acquire(layout).map_err(|_| JobError::NoMemory));
+        .and_then(|layout| {
+            let frame = allocator.pool.acquire(layout, offer.as_ref());
+            frame.map_err(|_| JobError::NoMemory)
+        });
     match lent {
         Ok(frame) => {
-            let planes = if frame.layout.chroma { 3 } else { 1 };
-            for plane in 0..planes {
+            let luma = frame.plane_ptr(0);
+            allocator.took_offer |= offer.is_some_and(|offer| offer.luma.as_ptr() == luma);
+            for plane in 0..frame.layout.planes() {
                 picture.data[plane] = frame.plane_ptr(plane).cast();
             }
             picture.stride = [frame.layout.stride[0], frame.layout.stride[1]].map(|bytes| bytes as isize);
@@ -236,5 +271,6 @@ fn layout_of(picture: &sys::Dav1dPictureParameters) -> Option<Layout> {
         _ => return None,
     };
     let size = (u32::try_from(picture.w).ok()?, u32::try_from(picture.h).ok()?);
-    Layout::new(size, size, depth, chroma)
+    let alloc = (size.0, size.1.checked_next_multiple_of(ALIGN as u32)?);
+    Layout::new(size, alloc, depth, chroma)
 }

@@ -163,6 +163,30 @@ pub struct Plane {
     offset: usize,
     len: usize,
     bytesperline: usize,
+    slow: bool,
+}
+
+/// A part of a [`Plane`] that a library may write pictures into and read them from.
+#[derive(Clone, Debug)]
+pub(crate) struct Lent {
+    pub(crate) memory: Arc<Mapping>,
+    /// First byte within the memory.
+    pub(crate) offset: usize,
+    len: usize,
+    /// Bytes from line to line.
+    pub(crate) stride: usize,
+}
+
+impl Lent {
+    /// Bytes that are lent.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The first byte.
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.memory.at(self.offset)
+    }
 }
 
 impl Plane {
@@ -183,7 +207,71 @@ impl Plane {
             offset,
             len,
             bytesperline,
+            slow: false,
         })
+    }
+
+    /// The same plane, of which it is known that reading is slow (memory that a client brought may not be
+    /// cached): it is written once and never read.
+    #[must_use]
+    pub fn slow_to_read(mut self) -> Self {
+        self.slow = true;
+        self
+    }
+
+    /// Lends what is from `offset` on, for a library to decode into. `None` if that is outside of the plane,
+    /// or if the memory is for reading only or slow to read.
+    pub(crate) fn lend(&self, offset: usize, stride: usize) -> Option<Lent> {
+        let len = self.len.checked_sub(offset)?;
+        (self.mapping.writable && !self.slow).then(|| Lent {
+            memory: self.mapping.clone(),
+            offset: self.offset + offset,
+            len,
+            stride,
+        })
+    }
+
+    /// Whether `offset` within the plane is `from_offset` within `from`.
+    pub(crate) fn is_at(&self, offset: usize, from: &Mapping, from_offset: usize) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.mapping), from) && self.offset + offset == from_offset
+    }
+
+    /// Writes `blocks` × `2 * N` bytes from `offset` on, each `2 * N` made by `merge` of `N` bytes of each of
+    /// two sources.
+    ///
+    /// # Errors
+    /// As [`Plane::copy_from`].
+    pub(crate) fn merge_from<const N: usize, const OUT: usize>(
+        &self,
+        offset: usize,
+        blocks: usize,
+        [first, second]: [(&Mapping, usize); 2],
+        merge: impl Fn(&[u8], &[u8], &mut [u8]),
+    ) -> Result<(), OutOfBounds> {
+        const { assert!(OUT == 2 * N) };
+        let to = self.check(offset, blocks.saturating_mul(OUT))?;
+        first.0.check(first.1, blocks * N)?;
+        second.0.check(second.1, blocks * N)?;
+        if !self.mapping.writable {
+            return Err(OutOfBounds {
+                offset,
+                len: blocks * OUT,
+                size: 0,
+            });
+        }
+        let to = self.mapping.at(to).cast::<[u8; OUT]>();
+        let from = [first, second].map(|(mapping, at)| mapping.at(at).cast::<[u8; N]>());
+        for block in 0..blocks {
+            // SAFETY: the blocks of the first source were just checked to be inside of its mapping.
+            let first = unsafe { from[0].wrapping_add(block).read_unaligned() };
+            // SAFETY: and so were those of the second.
+            let second = unsafe { from[1].wrapping_add(block).read_unaligned() };
+            let mut out = [0; OUT];
+            merge(&first, &second, &mut out);
+            // SAFETY: and so was the output, which is writable. No reference to it exists.
+            unsafe { to.wrapping_add(block).write_unaligned(out) };
+        }
+        Ok(())
     }
 
     /// Bytes of the plane.

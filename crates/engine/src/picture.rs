@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What goes into CAPTURE when a job ends, well or not.
+//!
+//! The last good picture is not copied. Where it is in a CAPTURE buffer, that holds what the client made of it
+//! since: the same picture, or something of the client's own. A later picture in the same buffer that went wrong
+//! makes it forgotten.
 
 use std::sync::Arc;
 
 use crate::error::JobError;
-use crate::frames::Frame;
+use crate::frames::{Frame, Offer};
 use crate::raw::{Lines, Target};
+
+/// What a picture may be decoded into, if decoding into CAPTURE is wanted and possible.
+pub(crate) fn offer(target: &Result<Target<'_>, JobError>, direct: bool) -> Option<Offer> {
+    target.as_ref().ok().filter(|_| direct).and_then(Target::offer)
+}
 
 /// Writes pictures, and remembers the last good one to show in place of one that is lost.
 #[derive(Debug, Default)]
@@ -32,7 +41,10 @@ impl Shown {
             return Err(error);
         }
         match damage {
-            Some(damage) => Err(damage),
+            Some(damage) => {
+                self.forget_overwritten(target);
+                Err(damage)
+            }
             None => {
                 self.last_good = Some((frame, lines));
                 Ok(())
@@ -40,8 +52,12 @@ impl Shown {
         }
     }
 
-    /// There is no picture: writes the last good one, or grey.
-    pub(crate) fn substitute(&self, target: &Target<'_>) {
+    /// There is no picture: writes the last good one, or grey. `spoiled` says that a decoder has begun to write
+    /// into the buffer.
+    pub(crate) fn substitute(&mut self, target: &Target<'_>, spoiled: bool) {
+        if spoiled {
+            self.forget_overwritten(target);
+        }
         match &self.last_good {
             Some((frame, lines)) if frame.layout.depth == target.depth() => {
                 // What of it fits is good enough here.
@@ -51,6 +67,11 @@ impl Shown {
             }
             _ => target.fill_grey(),
         }
+    }
+
+    /// Forgets the last good picture if it is in the buffer, which has another picture now.
+    fn forget_overwritten(&mut self, target: &Target<'_>) {
+        self.last_good.take_if(|(frame, _)| target.holds(frame));
     }
 
     /// Forgets the last good picture.

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! CAPTURE buffers: where the colour planes of each format are, and writing pictures into them.
 //!
-//! Each byte is written at most once per call and none is read. What lies outside of the picture (the
-//! CAPTURE format may be larger, lines may be padded) keeps its contents: clients crop to the picture,
-//! and the memory came zeroed from the kernel, or from the client itself.
+//! What was decoded straight into CAPTURE is left there. Of everything else, each byte is written at most once
+//! per call and none is read. What lies outside of the picture (the CAPTURE format may be larger, lines may be
+//! padded) belongs to nobody: clients crop to the picture, and the memory came zeroed from the kernel, or
+//! from the client itself.
 
 use daedalus_uapi::fourcc;
 
 use crate::RawPicture;
 use crate::convert;
 use crate::error::JobError;
-use crate::frames::Frame;
+use crate::frames::{Frame, Offer};
 use crate::memory::{OutOfBounds, Plane};
 
 /// Bytes that are converted at a time, on the stack.
 const CHUNK: usize = 2048;
+/// Bytes of interleaved samples that are converted at a time, in registers.
+const BLOCK: usize = 64;
 
 /// Which lines of a frame to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +94,7 @@ pub(crate) struct Target<'a> {
     luma: Area<'a>,
     chroma: Chroma<'a>,
     depth: u8,
+    size: (u32, u32),
 }
 
 /// The chroma planes of a [`Target`].
@@ -146,7 +150,40 @@ impl<'a> Target<'a> {
             _ => return Err(error),
         };
         let depth = if raw.format == fourcc::P010 { 10 } else { 8 };
-        Ok(Self { luma, chroma, depth })
+        let size = (raw.width, raw.height);
+        Ok(Self {
+            luma,
+            chroma,
+            depth,
+            size,
+        })
+    }
+
+    /// What of the buffer pictures may be decoded into.
+    ///
+    /// Chroma planes which follow luma in the same memory are not offered: a decoder writes luma below the
+    /// picture, and the lines at the start of such a plane are there.
+    pub(crate) fn offer(&self) -> Option<Offer> {
+        let lend = |area: &Area<'_>| area.plane.lend(area.offset, area.stride);
+        let chroma = match &self.chroma {
+            Chroma::Separate([cb, cr]) if cb.offset == 0 && cr.offset == 0 => {
+                lend(cb).and_then(|cb| Some([cb, lend(cr)?]))
+            }
+            _ => None,
+        };
+        let luma = lend(&self.luma).filter(|_| self.depth == 8)?;
+        Some(Offer {
+            size: self.size,
+            luma,
+            chroma,
+        })
+    }
+
+    /// The luma of `frame` is in this buffer.
+    pub(crate) fn holds(&self, frame: &Frame) -> bool {
+        self.luma
+            .plane
+            .is_at(self.luma.offset, frame.memory(0), frame.line(0, 0))
     }
 
     /// Bits per sample of the format.
@@ -222,10 +259,15 @@ fn extent(area: &Area<'_>, line: usize, lines: usize) -> (usize, usize, bool) {
 fn copy(area: &Area<'_>, frame: &Frame, plane: usize, lines: Lines) -> Result<bool, OutOfBounds> {
     let (width, height) = frame.layout.plane_size(plane);
     let (len, count, whole) = extent(area, width, height);
+    let memory = frame.memory(plane);
     for y in 0..count {
         let from = frame.line(plane, lines.source(y, height));
-        area.plane
-            .copy_from(area.offset + y * area.stride, frame.memory(), from, len)?;
+        let to = area.offset + y * area.stride;
+        // What was decoded here is in place; of a field, the other field's lines are not. A line that is
+        // a source is never written.
+        if !area.plane.is_at(to, memory, from) {
+            area.plane.copy_from(to, memory, from, len)?;
+        }
     }
     Ok(whole)
 }
@@ -239,7 +281,7 @@ fn raise(area: &Area<'_>, frame: &Frame, lines: Lines) -> Result<bool, OutOfBoun
         let line = frame.line(0, lines.source(y, height));
         for x in (0..len).step_by(CHUNK) {
             let part = CHUNK.min(len - x);
-            frame.memory().read(line + x, &mut from[..part])?;
+            frame.memory(0).read(line + x, &mut from[..part])?;
             convert::raise_10(&from[..part], &mut to[..part]);
             area.write(x, y, &to[..part])?;
         }
@@ -257,15 +299,28 @@ fn interleave(area: &Area<'_>, frame: &Frame, lines: Lines) -> Result<bool, OutO
     } else {
         convert::interleave_8
     };
-    let (mut u, mut v, mut out) = ([0; CHUNK / 2], [0; CHUNK / 2], [0; CHUNK]);
+    let (cb, cr) = (frame.memory(1), frame.memory(2));
     for y in 0..count {
         let y_from = lines.source(y, height);
         let (u_line, v_line) = (frame.line(1, y_from), frame.line(2, y_from));
-        for x in (0..len).step_by(CHUNK) {
-            let part = CHUNK.min(len - x);
+        let to = area.offset + y * area.stride;
+        let sources = [(cb, u_line), (cr, v_line)];
+        // Two loops, so that each is compiled for its own function.
+        let blocks = len / BLOCK;
+        if bytes == 2 {
+            area.plane
+                .merge_from::<{ BLOCK / 2 }, BLOCK>(to, blocks, sources, convert::interleave_10)?;
+        } else {
+            area.plane
+                .merge_from::<{ BLOCK / 2 }, BLOCK>(to, blocks, sources, convert::interleave_8)?;
+        }
+        let x = blocks * BLOCK;
+        let part = len - x;
+        if part > 0 {
+            let (mut u, mut v, mut out) = ([0; BLOCK / 2], [0; BLOCK / 2], [0; BLOCK]);
             let half = part.div_ceil(2 * bytes) * bytes;
-            frame.memory().read(u_line + x / 2, &mut u[..half])?;
-            frame.memory().read(v_line + x / 2, &mut v[..half])?;
+            cb.read(u_line + x / 2, &mut u[..half])?;
+            cr.read(v_line + x / 2, &mut v[..half])?;
             interleave(&u[..half], &v[..half], &mut out[..half * 2]);
             area.write(x, y, &out[..part])?;
         }
@@ -332,7 +387,7 @@ mod tests {
     /// A frame whose samples tell where they are: luma line y is y, Cb 100 + y, Cr 200 + y.
     fn frame(width: u32, height: u32, depth: u8, chroma: bool) -> Arc<Frame> {
         let layout = Layout::new((width, height), (width, height), depth, chroma).expect("layout");
-        let frame = Pool::default().acquire(layout).expect("frame");
+        let frame = Pool::default().acquire(layout, None).expect("frame");
         for (plane, base) in [(0, 0u16), (1, 100), (2, 200)]
             .into_iter()
             .take(if chroma { 3 } else { 1 })
@@ -345,7 +400,10 @@ mod tests {
                 } else {
                     vec![value as u8; width]
                 };
-                frame.memory().write(frame.line(plane, y), &line).expect("write");
+                frame
+                    .memory(plane)
+                    .write(frame.line(plane, y), &line)
+                    .expect("write");
             }
         }
         frame
@@ -490,5 +548,53 @@ mod tests {
         assert_eq!(p010.plane(0), [UNTOUCHED; 64]);
         let huge = Guarded::new(fourcc::YUV420, u32::MAX, u32::MAX, &[(64, usize::MAX)]);
         assert!(write(&huge, &picture, Lines::All).is_err());
+    }
+
+    #[test]
+    fn what_was_decoded_into_the_buffer_stays_there() {
+        let (width, height) = (128, 128);
+        let layout = Layout::new((width, height), (width, height), 8, true).expect("layout");
+        let len = 128 * 128 * 3 / 2 + 128;
+        for (format, planes) in [
+            (fourcc::NV12, vec![(len, 128)]),
+            (fourcc::YUV420, vec![(len, 128)]),
+            (fourcc::YUV420M, vec![(len, 128), (len, 64), (len, 64)]),
+        ] {
+            let buffer = Guarded::new(format, width, height, &planes);
+            let target = Target::of(&buffer.raw).expect("target");
+            let offer = target.offer().expect("offer");
+            let picture = Pool::default().acquire(layout, Some(&offer)).expect("frame");
+            assert!(target.holds(&picture));
+            for plane in 0..3 {
+                for y in 0..layout.plane_size(plane).1 {
+                    let line = vec![(y + 50 * plane) as u8; layout.plane_size(plane).0];
+                    picture
+                        .memory(plane)
+                        .write(picture.line(plane, y), &line)
+                        .expect("decode");
+                }
+            }
+            target.write(&picture, Lines::All).expect("write");
+            buffer.check_guards();
+            let bytes = buffer.plane(0);
+            assert!((0..128).all(|y| bytes[y * 128..(y + 1) * 128] == [y as u8; 128]));
+            if format == fourcc::NV12 {
+                assert_eq!(bytes[128 * 129..128 * 129 + 4], [51, 101, 51, 101]);
+            }
+            target.write(&picture, Lines::TopField).expect("field");
+            let bytes = buffer.plane(0);
+            assert!((0..128).all(|y| bytes[y * 128] == (y & !1) as u8));
+        }
+    }
+
+    #[test]
+    fn slow_memory_is_not_offered() {
+        let mut buffer = Guarded::new(fourcc::NV12, 128, 128, &[(128 * 256, 128)]);
+        assert!(Target::of(&buffer.raw).expect("target").offer().is_some());
+        let plane = buffer.raw.planes.remove(0);
+        buffer.raw.planes.push(plane.slow_to_read());
+        assert!(Target::of(&buffer.raw).expect("target").offer().is_none());
+        let deep = Guarded::new(fourcc::P010, 64, 64, &[(128 * 256, 128)]);
+        assert!(Target::of(&deep.raw).expect("target").offer().is_none());
     }
 }

@@ -15,23 +15,32 @@ use crate::error::{EngineError, JobError};
 use crate::history::History;
 use crate::libav::{Codec, Context};
 use crate::payload::{self, PacketBuilder};
-use crate::picture::Shown;
+use crate::picture::{self, Shown};
 use crate::raw::{Lines, Target};
-use crate::{Decoder, Done, Job, controls};
+use crate::{Decoder, Done, Job, Options, controls};
 
 /// A VP9 session.
 #[derive(Debug)]
 pub(crate) struct Vp9Decoder {
     context: Context,
+    /// Threads of the decoder.
+    threads: u32,
+    /// It has decoded something since it was opened or reset.
+    used: bool,
+    options: Options,
     packets: PacketBuilder,
     history: History,
     shown: Shown,
 }
 
 impl Vp9Decoder {
-    pub(crate) fn open() -> Result<Self, EngineError> {
+    pub(crate) fn open(options: &Options) -> Result<Self, EngineError> {
+        let threads = options.threads.for_size(0, 0);
         Ok(Self {
-            context: Context::open(Codec::Vp9)?,
+            context: Context::open(Codec::Vp9, threads)?,
+            threads,
+            used: false,
+            options: options.clone(),
             packets: PacketBuilder::default(),
             history: History::default(),
             shown: Shown::default(),
@@ -41,8 +50,13 @@ impl Vp9Decoder {
     fn decode(&mut self, job: &Job<'_>) -> Result<(), JobError> {
         // Decoded even if CAPTURE is unusable: later pictures refer to this one.
         let target = Target::of(&job.raw);
-        let frame = payload::append(&job.coded, self.packets.start()).and_then(|()| {
-            let decoded = self.context.decode(&self.packets.finish(), job.id);
+        let mut spoiled = false;
+        let offer = picture::offer(&target, self.options.direct);
+        let ready = self.provide_threads(job);
+        let copied = ready.and_then(|()| payload::append(&job.coded, self.packets.start()));
+        let frame = copied.and_then(|()| {
+            let decoded = self.context.decode(&self.packets.finish(), job.id, offer);
+            spoiled = decoded.took_offer;
             decoded.result?;
             decoded.frame.ok_or(JobError::NoPicture)
         });
@@ -55,7 +69,7 @@ impl Vp9Decoder {
             Ok(frame) => self.shown.picture(&target, frame, Lines::All, damage),
             Err(error) => {
                 // libavcodec conceals nothing in VP9.
-                self.shown.substitute(&target);
+                self.shown.substitute(&target, spoiled);
                 Err(error)
             }
         }
@@ -63,6 +77,18 @@ impl Vp9Decoder {
 }
 
 impl Vp9Decoder {
+    /// Opens the decoder anew if, before the first picture, it has not the threads that such pictures are worth.
+    fn provide_threads(&mut self, job: &Job<'_>) -> Result<(), JobError> {
+        let threads = self.options.threads.for_size(job.raw.width, job.raw.height);
+        if !self.used && threads != self.threads {
+            let opened = Context::open(Codec::Vp9, threads);
+            self.context = opened.map_err(|error| JobError::Reopen(error.to_string()))?;
+            self.threads = threads;
+        }
+        self.used = true;
+        Ok(())
+    }
+
     /// A reference is known not to be exact. One that is missing is libavcodec's to notice.
     fn has_wrong_references(&self, controls: &[Control<'_>]) -> bool {
         let Ok((frame, _)) = controls::get::<V4l2CtrlVp9Frame>(controls, V4L2_CID_STATELESS_VP9_FRAME) else {
@@ -84,7 +110,8 @@ impl Decoder for Vp9Decoder {
     fn drain(&mut self, _done: &mut Vec<Done>) {}
 
     fn reset(&mut self) {
-        self.context.flush();
+        self.context.renew(Codec::Vp9, self.threads);
+        self.used = false;
         self.history.reset();
         self.shown.reset();
     }

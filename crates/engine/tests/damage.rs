@@ -420,3 +420,56 @@ fn a_decoder_that_starts_in_the_middle_calls_nothing_exact_that_is_not() -> Resu
     }
     Ok(())
 }
+
+#[test]
+fn a_client_that_spoils_its_references_harms_its_own_pictures_only() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let keys = key_frames(&clean)?;
+        let expected = decode(&mut player(codec)?, &clean, 0)?;
+        let mut player = player(codec)?;
+        // One buffer for everything: each picture is decoded over its own reference, which the client has
+        // overwritten before.
+        let only = capture_for(&clean[0])?;
+        for (i, job) in clean[..keys[2]].iter().enumerate() {
+            player.play(job, &only)?;
+            only.fill(i as u8)?;
+        }
+        // Memory that is gone while the decoder refers to it, as in every other test too.
+        drop(only);
+        let pictures = decode(&mut player, &clean[keys[2]..], 0)?;
+        ensure!(
+            pictures
+                .iter()
+                .zip(&expected[keys[2]..])
+                .all(|((_, bytes), (_, right))| bytes == right),
+            "{codec:?}: no recovery"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn memory_is_given_back_when_a_queue_stops() -> Result<()> {
+    let mut all = 0;
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let mut player = player(codec)?;
+        let mut captures = Vec::new();
+        for job in &clean {
+            let capture = capture_for(job)?;
+            player.play(job, &capture)?;
+            captures.push(capture);
+        }
+        ensure!(
+            captures.iter().any(Capture::is_held),
+            "{codec:?}: nothing was decoded into CAPTURE"
+        );
+        player.decoder().reset();
+        let held = captures.iter().filter(|capture| capture.is_held()).count();
+        println!("{codec:?}: {held} buffers are still held");
+        all += held;
+    }
+    ensure!(all == 0, "{all} buffers are still held after a reset");
+    Ok(())
+}

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::{CodedJob, Visible};
@@ -23,16 +24,23 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// A buffer as the kernel module lays it out: `width` × `height` pixels, lines padded to 128 bytes.
+    /// A buffer as the kernel module lays it out: `width` × `height` pixels, with lines padded
+    /// to 128 bytes and room for whole blocks below the picture.
     pub(crate) fn new(format: u32, width: u32, height: u32) -> Result<Self> {
         let height = height.next_multiple_of(2);
         let sample = if format == fourcc::P010 { 2 } else { 1 };
         let stride = (width as usize * sample).next_multiple_of(128);
         let luma = stride * height as usize;
+        let room = stride * (height as usize).next_multiple_of(128);
+        let (whole, tail) = (room + 128, 128);
         let planes = match format {
-            fourcc::NV12 | fourcc::P010 | fourcc::YUV420 => vec![(luma * 3 / 2, stride)],
-            fourcc::NV12M => vec![(luma, stride), (luma / 2, stride)],
-            fourcc::YUV420M => vec![(luma, stride), (luma / 4, stride / 2), (luma / 4, stride / 2)],
+            fourcc::NV12 | fourcc::P010 | fourcc::YUV420 => vec![((luma * 3 / 2).max(room) + tail, stride)],
+            fourcc::NV12M => vec![(whole, stride), (room / 2 + tail, stride)],
+            fourcc::YUV420M => vec![
+                (whole, stride),
+                (room / 4 + tail, stride / 2),
+                (room / 4 + tail, stride / 2),
+            ],
             _ => bail!("no layout for {}", fourcc::name(format)),
         };
         let mappings = planes
@@ -53,6 +61,12 @@ impl Capture {
             },
             mappings,
         })
+    }
+
+    /// The decoder still refers to the memory.
+    pub(crate) fn is_held(&self) -> bool {
+        // This value and its plane have one count each.
+        Arc::strong_count(&self.mappings[0]) > 2
     }
 
     /// Sets every byte of every plane.
@@ -238,8 +252,40 @@ fn deinterleave<T: Copy>(samples: &[T], luma: usize) -> Vec<T> {
     luma.iter().chain(cb).chain(cr).copied().collect()
 }
 
+/// For each timestamp, the job after which the picture's buffer may be queued again: it was shown, and
+/// no later job refers to it.
+pub(crate) fn last_uses(jobs: &[CodedJob]) -> HashMap<u64, usize> {
+    let mut last = HashMap::new();
+    for (index, job) in jobs.iter().enumerate() {
+        for timestamp in job.shows.iter().chain([&job.timestamp]) {
+            let last = last.entry(*timestamp).or_insert(index);
+            *last = index.max(*last);
+        }
+        // The next job may refer to these.
+        for timestamp in &job.references {
+            last.insert(*timestamp, index + 1);
+        }
+    }
+    last
+}
+
+/// Buffers that [`decode_file`] has used again, and those of them which the decoder held at that time.
+pub(crate) static USED_AGAIN: AtomicUsize = AtomicUsize::new(0);
+pub(crate) static USED_WHILE_HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// A picture that is referred to or not shown yet.
+struct Held {
+    capture: Capture,
+    visible: Visible,
+    bit_depth: u8,
+    exact: bool,
+}
+
 /// Decodes the file at `path` and passes its pictures to `show`, in display order. `format` is the
 /// CAPTURE format for 8 bit; 10 bit is always P010. Stops after `limit` pictures.
+///
+/// A buffer is used again as soon as its picture was shown and no later job refers to it: the last
+/// one first, which a decoder is most likely to hold still.
 pub(crate) fn decode_file(
     path: &Path,
     options: &Options,
@@ -249,40 +295,65 @@ pub(crate) fn decode_file(
 ) -> Result<usize> {
     let jobs = daedalus_client::jobs(path).with_context(|| path.display().to_string())?;
     let mut player = Player::new(jobs.codec().coded_format(), options)?;
-    let mut captures: HashMap<u64, (Capture, Visible, u8, bool)> = HashMap::new();
+    let jobs: Vec<_> = jobs.collect::<Result<_, _>>()?;
+    let last = last_uses(&jobs);
+    let mut held: HashMap<u64, Held> = HashMap::new();
+    let mut free: Vec<Capture> = Vec::new();
     let mut shown = 0;
-    for job in jobs {
-        let job = job?;
-        let previous = captures.remove(&job.timestamp).filter(|_| job.same_capture);
+    for (index, job) in jobs.iter().enumerate() {
+        let previous = held.remove(&job.timestamp).filter(|_| job.same_capture);
         let (capture, exact) = match previous {
-            Some((capture, _, _, exact)) => (capture, exact),
+            Some(first_field) => (first_field.capture, first_field.exact),
             None => {
                 let format = if job.bit_depth > 8 { fourcc::P010 } else { format };
-                (Capture::new(format, job.coded_width, job.coded_height)?, true)
+                let fits = |old: &Capture| {
+                    old.raw.format == format
+                        && old.raw.width == job.coded_width
+                        && old.raw.height == job.coded_height.next_multiple_of(2)
+                };
+                match free.iter().rposition(fits) {
+                    Some(at) => {
+                        USED_AGAIN.fetch_add(1, Ordering::Relaxed);
+                        USED_WHILE_HELD.fetch_add(usize::from(free[at].is_held()), Ordering::Relaxed);
+                        (free.remove(at), true)
+                    }
+                    None => (Capture::new(format, job.coded_width, job.coded_height)?, true),
+                }
             }
         };
-        let done = player.play(&job, &capture)?;
-        let exact = exact && done.status == Status::Ok;
-        captures.insert(job.timestamp, (capture, job.visible, job.bit_depth, exact));
+        let done = player.play(job, &capture)?;
+        let entry = Held {
+            capture,
+            visible: job.visible,
+            bit_depth: job.bit_depth,
+            exact: exact && done.status == Status::Ok,
+        };
+        held.insert(job.timestamp, entry);
         for timestamp in &job.shows {
-            let (capture, visible, bit_depth, exact) = captures
+            let picture = held
                 .get(timestamp)
                 .with_context(|| format!("no picture {timestamp} to show"))?;
             show(ShownPicture {
-                width: visible.width,
-                height: visible.height,
-                bit_depth: *bit_depth,
-                bytes: capture.semi_planar(*visible)?,
-                exact: *exact,
+                width: picture.visible.width,
+                height: picture.visible.height,
+                bit_depth: picture.bit_depth,
+                bytes: picture.capture.semi_planar(picture.visible)?,
+                exact: picture.exact,
             })?;
             shown += 1;
             if shown == limit {
                 return Ok(shown);
             }
         }
-        // No codec here refers to, or shows, a picture from further back than this.
-        let oldest = job.timestamp.saturating_sub(2_000_000);
-        captures.retain(|&timestamp, _| timestamp >= oldest);
+        let done: Vec<_> = held
+            .keys()
+            .copied()
+            .filter(|timestamp| last.get(timestamp).is_none_or(|&last| last <= index))
+            .collect();
+        free.extend(
+            done.iter()
+                .filter_map(|timestamp| Some(held.remove(timestamp)?.capture)),
+        );
     }
     Ok(shown)
 }
