@@ -26,6 +26,9 @@ use daedalus_engine::{Options, Status, Threads};
 use daedalus_uapi::fourcc;
 use support::{Capture, Player};
 
+/// CAPTURE buffers. The parser says late what is shown, so that it takes more than most clients have.
+const BUFFERS: usize = 40;
+
 /// What one run took, in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Took {
@@ -56,9 +59,9 @@ fn once(clip: &Path, threads: u32, direct: bool) -> Result<()> {
     let jobs: Vec<_> = jobs.collect::<Result<_, _>>()?;
     let last = support::last_uses(&jobs);
     let mut held: HashMap<u64, Capture> = HashMap::new();
-    // As many buffers as a client has; the oldest is used next, as a queue does it.
+    // The oldest is used next, as a queue does it.
     let mut free = std::collections::VecDeque::new();
-    for _ in 0..20 {
+    for _ in 0..BUFFERS {
         let first = jobs.first().context("no picture")?;
         let capture = Capture::new(fourcc::NV12, first.coded_width, first.coded_height)?;
         // The kernel gives out memory that is there; page faults are not the decoder's.
@@ -69,7 +72,7 @@ fn once(clip: &Path, threads: u32, direct: bool) -> Result<()> {
     for (index, job) in jobs.iter().enumerate() {
         let capture = match held.remove(&job.timestamp).filter(|_| job.same_capture) {
             Some(capture) => capture,
-            None => free.pop_front().context("a picture needs more than 20 buffers")?,
+            None => free.pop_front().context("the clip needs more buffers")?,
         };
         let done = player.play(job, &capture)?;
         ensure!(done.status == Status::Ok, "picture {index}: {:?}", done.reason);

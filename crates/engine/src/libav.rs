@@ -381,7 +381,7 @@ fn lend(memory: &Arc<Frame>, frame: &mut ff::AVFrame) -> Result<(), JobError> {
     for (to, from) in strides.iter_mut().zip(memory.layout.stride) {
         *to = c_int::try_from(from).map_err(|_| JobError::NoMemory)?;
     }
-    for plane in 0..memory.layout.planes() {
+    for (plane, &stride) in strides.iter().enumerate().take(memory.layout.planes()) {
         let owner = Arc::into_raw(memory.clone());
         // SAFETY: the memory has that many bytes from the address on and lives until `free_frame` drops
         // `owner`. Nobody forms references to its contents.
@@ -406,7 +406,7 @@ fn lend(memory: &Arc<Frame>, frame: &mut ff::AVFrame) -> Result<(), JobError> {
         }
         frame.buf[plane] = buffer;
         frame.data[plane] = memory.plane_ptr(plane);
-        frame.linesize[plane] = strides[plane];
+        frame.linesize[plane] = stride;
     }
     frame.extended_data = frame.data.as_mut_ptr();
     Ok(())
