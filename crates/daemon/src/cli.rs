@@ -87,7 +87,7 @@ pub(crate) struct DecodeOptions {
     /// Threads of one session's decoder: a number, or auto for as many as pay for the size of the pictures
     /// and as there are cores. H.264 is decoded by one.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
-    pub(crate) threads: ThreadCount,
+    threads: ThreadCount,
     /// Decode into private memory and copy each picture, instead of decoding into CAPTURE buffers.
     #[arg(long)]
     no_direct: bool,
@@ -266,7 +266,7 @@ mod tests {
     fn threads_are_a_number_or_auto() {
         let parse = |words: &[&str]| match Cli::try_parse_from(words).ok()?.command {
             Command::Broker(broker) => Some(broker.decode.threads),
-            Command::Worker(_) => None,
+            _ => None,
         };
         assert_eq!(parse(&["daedalusd", "broker"]), Some(ThreadCount::Auto));
         for (text, count) in [

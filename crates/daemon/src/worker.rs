@@ -39,12 +39,8 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
     let engine = options.decode.engine();
     // The libraries are loaded, processors are counted (files are read for it), and nothing that a client
     // wrote has been read.
-    sandbox::enter(
-        &options.sandbox,
-        engine.threads.most(),
-        options.record.map(|_| 1),
-    )
-    .context("the worker cannot be confined, so it does not decode")?;
+    sandbox::enter(&options.sandbox, engine.threads.most(), options.record.map(|_| 1))
+        .context("the worker cannot be confined, so it does not decode")?;
     let open = move |format| daedalus_engine::open(format, &engine);
     let mut worker = Worker::new(session, open, options.decode.faults.clone());
     worker.recording = options.record.map_or_else(Recording::off, Recording::to_stdout);

@@ -19,7 +19,7 @@ const CODECS: [Codec; 3] = [Codec::H264, Codec::Vp9, Codec::Av1];
 fn options(threads: u32, pace: Pace) -> Options {
     Options {
         engine: daedalus_engine::Options {
-            threads,
+            threads: daedalus_engine::Threads::Fixed(threads),
             ..daedalus_engine::Options::default()
         },
         pace,
