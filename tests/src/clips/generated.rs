@@ -103,6 +103,10 @@ const AOM_RANDOM: &str = "aomenc --ivf --quiet --threads=2 --rt --cpu-used=9 --r
 /// SVT-AV1 with sizes that change at given frames, which are not key frames.
 const SVT_RESIZE: &str = "SvtAv1EncApp --preset 10 --crf 36 --progress 0 --lp 2 --resize-mode 4 --frame-resz-events 8,16,24 \
                           --frame-resz-kf-denoms 8,8,8 --frame-resz-denoms 16,8,12";
+/// The same without pictures that are decoded before they are shown, as real-time senders do it: each is shown at
+/// the size that was set last.
+const SVT_RESIZE_LIVE: &str = "SvtAv1EncApp --preset 10 --crf 36 --progress 0 --lp 2 --pred-struct 1 --resize-mode 4 \
+                               --frame-resz-events 8,16,24 --frame-resz-kf-denoms 8,8,8 --frame-resz-denoms 16,8,12";
 /// SVT-AV1 with a superres denominator drawn for every frame.
 const SVT_SUPERRES: &str = "SvtAv1EncApp --preset 10 --crf 36 --progress 0 --lp 2 --superres-mode 2";
 /// SVT-AV1, film grain estimated from the source and taken out of it.
@@ -139,7 +143,7 @@ macro_rules! stream {
 }
 
 #[rustfmt::skip]
-const SPECS: [Spec; 23] = [
+const SPECS: [Spec; 24] = [
     stream!("h264-new-sps.h264", H264 8 "High", [(640, 360, 20), (426, 240, 20), (854, 480, 20)], X264, [Proof::NewSequence(2)], true),
     stream!("h264-10bit-360p.h264", H264 10 "High 10", [(640, 360, 20)], X264_10, [], true),
     stream!("vp9-resize-360p.ivf", Vp9 8 "Profile 0", [(640, 360, 120)], VPX_STARVED, [Proof::InterResize(1)], true),
@@ -147,6 +151,7 @@ const SPECS: [Spec; 23] = [
     stream!("vp9-10bit-360p.ivf", Vp9 10 "Profile 2", [(640, 360, 16)], VPX_10, [], true),
     stream!("av1-resize-random-360p.ivf", Av1 8 "Main", [(640, 360, 24)], AOM_RANDOM, [Proof::InterResize(12)], true),
     stream!("av1-resize-360p.ivf", Av1 8 "Main", [(640, 360, 32)], SVT_RESIZE, [Proof::InterResize(3)], false),
+    stream!("av1-resize-live-360p.ivf", Av1 8 "Main", [(640, 360, 32)], SVT_RESIZE_LIVE, [Proof::InterResize(3)], true),
     stream!("av1-superres-360p.ivf", Av1 8 "Main", [(640, 360, 20)], SVT_SUPERRES, [Proof::Superres], true),
     stream!("av1-10bit-360p.ivf", Av1 10 "Main", [(640, 360, 20)], SVT_10, [], true),
     stream!("h264-10bit-720p.h264", H264 10 "High 10", [(1280, 720, 24)], X264_10, [], false),
