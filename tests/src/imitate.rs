@@ -12,7 +12,7 @@ use crate::picture::{RawFormat, Shape};
 use crate::rows::Comparison;
 use crate::stream::Stream;
 
-/// Plays `stream`, whose path is relative to `base`.
+/// Plays `stream`, whose path is relative to `base`; a `prompt` user takes every picture at once.
 ///
 /// # Errors
 ///
@@ -22,16 +22,21 @@ pub(crate) fn play(
     nodes: &Nodes,
     stream: &Stream,
     base: &Path,
+    prompt: bool,
     comparison: &mut Comparison,
 ) -> Result<Summary> {
     comparison.load_references(stream, base)?;
     let file = base.join(&stream.path);
-    let jobs = daedalus_client::jobs(&file)?;
+    let jobs = if prompt {
+        daedalus_client::prompt_jobs(&file)?
+    } else {
+        daedalus_client::jobs(&file)?
+    };
     let mut take = |shown: &Shown<'_>| {
         let received = receive(shown, stream, comparison);
         received.map_err(|error| format!("{error:#}").into())
     };
-    personality::play(personality, nodes, jobs, &mut take)
+    personality::play(personality, nodes, jobs, prompt, &mut take)
         .with_context(|| format!("{} could not play it", personality.name()))
 }
 

@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// Demand this raw format from the decoder where the list does not say.
     #[arg(long)]
     format: Option<String>,
+    /// Take every picture of an imitated client at once, so that few jobs are in flight.
+    #[arg(long)]
+    prompt: bool,
     /// Streams played at once.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -177,7 +180,7 @@ fn row(args: &Args, base: &Path, stream: &Stream, player: &Player) -> Row {
             let node = nodes.video.display().to_string();
             let name = personality.name();
             let mut comparison = Comparison::begin(&stream, name, name, Some(&node), &args.out);
-            let outcome = imitate::play(*personality, nodes, &stream, base, &mut comparison);
+            let outcome = imitate::play(*personality, nodes, &stream, base, args.prompt, &mut comparison);
             if let Ok(summary) = &outcome {
                 println!(
                     "{}: {} jobs, {} in flight at most, {} sessions, {} pictures flagged as wrong",

@@ -277,6 +277,27 @@ impl Device {
         }
     }
 
+    /// Whether a queue has the format: asks for one after the other, until it is found.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn offers(&self, buf_type: u32, pixelformat: u32) -> Result<bool, ClientError> {
+        for index in 0.. {
+            let mut description = v4l2::FmtDesc {
+                index,
+                type_: buf_type,
+                ..Default::default()
+            };
+            match v4l2::enum_fmt(self.video(), &mut description) {
+                Ok(()) if description.pixelformat == pixelformat => return Ok(true),
+                Ok(()) => {}
+                Err(Errno::INVAL) => break,
+                Err(errno) => return call("ENUM_FMT", Err(errno)),
+            }
+        }
+        Ok(false)
+    }
+
     /// The format of a queue.
     ///
     /// # Errors

@@ -62,6 +62,8 @@ pub struct H264Parser {
     /// Count and timestamp of the pictures since the last IDR picture or operation 5 that were not shown
     /// yet: output is in order of the count within this period (C.4.5.3).
     period: Vec<(i32, u64)>,
+    /// Show a picture when more than so many wait, instead of when the decoded picture buffer is full.
+    delay: Option<usize>,
     frames: u64,
 }
 
@@ -104,6 +106,14 @@ impl H264Parser {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A parser that shows pictures when more than `delay` of them wait.
+    pub(crate) fn with_delay(delay: usize) -> Self {
+        Self {
+            delay: Some(delay),
+            ..Self::default()
+        }
     }
 
     fn parameter_set(&mut self, unit: &[u8], type_: NaluType) -> Result<(), String> {
@@ -384,13 +394,17 @@ impl H264Parser {
     }
 
     /// Shows pictures for as long as the buffer cannot hold them all, or more wait than the stream's
-    /// order needs (C.4.5.3).
+    /// order needs (C.4.5.3), or than the delay that was asked for.
     fn bump(&mut self, sps: &Sps, events: &mut VecDeque<Event>) {
-        let size = sps
-            .max_dpb_frames()
-            .max(usize::from(sps.max_num_ref_frames))
-            .max(1);
-        let reordered = sps.max_num_order_frames() as usize;
+        let (size, reordered) = match self.delay {
+            Some(delay) => (usize::MAX, delay),
+            None => (
+                sps.max_dpb_frames()
+                    .max(usize::from(sps.max_num_ref_frames))
+                    .max(1),
+                sps.max_num_order_frames() as usize,
+            ),
+        };
         loop {
             let frames = self.dpb.frames();
             let waits = |frame: &&Frame| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Jobs: what a stateless client hands to a decoder, one coded buffer at a time.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -249,12 +249,58 @@ impl Iterator for Jobs {
 ///
 /// The file cannot be read or is none of these. Errors further inside come from the iterator.
 pub fn jobs(path: impl AsRef<Path>) -> Result<Jobs, ParseError> {
-    let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|source| ParseError::Read {
+    jobs_of(read(path.as_ref())?)
+}
+
+/// As [`jobs`], but pictures of H.264 are shown with the least delay that gives the stream's own order, the same from
+/// its first picture to its last: what a player does that has looked through the stream before. [`jobs`] shows them
+/// when a decoded picture buffer that is as large as the stream allows would.
+///
+/// # Errors
+///
+/// As [`jobs`], and whatever is wrong with an H.264 stream further inside.
+pub fn prompt_jobs(path: impl AsRef<Path>) -> Result<Jobs, ParseError> {
+    let bytes = read(path.as_ref())?;
+    let mut jobs = jobs_of(bytes.clone())?;
+    if jobs.codec != Codec::H264 {
+        return Ok(jobs);
+    }
+    let delay = least_delay(&mut jobs)?;
+    Ok(Jobs {
+        parser: Box::new(h264::H264Parser::with_delay(delay)),
+        ..jobs_of(bytes)?
+    })
+}
+
+/// How many pictures wait at most for one that is decoded after them and shown before them.
+fn least_delay(jobs: &mut Jobs) -> Result<usize, ParseError> {
+    let (mut decoded, mut shown) = (Vec::new(), Vec::new());
+    for job in jobs {
+        let job = job?;
+        // The second field of a frame has the timestamp of the first.
+        if decoded.last() != Some(&job.timestamp) {
+            decoded.push(job.timestamp);
+        }
+        shown.extend(job.shows);
+    }
+    let places: HashMap<u64, usize> = shown.iter().copied().zip(0..).collect();
+    let waiting = |index: usize, timestamp: &u64| {
+        let place = places.get(timestamp)?;
+        let later = |earlier: &&u64| places.get(earlier).is_some_and(|other| other > place);
+        Some(decoded[..index].iter().filter(later).count())
+    };
+    let delays = decoded.iter().enumerate();
+    Ok(delays
+        .filter_map(|(index, timestamp)| waiting(index, timestamp))
+        .max()
+        .unwrap_or(0))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ParseError> {
+    std::fs::read(path).map_err(|source| ParseError::Read {
         path: path.to_owned(),
         source,
-    })?;
-    jobs_of(bytes)
+    })
 }
 
 /// The jobs of a coded file that is in memory; see [`jobs`].

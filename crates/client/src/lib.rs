@@ -23,4 +23,4 @@ pub mod v4l2;
 pub mod vp9;
 
 pub use error::ParseError;
-pub use job::{Codec, CodedJob, Control, Jobs, TemporalUnit, TileGroup, Visible, jobs, jobs_of};
+pub use job::{Codec, CodedJob, Control, Jobs, TemporalUnit, TileGroup, Visible, jobs, jobs_of, prompt_jobs};

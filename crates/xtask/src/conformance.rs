@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::bed::Bed;
 use crate::demo::play::{self, Playing, ReferenceList, Stream, write_json};
@@ -24,7 +24,7 @@ use folders::{CODECS, Item, Set};
 use report::{Line, Report, Verdict};
 
 /// What a run without vectors says.
-const NO_VECTORS: &str = "no vectors: put them at ../shared/vectors beside the tree, or name a directory with \
+pub(crate) const NO_VECTORS: &str = "no vectors: put them at ../shared/vectors beside the tree, or name a directory with \
                           --vectors (MANIFEST.tsv, the streams and FILE.nv12.frames.md5, or such a directory per codec)";
 
 /// Arguments of `./dev conformance`.
@@ -240,6 +240,22 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
         all.extend(reports);
     }
     Ok(all)
+}
+
+/// A row of a MANIFEST of ../shared/vectors, `file` as CODEC/FILE, as a stream to play in the guest; `None` where
+/// there are no vectors.
+pub(crate) fn listed(bed: &Bed, file: &str) -> Result<Option<Stream>> {
+    let Some(dir) = bed.vectors() else {
+        return Ok(None);
+    };
+    let set = Set::open("vectors", &dir)?;
+    let (codec, row) = file.split_once('/').context("no codec's directory")?;
+    let items = set.items(codec, <[_]>::to_vec)?;
+    let item = items
+        .iter()
+        .find(|item| item.entry.file == row)
+        .with_context(|| format!("no MANIFEST has {file}"))?;
+    Ok(Some(stream(&set, codec, item)))
 }
 
 fn stream(set: &Set, codec: &str, item: &Item) -> Stream {

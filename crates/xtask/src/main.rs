@@ -13,6 +13,7 @@ mod enter;
 mod foreign;
 mod guest;
 mod host;
+mod ioctls;
 mod kernel;
 mod lint;
 mod module;
@@ -59,6 +60,8 @@ enum Command {
     Conformance(conformance::Args),
     /// Record what GStreamer plays in a guest, and decode the traces again without one
     Replay(replay::Args),
+    /// The imitation of FFmpeg under strace, compared with the ioctl sequences of the real one
+    Ioctls,
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
     /// Build everything: root, kernels, module, daemon and tools
@@ -148,6 +151,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Compliance => Ok(finish(&compliance::run(bed)?)),
         Command::Conformance(args) => Ok(finish(&conformance::run(bed, args)?)),
         Command::Replay(args) => Ok(finish(&replay::run(bed, args)?)),
+        Command::Ioctls => Ok(finish(&ioctls::run(bed)?)),
         Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
         Command::Lint => Ok(finish(&lint::run(bed)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),

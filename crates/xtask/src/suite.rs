@@ -11,7 +11,7 @@ use crate::bed::Bed;
 use crate::cache::write_whole;
 use crate::guest::Kernel;
 use crate::outcome::{Outcome, Verdict};
-use crate::{build, compliance, conformance, demo, foreign, lint, replay, torture, ui};
+use crate::{build, compliance, conformance, demo, foreign, ioctls, lint, replay, torture, ui};
 
 /// Arguments of `./dev test`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -76,6 +76,7 @@ fn guests(bed: &Bed, outcome: &Outcome) {
     for args in conformance::Args::tests() {
         group(outcome, "conformance", || conformance::run(bed, &args));
     }
+    group(outcome, "ioctls", || ioctls::run(bed));
     group(outcome, "replay", || replay::run(bed, &replay::Args::default()));
 }
 

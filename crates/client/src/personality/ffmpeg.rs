@@ -47,7 +47,7 @@
 //! * FFmpeg begins a session with every AV1 sequence header that it reads, this client only if it says
 //!   something new.
 //! * FFmpeg shows a picture as soon as it may; frame threads and players that queue pictures are what keeps
-//!   several jobs in flight. Here the pictures are taken four later.
+//!   several jobs in flight. Here the pictures are taken four later, unless the user takes them promptly.
 
 mod controls;
 
@@ -57,7 +57,8 @@ use std::time::Duration;
 
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_AV1_FILM_GRAIN, V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_H264_DECODE_MODE,
-    V4L2_CID_STATELESS_H264_SPS, V4L2_CID_STATELESS_H264_START_CODE, V4L2_CID_STATELESS_VP9_FRAME,
+    V4L2_CID_STATELESS_H264_SPS, V4L2_CID_STATELESS_H264_START_CODE, V4L2_CID_STATELESS_VP9_COMPRESSED_HDR,
+    V4L2_CID_STATELESS_VP9_FRAME,
 };
 
 use super::controls::session_size;
@@ -118,6 +119,9 @@ struct Session {
     /// CAPTURE buffers; `None` for an index that REMOVE_BUFS gave back.
     pictures: Vec<Option<Picture>>,
     free: Vec<usize>,
+    /// The picture that was decoded last, and whether nothing else needs it: H.264's decoder lets go of it when it
+    /// has got a buffer for the next one (libavcodec/h264_slice.c, `h264_frame_start`).
+    current: Option<(usize, bool)>,
     film_grain: bool,
     flagged: usize,
 }
@@ -176,7 +180,10 @@ impl Client for Ffmpeg {
 
     fn recycle(&mut self, buffer: usize) {
         if let Some(session) = &mut self.session {
-            session.free.push(buffer);
+            match &mut session.current {
+                Some((current, released)) if *current == buffer => *released = true,
+                _ => session.free.push(buffer),
+            }
         }
     }
 
@@ -248,6 +255,7 @@ impl Session {
             queued_pictures: Vec::new(),
             pictures: Vec::new(),
             free: Vec::new(),
+            current: None,
             film_grain: false,
             flagged: 0,
         };
@@ -257,7 +265,12 @@ impl Session {
         }
         match codec {
             Codec::H264 => set_h264_mode(&session.device)?,
-            Codec::Vp9 => {}
+            Codec::Vp9 => {
+                // FFmpeg leaves the control out of its requests if the device does not have it; this one has.
+                session
+                    .device
+                    .query_control(V4L2_CID_STATELESS_VP9_COMPRESSED_HDR)?;
+            }
             Codec::Av1 => {
                 let control = session.device.query_control(V4L2_CID_STATELESS_AV1_FILM_GRAIN);
                 session.film_grain = control.is_ok();
@@ -340,6 +353,11 @@ impl Session {
             Some(first_field) => first_field.buffer,
             None => {
                 let buffer = self.get_picture()?;
+                if job.control(V4L2_CID_STATELESS_H264_SPS).is_some() {
+                    if let Some((last, true)) = self.current.replace((buffer, false)) {
+                        self.free.push(last);
+                    }
+                }
                 frames.add(job.timestamp, Frame::new(job, buffer, timestamp_of(buffer)));
                 buffer
             }
@@ -490,7 +508,7 @@ fn probe(
     if coded.capabilities()? & v4l2::BUF_CAP_SUPPORTS_REQUESTS == 0 {
         return unfit("requests");
     }
-    if !device.formats(BUF_TYPE_OUTPUT)?.contains(&codec.coded_format()) {
+    if !device.offers(BUF_TYPE_OUTPUT, codec.coded_format())? {
         return unfit("such codec");
     }
     let largest = device.largest(codec.coded_format())?;

@@ -120,7 +120,8 @@ trait Client {
 /// Takes the pictures.
 pub type Take<'a> = dyn FnMut(&Shown<'_>) -> Result<(), Box<dyn Error + Send + Sync>> + 'a;
 
-/// Plays `jobs` through the device as `personality` would; gives each picture to `take` when it is due.
+/// Plays `jobs` through the device as `personality` would; gives each picture to `take` when it is due, or when its
+/// user would get to it if he is not `prompt`.
 ///
 /// # Errors
 /// [`PlayError`]; what was taken until then is right all the same.
@@ -128,6 +129,7 @@ pub fn play(
     personality: Personality,
     nodes: &Nodes,
     jobs: Jobs,
+    prompt: bool,
     take: &mut Take<'_>,
 ) -> Result<Summary, PlayError> {
     let codec = jobs.codec();
@@ -136,6 +138,7 @@ pub fn play(
         Personality::Chromium => Box::new(chromium::Chromium::new(nodes, codec)),
     };
     let mut player = Player {
+        lag: if prompt { 0 } else { client.lag() },
         client,
         frames: Frames::new(codec == Codec::H264),
         due: VecDeque::new(),
@@ -157,6 +160,8 @@ pub fn play(
 
 struct Player<'a, 'b> {
     client: Box<dyn Client>,
+    /// How many pictures pile up before the first is taken.
+    lag: usize,
     frames: Frames,
     /// Pictures to be shown, in order.
     due: VecDeque<u64>,
@@ -185,7 +190,7 @@ impl Player<'_, '_> {
             self.due.push_back(*picture);
         }
         self.release();
-        while self.due.len() > self.client.lag() {
+        while self.due.len() > self.lag {
             self.show_one()?;
         }
         Ok(())
