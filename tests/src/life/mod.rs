@@ -9,12 +9,17 @@
 mod clients;
 mod clip;
 mod daemon;
+mod damage;
 mod debugfs;
 mod edges;
+mod foreign;
 mod isolation;
 mod kills;
 mod playing;
+mod random;
 mod reload;
+mod rig;
+mod variants;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -40,6 +45,9 @@ struct Common {
     /// The generated clips' list (clips.json).
     #[arg(long, global = true, value_name = "FILE")]
     clips: Option<PathBuf>,
+    /// The small clips' list.
+    #[arg(long, global = true, value_name = "FILE")]
+    small: Option<PathBuf>,
     /// Milliseconds within which every pending call has to return when something was killed.
     #[arg(long, global = true, default_value_t = 1000)]
     limit_ms: u64,
@@ -54,6 +62,10 @@ struct Common {
 impl Common {
     fn clips(&self) -> Result<Clips> {
         Clips::load(self.clips.as_deref().context("this scenario needs --clips")?)
+    }
+
+    fn small(&self) -> Result<Clips> {
+        Clips::load(self.small.as_deref().context("this scenario needs --small")?)
     }
 
     fn limit(&self) -> Duration {
@@ -93,6 +105,8 @@ enum Scenario {
     ReplaceBroker(isolation::ReplaceArgs),
     /// Limits on sessions and memory.
     Limits,
+    /// Damaged jobs in the second of four groups of pictures.
+    Damage(damage::DamageArgs),
     /// Loads, serves, decodes, stops and unloads, again and again.
     Reload(reload::ReloadArgs),
 }
@@ -115,6 +129,7 @@ impl Scenario {
             Self::Abort => "abort",
             Self::ReplaceBroker(_) => "replace-broker",
             Self::Limits => "limits",
+            Self::Damage(_) => "damage",
             Self::Reload(_) => "reload",
         }
     }
@@ -170,6 +185,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Abort => isolation::abort(common, &mut figures),
         Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
         Scenario::Limits => isolation::limits(common, &mut figures),
+        Scenario::Damage(damage) => damage::damage_groups(common, damage, &mut figures),
         Scenario::Reload(reload) => reload::reload(common, reload, &mut figures),
     };
     let mut line = json!({
