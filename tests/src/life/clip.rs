@@ -35,6 +35,11 @@ impl Clips {
         Ok(Self { dir, streams })
     }
 
+    /// Names of all clips.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.streams.iter().map(|stream| stream.name.as_str())
+    }
+
     /// The clip `name`.
     pub(super) fn clip(&self, name: &str) -> Result<Clip> {
         self.repeated(name, 1)
@@ -117,6 +122,12 @@ impl Clip {
             jobs,
             expected,
         })
+    }
+
+    /// How much later everything has to be for the clip to follow itself.
+    pub(super) fn period(&self) -> u64 {
+        let last = self.jobs.iter().map(|job| job.timestamp).max();
+        last.unwrap_or_default() + 1000
     }
 
     /// Number of the first key frame's job from `job` on.

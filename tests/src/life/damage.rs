@@ -101,7 +101,7 @@ pub(super) fn damage_groups(common: &Common, args: &DamageArgs, figures: &mut Fi
         let mut seed = args.seed;
         let end = args.seed + args.variants;
         let mut played = Ok(());
-        while seed < end && played.is_ok() && seen.complaints.len() < QUOTED {
+        while seed < end && played.is_ok() {
             let next = end.min(seed + PER_SESSION);
             played = session(&nodes, &subject, &foreign, seed..next, common.limit(), &mut seen);
             seed = next;
@@ -116,7 +116,11 @@ pub(super) fn damage_groups(common: &Common, args: &DamageArgs, figures: &mut Fi
     figures.set("rounds_of_the_other_session", rounds.load(Ordering::Relaxed));
     played?;
     if !seen.complaints.is_empty() {
-        bail!("{}", seen.complaints.join("; "));
+        for complaint in &seen.complaints {
+            eprintln!("{complaint}");
+        }
+        let quoted: Vec<&str> = seen.complaints.iter().take(QUOTED).map(String::as_str).collect();
+        bail!("{} variants: {}", seen.complaints.len(), quoted.join("; "));
     }
     ensure!(
         rounds.load(Ordering::Relaxed) > 0,
@@ -156,17 +160,12 @@ impl Subject {
     /// The jobs of the clip, `round` times later.
     fn jobs(&self, round: u64) -> Vec<CodedJob> {
         // Every variant has timestamps of its own: a picture that is missing must not be found in the one before.
-        let shift = self.period() * round;
+        let shift = self.clip.period() * round;
         self.clip
             .jobs
             .iter()
             .map(|job| super::clip::later(job, shift))
             .collect()
-    }
-
-    fn period(&self) -> u64 {
-        let last = self.clip.jobs.iter().map(|job| job.timestamp).max();
-        last.unwrap_or_default() + 1000
     }
 }
 
@@ -239,7 +238,7 @@ fn session(
         };
         let mut play = play;
         play().with_context(|| format!("seed {seed} ({:?})", Kind::of(seed)))?;
-        let shift = subject.period() * round;
+        let shift = subject.clip.period() * round;
         judge(subject, foreign, (seed, shift), &returned, limit, seen)?;
         let now = debugfs::own_sessions()?
             .iter()

@@ -378,6 +378,21 @@ impl Rig {
         Ok(())
     }
 
+    /// Stops both queues and gives all CAPTURE buffers back, as a client does where a new sequence begins. Nothing is
+    /// in flight.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        ensure!(self.in_flight.is_empty(), "jobs are in flight");
+        self.coded.stream(false)?;
+        self.raw.stream(false)?;
+        self.streaming = false;
+        self.raw.allocate(0, &Backing::Mmap)?;
+        self.buffers.clear();
+        self.free_raw.clear();
+        self.kept.clear();
+        self.references.clear();
+        Ok(())
+    }
+
     /// Waits until everything has come back.
     pub(super) fn drain(&mut self, returned: &mut Vec<Returned>) -> Result<()> {
         while !self.in_flight.is_empty() {

@@ -126,6 +126,10 @@ pub(super) fn damage(
             | Kind::Dimensions
             | Kind::ReferenceLists
             | Kind::TileTable => {
+                if !jobs[victim].otherwise.is_empty() {
+                    // Its controls are damaged already; the ones to fall back to are its own.
+                    continue;
+                }
                 let attempts: Vec<_> = (0..6)
                     .map(|_| {
                         let mut job = jobs[victim].job.clone();
