@@ -229,6 +229,7 @@ fn session(
                 clean(&mut rig, job, &mut returned)?;
             }
             for job in &damaged {
+                rig.renew()?;
                 seen.refused += submit(&mut rig, job, &mut returned)?;
             }
             for job in &jobs[second..] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A session whose every buffer is looked at. Each job gets one CAPTURE buffer of its picture's size, queued with it
-//! and full of noise that has to be gone when it comes back. Buffers are made and removed while it streams.
+//! A session whose every buffer is looked at. Each job gets one CAPTURE buffer of its picture's size, queued with it.
+//! A new one is full of noise that has to be gone when it comes back; one that had a picture is left as it is, since it
+//! may be the last good one. Buffers are made and removed while it streams.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(super) struct Returned {
     pub(super) error: bool,
     /// The visible part, packed.
     pub(super) packed: Vec<u8>,
-    /// Bytes of the longest piece of the visible part in which the noise was not overwritten.
+    /// Bytes of the longest piece of the visible part of a new buffer in which the noise was not overwritten.
     pub(super) stale: usize,
     /// From the job's submission on.
     pub(super) took: Duration,
@@ -45,6 +46,8 @@ pub(super) struct Returned {
 /// A CAPTURE buffer.
 struct Buffer {
     size: Size,
+    /// It was not queued yet.
+    new: bool,
     layout: Layout,
 }
 
@@ -54,7 +57,7 @@ struct InFlight {
     request: usize,
     raw: usize,
     visible: Visible,
-    /// What was visible when the buffer was queued.
+    /// The noise that was visible when the buffer was queued; empty if it was not new.
     before: Vec<u8>,
     submitted: Instant,
     needs: Vec<u64>,
@@ -203,6 +206,7 @@ impl Rig {
         }
         self.buffers[index] = Some(Buffer {
             size: self.size,
+            new: true,
             layout: Layout::new(&format)?,
         });
         let mut sizes: Vec<Size> = self.buffers.iter().flatten().map(|buffer| buffer.size).collect();
@@ -227,10 +231,21 @@ impl Rig {
         for timestamp in free {
             self.free_raw.extend(self.kept.remove(&timestamp));
         }
+        let size = self.size;
+        self.remove_free(|buffer| buffer.size != size)
+    }
+
+    /// Removes the free buffers, so that the next job gets a new one.
+    pub(super) fn renew(&mut self) -> Result<()> {
+        self.release()?;
+        self.remove_free(|_| true)
+    }
+
+    fn remove_free(&mut self, which: impl Fn(&Buffer) -> bool) -> Result<()> {
         let mut at = 0;
         while at < self.free_raw.len() {
             let index = self.free_raw[at];
-            if self.buffer(index)?.size == self.size {
+            if !which(self.buffer(index)?) {
                 at += 1;
                 continue;
             }
@@ -247,13 +262,19 @@ impl Rig {
         Ok(self.buffer(index)?.layout.packed(&planes, visible)?)
     }
 
-    /// A CAPTURE buffer full of noise, and what of it is visible.
+    /// A CAPTURE buffer, and if it is new the noise that is visible in it.
     fn prefilled(&mut self, visible: &Visible) -> Result<(usize, Vec<u8>)> {
         self.release()?;
         let index = match self.free_raw.pop() {
             Some(index) => index,
             None => self.create()?,
         };
+        let new = self.buffers[index]
+            .as_mut()
+            .is_some_and(|buffer| std::mem::take(&mut buffer.new));
+        if !new {
+            return Ok((index, Vec::new()));
+        }
         let planes: Vec<&Mapping> = self.raw.mappings(index)?.collect();
         for plane in planes {
             let offset = self.random.below(NOISE_OFFSETS);
