@@ -306,7 +306,7 @@ fn judge(
             tally.flagged += usize::from(picture.error);
             tally.inexact += usize::from(!exact);
             tally.silent += usize::from(!exact && !picture.error);
-            if kind.is_noticeable() && !exact && !picture.error {
+            if kind.is_noticeable(subject.clip.codec) && !exact && !picture.error {
                 found.push(format!("picture {number} is not exact and has no error flag"));
             }
         } else if !exact || picture.error {

@@ -65,12 +65,14 @@ impl Kind {
     }
 
     /// A decoder can tell, so no picture that is not exact may come without the error flag. All else may be damage
-    /// that still decodes.
-    pub(super) fn is_noticeable(self) -> bool {
-        matches!(
-            self,
-            Self::Truncated | Self::Offsets | Self::Dropped | Self::Larger | Self::Tiny
-        )
+    /// that still decodes. So may a VP9 frame that is cut off in its last tile: nothing says how long that is, and
+    /// libavcodec takes zeros for up to ten superblocks more.
+    pub(super) fn is_noticeable(self, codec: Codec) -> bool {
+        match self {
+            Self::Truncated => codec != Codec::Vp9,
+            Self::Offsets | Self::Dropped | Self::Larger | Self::Tiny => true,
+            _ => false,
+        }
     }
 }
 
