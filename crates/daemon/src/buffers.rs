@@ -110,6 +110,9 @@ impl Entry {
     fn map(buffer: Buffer) -> io::Result<Self> {
         let size = usize::try_from(buffer.size).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let mapping = Mapping::of_fd(buffer.fd.as_fd(), size, buffer.writable)?;
+        if buffer.writable && !buffer.imported {
+            mapping.fill_grey().map_err(io::Error::other)?;
+        }
         Ok(Self {
             mapping,
             imported: buffer.imported.then_some(buffer.fd),

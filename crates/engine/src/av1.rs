@@ -122,17 +122,11 @@ impl Av1Decoder {
             self.packets.start(),
         );
         let written = written.map_err(|error| JobError::Av1Headers(error.to_string()))?;
-        if written.stale_reference {
-            // No proof of damage: timestamps of clients are not that reliable.
-            tracing::debug!(
-                job = job.id,
-                "a reference slot holds another picture than the client says"
-            );
-        }
         let grain = film_grain.is_some_and(|grain| grain.flags & V4L2_AV1_FILM_GRAIN_FLAG_APPLY_GRAIN != 0);
         let superres = frame.flags & V4L2_AV1_FRAME_FLAG_USE_SUPERRES != 0;
         Ok(Built {
-            damage: self.has_wrong_references(&frame).then_some(JobError::References),
+            damage: (written.stale_reference || self.has_wrong_references(&frame))
+                .then_some(JobError::References),
             others: (!superres && written.reshown.is_none()).then_some(usize::from(grain)),
         })
     }
@@ -149,8 +143,9 @@ impl Av1Decoder {
         Ok(())
     }
 
-    /// A reference is known not to be exact. One that is missing is dav1d's to notice.
-    fn has_wrong_references(&self, frame: &V4l2CtrlAv1Frame) -> bool {
+    /// A reference is known not to be exact. One that is missing is the writer's to notice, which knows what is in
+    /// the slots.
+    fn has_wrong_references(&mut self, frame: &V4l2CtrlAv1Frame) -> bool {
         let intra = matches!(frame.frame_type, V4L2_AV1_KEY_FRAME | V4L2_AV1_INTRA_ONLY_FRAME);
         !intra
             && frame.ref_frame_idx.iter().any(|&slot| {

@@ -12,6 +12,10 @@
 //! to the next intra picture; pictures which follow that one in output order too are taken to refer
 //! to it and to later ones only, as at a recovery point.
 //!
+//! A reference in the DPB that was never decoded was lost on the way, unless the sequence allows gaps in
+//! `frame_num`: clients list the frames that make up for those, too. An IDR picture ends all earlier references, and
+//! so does another size or depth: libavcodec gives them up then.
+//!
 //! After damage libavcodec keeps more than wrong references: coefficients of the macroblock in which
 //! it gave up stay in its buffers, survive a flush and spoil the next picture, even an IDR one. So it
 //! is opened anew for the first IDR picture after damage.
@@ -21,10 +25,11 @@ use std::sync::Arc;
 use daedalus_bitstream::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_H264_DECODE_PARAMS, V4L2_CID_STATELESS_H264_PPS,
-    V4L2_CID_STATELESS_H264_SCALING_MATRIX, V4L2_CID_STATELESS_H264_SPS,
+    V4L2_CID_STATELESS_H264_SCALING_MATRIX, V4L2_CID_STATELESS_H264_SPS, V4L2_H264_BOTTOM_FIELD_REF,
     V4L2_H264_DECODE_PARAM_FLAG_BOTTOM_FIELD, V4L2_H264_DECODE_PARAM_FLAG_FIELD_PIC,
-    V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC, V4L2_H264_DPB_ENTRY_FLAG_ACTIVE, V4l2CtrlH264DecodeParams,
-    V4l2CtrlH264Pps, V4l2CtrlH264ScalingMatrix, V4l2CtrlH264Sps,
+    V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC, V4L2_H264_DPB_ENTRY_FLAG_ACTIVE, V4L2_H264_SPS_FLAG_FRAME_MBS_ONLY,
+    V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED, V4L2_H264_TOP_FIELD_REF, V4l2CtrlH264DecodeParams,
+    V4l2CtrlH264Pps, V4l2CtrlH264ScalingMatrix, V4l2CtrlH264Sps, V4l2H264DpbEntry,
 };
 
 use crate::error::{EngineError, JobError};
@@ -63,6 +68,28 @@ struct Recovery {
     idr: bool,
 }
 
+/// What pictures and their references have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Geometry {
+    width: u16,
+    height: u16,
+    frame_mbs_only: bool,
+    depth: u8,
+    chroma_format: u8,
+}
+
+impl Geometry {
+    fn of(sps: &V4l2CtrlH264Sps) -> Self {
+        Self {
+            width: sps.pic_width_in_mbs_minus1,
+            height: sps.pic_height_in_map_units_minus1,
+            frame_mbs_only: sps.flags & V4L2_H264_SPS_FLAG_FRAME_MBS_ONLY != 0,
+            depth: sps.bit_depth_luma_minus8,
+            chroma_format: sps.chroma_format_idc,
+        }
+    }
+}
+
 impl Structure {
     fn of(params: &V4l2CtrlH264DecodeParams) -> Self {
         if params.flags & V4L2_H264_DECODE_PARAM_FLAG_FIELD_PIC == 0 {
@@ -99,6 +126,8 @@ pub(crate) struct H264Decoder {
     recovery: Option<Recovery>,
     /// There was damage since the decoder was opened.
     spoiled: bool,
+    /// Of the last picture.
+    geometry: Option<Geometry>,
     shown: Shown,
 }
 
@@ -117,6 +146,7 @@ impl H264Decoder {
             history: History::default(),
             recovery: None,
             spoiled: false,
+            geometry: None,
             shown: Shown::default(),
         })
     }
@@ -147,12 +177,25 @@ impl H264Decoder {
         if self.spoiled && idr && self.first_field.is_none() {
             self.reopen()?;
         }
+        let (sps, _) = controls::get::<V4l2CtrlH264Sps>(job.controls, V4L2_CID_STATELESS_H264_SPS)?;
+        let geometry = Geometry::of(&sps);
+        let changed = self
+            .geometry
+            .replace(geometry)
+            .is_some_and(|before| before != geometry);
         let first_field = self.first_field.take();
-        let slices = self.build_packet(job)?;
+        if changed || idr && first_field.is_none() {
+            self.history.reset();
+        }
+        if changed {
+            self.recovery = None;
+        }
+        let slices = self.build_packet(job, &sps)?;
         let (frame, lines, damage) = self.decode_packet(job, structure, first_field, offer)?;
         let order = structure.order(&params);
         let second_field = structure != Structure::Frame && lines == Lines::All;
-        let wrong_references = slices.inter && self.has_wrong_references(&params, order)
+        let gaps = sps.flags & V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED != 0;
+        let wrong_references = slices.inter && self.has_wrong_references(&params, order, gaps)
             || second_field && self.history.is_wrong(job.timestamp);
         let damage = damage.or(wrong_references.then_some(JobError::References));
         let index = self.history.add(job.timestamp, damage.is_none());
@@ -200,27 +243,28 @@ impl H264Decoder {
         }
     }
 
-    /// A reference that the picture may use is not exact, or was not decoded by this decoder.
-    fn has_wrong_references(&self, params: &V4l2CtrlH264DecodeParams, order: i32) -> bool {
+    /// A reference that the picture may use is not exact, or was not decoded by this decoder. With `gaps` in
+    /// `frame_num`, references that were never decoded need not be errors.
+    fn has_wrong_references(&mut self, params: &V4l2CtrlH264DecodeParams, order: i32, gaps: bool) -> bool {
         let after = |recovery: &Recovery| order >= recovery.order;
+        let recovery = self.recovery;
         params
             .dpb
             .iter()
             .filter(|entry| entry.flags & V4L2_H264_DPB_ENTRY_FLAG_ACTIVE != 0)
-            .any(
-                |entry| match (self.history.find(entry.reference_ts), &self.recovery) {
-                    (Some(picture), _) if picture.exact => false,
-                    (Some(picture), Some(recovery)) => picture.index >= recovery.index || !after(recovery),
-                    // Such are the frames that make up for gaps in frame_num, and very old ones.
-                    (None, Some(recovery)) => !recovery.idr && !after(recovery),
-                    (_, None) => true,
-                },
-            )
+            .any(|entry| match (self.history.find(entry.reference_ts), &recovery) {
+                (Some(picture), _) if picture.exact => false,
+                (Some(picture), Some(recovery)) => picture.index >= recovery.index || !after(recovery),
+                (None, Some(recovery)) => {
+                    let lost = !gaps && order_of(entry) >= recovery.order;
+                    lost || !recovery.idr && !after(recovery)
+                }
+                (_, None) => true,
+            })
     }
 
     /// Puts parameter sets and slices into the packet.
-    fn build_packet(&mut self, job: &Job<'_>) -> Result<Slices, JobError> {
-        let (sps, _) = controls::get::<V4l2CtrlH264Sps>(job.controls, V4L2_CID_STATELESS_H264_SPS)?;
+    fn build_packet(&mut self, job: &Job<'_>, sps: &V4l2CtrlH264Sps) -> Result<Slices, JobError> {
         let (pps, _) = controls::get::<V4l2CtrlH264Pps>(job.controls, V4L2_CID_STATELESS_H264_PPS)?;
         let matrix =
             controls::get::<V4l2CtrlH264ScalingMatrix>(job.controls, V4L2_CID_STATELESS_H264_SCALING_MATRIX);
@@ -230,7 +274,7 @@ impl H264Decoder {
         };
         let bytes = self.packets.start();
         self.parameter_sets
-            .write(&sps, &pps, scaling, VuiPolicy::decode_order(&sps), bytes)
+            .write(sps, &pps, scaling, VuiPolicy::decode_order(sps), bytes)
             .map_err(|error| JobError::H264Headers(error.to_string()))?;
         let start = bytes.len();
         let copied = payload::append(&job.coded, bytes).and_then(|()| {
@@ -257,6 +301,15 @@ impl H264Decoder {
     }
 }
 
+/// `PicOrderCnt()` of a reference.
+fn order_of(entry: &V4l2H264DpbEntry) -> i32 {
+    match entry.fields {
+        V4L2_H264_TOP_FIELD_REF => entry.top_field_order_cnt,
+        V4L2_H264_BOTTOM_FIELD_REF => entry.bottom_field_order_cnt,
+        _ => entry.top_field_order_cnt.min(entry.bottom_field_order_cnt),
+    }
+}
+
 impl Decoder for H264Decoder {
     fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
         let result = self.run(job);
@@ -271,6 +324,7 @@ impl Decoder for H264Decoder {
         self.first_field = None;
         self.history.reset();
         self.recovery = None;
+        self.geometry = None;
         self.shown.reset();
     }
 }

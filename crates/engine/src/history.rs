@@ -6,9 +6,9 @@
 
 use std::collections::VecDeque;
 
-/// Pictures that are remembered. No codec here keeps more than 16 references; a hidden or
-/// non-reference picture takes a place as well.
-const DEPTH: usize = 64;
+/// Pictures that are remembered. No codec here keeps more than 16 references, but a reference can be as old as
+/// the stream. One that controls name is remembered as if it were new.
+const DEPTH: usize = 4096;
 
 /// What is known of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,27 +20,41 @@ pub(crate) struct Known {
 }
 
 /// The pictures of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct History {
-    /// Timestamps in decode order. Clients may use one again; the latest picture has it then.
+    /// Timestamps, in the order in which they were last named. Clients may use one again; the latest picture has
+    /// it then.
     pictures: VecDeque<(u64, Known)>,
     next: u64,
 }
 
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            // At once, so that it does not grow while a stream runs.
+            pictures: VecDeque::with_capacity(DEPTH),
+            next: 0,
+        }
+    }
+}
+
 impl History {
     /// The latest picture with the timestamp.
-    pub(crate) fn find(&self, timestamp: u64) -> Option<Known> {
-        self.pictures
-            .iter()
-            .rev()
-            .find(|(known, _)| *known == timestamp)
-            .map(|(_, picture)| *picture)
+    pub(crate) fn find(&mut self, timestamp: u64) -> Option<Known> {
+        let at = self.pictures.iter().rposition(|(known, _)| *known == timestamp)?;
+        let found = self.pictures.remove(at)?;
+        self.pictures.push_back(found);
+        Some(found.1)
     }
 
-    /// Whether it is known that the picture is not exact. Clients name pictures that never were (of
-    /// slots that were never filled, of gaps in `frame_num`), so that an unknown one is no error.
-    pub(crate) fn is_wrong(&self, timestamp: u64) -> bool {
+    /// Whether it is known that the picture is not exact.
+    pub(crate) fn is_wrong(&mut self, timestamp: u64) -> bool {
         self.find(timestamp).is_some_and(|picture| !picture.exact)
+    }
+
+    /// Whether the picture is not exact, or there never was such a picture.
+    pub(crate) fn is_wrong_or_missing(&mut self, timestamp: u64) -> bool {
+        self.find(timestamp).is_none_or(|picture| !picture.exact)
     }
 
     /// Adds the picture that was just decoded. Returns its position.
@@ -54,7 +68,7 @@ impl History {
         index
     }
 
-    /// Forgets all pictures.
+    /// Forgets all pictures: no later one can refer to them.
     pub(crate) fn reset(&mut self) {
         self.pictures.clear();
     }
@@ -78,10 +92,13 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut history = History::default();
-        for timestamp in 0..1000 {
+        history.add(u64::MAX, false);
+        for timestamp in 0..3 * DEPTH as u64 {
             history.add(timestamp, false);
+            assert!(history.is_wrong(u64::MAX), "it is named all the time");
         }
         assert_eq!(history.pictures.len(), DEPTH);
-        assert!(history.is_wrong(999) && !history.is_wrong(0));
+        assert!(history.is_wrong(3 * DEPTH as u64 - 1) && !history.is_wrong(0));
+        assert!(history.is_wrong_or_missing(0));
     }
 }

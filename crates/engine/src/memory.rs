@@ -124,6 +124,19 @@ impl Mapping {
         Ok(())
     }
 
+    /// Makes every byte 0x80: grey, in all formats. For CAPTURE memory, before the first picture: where a decoder
+    /// that meets damage leaves something out, that is what shows.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] if the mapping is not writable.
+    pub fn fill_grey(&self) -> Result<(), OutOfBounds> {
+        let grey = [0x80; 4096];
+        for start in (0..self.len).step_by(grey.len()) {
+            self.write(start, &grey[..grey.len().min(self.len - start)])?;
+        }
+        Ok(())
+    }
+
     /// The first byte, for code that hands the memory to a C library.
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.base.as_ptr()

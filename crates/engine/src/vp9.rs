@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! VP9 by libavcodec. The OUTPUT buffer holds the whole frame; of the controls only the references'
-//! timestamps are of use, to know whether they are exact.
+//! timestamps are of use, to know whether they are there and exact. A key frame takes all reference slots.
 //!
 //! Every frame has a CAPTURE buffer, also one that is not shown. Frames may change size from one to the
 //! next; libavcodec scales its references.
@@ -51,18 +51,20 @@ impl Vp9Decoder {
         // Decoded even if CAPTURE is unusable: later pictures refer to this one.
         let target = Target::of(&job.raw);
         let mut spoiled = false;
+        let mut complaints = 0;
         let offer = picture::offer(&target, self.options.direct);
         let ready = self.provide_threads(job);
         let copied = ready.and_then(|()| payload::append(&job.coded, self.packets.start()));
         let frame = copied.and_then(|()| {
             let decoded = self.context.decode(&self.packets.finish(), job.id, offer);
             spoiled = decoded.took_offer;
+            complaints = decoded.complaints;
             decoded.result?;
             decoded.frame.ok_or(JobError::NoPicture)
         });
-        let damage = self
+        let damage = (complaints > 0).then_some(JobError::Damaged(complaints)).or(self
             .has_wrong_references(job.controls)
-            .then_some(JobError::References);
+            .then_some(JobError::References));
         self.history.add(job.timestamp, frame.is_ok() && damage.is_none());
         let target = target?;
         match frame {
@@ -89,15 +91,19 @@ impl Vp9Decoder {
         Ok(())
     }
 
-    /// A reference is known not to be exact. One that is missing is libavcodec's to notice.
-    fn has_wrong_references(&self, controls: &[Control<'_>]) -> bool {
+    /// A reference is not exact, or was never decoded. libavcodec takes whatever is in the slot.
+    fn has_wrong_references(&mut self, controls: &[Control<'_>]) -> bool {
         let Ok((frame, _)) = controls::get::<V4l2CtrlVp9Frame>(controls, V4L2_CID_STATELESS_VP9_FRAME) else {
             return false;
         };
-        frame.flags & (V4L2_VP9_FRAME_FLAG_KEY_FRAME | V4L2_VP9_FRAME_FLAG_INTRA_ONLY) == 0
+        if frame.flags & V4L2_VP9_FRAME_FLAG_KEY_FRAME != 0 {
+            self.history.reset();
+            return false;
+        }
+        frame.flags & V4L2_VP9_FRAME_FLAG_INTRA_ONLY == 0
             && [frame.last_frame_ts, frame.golden_frame_ts, frame.alt_frame_ts]
                 .iter()
-                .any(|&timestamp| self.history.is_wrong(timestamp))
+                .any(|&timestamp| self.history.is_wrong_or_missing(timestamp))
     }
 }
 

@@ -394,6 +394,35 @@ fn damage_is_reported_for_all_pictures_that_refer_to_it() -> Result<()> {
 }
 
 #[test]
+fn a_picture_that_never_came_is_missed_by_all_that_refer_to_it() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let keys = key_frames(&clean)?;
+        let expected = decode(&mut player(codec)?, &clean, 0)?;
+        let mut wrong = 0;
+        for lost in 1..keys[1] {
+            let jobs: Vec<_> = [&clean[..lost], &clean[lost + 1..]].concat();
+            let expected = [&expected[..lost], &expected[lost + 1..]].concat();
+            let pictures = decode(&mut player(codec)?, &jobs, 0x77)?;
+            for (i, (picture, due)) in pictures.iter().zip(&expected).enumerate() {
+                let equal = picture.1 == due.1;
+                wrong += usize::from(!equal);
+                ensure!(
+                    equal || picture.0 == Status::Error,
+                    "{codec:?} without {lost}: picture {i} is wrong, and called exact"
+                );
+            }
+            ensure!(
+                pictures[..lost] == expected[..lost] && pictures[keys[1] - 1..] == expected[keys[1] - 1..],
+                "{codec:?} without {lost}: more than its group of pictures is wrong"
+            );
+        }
+        ensure!(wrong > 0, "{codec:?}: no picture refers to any other");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_decoder_that_starts_in_the_middle_calls_nothing_exact_that_is_not() -> Result<()> {
     for codec in CODECS {
         let clean = clips::jobs(codec)?;

@@ -259,6 +259,12 @@ impl Player {
             return Err(ReplayError::TooMuchMemory { limit: MEMORY });
         }
         let mapping = allocate(bytes)?;
+        // As the worker does, since a picture that was concealed may show it.
+        let filled = mapping.fill_grey();
+        filled.map_err(|error| ReplayError::Memory {
+            bytes,
+            error: std::io::Error::other(error),
+        })?;
         self.mapped += bytes;
         memory.mapping = Some(Arc::clone(&mapping));
         Ok(mapping)

@@ -3,7 +3,7 @@
 
 mod client;
 mod folders;
-mod generated;
+pub(crate) mod generated;
 mod limits;
 mod manifest;
 mod report;

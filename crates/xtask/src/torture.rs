@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `./dev torture`: the scenarios of `daedalus-tests life` in guests. Kills, four clients at once and what no real
-//! client does, under the plain and the sanitizer kernel; loads and unloads under the sanitizer kernel.
+//! client does, under the plain and the sanitizer kernel; loads and unloads under the sanitizer kernel; damaged jobs and
+//! long runs.
+
+mod streams;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
+use crate::conformance::generated;
 use crate::demo::play::{self, write_json};
 use crate::guest::{self, GuestJob, Kernel};
 use crate::outcome::{Check, Outcome, Verdict};
@@ -20,6 +24,10 @@ enum Part {
     Life,
     /// insmod, serve, decode 5 frames, stop, rmmod, in the sanitizer kernel
     Reload,
+    /// Damaged jobs of each codec, in both kernels (a tenth of the variants in the sanitizer kernel)
+    Damage,
+    /// One clip of each codec again and again: exact pictures, and a worker that does not grow
+    Long,
 }
 
 /// Arguments of `./dev torture`.
@@ -34,9 +42,17 @@ pub(crate) struct Args {
     /// Replacements of the broker while jobs are in flight
     #[arg(long, default_value_t = 50)]
     replacements: u32,
+    /// Variants of damage, for each codec
+    #[arg(long, default_value_t = 500)]
+    variants: u32,
+    /// How often `long` plays its clips, which have 60 frames
+    #[arg(long, default_value_t = 30)]
+    times: u32,
     /// Only this kernel
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
+    #[arg(skip)]
+    quick: bool,
 }
 
 impl Args {
@@ -46,7 +62,10 @@ impl Args {
             parts: Vec::new(),
             cycles: 5,
             replacements: 2,
+            variants: 38,
+            times: 4,
             kernel: None,
+            quick: true,
         }
     }
 
@@ -63,7 +82,7 @@ impl Args {
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 14] = [
+const SCENARIOS: [&str; 17] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -77,11 +96,30 @@ const SCENARIOS: [&str; 14] = [
     "crash-loop",
     "abort",
     "limits",
+    "formats",
+    "colour",
+    SIZES,
     REPLACE,
 ];
 
 /// Takes how often the broker is replaced.
 const REPLACE: &str = "replace-broker";
+
+/// Takes streams.
+const SIZES: &str = "sizes";
+
+/// Of the generated streams, those whose pictures change their size.
+const GENERATED: [&str; 3] = [
+    "h264-new-sps.h264",
+    "vp9-resize-360p.ivf",
+    "av1-resize-random-360p.ivf",
+];
+
+/// Of the vectors, too.
+const RESIZED: [&str; 2] = [
+    "av1/dav1d/8-bit/sframe/autostitch-480p-240p-160p-10s.ivf",
+    "av1/dav1d/8-bit/resize/av1-1-b8-03-sizeup.ivf",
+];
 
 /// Streams of the vectors that the clips cannot stand for: coded fields, which share a CAPTURE buffer by
 /// V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF; 10 bit; frames of several sizes; hidden frames that are shown later.
@@ -126,9 +164,19 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let (list, _) = play::clips(bed)?;
     let clips = in_guest(bed, &list)?;
     if args.wants(Part::Life) {
+        let lists = format!(
+            "--clips {clips} --small {}",
+            in_guest(bed, &play::small_clips(bed)?)?
+        );
         for kernel in args.kernels() {
-            life(bed, kernel, &clips, args.replacements, &outcome)?;
+            life(bed, kernel, &lists, args.replacements, &outcome)?;
         }
+    }
+    if args.wants(Part::Damage) {
+        streams::damage(bed, args, &outcome)?;
+    }
+    if args.wants(Part::Long) {
+        streams::long(bed, args, &outcome)?;
     }
     if args.wants(Part::Reload) && args.kernels().any(|kernel| kernel == Kernel::Sanitizers) {
         reload(bed, args.cycles, &clips, &outcome)?;
@@ -149,11 +197,30 @@ fn in_guest(bed: &Bed, path: &Path) -> Result<String> {
     Ok(inside.to_str().context("a path that is no text")?.to_owned())
 }
 
+/// Streams whose pictures change their size, as the guest sees them.
+fn resized(bed: &Bed) -> Result<Vec<String>> {
+    let folder = generated::folder(bed, true)?;
+    let mut streams = Vec::new();
+    for file in GENERATED {
+        let codec = file.split('-').next().unwrap_or_default();
+        let path = [folder.join(file), folder.join(codec).join(file)];
+        let path = path.iter().find(|path| path.is_file());
+        streams.push(in_guest(
+            bed,
+            path.with_context(|| format!("no generated {file}"))?,
+        )?);
+    }
+    if bed.vectors().is_some() {
+        streams.extend(RESIZED.iter().map(|stream| format!("/mnt/vectors/{stream}")));
+    }
+    Ok(streams)
+}
+
 /// All scenarios in one guest.
-fn life(bed: &Bed, kernel: Kernel, clips: &str, replacements: u32, outcome: &Outcome) -> Result<()> {
+fn life(bed: &Bed, kernel: Kernel, lists: &str, replacements: u32, outcome: &Outcome) -> Result<()> {
     let limits = limits(kernel);
     let tool = format!(
-        "daedalus-tests life --clips {clips} --limit-ms {} --deadline {}",
+        "daedalus-tests life {lists} --limit-ms {} --deadline {}",
         limits.pending_ms,
         limits.life.as_secs() / 3
     );
@@ -161,6 +228,7 @@ fn life(bed: &Bed, kernel: Kernel, clips: &str, replacements: u32, outcome: &Out
     for scenario in SCENARIOS {
         let scenario = match scenario {
             REPLACE => format!("{REPLACE} --replacements {replacements}"),
+            SIZES => format!("{SIZES} {}", resized(bed)?.join(" ")),
             other => other.to_owned(),
         };
         script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));

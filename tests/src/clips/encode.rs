@@ -19,9 +19,10 @@ const KEY_INTERVAL: usize = 30;
 
 /// The programs whose versions decide what the encoded bytes and the references are: name and the argument that
 /// makes it print its version.
-pub(super) const PROGRAMS: [(&str, &str); 6] = [
+pub(super) const PROGRAMS: [(&str, &str); 7] = [
     ("x264", "--version"),
     ("vpxenc", "--help"),
+    ("aomenc", "--help"),
     ("SvtAv1EncApp", "--version"),
     ("vpxdec", "--help"),
     ("aomdec", "--help"),
@@ -84,7 +85,15 @@ fn encoder(codec: Codec, rows: usize, source: &Path, output: &Path, recon: &Path
 ///
 /// When the encoder is missing or fails; the text holds the end of what it printed.
 pub(super) fn encode(codec: Codec, rows: usize, source: &Path, output: &Path, recon: &Path) -> Result<()> {
-    let mut command = encoder(codec, rows, source, output, recon);
+    run(encoder(codec, rows, source, output, recon))
+}
+
+/// Runs an encoder.
+///
+/// # Errors
+///
+/// As for [`encode`].
+pub(super) fn run(mut command: Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let result = command
         .stdin(Stdio::null())
@@ -141,7 +150,10 @@ pub(super) fn ffmpeg_reference(clip: &Path, shape: Shape) -> Result<Vec<String>>
         "-f",
         "rawvideo",
         "-pix_fmt",
-        "yuv420p",
+        match shape.format {
+            RawFormat::I420Le10 => "yuv420p10le",
+            _ => "yuv420p",
+        },
         "-fps_mode",
         "passthrough",
         "-",
@@ -168,10 +180,9 @@ fn decoder_sums(mut command: Command, shape: Shape) -> Result<Vec<String>> {
 }
 
 fn frame_sums(mut source: impl Read, shape: Shape) -> Result<Vec<String>> {
-    debug_assert_eq!(
-        shape.format,
-        RawFormat::I420,
-        "reference decoders are asked for I420"
+    debug_assert!(
+        matches!(shape.format, RawFormat::I420 | RawFormat::I420Le10),
+        "reference decoders are asked for planar pictures"
     );
     let mut frame = vec![0; shape.packed_len()];
     let mut semi = Vec::new();

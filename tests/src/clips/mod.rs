@@ -11,6 +11,7 @@ pub(crate) mod generated;
 mod proof;
 mod reference;
 mod scene;
+mod small;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -26,6 +27,8 @@ use crate::picture::{RawFormat, Shape, hex};
 use crate::stream::{Codec, Coded, ReferenceList, Stream};
 use scene::Scene;
 
+/// The list of a set's streams, which is written last.
+const LIST: &str = "clips.json";
 /// Frames per second of every clip.
 const RATE: usize = 30;
 /// What a clip of [`Size::full`] must reach, so that buffers of realistic size go through the device.
@@ -39,6 +42,9 @@ pub(crate) struct Args {
     /// Directory that holds the generated sets; the set is a subdirectory of it.
     #[arg(long)]
     out: PathBuf,
+    /// Make the small clips instead: closed groups of pictures to damage, odd sizes, 10 bit.
+    #[arg(long)]
+    small: bool,
 }
 
 /// One picture size that is generated for all three codecs.
@@ -97,12 +103,21 @@ const SIZES: [Size; 5] = [
 /// When a program is missing or fails, when the two references of a clip differ, or when a clip misses the limits on
 /// rate and key frame size.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let sources = [
-        include_str!("mod.rs"),
-        include_str!("scene.rs"),
-        include_str!("encode.rs"),
-    ];
-    let set = set_of(&args.out, &sources, &encode::PROGRAMS, "clips.json", generate)?;
+    let which = if args.small {
+        include_str!("small.rs")
+    } else {
+        include_str!("mod.rs")
+    };
+    let sources = [which, include_str!("scene.rs"), include_str!("encode.rs")];
+    let set = set_of(&args.out, &sources, &encode::PROGRAMS, LIST, |dir| {
+        let streams = if args.small {
+            small::generate(dir)?
+        } else {
+            generate(dir)?
+        };
+        serde_json::to_writer_pretty(File::create(dir.join(LIST))?, &streams)?;
+        Ok(())
+    })?;
     println!("{}", set.display());
     Ok(())
 }
@@ -157,7 +172,7 @@ fn key(sources: &[&str], programs: &[(&str, &str)]) -> Result<String> {
     Ok(hex(&hash.finalize())[..16].to_owned())
 }
 
-fn generate(dir: &Path) -> Result<()> {
+fn generate(dir: &Path) -> Result<Vec<Stream>> {
     let mut streams = Vec::new();
     for size in &SIZES {
         let began = Instant::now();
@@ -174,9 +189,7 @@ fn generate(dir: &Path) -> Result<()> {
         }
         fs::remove_file(&source)?;
     }
-    let index = File::create(dir.join("clips.json"))?;
-    serde_json::to_writer_pretty(index, &streams)?;
-    Ok(())
+    Ok(streams)
 }
 
 fn write_source(size: &Size, path: &Path) -> Result<()> {

@@ -12,7 +12,7 @@ const COARSEST_CELL: usize = 128;
 const DISCS: usize = 9;
 
 /// SplitMix64: a full-period generator whose output is good enough for pictures.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -24,7 +24,7 @@ impl Random {
     }
 
     /// A value in `0..bound`.
-    fn below(&mut self, bound: u64) -> usize {
+    pub(super) fn below(&mut self, bound: u64) -> usize {
         (self.next() % bound) as usize
     }
 }

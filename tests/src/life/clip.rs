@@ -7,7 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::decoder::Picture;
 use daedalus_client::{Codec, CodedJob, jobs_of};
+use daedalus_uapi::v4l2_controls::{
+    V4L2_CID_STATELESS_AV1_FRAME, V4L2_CID_STATELESS_H264_DECODE_PARAMS, V4L2_CID_STATELESS_VP9_FRAME,
+    V4L2_H264_DPB_ENTRY_FLAG_VALID, V4l2CtrlAv1Frame, V4l2CtrlH264DecodeParams, V4l2CtrlVp9Frame,
+};
+use md5::{Digest, Md5};
+use zerocopy::IntoBytes;
 
+use super::rig::Returned;
 use crate::picture::hex;
 use crate::stream::Stream;
 
@@ -26,6 +33,11 @@ impl Clips {
         let streams = serde_json::from_slice(&text).with_context(|| format!("{}", list.display()))?;
         let dir = list.parent().unwrap_or(Path::new(".")).to_owned();
         Ok(Self { dir, streams })
+    }
+
+    /// Names of all clips.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.streams.iter().map(|stream| stream.name.as_str())
     }
 
     /// The clip `name`.
@@ -112,6 +124,12 @@ impl Clip {
         })
     }
 
+    /// How much later everything has to be for the clip to follow itself.
+    pub(super) fn period(&self) -> u64 {
+        let last = self.jobs.iter().map(|job| job.timestamp).max();
+        last.unwrap_or_default() + 1000
+    }
+
     /// Number of the first key frame's job from `job` on.
     pub(super) fn next_key(&self, job: usize) -> Option<usize> {
         (job..self.jobs.len()).find(|index| self.jobs[*index].key)
@@ -145,8 +163,68 @@ impl Clip {
         Ok(seen)
     }
 
+    /// Demands that every picture of the clip that is shown is among `returned`, without error, and exact.
+    pub(super) fn compare_packed(&self, returned: &[Returned]) -> Result<usize> {
+        let pictures = returned.iter().map(|picture| {
+            let md5 = Md5::digest(&picture.packed).into();
+            let error = picture.error;
+            (picture.timestamp, Picture { md5, error })
+        });
+        if let Some(picture) = returned.iter().find(|picture| picture.error) {
+            bail!(
+                "{}: picture {} has the error flag",
+                self.name,
+                picture.timestamp / 1000
+            );
+        }
+        self.compare_all(&pictures.collect())
+    }
+
     /// [`Clip::compare`] for the whole clip.
     pub(super) fn compare_all(&self, pictures: &HashMap<u64, Picture>) -> Result<usize> {
         self.compare(pictures, 0..self.jobs.len())
     }
+}
+
+/// A job as it is when everything before it began `shift` ns later: its own timestamp, and those by which it names
+/// other pictures, are later.
+pub(super) fn later(job: &CodedJob, shift: u64) -> CodedJob {
+    let mut job = job.clone();
+    let is_intra = job.key;
+    job.timestamp += shift;
+    for timestamp in job.references.iter_mut().chain(&mut job.shows) {
+        *timestamp += shift;
+    }
+    for control in &mut job.controls {
+        match control.id {
+            V4L2_CID_STATELESS_H264_DECODE_PARAMS => {
+                if let Some(mut value) = control.get::<V4l2CtrlH264DecodeParams>() {
+                    for entry in &mut value.dpb {
+                        if entry.flags & V4L2_H264_DPB_ENTRY_FLAG_VALID != 0 {
+                            entry.reference_ts += shift;
+                        }
+                    }
+                    control.value = value.as_bytes().to_vec();
+                }
+            }
+            V4L2_CID_STATELESS_VP9_FRAME => {
+                if let (false, Some(mut value)) = (is_intra, control.get::<V4l2CtrlVp9Frame>()) {
+                    value.last_frame_ts += shift;
+                    value.golden_frame_ts += shift;
+                    value.alt_frame_ts += shift;
+                    control.value = value.as_bytes().to_vec();
+                }
+            }
+            V4L2_CID_STATELESS_AV1_FRAME => {
+                if let Some(mut value) = control.get::<V4l2CtrlAv1Frame>() {
+                    for timestamp in &mut value.reference_frame_ts {
+                        *timestamp += shift;
+                    }
+                    control.value = value.as_bytes().to_vec();
+                }
+            }
+            _ => {}
+        }
+    }
+    job
 }

@@ -8,13 +8,22 @@
 
 mod clients;
 mod clip;
+mod colour;
 mod daemon;
+mod damage;
 mod debugfs;
 mod edges;
+mod foreign;
+mod formats;
 mod isolation;
 mod kills;
+mod long;
 mod playing;
+mod random;
 mod reload;
+mod rig;
+mod sizes;
+mod variants;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -40,6 +49,9 @@ struct Common {
     /// The generated clips' list (clips.json).
     #[arg(long, global = true, value_name = "FILE")]
     clips: Option<PathBuf>,
+    /// The small clips' list.
+    #[arg(long, global = true, value_name = "FILE")]
+    small: Option<PathBuf>,
     /// Milliseconds within which every pending call has to return when something was killed.
     #[arg(long, global = true, default_value_t = 1000)]
     limit_ms: u64,
@@ -54,6 +66,10 @@ struct Common {
 impl Common {
     fn clips(&self) -> Result<Clips> {
         Clips::load(self.clips.as_deref().context("this scenario needs --clips")?)
+    }
+
+    fn small(&self) -> Result<Clips> {
+        Clips::load(self.small.as_deref().context("this scenario needs --small")?)
     }
 
     fn limit(&self) -> Duration {
@@ -93,6 +109,16 @@ enum Scenario {
     ReplaceBroker(isolation::ReplaceArgs),
     /// Limits on sessions and memory.
     Limits,
+    /// Every CAPTURE format, at odd sizes, 8 and 10 bit.
+    Formats,
+    /// Pictures of several sizes in one session.
+    Sizes(sizes::SizesArgs),
+    /// The colours of OUTPUT and CAPTURE.
+    Colour,
+    /// One clip again and again, and the worker's memory.
+    Long(long::LongArgs),
+    /// Damaged jobs in the second of four groups of pictures.
+    Damage(damage::DamageArgs),
     /// Loads, serves, decodes, stops and unloads, again and again.
     Reload(reload::ReloadArgs),
 }
@@ -115,6 +141,11 @@ impl Scenario {
             Self::Abort => "abort",
             Self::ReplaceBroker(_) => "replace-broker",
             Self::Limits => "limits",
+            Self::Formats => "formats",
+            Self::Sizes(_) => "sizes",
+            Self::Colour => "colour",
+            Self::Long(_) => "long",
+            Self::Damage(_) => "damage",
             Self::Reload(_) => "reload",
         }
     }
@@ -134,6 +165,18 @@ impl Figures {
         let ms = duration.as_secs_f64() * 1000.0;
         let before = self.0.get(name).and_then(Value::as_f64).unwrap_or(0.0);
         self.set(name, (ms.max(before) * 10.0).round() / 10.0);
+    }
+
+    /// Adds to a number.
+    fn add(&mut self, name: &str, number: usize) {
+        let before = self.0.get(name).and_then(Value::as_u64).unwrap_or_default();
+        self.set(name, before + number as u64);
+    }
+
+    /// Notes a number; the largest under one name counts.
+    fn most(&mut self, name: &str, number: usize) {
+        let before = self.0.get(name).and_then(Value::as_u64).unwrap_or_default();
+        self.set(name, before.max(number as u64));
     }
 
     /// Notes a session's longest calls.
@@ -170,6 +213,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Abort => isolation::abort(common, &mut figures),
         Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
         Scenario::Limits => isolation::limits(common, &mut figures),
+        Scenario::Formats => formats::formats(common, &mut figures),
+        Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
+        Scenario::Colour => colour::colour(common, &mut figures),
+        Scenario::Long(args) => long::long(common, args, &mut figures),
+        Scenario::Damage(damage) => damage::damage_groups(common, damage, &mut figures),
         Scenario::Reload(reload) => reload::reload(common, reload, &mut figures),
     };
     let mut line = json!({

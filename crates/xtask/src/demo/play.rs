@@ -260,11 +260,24 @@ pub(crate) fn rows(dir: &Path) -> Result<Vec<Row>> {
 ///
 /// Returns the path of their stream list and its contents.
 pub(crate) fn clips(bed: &Bed) -> Result<(PathBuf, Vec<Stream>)> {
+    let list = clip_list(bed, &[], "generated clips (the first time: up to a minute)")?;
+    let streams =
+        serde_json::from_str(&read(&list)?).with_context(|| format!("{} is malformed", list.display()))?;
+    Ok((list, streams))
+}
+
+/// The list of the small clips: closed groups of pictures, odd sizes, 10 bit.
+pub(crate) fn small_clips(bed: &Bed) -> Result<PathBuf> {
+    clip_list(bed, &["--small"], "small clips")
+}
+
+fn clip_list(bed: &Bed, options: &[&str], what: &str) -> Result<PathBuf> {
     let program = root::inside(bed, &bed.binaries()?.join("daedalus-tests"));
     let out = bed.target.join("clips");
-    let step = ui::Step::begin("generated clips (the first time: up to a minute)");
+    let step = ui::Step::begin(what);
     let set = root::command(bed, program)?
         .arg("clips")
+        .args(options)
         .arg("--out")
         .arg(root::inside(bed, &out))
         .output()?;
@@ -273,10 +286,7 @@ pub(crate) fn clips(bed: &Bed) -> Result<(PathBuf, Vec<Stream>)> {
     if name.is_empty() {
         bail!("the generator of the clips did not say where they are");
     }
-    let list = out.join(name).join("clips.json");
-    let streams =
-        serde_json::from_str(&read(&list)?).with_context(|| format!("{} is malformed", list.display()))?;
-    Ok((list, streams))
+    Ok(out.join(name).join("clips.json"))
 }
 
 /// Writes `value` as JSON, with the directories above it.

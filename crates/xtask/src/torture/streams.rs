@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The parts of `./dev torture` that are about streams: damaged jobs, and long runs. A guest for each codec and kernel.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Args, in_guest, keep, limits, lines, record};
+use crate::bed::Bed;
+use crate::demo::play;
+use crate::guest::{self, GuestJob, Kernel};
+use crate::outcome::Outcome;
+
+/// The sanitizer kernel, which takes ten times as long, gets one variant of so many.
+const SANITIZED_SHARE: u32 = 10;
+/// But at least one of each kind of damage (tests/src/life/variants.rs).
+const KINDS: u32 = 19;
+
+/// The codecs; clips are named after them.
+const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
+
+/// Lists of clips, as the guest sees them.
+struct Lists {
+    large: String,
+    small: String,
+}
+
+impl Lists {
+    fn make(bed: &Bed) -> Result<Self> {
+        Ok(Self {
+            large: in_guest(bed, &play::clips(bed)?.0)?,
+            small: in_guest(bed, &play::small_clips(bed)?)?,
+        })
+    }
+
+    /// A scenario's command line, but for the scenario.
+    fn tool(&self, kernel: Kernel, deadline: Duration) -> String {
+        format!(
+            "daedalus-tests life --clips {} --small {} --limit-ms {} --deadline {}",
+            self.large,
+            self.small,
+            limits(kernel).pending_ms,
+            deadline.as_secs()
+        )
+    }
+}
+
+/// Damaged jobs of every codec.
+pub(super) fn damage(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
+    let lists = Lists::make(bed)?;
+    for kernel in args
+        .kernels()
+        .filter(|kernel| !args.quick || *kernel == Kernel::Plain)
+    {
+        let variants = match kernel {
+            Kernel::Plain => args.variants,
+            Kernel::Sanitizers => (args.variants / SANITIZED_SHARE).max(KINDS),
+        };
+        let scenarios: Vec<_> = CODECS
+            .iter()
+            .map(|codec| {
+                let scenario = format!("damage {codec}-groups --larger {codec}-480p --variants {variants}");
+                (format!("damage {codec}-groups"), scenario)
+            })
+            .collect();
+        run(bed, "damage", kernel, &lists, &scenarios, outcome)?;
+    }
+    Ok(())
+}
+
+/// Long runs of every codec.
+pub(super) fn long(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
+    let lists = Lists::make(bed)?;
+    let kernel = args.kernel.unwrap_or(Kernel::Plain);
+    let (size, settled) = if args.quick { ("240p", 180) } else { ("1080p", 300) };
+    let scenarios: Vec<_> = CODECS
+        .iter()
+        .map(|codec| {
+            let clip = format!("{codec}-{size}");
+            let scenario = format!("long {clip} --times {} --settled {settled}", args.times);
+            (format!("long {clip}"), scenario)
+        })
+        .collect();
+    run(bed, "long", kernel, &lists, &scenarios, outcome)
+}
+
+/// Runs scenarios (what their lines of JSON are found by, and their command lines) in one guest.
+fn run(
+    bed: &Bed,
+    part: &str,
+    kernel: Kernel,
+    lists: &Lists,
+    scenarios: &[(String, String)],
+    outcome: &Outcome,
+) -> Result<()> {
+    let each = match kernel {
+        Kernel::Plain => Duration::from_secs(900),
+        Kernel::Sanitizers => Duration::from_secs(1800),
+    };
+    let tool = lists.tool(kernel, each);
+    let mut script = format!("daedalus_load {}\n", limits(kernel).parameters.join(" "));
+    for (_, scenario) in scenarios {
+        script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
+    }
+    script.push_str("daedalus_unload\n");
+    let name = format!("torture-{part}-{kernel}");
+    let timeout = each * u32::try_from(scenarios.len())?;
+    let result = guest::run(
+        bed,
+        &GuestJob::new(&name, &script).kernel(kernel).timeout(timeout),
+    )?;
+    let lines = lines(&result.out_dir.join("life.jsonl"));
+    for (name, _) in scenarios {
+        record(
+            outcome,
+            &format!("{part} ({kernel}): {name}"),
+            lines.get_named(name),
+        );
+    }
+    outcome.check(
+        &format!("{part} ({kernel}): the guest and its kernel log"),
+        || {
+            result.judge()?;
+            Ok(format!("{:.0} s", result.seconds))
+        },
+    );
+    keep(bed, &format!("{part}-{kernel}"), &lines.0, &result.reports)
+}

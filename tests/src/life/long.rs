@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One clip again and again in one session: every picture exact, and a worker that does not grow.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+use daedalus_client::decoder::{Options, Picture, Plan, Session};
+
+use super::clip::later;
+use super::daemon::Broker;
+use super::{Common, Figures, debugfs};
+
+/// Arguments of `long`.
+#[derive(Debug, clap::Args)]
+pub(super) struct LongArgs {
+    /// The clip; it begins with a key frame, and refers to nothing before it.
+    clip: String,
+    /// How often it is played.
+    #[arg(long, default_value_t = 30)]
+    times: u64,
+    /// Frames after which the worker must not grow any more.
+    #[arg(long, default_value_t = 300)]
+    settled: usize,
+    /// KiB by which its private memory may grow then.
+    #[arg(long, default_value_t = 1024)]
+    growth_kib: u64,
+}
+
+/// What a worker has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Possessions {
+    private_kib: u64,
+    descriptors: u64,
+    mappings: u64,
+}
+
+impl Possessions {
+    fn of(worker: u64) -> Result<Self> {
+        let dir = format!("/proc/{worker}");
+        let rollup = format!("{dir}/smaps_rollup");
+        let rollup = std::fs::read_to_string(&rollup).with_context(|| format!("cannot read {rollup}"))?;
+        let private_kib = private(&rollup);
+        ensure!(private_kib > 0, "worker {worker} has no private memory");
+        let maps = std::fs::read_to_string(format!("{dir}/maps"))?;
+        Ok(Self {
+            private_kib,
+            descriptors: std::fs::read_dir(format!("{dir}/fd"))?.count() as u64,
+            mappings: maps.lines().count() as u64,
+        })
+    }
+
+    fn most(self, other: Self) -> Self {
+        Self {
+            private_kib: self.private_kib.max(other.private_kib),
+            descriptors: self.descriptors.max(other.descriptors),
+            mappings: self.mappings.max(other.mappings),
+        }
+    }
+}
+
+/// The private pages in a text of the form of `smaps_rollup`, in KiB: what only this process has, changed or not, in
+/// memory or swapped out.
+fn private(rollup: &str) -> u64 {
+    let value = |line: &str| {
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|word| word.parse::<u64>().ok())
+    };
+    let counted = ["Private_Clean:", "Private_Dirty:", "Private_Hugetlb:", "Swap:"];
+    rollup
+        .lines()
+        .filter(|line| counted.iter().any(|name| line.starts_with(name)))
+        .filter_map(value)
+        .sum()
+}
+
+pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> Result<()> {
+    figures.set("stream", args.clip.clone());
+    let clip = common.clips()?.clip(&args.clip)?;
+    let shown = clip.jobs.iter().map(|job| job.shows.len()).sum::<usize>();
+    ensure!(clip.jobs[0].key, "{} begins with no key frame", clip.name);
+    ensure!(
+        shown * args.times as usize > args.settled + shown,
+        "{shown} frames {} times are too few to see a growth after {}",
+        args.times,
+        args.settled
+    );
+    let (broker, nodes) = Broker::start(common)?;
+    let plan = Plan::new(clip.codec, &clip.jobs);
+    let mut session = Session::open(&nodes, &plan, &Options::default())?;
+    let worker = || -> Result<u64> {
+        let sessions = debugfs::own_sessions()?;
+        let session = sessions.first().context("there is no session")?;
+        ensure!(session.number("restarts") == 0, "the worker was lost");
+        Ok(session.number("worker"))
+    };
+    let (mut frames, mut pictures) = (0, 0);
+    let mut settled: Option<(Possessions, Possessions)> = None;
+    for round in 0..args.times {
+        let shift = clip.period() * round;
+        for job in &clip.jobs {
+            session.submit(&later(job, shift))?;
+        }
+        session.drain()?;
+        let own: HashMap<u64, Picture> = session
+            .take_pictures()
+            .into_iter()
+            .map(|(timestamp, picture)| (timestamp - shift, picture))
+            .collect();
+        pictures += clip.compare_all(&own).with_context(|| format!("round {round}"))?;
+        frames += shown;
+        let now = Possessions::of(worker()?)?;
+        settled = match settled {
+            Some((first, most)) => Some((first, most.most(now))),
+            None if frames >= args.settled => Some((now, now)),
+            None => None,
+        };
+    }
+    figures.set("frames", frames);
+    figures.set("pictures", pictures);
+    figures.calls(session.longest());
+    let (first, most) = settled.context("the clip was not played for long enough")?;
+    for (name, first, most) in [
+        ("private_kib", first.private_kib, most.private_kib),
+        ("descriptors", first.descriptors, most.descriptors),
+        ("mappings", first.mappings, most.mappings),
+    ] {
+        figures.set(name, first);
+        figures.set(&format!("{name}_growth"), most - first);
+    }
+    let growth = most.private_kib - first.private_kib;
+    ensure!(
+        growth < args.growth_kib,
+        "the worker's private memory grows by {growth} KiB after {} frames",
+        args.settled
+    );
+    ensure!(
+        most.descriptors == first.descriptors && most.mappings == first.mappings,
+        "the worker gathers descriptors ({} to {}) or mappings ({} to {})",
+        first.descriptors,
+        most.descriptors,
+        first.mappings,
+        most.mappings
+    );
+    drop(session);
+    broker.stop()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_memory_is_what_only_the_process_has() {
+        let rollup = "55 - 7f [rollup]\nRss: 900 kB\nPss_Dirty: 7 kB\nShared_Dirty: 9 kB\nPrivate_Clean: 4 kB\n\
+                      Private_Dirty: 120 kB\nSwap: 8 kB\nSwapPss: 3 kB\n";
+        assert_eq!(private(rollup), 132);
+        assert_eq!(private(""), 0);
+    }
+}
