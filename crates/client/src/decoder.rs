@@ -252,6 +252,11 @@ impl Session {
         &self.pictures
     }
 
+    /// Hands over the pictures that came back so far, and forgets them.
+    pub fn take_pictures(&mut self) -> HashMap<u64, Picture> {
+        std::mem::take(&mut self.pictures)
+    }
+
     /// Jobs that came back with `V4L2_BUF_FLAG_ERROR` on their OUTPUT buffer.
     #[must_use]
     pub fn failed_jobs(&self) -> usize {

@@ -2,6 +2,9 @@
 //! `./dev torture`: the scenarios of `daedalus-tests life` in guests. Kills, four clients at once and what no real
 //! client does, under the plain and the sanitizer kernel; loads and unloads under the sanitizer kernel.
 
+mod hostile;
+mod storm;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +23,10 @@ enum Part {
     Life,
     /// insmod, serve, decode 5 frames, stop, rmmod, in the sanitizer kernel
     Reload,
+    /// Four clients while workers, brokers and clients are killed at random, in the sanitizer kernel
+    Storm,
+    /// Any ioctl, a daemon that answers nonsense, failing allocations, foreign memory, in the sanitizer kernel
+    Hostile,
 }
 
 /// Arguments of `./dev torture`.
@@ -37,6 +44,21 @@ pub(crate) struct Args {
     /// Only this kernel
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
+    /// How much of the whole `storm` and `hostile` do, in percent
+    #[arg(long, default_value = "100%", value_parser = percent)]
+    scale: u32,
+    /// Of all random choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Reads `N` or `N%`.
+fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse();
+    match number {
+        Ok(number @ 1..=1000) => Ok(number),
+        _ => Err("expected a number of percent, from 1 to 1000".into()),
+    }
 }
 
 impl Args {
@@ -47,6 +69,8 @@ impl Args {
             cycles: 5,
             replacements: 2,
             kernel: None,
+            scale: 2,
+            seed: 1,
         }
     }
 
@@ -132,6 +156,12 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     }
     if args.wants(Part::Reload) && args.kernels().any(|kernel| kernel == Kernel::Sanitizers) {
         reload(bed, args.cycles, &clips, &outcome)?;
+    }
+    if args.wants(Part::Storm) {
+        storm::run(bed, args, &clips, &outcome)?;
+    }
+    if args.wants(Part::Hostile) {
+        hostile::run(bed, args, &clips, &outcome)?;
     }
     Ok(outcome)
 }
@@ -289,6 +319,13 @@ fn keep(bed: &Bed, name: &str, lines: &[Value], reports: &[String]) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percents_are_read() {
+        assert_eq!(percent("2%"), Ok(2));
+        assert_eq!(percent("100"), Ok(100));
+        assert!(percent("0").is_err() && percent("2 %").is_err() && percent("many").is_err());
+    }
 
     #[test]
     fn a_missing_or_failed_scenario_fails() {

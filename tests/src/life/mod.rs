@@ -7,14 +7,16 @@
 //! that it looked for was seen.
 
 mod clients;
-mod clip;
-mod daemon;
-mod debugfs;
+pub(crate) mod clip;
+pub(crate) mod daemon;
+pub(crate) mod debugfs;
 mod edges;
 mod isolation;
 mod kills;
 mod playing;
 mod reload;
+mod storm;
+mod storm_client;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -95,6 +97,11 @@ enum Scenario {
     Limits,
     /// Loads, serves, decodes, stops and unloads, again and again.
     Reload(reload::ReloadArgs),
+    /// Four clients, while workers, brokers and clients are killed and stopped at random.
+    Storm(storm::StormArgs),
+    /// A client of it, until its standard input ends.
+    #[command(hide = true)]
+    StormClient(storm_client::ClientArgs),
 }
 
 impl Scenario {
@@ -116,6 +123,8 @@ impl Scenario {
             Self::ReplaceBroker(_) => "replace-broker",
             Self::Limits => "limits",
             Self::Reload(_) => "reload",
+            Self::Storm(_) => "storm",
+            Self::StormClient(_) => "storm-client",
         }
     }
 }
@@ -171,6 +180,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
         Scenario::Limits => isolation::limits(common, &mut figures),
         Scenario::Reload(reload) => reload::reload(common, reload, &mut figures),
+        Scenario::Storm(storm) => storm::storm(common, storm, &mut figures),
+        Scenario::StormClient(client) => return storm_client::run(common, client),
     };
     let mut line = json!({
         "scenario": name,
