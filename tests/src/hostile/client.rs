@@ -411,18 +411,21 @@ impl<'a> Client<'a> {
             // The same format, for one buffer more.
             const FORMAT: usize = offset_of!(v4l2::CreateBuffers, format);
             let format = std::mem::take(&mut self.arg);
+            let memory = self.buffers(buf_type).memory;
             self.arg
                 .set(offset_of!(v4l2::CreateBuffers, count), 1)
-                .set(offset_of!(v4l2::CreateBuffers, memory), MEMORY_MMAP);
+                .set(offset_of!(v4l2::CreateBuffers, memory), memory);
             for at in (0..size_of::<v4l2::Format>()).step_by(4) {
                 self.arg.set(FORMAT + at, format.get(at));
             }
             self.call(Op::CreateBufs)?;
             let index = self.arg.get(offset_of!(v4l2::CreateBuffers, index));
-            self.arg = Arg::default();
-            self.arg.set(0, buf_type).set(4, index).set(12, 2);
-            self.call(Op::ExpBuf)?;
-            drop(raw::installed(self.arg.get(offset_of!(v4l2::ExportBuffer, fd))));
+            if memory == MEMORY_MMAP {
+                self.arg = Arg::default();
+                self.arg.set(0, buf_type).set(4, index).set(12, 2);
+                self.call(Op::ExpBuf)?;
+                drop(raw::installed(self.arg.get(offset_of!(v4l2::ExportBuffer, fd))));
+            }
             self.arg = Arg::default();
             self.arg.set(0, index).set(4, 1).set(8, buf_type);
             self.call(Op::RemoveBufs)?;

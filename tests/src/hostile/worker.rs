@@ -161,7 +161,7 @@ impl<'a> Worker<'a> {
     fn answer(&mut self, job: u64, status: u32) {
         self.arg = Arg::default();
         self.arg.set64(0, job).set(8, status);
-        drop(self.call(Op::JobDone));
+        let _ = self.call(Op::JobDone);
     }
 
     /// An answer to a job that there may be.
@@ -177,7 +177,7 @@ impl<'a> Worker<'a> {
         let status = self.rng.below(2) as u32;
         self.arg.set64(0, job).set(8, status);
         self.damage(3);
-        drop(self.call(Op::JobDone));
+        let _ = self.call(Op::JobDone);
     }
 
     /// Asks for a buffer that there may be.
