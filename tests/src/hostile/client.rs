@@ -127,9 +127,9 @@ impl<'a> Client<'a> {
         Ok(rustix::io::fcntl_dupfd_cloexec(&self.video, 3)?)
     }
 
-    /// One turn: the next step of decoding, or anything.
+    /// One turn: the next step of decoding, which is often several calls, or anything.
     pub(super) fn turn(&mut self) {
-        if self.stuck < 6 && self.rng.one_in(2) {
+        if self.stuck < 6 && self.rng.one_in(3) {
             self.advance();
         } else {
             self.stuck = 0;
@@ -359,7 +359,7 @@ impl<'a> Client<'a> {
     pub(super) fn collect(&mut self) -> rustix::io::Result<()> {
         let timeout = Timespec {
             tv_sec: 0,
-            tv_nsec: 200_000_000,
+            tv_nsec: 30_000_000,
         };
         let mut fds = [PollFd::new(&self.video, PollFlags::IN | PollFlags::OUT)];
         poll(&mut fds, Some(&timeout))?;

@@ -103,9 +103,18 @@ fn queue(device: &Device, fd: i32, length: u32) -> rustix::io::Result<()> {
     v4l2::buffer_call(device.video(), BufferCall::Queue, &mut buffer, &mut planes)
 }
 
+/// Arguments of `imports`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportOptions {
+    /// How many of the three codecs.
+    #[arg(long, default_value_t = 3)]
+    codecs: usize,
+}
+
 /// The scenario.
-pub(super) fn run(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clips = common.small_clips()?;
+pub(super) fn run(common: &Common, options: &ImportOptions, figures: &mut Figures) -> Result<()> {
+    let mut clips = common.small_clips()?;
+    clips.truncate(options.codecs);
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
     let mut exact = 0;
     let mut refusals = Vec::new();

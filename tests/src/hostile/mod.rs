@@ -87,7 +87,7 @@ enum Scenario {
     /// Every allocation of every call of a session's life fails once; then random ones.
     FailNth(nth::Options),
     /// DMABUF memory of all kinds, good and bad.
-    Imports,
+    Imports(imports::ImportOptions),
 }
 
 /// What a scenario measured.
@@ -127,9 +127,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             guard("fail-nth", common.deadline);
             ("fail-nth", nth::run(common, options, &mut figures))
         }
-        Scenario::Imports => {
+        Scenario::Imports(options) => {
             guard("imports", common.deadline);
-            ("imports", imports::run(common, &mut figures))
+            ("imports", imports::run(common, options, &mut figures))
         }
     };
     let mut line = json!({

@@ -31,11 +31,12 @@ pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Res
     let (calls, rounds) = (part(CALLS), part(ROUNDS));
     // Every allocation of the module's loading fails in turn from a tenth of the whole on; below, some do.
     let stride = if args.scale >= 10 { 1 } else { 29 };
+    let codecs = if args.scale >= 10 { 3 } else { 1 };
     let parameters = PARAMETERS.replace(' ', " --parameter ");
     let script = format!(
         "watchdog=/sys/module/daedalus_v4l2/parameters/watchdog_ms\n\
          daedalus_load {PARAMETERS}\n\
-         {tool} imports >>life.jsonl || true\n\
+         {tool} imports --codecs {codecs} >>life.jsonl || true\n\
          {tool} ioctls --calls {calls} >>life.jsonl || true\n\
          echo {IMPATIENT} >$watchdog\n\
          {tool} daemon --messages {calls} >>life.jsonl || true\n\
