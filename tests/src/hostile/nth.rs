@@ -477,18 +477,25 @@ fn loading(module: &std::path::Path, options: &Options, figures: &mut Figures) -
     }
     figures.set("load_injected", injected);
     figures.set("load_succeeded_nevertheless", loads - 1);
-    // The module is loaded. Its nodes come with the first registration that succeeds.
-    let control = client::open(std::path::Path::new(CONTROL_PATH))?;
-    let mut arg = Arg::default();
-    arg.set(0, 1).set(4, 1);
-    raw::call(control.as_fd(), Op::Hello.opcode(), &mut arg).context("HELLO")?;
-    let mut faults = Faults::new()?;
-    arg = Arg::default();
-    arg.set(0, u32::from_ne_bytes(*b"nth\0")).set(32, 7);
-    ioctl(&mut faults, &control, Op::Register, &mut arg)?;
-    note("register", &faults, figures);
-    daemon::nodes().context("after the registration succeeded")?;
-    drop(control);
     unload()?;
+    // The nodes come with the first registration that succeeds.
+    let faults = sweep(Faults::new()?, |mut faults| {
+        rustix::system::finit_module(&file, &parameters, 0).context("loading")?;
+        let control = client::open(std::path::Path::new(CONTROL_PATH))?;
+        let mut arg = Arg::default();
+        arg.set(0, 1).set(4, 1);
+        raw::call(control.as_fd(), Op::Hello.opcode(), &mut arg).context("HELLO")?;
+        arg = Arg::default();
+        arg.set(0, u32::from_ne_bytes(*b"nth\0")).set(32, 7);
+        ioctl(&mut faults, &control, Op::Register, &mut arg)?;
+        if faults.all_done() {
+            daemon::nodes().context("after a registration that lacked nothing")?;
+        }
+        drop(control);
+        unload()?;
+        Ok(faults)
+    })
+    .context("the first registration")?;
+    note("register", &faults, figures);
     command("insmod", &[module.to_str().context("a path that is no text")?]).context("loading afterwards")
 }
