@@ -149,6 +149,18 @@ static struct video_device *new_video_device(struct daedalus_dev *dev)
 	return vdev;
 }
 
+/* When the mem2mem core fails halfway, it forgets one of its entities in the device. */
+static void unregister_entities(struct media_device *mdev)
+{
+	struct media_entity *entity, *next;
+
+	list_for_each_entry_safe(entity, next, &mdev->entities, graph_obj.list) {
+		media_device_unregister_entity(entity);
+		kfree(entity->name);
+		entity->name = NULL;
+	}
+}
+
 /* The first daemon is here: clients may see the device. Called with dev->lock held. */
 int daedalus_register_nodes(struct daedalus_dev *dev)
 {
@@ -164,8 +176,10 @@ int daedalus_register_nodes(struct daedalus_dev *dev)
 		return ret;
 	}
 	ret = v4l2_m2m_register_media_controller(dev->m2m, vdev, MEDIA_ENT_F_PROC_VIDEO_DECODER);
-	if (ret)
+	if (ret) {
+		unregister_entities(&dev->mdev);
 		goto err_video;
+	}
 	ret = media_device_register(&dev->mdev);
 	if (ret)
 		goto err_mc;

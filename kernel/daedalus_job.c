@@ -15,12 +15,17 @@
  *	a stopped queue, an abort from debugfs. Each does so under job_lock and
  *	only to a job that has not ended, so there can be no two.
  *
+ * Requests
+ *	Whoever gives an OUTPUT buffer back may hold the last reference of its
+ *	request; freeing it sleeps. finish_src() keeps that out of the locks.
+ *
  * Locks, outermost first
  *	the media device's req_queue_mutex	(core; STREAMON/OFF, REQBUFS, queueing)
  *	ctx->lock	both vb2 queues and the formats; the core holds it in queue
  *			ioctls, buf_queue, start and stop_streaming
  *	dev->lock	sessions, broker; never taken with ctx->lock held
- *	ctx->hdl.lock	control values; taken by the claim work
+ *	ctx->hdl.lock	control values; taken by the claim work; user memory is
+ *			faulted in under it, so never within a queue's mmap_lock
  *	ctx->job_lock	spinlock: lists, states, the worker pointer
  *	dev->wanted_lock, vb2's done_lock, wait queues	inside job_lock
  *	The claim work takes neither ctx->lock nor anything outside it, so that a

@@ -236,8 +236,20 @@ static void remember_fmt(struct vb2_queue *vq, unsigned int first, unsigned int 
 static int daedalus_reqbufs(struct file *filp, void *unused, struct v4l2_requestbuffers *rb)
 {
 	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct vb2_queue *vq = v4l2_m2m_get_vq(ctx->fh.m2m_ctx, rb->type);
 	int ret;
 
+	if (!vq)
+		return -EINVAL;
+	/*
+	 * REQBUFS takes back what is queued with the queue's mmap_lock held, and to
+	 * complete a request takes the controls' lock. S_EXT_CTRLS holds that one
+	 * while it faults user memory in, and mmap() of a buffer nests mmap_lock in
+	 * the lock that the fault takes. So everything is taken back before.
+	 */
+	if (!vb2_is_streaming(vq) &&
+	    (rb->memory == V4L2_MEMORY_MMAP || rb->memory == V4L2_MEMORY_DMABUF))
+		vb2_streamoff(vq, rb->type);
 	refresh_raw_fmt(ctx);
 	ret = v4l2_m2m_reqbufs(filp, ctx->fh.m2m_ctx, rb);
 	if (!ret && V4L2_TYPE_IS_CAPTURE(rb->type))

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 mod clips;
 mod gdp;
 mod gst;
+mod hostile;
 mod imitate;
 mod ioctls;
 mod life;
@@ -37,6 +38,8 @@ enum Command {
     Life(life::Args),
     /// Normalises what strace saw of a client, and compares it with a kept trace.
     Ioctls(ioctls::Args),
+    /// Clients and daemons that break every rule, and failing allocations.
+    Hostile(hostile::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -47,5 +50,6 @@ fn main() -> anyhow::Result<()> {
         Command::Native(args) => native::run(&args),
         Command::Life(args) => life::run(&args),
         Command::Ioctls(args) => ioctls::run(&args),
+        Command::Hostile(args) => hostile::run(&args),
     }
 }

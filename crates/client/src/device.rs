@@ -123,9 +123,14 @@ pub fn find(driver: &str) -> Result<Nodes, ClientError> {
     Err(refused.unwrap_or_else(|| ClientError::NoDevice(format!("decoder of the driver {driver}"))))
 }
 
+/// Upper bounds, in ms, of the classes in which [`Longest::classes`] counts; the last class has none.
+pub const CLASS_BOUNDS_MS: [u64; 11] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 3000];
+
 /// How long calls took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Longest {
+    /// How many calls and waits stayed blocked for how long, by [`CLASS_BOUNDS_MS`].
+    pub classes: [u64; CLASS_BOUNDS_MS.len() + 1],
     /// The longest of the calls that must not wait for a picture (all ioctls but a blocking `DQBUF`).
     pub call: Duration,
     /// The longest wait for something to come back (`poll`, or a blocking `DQBUF`).
@@ -167,7 +172,7 @@ impl Device {
         let video = open(&nodes.video, flags)?;
         let longest = Mutex::new(Longest {
             call: begun.elapsed(),
-            wait: Duration::ZERO,
+            ..Longest::default()
         });
         Ok(Arc::new(Self {
             video,
@@ -207,6 +212,11 @@ impl Device {
             &mut longest.call
         };
         *entry = (*entry).max(took);
+        let class = CLASS_BOUNDS_MS
+            .iter()
+            .position(|bound| took < Duration::from_millis(*bound))
+            .unwrap_or(CLASS_BOUNDS_MS.len());
+        longest.classes[class] += 1;
         result
     }
 

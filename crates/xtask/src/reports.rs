@@ -41,6 +41,13 @@ pub(crate) struct Known {
 /// Lines that one report may have.
 const LONGEST: usize = 120;
 
+/// What the first and the last line of a longer account contain.
+const BLOCKS: [(&str, &str); 3] = [
+    ("WARNING: ", "end trace"),
+    ("vmalloc error:", "Mem-Info:"),
+    ("page allocation failure:", "Mem-Info:"),
+];
+
 impl Known {
     fn new(text: &str) -> Self {
         let (pattern, inside) = match text.split_once(">>") {
@@ -57,7 +64,9 @@ impl Known {
     fn covers(&self, lines: &[&str]) -> Option<usize> {
         let first = lines.first().filter(|line| line.contains(&self.pattern))?;
         let Some(inside) = &self.inside else {
-            return Some(1);
+            let end = BLOCKS.iter().find(|(begin, _)| first.contains(begin));
+            let end = end.and_then(|(_, end)| lines.iter().take(LONGEST).position(|line| line.contains(end)));
+            return Some(end.map_or(1, |last| last + 1));
         };
         // The time stamp's bracket is the last one of a line without a message.
         let is_empty = |line: &str| line.rsplit(']').next().is_none_or(|text| text.trim().is_empty());
@@ -131,5 +140,15 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|line| line.starts_with("[ 2.0]")), "{found:?}");
         assert_eq!(find(log, &[Known::new("suspicious RCU usage >> c+0x")]).len(), 4);
+    }
+
+    #[test]
+    fn a_known_first_line_stands_for_the_whole_account() {
+        let log = "[ 1.0] WARNING: drivers/a.c:5 at f+0x1/0x2, CPU#0: x/1\n[ 1.1] Call Trace:\n[ 1.2] ---[ end trace 0 ]---\n\
+                   [ 2.0] WARNING: drivers/b.c:5 at g+0x1/0x2, CPU#0: x/1\n[ 2.1] Call Trace:\n[ 2.2] ---[ end trace 0 ]---\n";
+        assert_eq!(find(log, &[Known::new("at f+")]).len(), 2);
+        let log = "[ 1.0] x: vmalloc error: size 5\n[ 1.1] Call Trace:\n[ 1.2] Mem-Info:\n[ 2.0] y: vmalloc error: size 5\n\
+                   [ 2.1] Call Trace:\n[ 2.2] Mem-Info:\n";
+        assert_eq!(find(log, &[Known::new("x: vmalloc")]).len(), 1);
     }
 }

@@ -3,6 +3,8 @@
 //! client does, under the plain and the sanitizer kernel; loads and unloads under the sanitizer kernel; damaged jobs and
 //! long runs.
 
+mod hostile;
+mod storm;
 mod streams;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +30,10 @@ enum Part {
     Damage,
     /// One clip of each codec again and again: exact pictures, and a worker that does not grow
     Long,
+    /// Four clients while workers, brokers and clients are killed at random, in the sanitizer kernel
+    Storm,
+    /// Any ioctl, a daemon that answers nonsense, failing allocations, foreign memory, in the sanitizer kernel
+    Hostile,
 }
 
 /// Arguments of `./dev torture`.
@@ -51,8 +57,23 @@ pub(crate) struct Args {
     /// Only this kernel
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
+    /// How much of the whole `storm` and `hostile` do, in percent
+    #[arg(long, default_value = "100%", value_parser = percent)]
+    scale: u32,
+    /// Of all random choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     #[arg(skip)]
     quick: bool,
+}
+
+/// Reads `N` or `N%`.
+fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse();
+    match number {
+        Ok(number @ 1..=1000) => Ok(number),
+        _ => Err("expected a number of percent, from 1 to 1000".into()),
+    }
 }
 
 impl Args {
@@ -66,6 +87,8 @@ impl Args {
             times: 4,
             kernel: None,
             quick: true,
+            scale: 2,
+            seed: 1,
         }
     }
 
@@ -180,6 +203,12 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     }
     if args.wants(Part::Reload) && args.kernels().any(|kernel| kernel == Kernel::Sanitizers) {
         reload(bed, args.cycles, &clips, &outcome)?;
+    }
+    if args.wants(Part::Storm) {
+        storm::run(bed, args, &clips, &outcome)?;
+    }
+    if args.wants(Part::Hostile) {
+        hostile::run(bed, args, &clips, &outcome)?;
     }
     Ok(outcome)
 }
@@ -357,6 +386,13 @@ fn keep(bed: &Bed, name: &str, lines: &[Value], reports: &[String]) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percents_are_read() {
+        assert_eq!(percent("2%"), Ok(2));
+        assert_eq!(percent("100"), Ok(100));
+        assert!(percent("0").is_err() && percent("2 %").is_err() && percent("many").is_err());
+    }
 
     #[test]
     fn a_missing_or_failed_scenario_fails() {

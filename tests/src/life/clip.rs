@@ -22,13 +22,13 @@ use crate::stream::Stream;
 const IVF_HEADER: usize = 32;
 
 /// The generated clips.
-pub(super) struct Clips {
+pub(crate) struct Clips {
     dir: PathBuf,
     streams: Vec<Stream>,
 }
 
 impl Clips {
-    pub(super) fn load(list: &Path) -> Result<Self> {
+    pub(crate) fn load(list: &Path) -> Result<Self> {
         let text = std::fs::read(list).with_context(|| format!("cannot read {}", list.display()))?;
         let streams = serde_json::from_slice(&text).with_context(|| format!("{}", list.display()))?;
         let dir = list.parent().unwrap_or(Path::new(".")).to_owned();
@@ -41,12 +41,12 @@ impl Clips {
     }
 
     /// The clip `name`.
-    pub(super) fn clip(&self, name: &str) -> Result<Clip> {
+    pub(crate) fn clip(&self, name: &str) -> Result<Clip> {
         self.repeated(name, 1)
     }
 
     /// The clip `name`, `times` times over: it has a key frame where each repetition begins.
-    pub(super) fn repeated(&self, name: &str, times: usize) -> Result<Clip> {
+    pub(crate) fn repeated(&self, name: &str, times: usize) -> Result<Clip> {
         let stream = self.streams.iter().find(|stream| stream.name == name);
         let stream = stream.with_context(|| format!("there is no clip {name}"))?;
         let references = stream
@@ -58,10 +58,10 @@ impl Clips {
 }
 
 /// A parsed stream.
-pub(super) struct Clip {
-    pub(super) name: String,
-    pub(super) codec: Codec,
-    pub(super) jobs: Vec<CodedJob>,
+pub(crate) struct Clip {
+    pub(crate) name: String,
+    pub(crate) codec: Codec,
+    pub(crate) jobs: Vec<CodedJob>,
     /// The MD5 of the pictures that are shown, by timestamp, in hexadecimal.
     expected: HashMap<u64, String>,
 }
@@ -69,7 +69,7 @@ pub(super) struct Clip {
 impl Clip {
     /// Reads the stream at `path`, `times` times over, and the lists of checksums `references`, all of
     /// which must say the same.
-    pub(super) fn load(
+    pub(crate) fn load(
         name: &str,
         path: &Path,
         references: impl Iterator<Item = PathBuf>,
@@ -131,13 +131,13 @@ impl Clip {
     }
 
     /// Number of the first key frame's job from `job` on.
-    pub(super) fn next_key(&self, job: usize) -> Option<usize> {
+    pub(crate) fn next_key(&self, job: usize) -> Option<usize> {
         (job..self.jobs.len()).find(|index| self.jobs[*index].key)
     }
 
     /// Demands that the picture of every job in `range` that is ever shown is there, without error, and
     /// exact. Returns how many those are.
-    pub(super) fn compare(
+    pub(crate) fn compare(
         &self,
         pictures: &HashMap<u64, Picture>,
         range: std::ops::Range<usize>,
@@ -180,8 +180,35 @@ impl Clip {
         self.compare_all(&pictures.collect())
     }
 
+    /// Demands of a stream whose worker may have been lost at any time that every picture is exact from a key
+    /// frame that came back without error up to the next one that has an error. Returns how many were exact.
+    pub(crate) fn compare_from_keys(&self, pictures: &HashMap<u64, Picture>) -> Result<usize> {
+        let (mut exact, mut lost) = (0, true);
+        for job in &self.jobs {
+            let Some(picture) = pictures.get(&job.timestamp) else {
+                lost = true;
+                continue;
+            };
+            lost = picture.error || (lost && !job.key);
+            match self.expected.get(&job.timestamp) {
+                Some(expected) if !lost => {
+                    if hex(&picture.md5) != *expected {
+                        bail!(
+                            "{}: picture {} is not exact, and nothing was lost since the last key frame",
+                            self.name,
+                            job.timestamp / 1000
+                        );
+                    }
+                    exact += usize::from(!job.same_capture);
+                }
+                _ => {}
+            }
+        }
+        Ok(exact)
+    }
+
     /// [`Clip::compare`] for the whole clip.
-    pub(super) fn compare_all(&self, pictures: &HashMap<u64, Picture>) -> Result<usize> {
+    pub(crate) fn compare_all(&self, pictures: &HashMap<u64, Picture>) -> Result<usize> {
         self.compare(pictures, 0..self.jobs.len())
     }
 }

@@ -2,6 +2,7 @@
 //! The broker and the module, as a scenario starts and ends them.
 
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a module that nobody uses any more may be in use.
 const UNLOAD_LIMIT: Duration = Duration::from_secs(2);
 
+/// The device's nodes, which are there.
+pub(crate) fn nodes() -> Result<Nodes> {
+    find(DRIVER).context("no device")
+}
+
 /// A running broker, killed when dropped.
 #[derive(Debug)]
-pub(super) struct Broker {
+pub(crate) struct Broker {
     child: Child,
 }
 
@@ -32,11 +38,16 @@ impl Broker {
 
     /// As [`Broker::start`], with further arguments.
     pub(super) fn start_with(common: &Common, args: &[&str]) -> Result<(Self, Nodes)> {
+        Self::start_logged(&common.broker_log, args)
+    }
+
+    /// As [`Broker::start_with`], with its log appended to `log`.
+    pub(crate) fn start_logged(log: &Path, args: &[&str]) -> Result<(Self, Nodes)> {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(&common.broker_log)
-            .with_context(|| format!("cannot write {}", common.broker_log.display()))?;
+            .open(log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new("daedalusd")
             .arg("broker")
             .args(args)
@@ -59,10 +70,7 @@ impl Broker {
                 Err(_) => {}
             }
             if let Some(status) = broker.child.try_wait()? {
-                bail!(
-                    "the broker ended at once ({status}); see {}",
-                    common.broker_log.display()
-                );
+                bail!("the broker ended at once ({status}); its log says why");
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -74,7 +82,7 @@ impl Broker {
     }
 
     /// Sends it a signal and waits for its end; returns how that was, and how long it took.
-    pub(super) fn end(mut self, signal: Signal) -> Result<(ExitStatus, Duration)> {
+    pub(crate) fn end(mut self, signal: Signal) -> Result<(ExitStatus, Duration)> {
         let begun = Instant::now();
         kill(self.child.id(), signal)?;
         loop {
@@ -87,7 +95,7 @@ impl Broker {
     }
 
     /// Ends it in the orderly way, which has to succeed.
-    pub(super) fn stop(self) -> Result<Duration> {
+    pub(crate) fn stop(self) -> Result<Duration> {
         let (status, took) = self.end(Signal::TERM)?;
         ensure!(
             status.success(),
@@ -106,7 +114,7 @@ impl Drop for Broker {
 }
 
 /// Sends a signal to a process.
-pub(super) fn kill(pid: u32, signal: Signal) -> Result<()> {
+pub(crate) fn kill(pid: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(pid)
         .ok()
         .and_then(Pid::from_raw)
@@ -116,7 +124,7 @@ pub(super) fn kill(pid: u32, signal: Signal) -> Result<()> {
 
 /// Unloads the module. A request that was closed a moment ago pins it until the kernel's next grace
 /// period, so it may take a while; returns how long.
-pub(super) fn unload() -> Result<Duration> {
+pub(crate) fn unload() -> Result<Duration> {
     let begun = Instant::now();
     loop {
         match command("rmmod", &["daedalus_v4l2"]) {
@@ -128,7 +136,7 @@ pub(super) fn unload() -> Result<Duration> {
 }
 
 /// Runs a program that has to succeed.
-pub(super) fn command(program: &str, args: &[&str]) -> Result<()> {
+pub(crate) fn command(program: &str, args: &[&str]) -> Result<()> {
     let output = Command::new(program)
         .args(args)
         .stdin(Stdio::null())

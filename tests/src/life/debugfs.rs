@@ -19,12 +19,12 @@ fn read(name: &str) -> Result<String> {
 }
 
 /// What `stats` says.
-pub(super) fn stats() -> Result<HashMap<String, String>> {
+pub(crate) fn stats() -> Result<HashMap<String, String>> {
     Ok(pairs(read("stats")?.lines()))
 }
 
 /// A number of `stats`.
-pub(super) fn stat(name: &str) -> Result<u64> {
+pub(crate) fn stat(name: &str) -> Result<u64> {
     let stats = stats()?;
     let value = stats
         .get(name)
@@ -36,11 +36,11 @@ pub(super) fn stat(name: &str) -> Result<u64> {
 
 /// One session's line.
 #[derive(Debug)]
-pub(super) struct Session(HashMap<String, String>);
+pub(crate) struct Session(HashMap<String, String>);
 
 impl Session {
     /// A number of it; 0 if it is not there.
-    pub(super) fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(&self, name: &str) -> u64 {
         self.0
             .get(name)
             .and_then(|value| value.parse().ok())
@@ -60,7 +60,7 @@ pub(super) fn abort(session: u64) -> Result<()> {
 }
 
 /// The sessions there are.
-pub(super) fn sessions() -> Result<Vec<Session>> {
+pub(crate) fn sessions() -> Result<Vec<Session>> {
     Ok(read("sessions")?
         .lines()
         .map(|line| Session(pairs(line.split_whitespace())))
@@ -68,7 +68,7 @@ pub(super) fn sessions() -> Result<Vec<Session>> {
 }
 
 /// The sessions of this process.
-pub(super) fn own_sessions() -> Result<Vec<Session>> {
+pub(crate) fn own_sessions() -> Result<Vec<Session>> {
     let own = u64::from(std::process::id());
     Ok(sessions()?
         .into_iter()

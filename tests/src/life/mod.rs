@@ -7,11 +7,11 @@
 //! that it looked for was seen.
 
 mod clients;
-mod clip;
+pub(crate) mod clip;
 mod colour;
-mod daemon;
+pub(crate) mod daemon;
 mod damage;
-mod debugfs;
+pub(crate) mod debugfs;
 mod edges;
 mod foreign;
 mod formats;
@@ -23,6 +23,8 @@ mod random;
 mod reload;
 mod rig;
 mod sizes;
+mod storm;
+mod storm_client;
 mod variants;
 
 use std::path::PathBuf;
@@ -121,6 +123,11 @@ enum Scenario {
     Damage(damage::DamageArgs),
     /// Loads, serves, decodes, stops and unloads, again and again.
     Reload(reload::ReloadArgs),
+    /// Four clients, while workers, brokers and clients are killed and stopped at random.
+    Storm(storm::StormArgs),
+    /// A client of it, until its standard input ends.
+    #[command(hide = true)]
+    StormClient(storm_client::ClientArgs),
 }
 
 impl Scenario {
@@ -147,6 +154,8 @@ impl Scenario {
             Self::Long(_) => "long",
             Self::Damage(_) => "damage",
             Self::Reload(_) => "reload",
+            Self::Storm(_) => "storm",
+            Self::StormClient(_) => "storm-client",
         }
     }
 }
@@ -219,6 +228,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Long(args) => long::long(common, args, &mut figures),
         Scenario::Damage(damage) => damage::damage_groups(common, damage, &mut figures),
         Scenario::Reload(reload) => reload::reload(common, reload, &mut figures),
+        Scenario::Storm(storm) => storm::storm(common, storm, &mut figures),
+        Scenario::StormClient(client) => return storm_client::run(common, client),
     };
     let mut line = json!({
         "scenario": name,

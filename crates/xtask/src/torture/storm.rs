@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev torture storm`: one guest, one scenario; what it measured goes to target/torture/storm.json.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Args, keep, lines, record};
+use crate::bed::Bed;
+use crate::guest::{self, GuestJob, Kernel};
+use crate::outcome::Outcome;
+
+/// A call may stay blocked for 3 s under sanitizers, so nothing may wait for longer: a stopped worker is ended by the
+/// watchdog.
+const PARAMETERS: &str = "watchdog_ms=1800 drain_ms=300 worker_wait_ms=2500";
+
+pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
+    let kernel = Kernel::Sanitizers;
+    let limit = 90 + u64::from(args.scale) * 45;
+    let script = format!(
+        "daedalus_load {PARAMETERS}\n\
+         daedalus-tests life --clips {clips} --limit-ms 3000 --deadline {limit} storm --scale {} --seed {} \
+         >>life.jsonl || true\n\
+         daedalus_unload\n",
+        args.scale, args.seed
+    );
+    let job = GuestJob::new("torture-storm", &script)
+        .kernel(kernel)
+        .timeout(Duration::from_secs(limit + 120));
+    let result = guest::run(bed, &job)?;
+    let lines = lines(&result.out_dir.join("life.jsonl"));
+    let name = format!("storm ({kernel}), {} %", args.scale);
+    record(outcome, &name, lines.get_named("storm"));
+    outcome.check(&format!("{name}: the guest and its kernel log"), || {
+        result.judge()?;
+        Ok(format!("{:.0} s", result.seconds))
+    });
+    keep(bed, "storm", &lines.0, &result.reports)
+}

@@ -1,0 +1,582 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A client that does anything: a fuzzer of the video node, the media node and requests. It knows the structures, and
+//! roughly what state the device is in. Half of its calls go on with decoding a clip, so that there is a state in
+//! which the other half can do harm; those take any ioctl with likely, unlikely or broken arguments.
+
+mod anything;
+
+use std::mem::offset_of;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use daedalus_client::CodedJob;
+use daedalus_client::device::Nodes;
+use daedalus_client::memory::{Mapping, udmabuf};
+use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, MEMORY_DMABUF, MEMORY_MMAP};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::nth::Faults;
+use super::random::Rng;
+use super::raw::{self, Arena, Arg};
+use super::table::{Node, Op, Tally};
+use crate::life::clip::Clip;
+
+/// `V4L2_CID_MPEG_VIDEO_H264_PROFILE`, `…_LEVEL`, `…_VP9_PROFILE`, `…_AV1_PROFILE`.
+const MENUS: [u32; 4] = [0x0099_0a6b, 0x0099_0a67, 0x0099_0b00, 0x0099_0b8f];
+/// `V4L2_EVENT_CTRL`, and the flag that has an event sent at once.
+const EVENT_CTRL: u32 = 3;
+const EVENT_SEND_INITIAL: u32 = 1;
+/// The first of the values in an arena; headers are before.
+const VALUES: usize = 4096;
+/// Room for each value.
+const VALUE: usize = 12 << 10;
+
+/// What the fuzzer believes about a queue.
+#[derive(Debug, Default)]
+struct Buffers {
+    memory: u32,
+    count: u32,
+    planes: usize,
+    mapped: Vec<Mapping>,
+    imports: Vec<Arc<OwnedFd>>,
+    /// Buffers that are not queued, to its knowledge.
+    free: Vec<u32>,
+    streaming: bool,
+}
+
+/// The fuzzer: one open video node, or one more user of somebody else's.
+pub(super) struct Client<'a> {
+    video: OwnedFd,
+    media: OwnedFd,
+    clip: &'a Clip,
+    rng: Rng,
+    pub(super) tally: Tally,
+    arg: Arg,
+    arena: Arena,
+    coded: Buffers,
+    raw: Buffers,
+    /// Requests with what they are at: queued or not.
+    requests: Vec<(OwnedFd, bool)>,
+    exports: Vec<OwnedFd>,
+    next_job: usize,
+    /// Own steps that failed in a row.
+    stuck: u32,
+    /// OUTPUT buffers that came back.
+    pub(super) returned: u64,
+    /// Those without an error.
+    pub(super) decoded: u64,
+    /// Calls since the beginning.
+    pub(super) calls: u64,
+    /// What makes allocations fail during calls.
+    pub(super) faults: Option<Faults>,
+}
+
+/// A call during which allocations fail, if that is asked for.
+fn with_faults(
+    faults: &mut Option<Faults>,
+    op: Op,
+    fd: std::os::fd::BorrowedFd<'_>,
+    arg: &mut Arg,
+) -> rustix::io::Result<i32> {
+    let Some(faults) = faults else {
+        return raw::call(fd, op.opcode(), arg);
+    };
+    let given = arg.clone();
+    faults.during(&format!("{op:?}"), || {
+        *arg = given.clone();
+        raw::call(fd, op.opcode(), arg)
+    })
+}
+
+/// Opens a node without waiting for pictures.
+pub(super) fn open(path: &std::path::Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    rustix::fs::open(path, flags, Mode::empty()).with_context(|| format!("open {}", path.display()))
+}
+
+impl<'a> Client<'a> {
+    /// A fuzzer of `video`, that goes on with `clip`.
+    pub(super) fn new(video: OwnedFd, nodes: &Nodes, clip: &'a Clip, rng: Rng) -> Result<Self> {
+        Ok(Self {
+            video,
+            media: open(&nodes.media)?,
+            clip,
+            rng,
+            tally: Tally::default(),
+            arg: Arg::default(),
+            arena: Arena::new(),
+            coded: Buffers::default(),
+            raw: Buffers::default(),
+            requests: Vec::new(),
+            exports: Vec::new(),
+            next_job: 0,
+            stuck: 0,
+            returned: 0,
+            decoded: 0,
+            calls: 0,
+            faults: None,
+        })
+    }
+
+    /// The video node's descriptor, for another user.
+    pub(super) fn share(&self) -> Result<OwnedFd> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&self.video, 3)?)
+    }
+
+    /// One turn: the next step of decoding, which is often several calls, or anything.
+    pub(super) fn turn(&mut self) {
+        if self.stuck < 6 && self.rng.one_in(3) {
+            self.advance();
+        } else {
+            self.stuck = 0;
+            let op = loop {
+                let op = self.rng.pick(Op::ALL);
+                if matches!(op.node(), Node::Video | Node::Media) {
+                    break op;
+                }
+            };
+            self.anything(op);
+        }
+    }
+
+    fn call(&mut self, op: Op) -> rustix::io::Result<i32> {
+        self.calls += 1;
+        let fd = match op {
+            Op::RequestQueue | Op::RequestReinit => return Err(Errno::BADF),
+            _ if op.node() == Node::Media => self.media.as_fd(),
+            _ => self.video.as_fd(),
+        };
+        let result = with_faults(&mut self.faults, op, fd, &mut self.arg);
+        self.tally.note(op, &result);
+        result
+    }
+
+    fn call_request(&mut self, op: Op, index: usize) -> rustix::io::Result<i32> {
+        self.calls += 1;
+        // Without a request, some other file.
+        let fd = self
+            .requests
+            .get(index)
+            .map_or(self.media.as_fd(), |(fd, _)| fd.as_fd());
+        let result = with_faults(&mut self.faults, op, fd, &mut self.arg);
+        self.tally.note(op, &result);
+        result
+    }
+
+    fn buffers(&mut self, buf_type: u32) -> &mut Buffers {
+        if buf_type == BUF_TYPE_OUTPUT {
+            &mut self.coded
+        } else {
+            &mut self.raw
+        }
+    }
+
+    // --- the steps of decoding
+
+    pub(super) fn advance(&mut self) {
+        let result = if self.coded.count == 0 || self.raw.count == 0 {
+            self.prepare()
+        } else if !self.coded.streaming {
+            self.stream(true, BUF_TYPE_OUTPUT)
+        } else if !self.raw.streaming {
+            self.stream(true, BUF_TYPE_CAPTURE)
+        } else if let Some(index) = self.raw.free.pop() {
+            self.queue_picture(index)
+        } else if let Some(index) = self.coded.free.pop() {
+            self.submit(index)
+        } else {
+            self.collect()
+        };
+        match result {
+            Ok(()) => self.stuck = 0,
+            Err(_) => {
+                self.stuck += 1;
+                if self.stuck == 5 {
+                    // What it believed is wrong: it begins anew.
+                    self.coded.count = 0;
+                }
+            }
+        }
+    }
+
+    /// Formats and buffers.
+    pub(super) fn prepare(&mut self) -> rustix::io::Result<()> {
+        for buf_type in [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE] {
+            self.stream(false, buf_type)?;
+            self.request_buffers(buf_type, 0, MEMORY_MMAP)?;
+        }
+        let job = &self.clip.jobs[0];
+        let (width, height) = (job.coded_width, job.coded_height);
+        let codec = self.clip.codec.coded_format();
+        self.format(BUF_TYPE_OUTPUT, codec, width, height);
+        self.call(Op::SFmt)?;
+        let initial: Vec<usize> = (0..job.controls.len().min(1)).collect();
+        self.controls(job, &initial, None);
+        self.call(Op::SExtCtrls)?;
+        for buf_type in [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE] {
+            let count = if buf_type == BUF_TYPE_OUTPUT { 3 } else { 10 };
+            let memory = if self.rng.one_in(4) {
+                MEMORY_DMABUF
+            } else {
+                MEMORY_MMAP
+            };
+            self.request_buffers(buf_type, count, memory)?;
+            self.back(buf_type);
+        }
+        self.next_job = 0;
+        Ok(())
+    }
+
+    fn request_buffers(&mut self, buf_type: u32, count: u32, memory: u32) -> rustix::io::Result<()> {
+        self.arg = Arg::default();
+        self.arg.set(0, count).set(4, buf_type).set(8, memory);
+        self.call(Op::ReqBufs)?;
+        let granted = self.arg.get(0);
+        *self.buffers(buf_type) = Buffers {
+            memory,
+            count: granted,
+            streaming: false,
+            free: (0..granted).rev().collect(),
+            ..Buffers::default()
+        };
+        Ok(())
+    }
+
+    /// Maps the buffers of a queue, or makes memory to import.
+    fn back(&mut self, buf_type: u32) {
+        let (memory, count) = (self.buffers(buf_type).memory, self.buffers(buf_type).count);
+        for index in 0..count {
+            self.buffer(buf_type, index, memory);
+            if self.call(Op::QueryBuf).is_err() {
+                return;
+            }
+            let planes = self.arg.get(offset_of!(v4l2::Buffer, length)) as usize;
+            self.buffers(buf_type).planes = planes;
+            for plane in 0..planes.min(v4l2::MAX_PLANES) {
+                let at = plane * size_of::<v4l2::Plane>();
+                let length = self.arena.get(at + offset_of!(v4l2::Plane, length)) as usize;
+                let offset = self.arena.get(at + offset_of!(v4l2::Plane, m));
+                if memory == MEMORY_MMAP {
+                    if let Ok(mapping) = Mapping::new(self.video.as_fd(), u64::from(offset), length) {
+                        self.buffers(buf_type).mapped.push(mapping);
+                    }
+                } else if let Ok(fd) = udmabuf(length.max(1)) {
+                    if let Ok(mapping) = Mapping::new(fd.as_fd(), 0, length.max(1)) {
+                        self.buffers(buf_type).mapped.push(mapping);
+                    }
+                    self.buffers(buf_type).imports.push(Arc::new(fd));
+                }
+            }
+        }
+    }
+
+    pub(super) fn stream(&mut self, on: bool, buf_type: u32) -> rustix::io::Result<()> {
+        self.arg = Arg::default();
+        self.arg.set(0, buf_type);
+        self.call(if on { Op::StreamOn } else { Op::StreamOff })?;
+        let buffers = self.buffers(buf_type);
+        buffers.streaming = on;
+        if !on {
+            buffers.free = (0..buffers.count).rev().collect();
+        }
+        Ok(())
+    }
+
+    pub(super) fn queue_picture(&mut self, index: u32) -> rustix::io::Result<()> {
+        self.buffer(BUF_TYPE_CAPTURE, index, self.raw.memory);
+        if self.rng.one_in(12) {
+            self.call(Op::PrepareBuf)?;
+            self.buffer(BUF_TYPE_CAPTURE, index, self.raw.memory);
+        }
+        self.call(Op::QBuf).map(drop)
+    }
+
+    /// A whole request: controls, coded buffer, queue.
+    pub(super) fn submit(&mut self, index: u32) -> rustix::io::Result<()> {
+        let clip = self.clip;
+        let job = &clip.jobs[self.next_job % clip.jobs.len()];
+        self.next_job += 1;
+        let request = match self.requests.iter().position(|(_, queued)| !queued) {
+            Some(request) => request,
+            None => self.request()?,
+        };
+        let all: Vec<usize> = (0..job.controls.len()).collect();
+        self.controls(job, &all, Some(request));
+        self.call(Op::SExtCtrls)?;
+        let payload = &job.payload;
+        if let Some(mapping) = self.coded.mapped.get(index as usize) {
+            // A payload that does not fit stays out, which is a damaged payload.
+            let _ = mapping.write(0, payload);
+        }
+        self.buffer(BUF_TYPE_OUTPUT, index, self.coded.memory);
+        self.arena.set(
+            offset_of!(v4l2::Plane, bytesused),
+            u32::try_from(payload.len()).unwrap_or(u32::MAX),
+        );
+        let hold = if self.rng.one_in(16) {
+            v4l2::BUF_FLAG_HOLD_CAPTURE
+        } else {
+            0
+        };
+        let fd = self.requests[request].0.as_raw_fd();
+        self.arg
+            .set(offset_of!(v4l2::Buffer, flags), v4l2::BUF_FLAG_REQUEST_FD | hold)
+            .set(offset_of!(v4l2::Buffer, request_fd), fd as u32)
+            .set64(offset_of!(v4l2::Buffer, tv_sec), 0)
+            .set64(
+                offset_of!(v4l2::Buffer, tv_usec),
+                job.timestamp / 1000 % 1_000_000,
+            );
+        self.call(Op::QBuf)?;
+        self.call_request(Op::RequestQueue, request)?;
+        if let Some(entry) = self.requests.get_mut(request) {
+            entry.1 = true;
+        }
+        // Closed while it is queued: what nobody does, and everybody may.
+        if self.rng.one_in(8) {
+            self.requests.swap_remove(request);
+        }
+        Ok(())
+    }
+
+    fn request(&mut self) -> rustix::io::Result<usize> {
+        self.arg = Arg::default();
+        self.call(Op::RequestAlloc)?;
+        let fd = raw::installed(self.arg.get(0)).ok_or(Errno::BADF)?;
+        if self.requests.len() > 12 {
+            let index = self.rng.index(self.requests.len());
+            self.requests.swap_remove(index);
+        }
+        self.requests.push((fd, false));
+        Ok(self.requests.len() - 1)
+    }
+
+    /// Waits a moment and takes what is ready.
+    pub(super) fn collect(&mut self) -> rustix::io::Result<()> {
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: 30_000_000,
+        };
+        let mut fds = [PollFd::new(&self.video, PollFlags::IN | PollFlags::OUT)];
+        poll(&mut fds, Some(&timeout))?;
+        let ready = fds[0].revents();
+        if ready.contains(PollFlags::IN) {
+            self.dequeue(BUF_TYPE_CAPTURE)?;
+        }
+        if ready.contains(PollFlags::OUT) {
+            self.dequeue(BUF_TYPE_OUTPUT)?;
+            let done = self.requests.iter().position(|(_, queued)| *queued);
+            if let Some(request) = done {
+                if self.call_request(Op::RequestReinit, request).is_ok() {
+                    self.requests[request].1 = false;
+                }
+            }
+        }
+        if ready.intersects(PollFlags::IN | PollFlags::OUT) {
+            Ok(())
+        } else {
+            Err(Errno::TIMEDOUT)
+        }
+    }
+
+    fn dequeue(&mut self, buf_type: u32) -> rustix::io::Result<()> {
+        let memory = self.buffers(buf_type).memory;
+        self.buffer(buf_type, 0, memory);
+        self.call(Op::DqBuf)?;
+        let index = self.arg.get(offset_of!(v4l2::Buffer, index));
+        let flags = self.arg.get(offset_of!(v4l2::Buffer, flags));
+        if buf_type == BUF_TYPE_OUTPUT {
+            self.returned += 1;
+            self.decoded += u64::from(flags & v4l2::BUF_FLAG_ERROR == 0);
+        }
+        self.buffers(buf_type).free.push(index);
+        Ok(())
+    }
+
+    /// How many OUTPUT and CAPTURE buffers there are, as far as is known.
+    pub(super) fn counts(&self) -> (u32, u32) {
+        (self.coded.count, self.raw.count)
+    }
+
+    /// What decoding does without: exports, further buffers, events, queries.
+    pub(super) fn others(&mut self) -> rustix::io::Result<()> {
+        for buf_type in [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE] {
+            self.arg = Arg::default();
+            self.arg.set(0, buf_type);
+            self.call(Op::GFmt)?;
+            // The same format, for one buffer more.
+            const FORMAT: usize = offset_of!(v4l2::CreateBuffers, format);
+            let format = std::mem::take(&mut self.arg);
+            let memory = self.buffers(buf_type).memory;
+            self.arg
+                .set(offset_of!(v4l2::CreateBuffers, count), 1)
+                .set(offset_of!(v4l2::CreateBuffers, memory), memory);
+            for at in (0..size_of::<v4l2::Format>()).step_by(4) {
+                self.arg.set(FORMAT + at, format.get(at));
+            }
+            self.call(Op::CreateBufs)?;
+            let index = self.arg.get(offset_of!(v4l2::CreateBuffers, index));
+            if memory == MEMORY_MMAP {
+                self.arg = Arg::default();
+                self.arg.set(0, buf_type).set(4, index).set(12, 2);
+                self.call(Op::ExpBuf)?;
+                drop(raw::installed(self.arg.get(offset_of!(v4l2::ExportBuffer, fd))));
+            }
+            self.arg = Arg::default();
+            self.arg.set(0, index).set(4, 1).set(8, buf_type);
+            self.call(Op::RemoveBufs)?;
+        }
+        self.arg = Arg::default();
+        self.arg
+            .set(0, EVENT_CTRL)
+            .set(4, MENUS[0])
+            .set(8, EVENT_SEND_INITIAL);
+        self.call(Op::SubscribeEvent)?;
+        self.arg = Arg::default();
+        self.call(Op::DqEvent)?;
+        self.arg = Arg::default();
+        self.arg.set(0, EVENT_CTRL).set(4, MENUS[0]);
+        self.call(Op::UnsubscribeEvent)?;
+        for op in [Op::GExtCtrls, Op::TryExtCtrls] {
+            let clip = self.clip;
+            self.controls(&clip.jobs[0], &[0], None);
+            self.call(op)?;
+        }
+        for (op, word) in [
+            (Op::QueryCtrl, MENUS[0]),
+            (Op::QueryExtCtrl, MENUS[0]),
+            (Op::GCtrl, MENUS[0]),
+            (Op::SCtrl, MENUS[0]),
+            (Op::DecoderCmd, v4l2::DEC_CMD_FLUSH),
+            (Op::QueryCap, 0),
+            (Op::Topology, 0),
+        ] {
+            self.arg = Arg::default();
+            self.arg.set(0, word);
+            self.call(op)?;
+        }
+        Ok(())
+    }
+
+    // --- arguments
+
+    /// A `v4l2_format` for the queue `buf_type`.
+    fn format(&mut self, buf_type: u32, pixelformat: u32, width: u32, height: u32) {
+        const PIX: usize = offset_of!(v4l2::Format, pix_mp);
+        self.arg = Arg::default();
+        self.arg
+            .set(0, buf_type)
+            .set(PIX + offset_of!(v4l2::PixFormatMplane, width), width)
+            .set(PIX + offset_of!(v4l2::PixFormatMplane, height), height)
+            .set(PIX + offset_of!(v4l2::PixFormatMplane, pixelformat), pixelformat)
+            .set(PIX + offset_of!(v4l2::PixFormatMplane, field), v4l2::FIELD_NONE)
+            .set(PIX + offset_of!(v4l2::PixFormatMplane, num_planes), 1);
+    }
+
+    /// A `v4l2_buffer`, with as many planes as there can be, in the arena.
+    fn buffer(&mut self, buf_type: u32, index: u32, memory: u32) {
+        self.arena.clear(v4l2::MAX_PLANES * size_of::<v4l2::Plane>());
+        let buffers = if buf_type == BUF_TYPE_OUTPUT {
+            &self.coded
+        } else {
+            &self.raw
+        };
+        let planes = buffers.planes.max(1);
+        for plane in 0..planes {
+            let at = plane * size_of::<v4l2::Plane>();
+            let which = index as usize * planes + plane;
+            if let Some(fd) = buffers.imports.get(which).filter(|_| memory == MEMORY_DMABUF) {
+                self.arena
+                    .set(at + offset_of!(v4l2::Plane, m), fd.as_raw_fd() as u32);
+                let length = buffers.mapped.get(which).map_or(0, Mapping::len);
+                self.arena.set(
+                    at + offset_of!(v4l2::Plane, length),
+                    u32::try_from(length).unwrap_or(u32::MAX),
+                );
+            }
+        }
+        self.arg = Arg::default();
+        self.arg
+            .set(offset_of!(v4l2::Buffer, index), index)
+            .set(offset_of!(v4l2::Buffer, type_), buf_type)
+            .set(offset_of!(v4l2::Buffer, field), v4l2::FIELD_NONE)
+            .set(offset_of!(v4l2::Buffer, memory), memory)
+            .set(offset_of!(v4l2::Buffer, length), v4l2::MAX_PLANES as u32)
+            .set64(offset_of!(v4l2::Buffer, planes), self.arena.address(0));
+    }
+
+    /// A `v4l2_ext_controls` with those of `job` that `which` names; values that do not fit are left out.
+    fn controls(&mut self, job: &CodedJob, which: &[usize], request: Option<usize>) {
+        let mut at = VALUES;
+        let mut count = 0;
+        for control in which.iter().filter_map(|index| job.controls.get(*index)) {
+            if control.value.len() > VALUE {
+                continue;
+            }
+            self.control(
+                count,
+                control.id,
+                u32::try_from(control.value.len()).unwrap_or(0),
+                at,
+            );
+            self.arena.write(at, &control.value);
+            at += control.value.len().next_multiple_of(64);
+            count += 1;
+        }
+        self.ext_controls(count, request);
+    }
+
+    /// The `number`th element of a list of controls, with its value at `at` in the arena. They are packed: 20 bytes.
+    fn control(&mut self, number: u32, id: u32, size: u32, at: usize) {
+        let element = number as usize * 20;
+        let address = self.arena.address(at);
+        self.arena.set(element, id);
+        self.arena.set(element + 4, size);
+        self.arena.set(element + 8, 0);
+        self.arena.set(element + 12, address as u32);
+        self.arena.set(element + 16, (address >> 32) as u32);
+    }
+
+    fn ext_controls(&mut self, count: u32, request: Option<usize>) {
+        let request = request.and_then(|index| self.requests.get(index));
+        let (which, fd) = match request {
+            Some((fd, _)) => (v4l2::CTRL_WHICH_REQUEST_VAL, fd.as_raw_fd()),
+            None => (v4l2::CTRL_WHICH_CUR_VAL, 0),
+        };
+        self.arg = Arg::default();
+        self.arg
+            .set(offset_of!(v4l2::ExtControls, which), which)
+            .set(offset_of!(v4l2::ExtControls, count), count)
+            .set(offset_of!(v4l2::ExtControls, request_fd), fd as u32)
+            .set64(offset_of!(v4l2::ExtControls, controls), self.arena.address(0));
+    }
+
+    /// Maps a buffer anew, or lets go of a mapping, an export or all requests: no ioctl, and yet it counts.
+    pub(super) fn let_go(&mut self) {
+        match self.rng.below(4) {
+            0 => drop(self.coded.mapped.pop()),
+            1 => drop(self.raw.mapped.pop()),
+            2 => self.exports.clear(),
+            _ => self.requests.clear(),
+        }
+    }
+
+    /// How long a session goes on for, in calls.
+    pub(super) fn length(&mut self) -> u64 {
+        200 + self.rng.below(4000)
+    }
+
+    /// A random number of the client's own sequence.
+    pub(super) fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+}
+
+/// A moment in which others may do something.
+pub(super) fn moment(rng: &mut Rng) {
+    std::thread::sleep(Duration::from_micros(rng.below(3000)));
+}

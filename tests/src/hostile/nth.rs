@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Failing allocations: in turn, each that a call makes, for every call of a session's and of a daemon's life, until
+//! no call makes a further one; then random ones, in the module's work items too. A call that fails for it must
+//! leave everything so that it succeeds when it is made again.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::device::Nodes;
+use daedalus_client::memory::Mapping;
+use daedalus_uapi::protocol::{CONTROL_PATH, Event, MSG_JOB, MSG_MAX, MsgJob};
+use rustix::io::Errno;
+use serde_json::json;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::client::{self, Client};
+use super::random::Rng;
+use super::raw::{self, Arg};
+use super::table::Op;
+use super::{Common, Figures};
+use crate::life::clip::Clip;
+use crate::life::daemon::{self, Broker, command, unload};
+use crate::life::debugfs;
+
+/// Where the kernel is told what may fail.
+const DEBUGFS: &str = "/sys/kernel/debug";
+/// More allocations than any call makes.
+const MOST: u64 = 3000;
+/// Lives after which the sweep must have come to its end.
+const LIVES: usize = 4000;
+/// KiB of memory that may be missing afterwards: KASAN keeps what was freed for a while.
+const DRIFT_KIB: i64 = 96 << 10;
+
+/// Calls that may be made again although they succeeded.
+const REPEATABLE: [&str; 17] = [
+    "QueryCap",
+    "GFmt",
+    "SFmt",
+    "ReqBufs",
+    "QueryBuf",
+    "StreamOn",
+    "StreamOff",
+    "GCtrl",
+    "SCtrl",
+    "QueryCtrl",
+    "QueryExtCtrl",
+    "GExtCtrls",
+    "SExtCtrls",
+    "TryExtCtrls",
+    "SubscribeEvent",
+    "DecoderCmd",
+    "Topology",
+];
+
+/// Arguments of `fail-nth`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Random rounds after the sweep.
+    #[arg(long, default_value_t = 40)]
+    rounds: u64,
+    /// The module, to sweep its loading and the first registration, too.
+    #[arg(long, value_name = "FILE")]
+    module: Option<std::path::PathBuf>,
+    /// Of loading's allocations, each how-many-eth fails.
+    #[arg(long, default_value_t = 1)]
+    load_stride: u64,
+    /// The module's parameters.
+    #[arg(long = "parameter", value_name = "NAME=VALUE")]
+    parameters: Vec<String>,
+}
+
+/// What the sweep has come to for one call of a life.
+#[derive(Clone, Debug)]
+struct Step {
+    name: String,
+    /// The allocation that fails next.
+    next: u64,
+    done: bool,
+}
+
+/// Makes allocations fail while calls are made.
+#[derive(Debug)]
+pub(super) struct Faults {
+    /// /proc/thread-self/fail-nth: the number of the thread's allocation from now on that fails, 0 for none.
+    nth: File,
+    steps: Vec<Step>,
+    at: usize,
+    /// Failures at random instead of in turn.
+    random: Option<Rng>,
+    /// Allocations that failed.
+    injected: u64,
+    lives: usize,
+    /// Error numbers that calls gave for it.
+    errors: BTreeMap<i32, u64>,
+}
+
+impl Faults {
+    fn new() -> Result<Self> {
+        let path = "/proc/thread-self/fail-nth";
+        let nth = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .with_context(|| format!("{path}: the kernel injects no faults"))?;
+        Ok(Self {
+            nth,
+            steps: Vec::new(),
+            at: 0,
+            random: None,
+            injected: 0,
+            lives: 0,
+            errors: BTreeMap::new(),
+        })
+    }
+
+    fn arm(&mut self, nth: u64) -> rustix::io::Result<()> {
+        let text = nth.to_string();
+        rustix::io::pwrite(&self.nth, text.as_bytes(), 0).map(drop)
+    }
+
+    /// Disarms; whether the failure has happened.
+    fn happened(&mut self) -> bool {
+        let mut text = [0; 24];
+        let read = rustix::io::pread(&self.nth, &mut text, 0).unwrap_or_default();
+        let left = std::str::from_utf8(&text[..read])
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok());
+        let disarmed = self.arm(0);
+        debug_assert!(disarmed.is_ok());
+        left == Some(0)
+    }
+
+    /// Makes the next call of a life, again and again while it fails for an allocation that had to fail.
+    pub(super) fn during<T>(
+        &mut self,
+        name: &str,
+        mut call: impl FnMut() -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<T> {
+        if let Some(rng) = &mut self.random {
+            if rng.one_in(2) {
+                let most = if rng.one_in(4) { 200 } else { 12 };
+                let nth = 1 + rng.below(most);
+                self.arm(nth)?;
+                let result = call();
+                if self.happened() {
+                    self.injected += 1;
+                }
+                return result;
+            }
+            return call();
+        }
+        let at = self.at;
+        self.at += 1;
+        if at == self.steps.len() {
+            self.steps.push(Step {
+                name: name.to_owned(),
+                next: 1,
+                done: false,
+            });
+        }
+        loop {
+            let step = &mut self.steps[at];
+            if step.done || step.name != name || step.next > MOST {
+                return call();
+            }
+            let nth = step.next;
+            step.next += 1;
+            self.arm(nth)?;
+            let result = call();
+            if !self.happened() {
+                self.steps[at].done = true;
+                return result;
+            }
+            self.injected += 1;
+            match result {
+                Ok(_) if REPEATABLE.contains(&name) => {}
+                // The next life goes on from here.
+                Ok(_) => return result,
+                Err(errno) => *self.errors.entry(errno.raw_os_error()).or_default() += 1,
+            }
+        }
+    }
+
+    fn all_done(&self) -> bool {
+        self.steps.iter().all(|step| step.done)
+    }
+}
+
+fn tell(path: &str, value: &str) -> Result<()> {
+    let path = format!("{DEBUGFS}/{path}");
+    std::fs::write(&path, value).with_context(|| format!("cannot write {path}"))
+}
+
+/// Allocations that may wait can fail, too, and no failure is written to the log.
+fn set_up() -> Result<()> {
+    for kind in ["failslab", "fail_page_alloc"] {
+        tell(&format!("{kind}/ignore-gfp-wait"), "N")?;
+        tell(&format!("{kind}/verbose"), "0")?;
+    }
+    tell("fail_page_alloc/min-order", "0")
+}
+
+/// The scenario. The module is loaded, and is not afterwards.
+pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
+    set_up()?;
+    let clips = common.small_clips()?;
+    let mut rng = Rng::part(common.seed, 3000);
+    let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
+    let faults = sweep(Faults::new()?, |faults| one_life(faults, &nodes, &clips[0]))
+        .context("a session's life with a daemon that works")?;
+    note("session", &faults, figures);
+    let before = memory()?;
+    figures.set("rounds", options.rounds);
+    figures.set(
+        "random_injected",
+        random(options.rounds, &nodes, &clips, &mut rng)?,
+    );
+    // A session as if nothing had happened.
+    let session = daedalus_client::decoder::decode(
+        &nodes,
+        clips[0].codec,
+        &clips[0].jobs,
+        &daedalus_client::decoder::Options::default(),
+    )
+    .context("a session after all failures")?;
+    clips[0].compare_all(session.pictures())?;
+    drop(session);
+    let drift = before - memory()?;
+    figures.set("memory_drift_kib", drift);
+    ensure!(debugfs::stat("sessions")? == 0, "sessions are left");
+    broker.stop()?;
+    ensure!(
+        drift < DRIFT_KIB,
+        "{drift} KiB of memory are missing after the random rounds"
+    );
+
+    let faults =
+        sweep(Faults::new()?, |faults| daemon_life(faults, &nodes, &clips[0])).context("a daemon's life")?;
+    note("daemon", &faults, figures);
+    ensure!(debugfs::stat("sessions")? == 0, "sessions are left");
+    unload().context("the module cannot be unloaded: something still holds it")?;
+    if let Some(module) = &options.module {
+        loading(module, options, figures)?;
+    }
+    Ok(())
+}
+
+fn note(name: &str, faults: &Faults, figures: &mut Figures) {
+    let mut steps: BTreeMap<&str, u64> = BTreeMap::new();
+    for step in &faults.steps {
+        let most = steps.entry(&step.name).or_default();
+        *most = (*most).max(step.next.saturating_sub(2));
+    }
+    figures.set(&format!("{name}_injected"), faults.injected);
+    figures.set(&format!("{name}_calls"), faults.steps.len());
+    figures.set(&format!("{name}_lives"), faults.lives);
+    figures.set(&format!("{name}_allocations"), json!(steps));
+    figures.set(&format!("{name}_errors"), json!(faults.errors));
+}
+
+/// Lives until no call has an allocation left that did not fail once.
+fn sweep(mut faults: Faults, mut life: impl FnMut(Faults) -> Result<Faults>) -> Result<Faults> {
+    for _ in 0..LIVES {
+        faults.at = 0;
+        faults.lives += 1;
+        faults = life(faults)?;
+        if faults.all_done() {
+            ensure!(faults.injected > 0, "no allocation failed");
+            return Ok(faults);
+        }
+    }
+    let open: Vec<&Step> = faults.steps.iter().filter(|step| !step.done).collect();
+    bail!("after {LIVES} lives there are still calls with allocations: {open:?}")
+}
+
+/// Open, decode four pictures, stop, close.
+fn one_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults> {
+    let video = faults.during("open", || open_raw(&nodes.video)).context("open")?;
+    let mut client = Client::new(video, nodes, clip, Rng::new(5))?;
+    client.faults = Some(faults);
+    client.prepare().context("formats and buffers")?;
+    for buf_type in [10, 9] {
+        client.stream(true, buf_type).context("STREAMON")?;
+    }
+    // REQBUFS may have given fewer than were asked for.
+    let (coded, pictures) = client.counts();
+    for index in 0..pictures.min(6) {
+        client.queue_picture(index).context("QBUF of a CAPTURE buffer")?;
+    }
+    let jobs = coded.min(pictures).min(2);
+    for index in 0..jobs {
+        client.submit(index).context("a request")?;
+    }
+    // Allocations in the module's own work are not this thread's: jobs may fail, and must come back.
+    for _ in 0..400 {
+        if client.returned >= u64::from(jobs) {
+            break;
+        }
+        match client.collect() {
+            Ok(()) | Err(Errno::TIMEDOUT) => {}
+            Err(errno) => return Err(errno).context("taking what is ready"),
+        }
+    }
+    ensure!(client.returned >= u64::from(jobs), "the jobs did not come back");
+    client.others().context("further calls")?;
+    for buf_type in [10, 9] {
+        client.stream(false, buf_type).context("STREAMOFF")?;
+    }
+    client.faults.take().context("the faults are gone")
+}
+
+fn open_raw(path: &std::path::Path) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open(
+        path,
+        OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+    )
+}
+
+/// A daemon and its client in one thread: register, session fd, message, buffers, answer.
+fn daemon_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults> {
+    let mut arg = Arg::default();
+    let control = faults
+        .during("open control", || open_raw(std::path::Path::new(CONTROL_PATH)))
+        .context("open of the control device")?;
+    arg.set(0, 1).set(4, 1);
+    ioctl(&mut faults, &control, Op::Hello, &mut arg)?;
+    arg = Arg::default();
+    arg.set(0, u32::from_ne_bytes(*b"nth\0")).set(32, 7);
+    ioctl(&mut faults, &control, Op::Register, &mut arg)?;
+    let mut client = Client::new(client::open(&nodes.video)?, nodes, clip, Rng::new(5))?;
+    client.prepare().context("formats and buffers")?;
+    for buf_type in [10, 9] {
+        client.stream(true, buf_type).context("STREAMON")?;
+    }
+    for index in 0..4 {
+        client.queue_picture(index).context("QBUF of a CAPTURE buffer")?;
+    }
+    client.submit(0).context("a request")?;
+    let mut event = Event::default();
+    let read = faults.during("read events", || rustix::io::read(&control, event.as_mut_bytes()));
+    ensure!(read.context("events")? == size_of::<Event>(), "no event");
+    arg = Arg::default();
+    arg.set64(0, event.session);
+    ioctl(&mut faults, &control, Op::SessionFd, &mut arg)?;
+    let session = raw::installed(arg.get(8)).context("no session fd")?;
+    let mut message = vec![0; MSG_MAX];
+    let bytes = faults
+        .during("read a job", || {
+            rustix::io::read(&session, message.as_mut_slice())
+        })
+        .context("a message")?;
+    let (job, _) = MsgJob::read_from_prefix(&message[..bytes])
+        .ok()
+        .filter(|(job, _)| job.msg.kind == MSG_JOB)
+        .context("no job")?;
+    let mut fds = Vec::new();
+    for plane in [&job.coded, &job.raw[0]] {
+        arg = Arg::default();
+        arg.set64(0, plane.buffer);
+        ioctl(&mut faults, &session, Op::BufferFd, &mut arg)?;
+        fds.push(raw::installed(arg.get(16)).context("no buffer fd")?);
+    }
+    let raw_fd = fds.last().context("no buffer fd")?;
+    let mapping = faults
+        .during("mmap", || Mapping::new(raw_fd.as_fd(), 0, 4096))
+        .context("mapping a buffer")?;
+    mapping.write(0, &[16; 4096])?;
+    arg = Arg::default();
+    arg.set64(0, job.job);
+    ioctl(&mut faults, &session, Op::JobDone, &mut arg)?;
+    for _ in 0..10 {
+        if client.returned > 0 {
+            break;
+        }
+        client.collect().context("taking what is ready")?;
+    }
+    ensure!(client.decoded == 1, "the job did not come back as decoded");
+    Ok(faults)
+}
+
+fn ioctl(faults: &mut Faults, fd: &OwnedFd, op: Op, arg: &mut Arg) -> Result<()> {
+    let given = arg.clone();
+    faults
+        .during(&format!("{op:?}"), || {
+            *arg = given.clone();
+            raw::call(fd.as_fd(), op.opcode(), arg)
+        })
+        .map(drop)
+        .with_context(|| format!("{op:?}"))
+}
+
+/// Random failures in random calls, and in the kernel's workers; returns how many happened in calls.
+fn random(rounds: u64, nodes: &Nodes, clips: &[Clip], rng: &mut Rng) -> Result<u64> {
+    // First of all: without the filter every process's allocations fail, this one's too.
+    tell("failslab/task-filter", "Y")?;
+    tell("failslab/interval", "1")?;
+    tell("failslab/times", "-1")?;
+    tell("failslab/probability", "4")?;
+    let mut injected = 0;
+    let mut faults = Faults::new()?;
+    let mut round = 0;
+    while round < rounds {
+        workers_fail(true)?;
+        faults.random = Some(Rng::new(rng.next()));
+        let clip = &clips[rng.index(clips.len())];
+        let mut client = Client::new(client::open(&nodes.video)?, nodes, clip, Rng::new(rng.next()))?;
+        client.faults = Some(faults);
+        for _ in 0..10.min(rounds - round) {
+            for _ in 0..12 {
+                if client.rng().one_in(4) {
+                    client.turn();
+                } else {
+                    client.advance();
+                }
+            }
+            round += 1;
+        }
+        faults = client.faults.take().context("the faults are gone")?;
+        injected += std::mem::take(&mut faults.injected);
+    }
+    workers_fail(false)?;
+    tell("failslab/probability", "0")?;
+    tell("failslab/task-filter", "N")?;
+    ensure!(
+        rounds == 0 || injected > 0,
+        "no allocation failed in the random rounds"
+    );
+    Ok(injected)
+}
+
+/// Marks the kernel's unbound workers as tasks whose allocations may fail.
+fn workers_fail(fail: bool) -> Result<()> {
+    for process in std::fs::read_dir("/proc")?.filter_map(Result::ok) {
+        let comm = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+        if comm.starts_with("kworker/u") {
+            // It may have ended meanwhile.
+            std::fs::write(process.path().join("make-it-fail"), if fail { "1" } else { "0" }).ok();
+        }
+    }
+    Ok(())
+}
+
+/// KiB that are available.
+fn memory() -> Result<i64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"));
+    line.and_then(|line| line.split_whitespace().nth(1))
+        .and_then(|number| number.parse().ok())
+        .context("/proc/meminfo has no MemAvailable")
+}
+
+/// Loading the module and the first registration, which makes the nodes.
+fn loading(module: &std::path::Path, options: &Options, figures: &mut Figures) -> Result<()> {
+    let file = File::open(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let parameters = std::ffi::CString::new(options.parameters.join(" ")).context("parameters")?;
+    let mut faults = Faults::new()?;
+    let mut nth = 1;
+    let (mut injected, mut loads) = (0u64, 0u64);
+    loop {
+        ensure!(nth < MOST * 10, "loading makes ever more allocations");
+        faults.arm(nth)?;
+        let result = rustix::system::finit_module(&file, &parameters, 0);
+        let happened = faults.happened();
+        injected += u64::from(happened);
+        if result.is_ok() {
+            loads += 1;
+            if !happened {
+                break;
+            }
+            unload()?;
+        }
+        nth += options.load_stride;
+    }
+    figures.set("load_injected", injected);
+    figures.set("load_succeeded_nevertheless", loads - 1);
+    unload()?;
+    // The nodes come with the first registration that succeeds.
+    let faults = sweep(Faults::new()?, |mut faults| {
+        rustix::system::finit_module(&file, &parameters, 0).context("loading")?;
+        let control = client::open(std::path::Path::new(CONTROL_PATH))?;
+        let mut arg = Arg::default();
+        arg.set(0, 1).set(4, 1);
+        raw::call(control.as_fd(), Op::Hello.opcode(), &mut arg).context("HELLO")?;
+        arg = Arg::default();
+        arg.set(0, u32::from_ne_bytes(*b"nth\0")).set(32, 7);
+        ioctl(&mut faults, &control, Op::Register, &mut arg)?;
+        if faults.all_done() {
+            daemon::nodes().context("after a registration that lacked nothing")?;
+        }
+        drop(control);
+        unload()?;
+        Ok(faults)
+    })
+    .context("the first registration")?;
+    note("register", &faults, figures);
+    command("insmod", &[module.to_str().context("a path that is no text")?]).context("loading afterwards")
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A daemon that breaks every rule: its workers. Unknown jobs and buffers, wrong fields, answers that come twice, late
+//! or never, short reads, several readers, and ends at any time.
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use daedalus_client::memory::Mapping;
+use daedalus_uapi::protocol::{MSG_BUFFER_GONE, MSG_JOB, MSG_MAX, MsgJob};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use zerocopy::FromBytes;
+
+use super::Common;
+use super::random::Rng;
+use super::raw::{self, Arg};
+use super::table::{Op, Tally};
+
+/// Arguments of a worker.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Which of the seed's sequences it follows.
+    #[arg(long)]
+    part: u64,
+}
+
+/// A worker, or one thread of it.
+pub(super) struct Worker<'a> {
+    session: BorrowedFd<'a>,
+    rng: Rng,
+    pub(super) tally: Tally,
+    /// Messages read.
+    pub(super) messages: u64,
+    arg: Arg,
+    message: Vec<u8>,
+    /// Jobs read and maybe not answered, and answered ones.
+    jobs: Vec<u64>,
+    /// Buffers named in messages, some of which are gone.
+    buffers: Vec<u64>,
+    fds: Vec<OwnedFd>,
+    mappings: Vec<Mapping>,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(session: BorrowedFd<'a>, rng: Rng) -> Self {
+        Self {
+            session,
+            rng,
+            tally: Tally::default(),
+            messages: 0,
+            arg: Arg::default(),
+            message: vec![0; MSG_MAX],
+            jobs: Vec::new(),
+            buffers: Vec::new(),
+            fds: Vec::new(),
+            mappings: Vec::new(),
+        }
+    }
+
+    /// Goes on for `time`, or `calls`, or until the session is over; calls `done` now and then.
+    pub(super) fn play(&mut self, time: Duration, calls: u64, mut done: impl FnMut(&mut Self)) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && self.tally.total(None).0 < calls {
+            done(self);
+            if !self.read() {
+                return;
+            }
+            let burst = 20 + self.rng.below(400);
+            for _ in 0..burst {
+                if self.rng.one_in(2) {
+                    self.job_done();
+                } else {
+                    self.buffer_fd();
+                }
+            }
+            // Most jobs are answered in the end, or nobody would send more.
+            if !self.rng.one_in(5) {
+                for job in self.jobs.clone() {
+                    self.answer(job, self.rng.clone().below(2) as u32);
+                }
+                if self.rng.one_in(4) {
+                    for job in std::mem::take(&mut self.jobs) {
+                        self.answer(job, 0);
+                    }
+                }
+            }
+            if self.rng.one_in(3) {
+                self.mappings.clear();
+                self.fds.clear();
+            }
+        }
+    }
+
+    /// Reads a message, most often with room for it. False at the session's end.
+    fn read(&mut self) -> bool {
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 20_000_000,
+        };
+        let ready = poll(&mut [PollFd::new(&self.session, PollFlags::IN)], Some(&moment));
+        if ready != Ok(1) {
+            return true;
+        }
+        let room = match self.rng.below(8) {
+            0 => self.rng.index(256),
+            1 => self.rng.index(MSG_MAX),
+            _ => MSG_MAX,
+        };
+        // Another thread may take what is there: then this waits as a worker would.
+        match rustix::io::read(self.session, &mut self.message[..room]) {
+            Ok(0) => room == 0,
+            Ok(bytes) => {
+                self.messages += 1;
+                self.note(bytes);
+                true
+            }
+            Err(Errno::AGAIN | Errno::MSGSIZE | Errno::INTR) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn note(&mut self, bytes: usize) {
+        let Some(kind) = self.message[..bytes].first_chunk() else {
+            return;
+        };
+        match u32::from_ne_bytes(*kind) {
+            MSG_JOB => {
+                let Ok((job, _)) = MsgJob::read_from_prefix(&self.message[..bytes]) else {
+                    return;
+                };
+                self.jobs.push(job.job);
+                let planes = [job.coded, job.raw[0], job.raw[1], job.raw[2]];
+                self.buffers
+                    .extend(planes.iter().map(|plane| plane.buffer).filter(|id| *id != 0));
+            }
+            // The id stays: asking for it has to fail.
+            MSG_BUFFER_GONE => {}
+            _ => {}
+        }
+        let excess = self.jobs.len().saturating_sub(8);
+        self.jobs.drain(..excess);
+        let excess = self.buffers.len().saturating_sub(48);
+        self.buffers.drain(..excess);
+    }
+
+    fn call(&mut self, op: Op) -> rustix::io::Result<i32> {
+        let result = raw::call(self.session, op.opcode(), &mut self.arg);
+        self.tally.note(op, &result);
+        result
+    }
+
+    fn damage(&mut self, once_in: u64) {
+        if self.rng.one_in(once_in) {
+            let (at, value) = (self.rng.index(8) * 4, self.rng.nasty());
+            self.arg.set(at, value);
+        }
+    }
+
+    fn answer(&mut self, job: u64, status: u32) {
+        self.arg = Arg::default();
+        self.arg.set64(0, job).set(8, status);
+        let _ = self.call(Op::JobDone);
+    }
+
+    /// An answer to a job that there may be.
+    fn job_done(&mut self) {
+        let known = self.jobs.last().copied().unwrap_or(1);
+        let job = match self.rng.below(6) {
+            0 => self.rng.next(),
+            1 => known + self.rng.below(4),
+            2 => known.saturating_sub(self.rng.below(4)),
+            _ => known + 1000 + self.rng.below(1000),
+        };
+        self.arg = Arg::default();
+        let status = self.rng.below(2) as u32;
+        self.arg.set64(0, job).set(8, status);
+        self.damage(3);
+        let _ = self.call(Op::JobDone);
+    }
+
+    /// Asks for a buffer that there may be.
+    fn buffer_fd(&mut self) {
+        let known = self.buffers.len();
+        let buffer = if known == 0 || self.rng.one_in(3) {
+            let near = self.buffers.last().copied().unwrap_or(1);
+            if self.rng.one_in(2) {
+                self.rng.next()
+            } else {
+                near + self.rng.below(40)
+            }
+        } else {
+            self.buffers[self.rng.index(known)]
+        };
+        self.arg = Arg::default();
+        self.arg.set64(0, buffer);
+        self.damage(5);
+        if self.call(Op::BufferFd).is_err() {
+            return;
+        }
+        let Some(fd) = raw::installed(self.arg.get(16)) else {
+            return;
+        };
+        let size = usize::try_from(self.arg.get64(8)).unwrap_or(usize::MAX).max(1);
+        if self.rng.one_in(8) {
+            // Written to at any time, also when the client has the buffer back.
+            if let Ok(mapping) = Mapping::new(fd.as_fd(), 0, size) {
+                let at = self.rng.index(size.saturating_sub(64).max(1));
+                let _ = mapping.write(at, &[0xa5; 32]);
+                self.mappings.push(mapping);
+            }
+        }
+        if self.rng.one_in(8) {
+            self.fds.push(fd);
+        }
+        if self.fds.len() > 32 {
+            self.fds.clear();
+        }
+        if self.mappings.len() > 16 {
+            self.mappings.clear();
+        }
+    }
+}
+
+/// A worker's process.
+pub(super) fn run(common: &Common, options: &Options) -> Result<()> {
+    let mut rng = Rng::part(common.seed, options.part);
+    let stdin = std::io::stdin();
+    let session = stdin.as_fd();
+    let time = Duration::from_millis(100 + rng.below(2500));
+    let seeds: Vec<u64> = (0..1 + rng.below(3)).map(|_| rng.next()).collect();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = seeds
+            .into_iter()
+            .map(|seed| {
+                scope.spawn(move || {
+                    let mut worker = Worker::new(session, Rng::new(seed));
+                    worker.play(time, u64::MAX, report);
+                    report(&mut worker);
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked")))
+    })
+}
+
+/// Prints what was done since the last time: the module may kill this process at any moment.
+fn report(worker: &mut Worker<'_>) {
+    let done = (
+        std::mem::take(&mut worker.tally),
+        std::mem::take(&mut worker.messages),
+    );
+    if let Ok(line) = serde_json::to_string(&done) {
+        // Nobody reads it once the broker has ended.
+        writeln!(std::io::stdout(), "{line}").ok();
+    }
+}
