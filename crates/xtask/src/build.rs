@@ -54,6 +54,8 @@ pub(crate) fn binaries(bed: &Bed) -> Result<PathBuf> {
         "--offline",
         "--workspace",
         "--exclude",
+        "daedalus-fuzz",
+        "--exclude",
         "xtask",
         "--bins",
         "--message-format=json-render-diagnostics",

@@ -11,6 +11,7 @@ mod conformance;
 mod demo;
 mod enter;
 mod foreign;
+mod fuzz;
 mod guest;
 mod host;
 mod ioctls;
@@ -64,6 +65,8 @@ enum Command {
     Ioctls,
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
+    /// Run the fuzz targets for a time, from inputs of recorded traces on
+    Fuzz(fuzz::Args),
     /// Build everything: root, kernels, module, daemon and tools
     Build,
     /// Format, clippy, cargo-deny, and the kernel's own checkers on the module
@@ -153,6 +156,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Replay(args) => Ok(finish(&replay::run(bed, args)?)),
         Command::Ioctls => Ok(finish(&ioctls::run(bed)?)),
         Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
+        Command::Fuzz(args) => Ok(finish(&fuzz::run(bed, args)?)),
         Command::Lint => Ok(finish(&lint::run(bed)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),
         Command::Build => build::everything(bed).map(|()| ExitCode::SUCCESS),

@@ -11,7 +11,7 @@ use crate::bed::Bed;
 use crate::cache::write_whole;
 use crate::guest::Kernel;
 use crate::outcome::{Outcome, Verdict};
-use crate::{build, compliance, conformance, demo, foreign, ioctls, lint, replay, torture, ui};
+use crate::{build, compliance, conformance, demo, foreign, fuzz, ioctls, lint, replay, torture, ui};
 
 /// Arguments of `./dev test`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -78,6 +78,8 @@ fn guests(bed: &Bed, outcome: &Outcome) {
     }
     group(outcome, "ioctls", || ioctls::run(bed));
     group(outcome, "replay", || replay::run(bed, &replay::Args::default()));
+    // Its inputs come from the traces of the replay.
+    group(outcome, "fuzz", || fuzz::run(bed, &fuzz::Args::quick()));
 }
 
 /// Takes over the checks of one part; what kept the part from running at all is a failure.

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev fuzz`: the targets of fuzz/, built with libFuzzer's coverage in the Debian root and run there for a time.
+//!
+//! The first inputs come from the traces that `./dev replay` records; what a run finds is kept under target/fuzz and
+//! is the next run's beginning.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+
+use crate::bed::Bed;
+use crate::cmd::last_lines;
+use crate::demo::play::write_json;
+use crate::outcome::Outcome;
+use crate::{root, ui};
+
+/// The targets of fuzz/fuzz_targets, and the longest input of each in bytes.
+const TARGETS: [(&str, u32); 5] = [
+    ("messages", 16 << 10),
+    ("h264_headers", 8 << 10),
+    ("av1_headers", 32 << 10),
+    ("trace", 64 << 10),
+    ("jobs", 256 << 10),
+];
+
+/// What rustc is told so that libFuzzer sees edges and comparisons; the stable compiler can do this, and what it
+/// cannot do, the address sanitizer, would not see into the C libraries anyway.
+const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+     -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks";
+
+/// Arguments of `./dev fuzz`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// Which targets; all if none is named
+    targets: Vec<String>,
+    /// Seconds of processor time for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+    /// Targets that run at the same time
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+}
+
+impl Args {
+    /// What `./dev test` runs.
+    pub(crate) fn quick() -> Self {
+        Self {
+            targets: Vec::new(),
+            seconds: 20,
+            jobs: 2,
+        }
+    }
+}
+
+/// Runs it; `Err` is for what kept it from running at all.
+pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
+    let known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    for name in &args.targets {
+        ensure!(
+            known.contains(&name.as_str()),
+            "the targets are {}, not {name}",
+            known.join(", ")
+        );
+    }
+    let outcome = Outcome::new();
+    let dir = bed.target.join("fuzz");
+    std::fs::create_dir_all(&dir)?;
+    let programs = build(bed, &dir)?;
+    seed(bed, &dir, &programs, &outcome)?;
+    let wanted = TARGETS
+        .iter()
+        .filter(|(name, _)| args.targets.is_empty() || args.targets.iter().any(|wanted| wanted == name));
+    let queue = std::sync::Mutex::new(wanted.collect::<Vec<_>>());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().ok().and_then(|mut queue| queue.pop());
+                    let Some(&(name, longest)) = next else { return };
+                    outcome.check(&format!("fuzz {name} ({} s)", args.seconds), || {
+                        target(bed, &dir, &programs, name, longest, args.seconds)
+                    });
+                }
+            });
+        }
+    });
+    Ok(outcome)
+}
+
+/// Builds the targets and the program that makes inputs; the directory in which they are.
+fn build(bed: &Bed, dir: &Path) -> Result<PathBuf> {
+    let _step = ui::Step::begin("building the fuzz targets (1-2 minutes)");
+    let log = dir.join("build.log");
+    std::fs::remove_file(&log).ok();
+    let target = dir.join("build");
+    root::command(bed, "env")?
+        .arg(format!("RUSTFLAGS={COVERAGE}"))
+        .args([
+            "cargo",
+            "build",
+            "--release",
+            "--locked",
+            "--offline",
+            "-p",
+            "daedalus-fuzz",
+            "--bins",
+        ])
+        // Named, so that build scripts and procedural macros are built without coverage.
+        .args(["--target", "x86_64-unknown-linux-gnu", "--target-dir"])
+        .arg(root::inside(bed, &target))
+        .log(&log)
+        .run()
+        .context("building the fuzz targets failed")?;
+    Ok(target.join("x86_64-unknown-linux-gnu/release"))
+}
+
+/// Puts inputs from traces into the corpora.
+fn seed(bed: &Bed, dir: &Path, programs: &Path, outcome: &Outcome) -> Result<()> {
+    let traces = match std::fs::read_dir(bed.target.join("replay/traces")) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<Vec<_>>>()?,
+        Err(_) => Vec::new(),
+    };
+    if traces.is_empty() {
+        outcome.skip(
+            "fuzz: inputs from traces",
+            "no trace was recorded here: run ./dev replay first",
+        );
+        return Ok(());
+    }
+    let mut cmd = root::command(bed, root::inside(bed, &programs.join("fuzz-seeds")))?
+        .arg("--out")
+        .arg(root::inside(bed, &dir.join("corpus")))
+        .log(dir.join("seeds.log"));
+    for trace in &traces {
+        cmd = cmd.arg(root::inside(bed, trace));
+    }
+    cmd.run().context("making inputs from traces")
+}
+
+/// Runs one target. A crash, a hang of 30 s or too much memory is a failure that names the input.
+fn target(bed: &Bed, dir: &Path, programs: &Path, name: &str, longest: u32, seconds: u32) -> Result<String> {
+    let corpus = dir.join("corpus").join(name);
+    let found = dir.join("found").join(name);
+    std::fs::create_dir_all(&corpus)?;
+    if found.exists() {
+        std::fs::remove_dir_all(&found)?;
+    }
+    std::fs::create_dir_all(&found)?;
+    let log = dir.join(format!("{name}.log"));
+    std::fs::remove_file(&log).ok();
+    let ended = root::command(bed, root::inside(bed, &programs.join(name)))?
+        .arg(root::inside(bed, &corpus))
+        .arg(format!(
+            "-artifact_prefix={}/",
+            root::inside(bed, &found).display()
+        ))
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-max_len={longest}"))
+        .args([
+            "-timeout=30",
+            "-rss_limit_mb=6000",
+            "-print_final_stats=1",
+            "-verbosity=1",
+        ])
+        .log(&log)
+        .timeout(Duration::from_secs(u64::from(seconds) + 120))
+        .status()?;
+    let text = crate::bed::read(&log)?;
+    let inputs: Vec<String> = std::fs::read_dir(&found)?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    let runs = stat(&text, "number_of_executed_units").unwrap_or(0);
+    write_json(
+        &dir.join(format!("{name}.json")),
+        &json!({
+            "target": name,
+            "seconds": seconds,
+            "runs": runs,
+            "new_inputs": stat(&text, "new_units_added"),
+            "peak_rss_mb": stat(&text, "peak_rss_mb"),
+            "found": inputs,
+        }),
+    )?;
+    if !ended.status.success() || ended.timed_out || !inputs.is_empty() {
+        bail!(
+            "inputs {} under {}; the log ({}) ends:\n{}",
+            inputs.join(", "),
+            found.display(),
+            log.display(),
+            last_lines(&text, 20)
+        );
+    }
+    ensure!(runs > 0, "nothing was run ({})", log.display());
+    Ok(format!("{runs} runs, no crash"))
+}
+
+/// A figure of libFuzzer's final statistics.
+fn stat(log: &str, name: &str) -> Option<u64> {
+    log.lines()
+        .filter_map(|line| line.strip_prefix("stat::")?.split_once(':'))
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| value.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read() {
+        let log = "#2 INITED\nstat::number_of_executed_units: 123\nstat::peak_rss_mb:              45\n";
+        assert_eq!(stat(log, "number_of_executed_units"), Some(123));
+        assert_eq!(stat(log, "peak_rss_mb"), Some(45));
+        assert_eq!(stat(log, "new_units_added"), None);
+    }
+}

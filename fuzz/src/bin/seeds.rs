@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Makes the fuzz targets' first inputs from recorded traces.
+
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use daedalus_fuzz::{append, messages};
+use daedalus_trace::{Job, Reader, Record};
+use daedalus_uapi::v4l2_controls::{
+    V4L2_CID_STATELESS_AV1_FILM_GRAIN, V4L2_CID_STATELESS_AV1_FRAME, V4L2_CID_STATELESS_AV1_SEQUENCE,
+    V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4L2_CID_STATELESS_H264_PPS,
+    V4L2_CID_STATELESS_H264_SCALING_MATRIX, V4L2_CID_STATELESS_H264_SPS,
+};
+
+/// Longest input in bytes: longer ones make a fuzzer slow.
+const LONGEST: usize = 256 << 10;
+/// Jobs of a session's input.
+const JOBS: usize = 8;
+/// Inputs of a target from one trace.
+const INPUTS: usize = 6;
+
+/// Makes the fuzz targets' first inputs from recorded traces.
+#[derive(Parser)]
+struct Args {
+    /// Where the corpora are: a folder for each target is made below it
+    #[arg(long)]
+    out: PathBuf,
+    /// Traces, as `daedalusd broker --record` writes them
+    #[arg(required = true)]
+    traces: Vec<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut written = 0;
+    for path in &args.traces {
+        let name = path
+            .file_stem()
+            .context("a trace without a name")?
+            .to_string_lossy();
+        let mut seeds = Seeds {
+            out: &args.out,
+            name: &name,
+            written: 0,
+        };
+        seeds
+            .of_trace(path)
+            .with_context(|| format!("seeds of {}", path.display()))?;
+        written += seeds.written;
+    }
+    ensure!(written > 0, "no input was made");
+    println!("{written} inputs from {} traces", args.traces.len());
+    Ok(())
+}
+
+struct Seeds<'a> {
+    out: &'a Path,
+    name: &'a str,
+    written: usize,
+}
+
+impl Seeds<'_> {
+    fn of_trace(&mut self, path: &Path) -> Result<()> {
+        let mut reader = Reader::new(BufReader::new(File::open(path)?))?;
+        let (mut session, mut jobs) = (Vec::new(), 0);
+        while let Some(record) = reader.next_record()? {
+            append(&record, &mut session);
+            if let Record::Job(job) = &record {
+                jobs += 1;
+                if jobs <= INPUTS {
+                    self.headers(job)?;
+                }
+            }
+            if jobs == JOBS {
+                break;
+            }
+        }
+        if let Some((message, _)) = messages(&session).next() {
+            self.write("messages", message.bytes())?;
+        }
+        // The first jobs that fit; a key frame alone is an input, too.
+        if session.len() <= LONGEST {
+            self.write("jobs", &session)?;
+        }
+        Ok(())
+    }
+
+    /// Inputs of the writers' targets, as those take them apart.
+    fn headers(&mut self, job: &Job) -> Result<()> {
+        let value = |id| job.controls.iter().find(|control| control.id == id);
+        let bytes = |id| value(id).map_or(&[][..], |control| control.value.as_slice());
+        if value(V4L2_CID_STATELESS_H264_SPS).is_some() {
+            let input = [
+                bytes(V4L2_CID_STATELESS_H264_SPS),
+                bytes(V4L2_CID_STATELESS_H264_PPS),
+                bytes(V4L2_CID_STATELESS_H264_SCALING_MATRIX),
+            ]
+            .concat();
+            self.write("h264_headers", &input)?;
+        }
+        if value(V4L2_CID_STATELESS_AV1_SEQUENCE).is_some() {
+            let tiles =
+                value(V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY).map_or(0, |control| control.elems.min(31));
+            let input = [
+                &[0x80 | tiles as u8][..],
+                bytes(V4L2_CID_STATELESS_AV1_SEQUENCE),
+                bytes(V4L2_CID_STATELESS_AV1_FRAME),
+                bytes(V4L2_CID_STATELESS_AV1_FILM_GRAIN),
+                bytes(V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY),
+            ]
+            .concat();
+            self.write("av1_headers", &input)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, target: &str, input: &[u8]) -> Result<()> {
+        let dir = self.out.join(target);
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join(format!("{}-{}", self.name, self.written)), input)?;
+        self.written += 1;
+        Ok(())
+    }
+}
