@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes the fuzz targets' first inputs from recorded traces.
+//! Makes the fuzz targets' first inputs from recorded traces: `fuzz-seeds DIR TRACE...` writes into a folder of DIR
+//! for each target. What it is built with is built for the targets too, so it does without clap.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +9,6 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use daedalus_fuzz::{append, messages};
 use daedalus_trace::{Job, Reader, Record};
 use daedalus_uapi::v4l2_controls::{
@@ -24,27 +24,18 @@ const JOBS: usize = 8;
 /// Inputs of a target from one trace.
 const INPUTS: usize = 6;
 
-/// Makes the fuzz targets' first inputs from recorded traces.
-#[derive(Parser)]
-struct Args {
-    /// Where the corpora are: a folder for each target is made below it
-    #[arg(long)]
-    out: PathBuf,
-    /// Traces, as `daedalusd broker --record` writes them
-    #[arg(required = true)]
-    traces: Vec<PathBuf>,
-}
-
 fn main() -> Result<()> {
-    let args = Args::parse();
+    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let out = args.next().context("usage: fuzz-seeds DIR TRACE...")?;
+    let traces: Vec<PathBuf> = args.collect();
     let mut written = 0;
-    for path in &args.traces {
+    for path in &traces {
         let name = path
             .file_stem()
             .context("a trace without a name")?
             .to_string_lossy();
         let mut seeds = Seeds {
-            out: &args.out,
+            out: &out,
             name: &name,
             written: 0,
         };
@@ -54,7 +45,7 @@ fn main() -> Result<()> {
         written += seeds.written;
     }
     ensure!(written > 0, "no input was made");
-    println!("{written} inputs from {} traces", args.traces.len());
+    println!("{written} inputs from {} traces", traces.len());
     Ok(())
 }
 

@@ -133,23 +133,24 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
         (Event::Client, part(args.clients)),
     ];
     let (broker, _) = Broker::start(common)?;
-    let mut rng = Rng::new(args.seed);
-    let players = (0..CLIPS.len())
-        .map(|number| Player::start(common, number, rng.next()))
-        .collect::<Result<_>>()?;
     let mut storm = Storm {
         common,
-        rng,
-        players,
+        rng: Rng::new(args.seed),
+        players: Vec::new(),
         broker: Some(broker),
         before: Seen::default(),
         done: HashMap::new(),
         asleep: HashMap::new(),
         looked: Instant::now(),
     };
-    storm
-        .until(|storm| Ok(storm.spared().0.exact > 0))
-        .context("before the storm")?;
+    // One after the other: how long workers take to start when several do at once is another question.
+    for number in 0..CLIPS.len() {
+        let seed = storm.rng.next();
+        storm.players.push(Player::start(common, number, seed)?);
+        storm
+            .until(|storm| Ok(storm.players[number].seen().0.exact > 0))
+            .context("before the storm")?;
+    }
     let begun = Instant::now();
     while !left.is_empty() {
         let total: u64 = left.iter().map(|(_, number)| number).sum();
