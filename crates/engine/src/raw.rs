@@ -3,8 +3,8 @@
 //!
 //! What was decoded straight into CAPTURE is left there. Of everything else, each byte is written at most once
 //! per call and none is read. What lies outside of the picture (the CAPTURE format may be larger, lines may be
-//! padded) belongs to nobody: clients crop to the picture, and the memory came zeroed from the kernel, or
-//! from the client itself.
+//! padded) belongs to nobody: clients crop to the picture, and the memory was made grey when it was mapped, or
+//! came from the client itself.
 
 use daedalus_uapi::fourcc;
 

@@ -11,7 +11,7 @@ use crate::demo::play;
 use crate::guest::{self, GuestJob, Kernel};
 use crate::outcome::Outcome;
 
-/// The sanitizer kernel, which takes ten times as long, gets one variant of so many.
+/// The sanitizer kernel, which takes several times as long, gets one variant of so many.
 const SANITIZED_SHARE: u32 = 10;
 /// But at least one of each kind of damage (tests/src/life/variants.rs).
 const KINDS: u32 = 19;
