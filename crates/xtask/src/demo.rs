@@ -137,6 +137,7 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         &Playing {
             job: "demo",
             lists: &[(play::GSTREAMER, list.to_owned())],
+            parameters: "",
             arguments: &arguments,
             timeout: Duration::from_secs(480),
             vectors: None,

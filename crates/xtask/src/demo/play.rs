@@ -180,6 +180,8 @@ pub(crate) struct Playing<'a> {
     pub(crate) job: &'a str,
     /// Clients by name, each with its list, which is under the tree's target.
     pub(crate) lists: &'a [(&'a str, PathBuf)],
+    /// Of the module, as they are.
+    pub(crate) parameters: &'a str,
     /// Of `daedalus-tests play`, as they are.
     pub(crate) arguments: &'a str,
     /// Of the guest.
@@ -192,11 +194,13 @@ pub(crate) struct Playing<'a> {
 /// kept the guest from starting.
 pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
     // The registry is rebuilt in every guest: GStreamer finds stateless devices while it scans its plugins.
-    let mut script = String::from(
-        "daedalus_start\n\
+    let mut script = format!(
+        "daedalus_load {}\n\
+         daedalus_start\n\
          export GST_REGISTRY=/tmp/gstreamer-registry.bin\n\
          gst-launch-1.0 --version | sed -n 2p >/mnt/out/gstreamer-version\n\
          status=0\n",
+        playing.parameters
     );
     for (client, list) in playing.lists {
         let list = list
