@@ -184,10 +184,11 @@ enum daedalus_state {
  * @planes: every struct daedalus_mem of the session
  * @worker: who decodes, or NULL
  * @drain_wq: woken when jobs end
- * @head_since: when the oldest job became the oldest or, later, was handed
+ * @head_since: when the oldest job became the oldest
+ * @alone_since: when the first job came to wait, or when the last worker was lost
  * @handed: jobs that the worker has read and not answered
  * @restarts: workers lost
- * @lost_in_row: workers lost since a job was last answered
+ * @lost_in_row: workers lost, or late to start, since a job was last answered
  * @next_job: the next job's id
  * @done: jobs that ended well
  * @failed: jobs that ended with an error
@@ -229,6 +230,7 @@ struct daedalus_ctx {
 	struct daedalus_worker *worker;
 	wait_queue_head_t drain_wq;
 	ktime_t head_since;
+	ktime_t alone_since;
 	unsigned int handed;
 	u32 restarts;
 	u32 lost_in_row;

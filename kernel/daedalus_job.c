@@ -35,10 +35,13 @@
  * a worker that is writing into the client's buffers daedalus_drain_ms to
  * finish, then kills it and takes its mappings away.
  *
- * The watchdog counts from when a job became the oldest one and anew from when
- * the worker read it, so that a client gets each buffer back in bounded time
- * whatever the worker does. With no worker attached the bound is
- * daedalus_worker_wait_ms, with one daedalus_watchdog_ms.
+ * The oldest job's time
+ *	It ends daedalus_watchdog_ms after it became the oldest one, however many
+ *	workers were lost over it meanwhile: clients get each buffer back in
+ *	bounded time. A worker that had read it is killed, for it may write to
+ *	the buffers; so is one that reads no more. One that has never read
+ *	anything is still starting, and is spared a few times. When jobs wait
+ *	and no worker comes for daedalus_worker_wait_ms, the session is lost.
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -48,11 +51,32 @@
 #define CREATE_TRACE_POINTS
 #include "daedalus_trace.h"
 
+static s64 since_ms(ktime_t then)
+{
+	return ktime_ms_delta(ktime_get(), then);
+}
+
+/* Jobs have waited too long for somebody to come. Called with job_lock held. */
+static bool nobody_came(struct daedalus_ctx *ctx)
+{
+	return !ctx->worker && since_ms(ctx->alone_since) >= daedalus_worker_wait_ms;
+}
+
+/* What the oldest job has left; nothing or less: its time is over. */
+static s64 left_ms(struct daedalus_ctx *ctx)
+{
+	s64 left = daedalus_watchdog_ms - since_ms(ctx->head_since);
+
+	if (!ctx->worker)
+		left = min(left, daedalus_worker_wait_ms - since_ms(ctx->alone_since));
+	return left;
+}
+
+/* There is an oldest job. Called with job_lock held. */
 static void watchdog_arm(struct daedalus_ctx *ctx)
 {
-	unsigned int ms = ctx->worker ? daedalus_watchdog_ms : daedalus_worker_wait_ms;
-
-	mod_delayed_work(ctx->dev->wq, &ctx->watchdog, msecs_to_jiffies(ms) + 1);
+	mod_delayed_work(ctx->dev->wq, &ctx->watchdog,
+			 msecs_to_jiffies(max(left_ms(ctx), 0)) + 1);
 }
 
 /* A CAPTURE buffer goes back to the client. Called with job_lock held. */
@@ -163,9 +187,6 @@ void daedalus_job_handed(struct daedalus_ctx *ctx, struct daedalus_job *job)
 
 	trace_daedalus_job_hand(ctx->id, job->id);
 	job->state = DAEDALUS_JOB_HANDED;
-	/* A worker's start is not to be charged to its first job. */
-	if (list_is_first(&job->entry, &ctx->jobs))
-		ctx->head_since = ktime_get();
 	if (ctx->handed++)
 		return;
 	busy = atomic_inc_return(&ctx->dev->busy);
@@ -234,7 +255,7 @@ void daedalus_worker_lost(struct daedalus_ctx *ctx)
 	ctx->state = DAEDALUS_WAITING;
 	daedalus_want_worker(ctx);
 	if (!list_empty(&ctx->jobs)) {
-		ctx->head_since = ktime_get();
+		ctx->alone_since = ktime_get();
 		watchdog_arm(ctx);
 	}
 }
@@ -244,33 +265,38 @@ static void watchdog_work(struct work_struct *work)
 	struct daedalus_ctx *ctx = container_of(to_delayed_work(work), struct daedalus_ctx,
 						watchdog);
 	struct daedalus_job *job;
-	s64 age, limit;
+	bool starting;
 	u64 killed = 0;
 
 	spin_lock(&ctx->job_lock);
 	job = list_first_entry_or_null(&ctx->jobs, struct daedalus_job, entry);
 	if (!job || ctx->state == DAEDALUS_DRAINING)
 		goto unlock;
-	limit = ctx->worker ? daedalus_watchdog_ms : daedalus_worker_wait_ms;
-	age = ktime_ms_delta(ktime_get(), ctx->head_since);
-	if (age < limit) {
-		mod_delayed_work(ctx->dev->wq, &ctx->watchdog,
-				 msecs_to_jiffies(limit - age) + 1);
-		goto unlock;
-	}
-	if (!ctx->worker) {
+	if (left_ms(ctx) > 0)
+		goto rearm;
+	if (nobody_came(ctx)) {
 		dev_err_ratelimited(&ctx->dev->pdev->dev,
-				    "session %llu: no worker within %lld ms\n", ctx->id, age);
+				    "session %llu: no worker within %lld ms\n", ctx->id,
+				    since_ms(ctx->alone_since));
 		session_lost(ctx);
 		goto unlock;
 	}
 	dev_err_ratelimited(&ctx->dev->pdev->dev,
-			    "session %llu: job %llu not answered within %lld ms, worker killed\n",
-			    ctx->id, job->id, age);
-	/* Not even read: a worker that sleeps would let it wait for ever. */
-	if (job->state == DAEDALUS_JOB_CLAIMED)
+			    "session %llu: job %llu not %s within %lld ms\n", ctx->id, job->id,
+			    job->state == DAEDALUS_JOB_CLAIMED ? "read" : "answered",
+			    since_ms(ctx->head_since));
+	if (job->state == DAEDALUS_JOB_CLAIMED) {
 		end_job(ctx, job, true);
-	killed = daedalus_worker_kill(ctx);
+		finish_ended(ctx);
+	}
+	starting = ctx->worker && !ctx->worker->pid;
+	if (starting && ctx->lost_in_row < DAEDALUS_MAX_RESTARTS)
+		ctx->lost_in_row++;
+	else if (ctx->worker)
+		killed = daedalus_worker_kill(ctx);
+rearm:
+	if (!list_empty(&ctx->jobs))
+		watchdog_arm(ctx);
 unlock:
 	spin_unlock(&ctx->job_lock);
 	daedalus_worker_unmap(ctx, killed);
@@ -504,6 +530,7 @@ static void claim_work(struct work_struct *work)
 		trace_daedalus_job_claim(ctx->id, job->id, job->msg_size, ret);
 		if (list_empty(&ctx->jobs)) {
 			ctx->head_since = ktime_get();
+			ctx->alone_since = ctx->head_since;
 			if (!delayed_work_pending(&ctx->watchdog))
 				watchdog_arm(ctx);
 		}

@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Args, keep, lines, record};
+use super::{Args, keep, limits, lines, record};
 use crate::bed::Bed;
 use crate::guest::{self, GuestJob, Kernel};
 use crate::outcome::Outcome;
 
 /// A call may stay blocked for 3 s under sanitizers, so nothing may wait for longer: a stopped worker is ended by the
 /// watchdog.
-const PARAMETERS: &str = "watchdog_ms=1800 drain_ms=300 worker_wait_ms=2500";
+const PARAMETERS: &str = "watchdog_ms=2200 drain_ms=300 worker_wait_ms=2200";
 
 pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
     let kernel = Kernel::Sanitizers;
+    let pending_ms = limits(kernel, args.quick).pending_ms;
     let limit = 90 + u64::from(args.scale) * 45;
     let script = format!(
         "daedalus_load {PARAMETERS}\n\
-         daedalus-tests life --clips {clips} --limit-ms 3000 --deadline {limit} storm --scale {} --seed {} \
+         daedalus-tests life --clips {clips} --limit-ms {pending_ms} --deadline {limit} storm --scale {} --seed {} \
          >>life.jsonl || true\n\
          daedalus_unload\n",
         args.scale, args.seed

@@ -21,13 +21,15 @@ const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
 
 /// Lists of clips, as the guest sees them.
 struct Lists {
+    quick: bool,
     large: String,
     small: String,
 }
 
 impl Lists {
-    fn make(bed: &Bed) -> Result<Self> {
+    fn make(bed: &Bed, args: &Args) -> Result<Self> {
         Ok(Self {
+            quick: args.quick,
             large: in_guest(bed, &play::clips(bed)?.0)?,
             small: in_guest(bed, &play::small_clips(bed)?)?,
         })
@@ -39,7 +41,7 @@ impl Lists {
             "daedalus-tests life --clips {} --small {} --limit-ms {} --deadline {}",
             self.large,
             self.small,
-            limits(kernel).pending_ms,
+            limits(kernel, self.quick).pending_ms,
             deadline.as_secs()
         )
     }
@@ -47,7 +49,7 @@ impl Lists {
 
 /// Damaged jobs of every codec.
 pub(super) fn damage(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
-    let lists = Lists::make(bed)?;
+    let lists = Lists::make(bed, args)?;
     for kernel in args
         .kernels()
         .filter(|kernel| !args.quick || *kernel == Kernel::Plain)
@@ -70,7 +72,7 @@ pub(super) fn damage(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
 
 /// Long runs of every codec.
 pub(super) fn long(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
-    let lists = Lists::make(bed)?;
+    let lists = Lists::make(bed, args)?;
     let kernel = args.kernel.unwrap_or(Kernel::Plain);
     let (size, settled) = if args.quick { ("240p", 180) } else { ("1080p", 300) };
     let scenarios: Vec<_> = CODECS
@@ -98,7 +100,10 @@ fn run(
         Kernel::Sanitizers => Duration::from_secs(1800),
     };
     let tool = lists.tool(kernel, each);
-    let mut script = format!("daedalus_load {}\n", limits(kernel).parameters.join(" "));
+    let mut script = format!(
+        "daedalus_load {}\n",
+        limits(kernel, lists.quick).parameters.join(" ")
+    );
     for (_, scenario) in scenarios {
         script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
     }
