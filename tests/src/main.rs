@@ -2,16 +2,15 @@
 //! `daedalus-tests`: what runs inside the guest against the device, and the generator of the clips it plays.
 
 use clap::{Parser, Subcommand};
+use daedalus_client::{gdp, raw as picture};
 
 mod clips;
-mod gdp;
 mod gst;
 mod hostile;
 mod imitate;
 mod ioctls;
 mod life;
 mod native;
-mod picture;
 mod play;
 mod rows;
 mod stream;

@@ -101,12 +101,18 @@ mod tests {
             assert_eq!(page.exists(), !command.is_hide_set(), "{}", page.display());
         }
         let daemon = fs::read_to_string(dir.join("man/daedalusd-broker.8")).unwrap();
-        assert!(daemon.contains(".TH daedalusd\\-broker 8") || daemon.contains(".TH daedalusd-broker 8"), "{daemon}");
+        assert!(
+            daemon.contains(".TH daedalusd\\-broker 8") || daemon.contains(".TH daedalusd-broker 8"),
+            "{daemon}"
+        );
         assert!(daemon.contains("record"), "{daemon}");
         assert!(!dir.join("man/daedalusd-worker.8").exists());
         for file in ["daedalus.bash", "_daedalus", "daedalus.fish", "daedalusd.bash"] {
             let text = fs::read_to_string(dir.join("completions").join(file)).unwrap();
-            assert!(!text.contains("__assets") && !text.contains("sandbox-test"), "{file}");
+            assert!(
+                !text.contains("__assets") && !text.contains("sandbox-test"),
+                "{file}"
+            );
         }
         fs::remove_dir_all(&dir).unwrap();
     }

@@ -3,9 +3,19 @@
 
 #![forbid(unsafe_code)]
 
+mod abort;
 mod assets;
+mod decode;
+mod device;
+mod doctor;
+mod metrics;
+mod player;
 mod replay;
+mod status;
+mod system;
+mod top;
 mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -22,6 +32,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the device, its daemon and its sessions
+    Status(status::Args),
+    /// Show the sessions live
+    Top(top::Args),
+    /// Find what keeps clients from decoding, and the command that mends it
+    Doctor(doctor::Args),
+    /// Decode a file through the device
+    Decode(decode::Args),
+    /// Decode files through the device and in software, and compare frame by frame
+    Verify(verify::Args),
+    /// Figures for Prometheus
+    Metrics(metrics::Args),
+    /// Give a session up: its jobs end with an error at once, and its worker is killed
+    Abort(abort::Args),
     /// Look at traces, which `daedalusd broker --record DIR` makes.
     #[command(subcommand)]
     Trace(trace::Command),
@@ -33,10 +57,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Trace(command) => trace::run(&command),
-        Command::Replay(args) => replay::run(&args),
-        Command::Assets(args) => assets::run(&args),
+    let result = match &Cli::parse().command {
+        Command::Status(args) => status::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Decode(args) => decode::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Metrics(args) => metrics::run(args),
+        Command::Abort(args) => abort::run(args),
+        Command::Trace(command) => trace::run(command),
+        Command::Replay(args) => replay::run(args),
+        Command::Assets(args) => assets::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

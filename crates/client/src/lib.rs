@@ -5,7 +5,8 @@
 //! what a stateless client gives to a decoder: [`jobs`] reads the [`container`], and [`vp9`], [`h264`]
 //! and [`av1`] parse headers, keep the references and fill in the `V4L2_CID_STATELESS_*` controls. It
 //! needs no device. The second half drives a device with them: [`decoder`] on top of [`device`] and
-//! [`queue`], which wrap the ioctls of [`v4l2`]. [`personality`] drives it as other clients do.
+//! [`queue`], which wrap the ioctls of [`v4l2`]. [`personality`] drives it as other clients do. [`gdp`] and [`raw`] read what GStreamer
+//! hands over.
 
 pub mod av1;
 mod bits;
@@ -13,12 +14,14 @@ pub mod container;
 pub mod decoder;
 pub mod device;
 mod error;
+pub mod gdp;
 pub mod h264;
 mod job;
 pub mod memory;
 pub mod personality;
 pub mod picture;
 pub mod queue;
+pub mod raw;
 pub mod v4l2;
 pub mod vp9;
 

@@ -6,6 +6,7 @@ mod bed;
 mod build;
 mod cache;
 mod cmd;
+mod command_line;
 mod compliance;
 mod conformance;
 mod demo;
@@ -63,6 +64,9 @@ enum Command {
     Replay(replay::Args),
     /// The imitation of FFmpeg under strace, compared with the ioctl sequences of the real one
     Ioctls,
+    /// The daedalus command in a guest: doctor in broken situations, status, top, metrics, decode, verify
+    #[command(name = "command-line")]
+    Tool(command_line::Args),
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
     /// Run the fuzz targets for a time, from inputs of recorded traces on
@@ -155,6 +159,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Conformance(args) => Ok(finish(&conformance::run(bed, args)?)),
         Command::Replay(args) => Ok(finish(&replay::run(bed, args)?)),
         Command::Ioctls => Ok(finish(&ioctls::run(bed)?)),
+        Command::Tool(args) => Ok(finish(&command_line::run(bed, args)?)),
         Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
         Command::Fuzz(args) => Ok(finish(&fuzz::run(bed, args)?)),
         Command::Lint => Ok(finish(&lint::run(bed)?)),

@@ -11,7 +11,9 @@ use crate::bed::Bed;
 use crate::cache::write_whole;
 use crate::guest::Kernel;
 use crate::outcome::{Outcome, Verdict};
-use crate::{build, compliance, conformance, demo, foreign, fuzz, ioctls, lint, replay, torture, ui};
+use crate::{
+    build, command_line, compliance, conformance, demo, foreign, fuzz, ioctls, lint, replay, torture, ui,
+};
 
 /// Arguments of `./dev test`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -77,6 +79,9 @@ fn guests(bed: &Bed, outcome: &Outcome) {
         group(outcome, "conformance", || conformance::run(bed, &args));
     }
     group(outcome, "ioctls", || ioctls::run(bed));
+    group(outcome, "command line", || {
+        command_line::run(bed, &command_line::Args::default())
+    });
     group(outcome, "replay", || replay::run(bed, &replay::Args::default()));
     // Its inputs come from the traces of the replay.
     group(outcome, "fuzz", || fuzz::run(bed, &fuzz::Args::quick()));

@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 
 /// A raw 4:2:0 layout, named as in GStreamer's caps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RawFormat {
+pub enum RawFormat {
     /// 8 bit, three planes.
     I420,
     /// 8 bit, luma plane and interleaved chroma plane.
@@ -24,7 +24,7 @@ impl RawFormat {
     /// # Errors
     ///
     /// Any format whose layout is not known here.
-    pub(crate) fn from_caps(name: &str) -> Result<Self> {
+    pub fn from_caps(name: &str) -> Result<Self> {
         Ok(match name {
             "I420" => Self::I420,
             "NV12" => Self::Nv12,
@@ -35,7 +35,7 @@ impl RawFormat {
     }
 
     /// Name of the packed semi-planar layout of the same depth.
-    pub(crate) fn semi_planar_name(self) -> &'static str {
+    pub fn semi_planar_name(self) -> &'static str {
         if self.depth() == 1 { "NV12" } else { "P010" }
     }
 
@@ -50,18 +50,18 @@ impl RawFormat {
 
 /// A raw format at a picture size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Layout of the samples.
-    pub(crate) format: RawFormat,
+    pub format: RawFormat,
     /// Visible luma samples per row.
-    pub(crate) width: usize,
+    pub width: usize,
     /// Visible luma rows.
-    pub(crate) height: usize,
+    pub height: usize,
 }
 
 impl Shape {
     /// Bytes of one packed picture (rows without padding), which is what decoders write to files.
-    pub(crate) fn packed_len(self) -> usize {
+    pub fn packed_len(self) -> usize {
         let chroma = 2 * self.width.div_ceil(2) * self.height.div_ceil(2);
         (self.width * self.height + chroma) * self.format.depth()
     }
@@ -73,7 +73,7 @@ impl Shape {
     /// # Errors
     ///
     /// When `data` is shorter than that layout.
-    pub(crate) fn semi_planar_from_gst(self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    pub fn semi_planar_from_gst(self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let bytes = self.format.depth();
         let luma_stride = (self.width * bytes).next_multiple_of(4);
         let chroma_stride = match self.format {
@@ -94,7 +94,7 @@ impl Shape {
     /// # Errors
     ///
     /// When `data` is shorter than [`Shape::packed_len`].
-    pub(crate) fn semi_planar_from_packed(self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    pub fn semi_planar_from_packed(self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let chroma_row = self.width.div_ceil(2) * self.format.depth();
         let chroma_stride = match self.format {
             RawFormat::Nv12 | RawFormat::P010 => 2 * chroma_row,
@@ -115,7 +115,7 @@ impl Shape {
     /// # Errors
     ///
     /// When `data` has not exactly the bytes of one picture.
-    pub(crate) fn planar_from_semi(self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    pub fn planar_from_semi(self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
         let bytes = self.format.depth();
         ensure!(
             data.len() == self.packed_len(),
@@ -195,12 +195,12 @@ impl Shape {
 }
 
 /// MD5 of `data` in lower-case hexadecimal.
-pub(crate) fn md5_hex(data: &[u8]) -> String {
+pub fn md5_hex(data: &[u8]) -> String {
     hex(&Md5::digest(data))
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut s, b| {
         // Writing to a String cannot fail.

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::picture::{RawFormat, Shape};
+use crate::raw::{RawFormat, Shape};
 
 /// Bytes of a packet header.
 const HEADER: usize = 62;
@@ -18,7 +18,7 @@ const TYPE_CAPS: u16 = 2;
 const LARGEST_PAYLOAD: usize = 1 << 28;
 
 /// Reads pictures from a GDP stream of raw video.
-pub(crate) struct Reader<R> {
+pub struct Reader<R> {
     source: R,
     shape: Option<Shape>,
     payload: Vec<u8>,
@@ -26,7 +26,7 @@ pub(crate) struct Reader<R> {
 
 impl<R: Read> Reader<R> {
     /// A reader at the start of the stream.
-    pub(crate) fn new(source: R) -> Self {
+    pub fn new(source: R) -> Self {
         Self {
             source,
             shape: None,
@@ -39,7 +39,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     ///
     /// When the stream ends within a packet, is no GDP, or has a picture before its caps.
-    pub(crate) fn next_picture(&mut self) -> Result<Option<(Shape, &[u8])>> {
+    pub fn next_picture(&mut self) -> Result<Option<(Shape, &[u8])>> {
         loop {
             let mut header = [0; HEADER];
             if !self.fill_header(&mut header)? {

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `daedalus doctor`: what keeps clients from decoding, and the command that mends it.
+
+mod clients;
+mod kernel;
+mod nodes;
+mod software;
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::system::System;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Whether this user may open the nodes; the one who runs it (or who ran sudo) if absent
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    /// As it has to be.
+    Good,
+    /// It fails, and so will clients.
+    Bad,
+    /// Nothing that has to be there, or that can be known here.
+    Note,
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    pub(crate) verdict: Verdict,
+    pub(crate) found: String,
+    /// The command that mends it.
+    pub(crate) mend: Option<String>,
+}
+
+impl Check {
+    pub(crate) fn good(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            verdict: Verdict::Good,
+            found: found.into(),
+            mend: None,
+        }
+    }
+
+    pub(crate) fn bad(name: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            name,
+            verdict: Verdict::Bad,
+            found: found.into(),
+            mend: Some(mend.into()),
+        }
+    }
+
+    pub(crate) fn note(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            verdict: Verdict::Note,
+            found: found.into(),
+            mend: None,
+        }
+    }
+}
+
+/// Runs it. False: something fails.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let system = System::this();
+    let user = args
+        .user
+        .clone()
+        .or_else(|| std::env::var("SUDO_USER").ok())
+        .or_else(|| nodes::own_name(&system))
+        .unwrap_or_else(|| "root".to_owned());
+    let mut checks = examine(&system, &user);
+    checks.extend(clients::check(&system));
+    let failed = checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Bad)
+        .count();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &checks)?;
+        writeln!(out)?;
+    } else {
+        for check in &checks {
+            write!(out, "{}", text(check))?;
+        }
+        if failed == 0 {
+            writeln!(out, "nothing is wrong")?;
+        } else {
+            writeln!(
+                out,
+                "{failed} of {} checks failed; mend the first one first",
+                checks.len()
+            )?;
+        }
+    }
+    Ok(failed == 0)
+}
+
+/// All that the file system tells, from the ground up: what fails first is often the cause of the rest.
+fn examine(system: &System, user: &str) -> Vec<Check> {
+    let mut checks = kernel::check(system);
+    checks.extend(software::check(system));
+    checks.extend(nodes::check(system, user));
+    checks
+}
+
+fn text(check: &Check) -> String {
+    let mark = match check.verdict {
+        Verdict::Good => "ok  ",
+        Verdict::Bad => "FAIL",
+        Verdict::Note => "note",
+    };
+    let mend = check
+        .mend
+        .as_ref()
+        .map_or_else(String::new, |mend| format!("     mend it: {mend}\n"));
+    format!("{mark} {}: {}\n{mend}", check.name, check.found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::tests::{SESSIONS, STATS};
+    use crate::system::tests::Machine;
+
+    const CONFIG: &str = "CONFIG_VIDEO_DEV=m\nCONFIG_MEDIA_CONTROLLER=y\nCONFIG_MEDIA_CONTROLLER_REQUEST_API=y\n\
+        CONFIG_V4L2_MEM2MEM_DEV=m\nCONFIG_VIDEOBUF2_DMA_CONTIG=m\nCONFIG_DMA_SHARED_BUFFER=y\n";
+
+    /// A machine on which everything is right for the user "viewer".
+    fn healthy(name: &str) -> Machine {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let platform = "/sys/bus/platform/drivers/daedalus/daedalus.0";
+        let machine = Machine::new(
+            name,
+            &[
+                ("/proc/sys/kernel/osrelease", "6.12.1\n"),
+                ("/boot/config-6.12.1", CONFIG),
+                ("/lib/modules/6.12.1/updates/dkms/daedalus_v4l2.ko.xz", ""),
+                ("/sys/module/daedalus_v4l2/parameters/watchdog_ms", "900\n"),
+                (&format!("{platform}/video4linux/video5/name"), "daedalus-dec\n"),
+                (&format!("{platform}/media3/model"), "daedalus\n"),
+                ("/sys/kernel/debug/daedalus/stats", STATS),
+                ("/sys/kernel/debug/daedalus/sessions", SESSIONS),
+                (
+                    "/usr/bin/daedalusd",
+                    "\x7fELF\0libavcodec.so.61\0libdav1d.so.7\0libc.so.6\0",
+                ),
+                ("/usr/lib/x86_64-linux-gnu/libavcodec.so.61", ""),
+                ("/usr/lib/x86_64-linux-gnu/libdav1d.so.7", ""),
+                ("/dev/daedalus-v4l2", ""),
+                ("/dev/video5", ""),
+                ("/dev/media3", ""),
+                (
+                    "/etc/passwd",
+                    "root:x:0:0::/:/bin/sh\nviewer:x:4242:4242::/:/bin/sh\n",
+                ),
+            ],
+        );
+        for node in ["/dev/video5", "/dev/media3"] {
+            let path = machine.system.path(node);
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).unwrap();
+        }
+        let gid = std::fs::metadata(machine.system.path("/dev/video5"))
+            .unwrap()
+            .gid();
+        let groups = format!("other:x:65533:\nvideo:x:{gid}:somebody,viewer\n");
+        machine.put("/etc/group", groups.as_bytes());
+        machine
+    }
+
+    fn failures(machine: &Machine) -> Vec<(&'static str, String, String)> {
+        examine(&machine.system, "viewer")
+            .into_iter()
+            .filter(|check| check.verdict == Verdict::Bad)
+            .map(|check| (check.name, check.found, check.mend.unwrap()))
+            .collect()
+    }
+
+    fn only(machine: &Machine, name: &str, found: &str, mend: &str) {
+        let failures = failures(machine);
+        let [(failed, why, command)] = &failures[..] else {
+            panic!("{failures:?}")
+        };
+        assert_eq!(*failed, name);
+        assert!(why.contains(found), "{why}");
+        assert!(command.contains(mend), "{command}");
+    }
+
+    #[test]
+    fn a_healthy_machine_has_no_failure() {
+        let machine = healthy("doctor-good");
+        assert!(failures(&machine).is_empty(), "{:?}", failures(&machine));
+    }
+
+    #[test]
+    fn no_module() {
+        let machine = healthy("doctor-module");
+        for gone in ["/sys/module", "/sys/kernel", "/sys/bus", "/dev"] {
+            machine.remove(gone);
+        }
+        only(&machine, "module", "not loaded", "sudo modprobe daedalus_v4l2");
+        machine.remove("/lib/modules");
+        only(&machine, "module", "not built", "apt install daedalus-v4l2-dkms");
+    }
+
+    #[test]
+    fn no_daemon() {
+        let machine = healthy("doctor-daemon");
+        machine.put(
+            "/sys/kernel/debug/daedalus/stats",
+            b"state=orphaned\ndaemon=daedalusd 0.1.0\n",
+        );
+        only(&machine, "daemon", "orphaned", "systemctl start daedalus-v4l2");
+        // Nodes appear with the first daemon: their absence is no failure of its own.
+        machine.remove("/sys/bus");
+        machine.remove("/dev/video5");
+        machine.put("/sys/kernel/debug/daedalus/stats", b"state=unserved\n");
+        only(&machine, "daemon", "unserved", "systemctl start daedalus-v4l2");
+    }
+
+    #[test]
+    fn wrong_group() {
+        let machine = healthy("doctor-group");
+        let groups = machine.system.text("/etc/group").unwrap();
+        machine.put("/etc/group", groups.replace(",viewer", "").as_bytes());
+        only(
+            &machine,
+            "permissions",
+            "viewer is not in the group video",
+            "usermod -aG video viewer",
+        );
+        machine.put("/etc/group", b"video:x:65533:viewer\n");
+        only(
+            &machine,
+            "permissions",
+            "does not belong to the group video",
+            "udevadm trigger",
+        );
+    }
+
+    #[test]
+    fn codec_library_missing() {
+        let machine = healthy("doctor-library");
+        machine.remove("/usr/lib/x86_64-linux-gnu/libavcodec.so.61");
+        only(
+            &machine,
+            "libavcodec",
+            "libavcodec.so.61 is not there",
+            "apt install --reinstall libavcodec61",
+        );
+        machine.put("/usr/lib/x86_64-linux-gnu/libavcodec.so.61", b"");
+        machine.remove("/usr/lib/x86_64-linux-gnu/libdav1d.so.7");
+        only(
+            &machine,
+            "dav1d",
+            "libdav1d.so.7 is not there",
+            "apt install --reinstall libdav1d7",
+        );
+    }
+
+    #[test]
+    fn kernel_without_mem2mem() {
+        let machine = healthy("doctor-kernel");
+        machine.put(
+            "/boot/config-6.12.1",
+            CONFIG.replace("CONFIG_V4L2_MEM2MEM_DEV=m\n", "").as_bytes(),
+        );
+        only(
+            &machine,
+            "kernel",
+            "CONFIG_V4L2_MEM2MEM_DEV",
+            "apt install linux-image-",
+        );
+    }
+}

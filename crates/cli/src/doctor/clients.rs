@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Which clients are here, and whether they will see the device. Clients are asked; none of them has to be here.
+
+use std::process::{Command, Stdio};
+
+use super::Check;
+use crate::system::System;
+
+pub(super) fn check(system: &System) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if system.program("gst-launch-1.0").is_some() {
+        checks.push(gstreamer());
+    } else {
+        checks.push(Check::note("GStreamer", "not installed"));
+    }
+    if system.program("ffmpeg").is_some() {
+        checks.push(asked(
+            "FFmpeg",
+            "ffmpeg",
+            &["-hide_banner", "-hwaccels"],
+            "v4l2request",
+            "this build has the v4l2request hwaccel: ffmpeg -hwaccel v4l2request sees the device",
+            "this build has no v4l2request hwaccel, so it decodes in software: Raspberry Pi OS' ffmpeg has it",
+        ));
+    } else {
+        checks.push(Check::note("FFmpeg", "not installed"));
+    }
+    if system.program("mpv").is_some() {
+        checks.push(asked(
+            "mpv",
+            "mpv",
+            &["--no-config", "--hwdec=help"],
+            "v4l2request",
+            "mpv --hwdec=v4l2request sees the device",
+            "its FFmpeg has no v4l2request, so it decodes in software",
+        ));
+    } else {
+        checks.push(Check::note("mpv", "not installed"));
+    }
+    let browser = ["chromium", "chromium-browser"]
+        .into_iter()
+        .find(|name| system.program(name).is_some());
+    // Its sandbox opens ten names of each kind, and no others.
+    let pair = (0..10).any(|n| {
+        system.exists(&format!("/dev/video-dec{n}")) && system.exists(&format!("/dev/media-dec{n}"))
+    });
+    checks.push(match browser {
+        None => Check::note("Chromium", "not installed"),
+        Some(name) if pair => Check::note(
+            "Chromium",
+            format!("{name}: its sandbox finds a decoder; whether its build uses V4L2, chrome://gpu tells"),
+        ),
+        Some(name) => Check::note(
+            "Chromium",
+            format!(
+                "{name}: its sandbox opens only /dev/video-decN and /dev/media-decN, which are not there"
+            ),
+        ),
+    });
+    checks
+}
+
+/// What a program prints, both outputs.
+fn ask(program: &str, words: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Some(text)
+}
+
+fn asked(name: &'static str, program: &str, words: &[&str], wanted: &str, yes: &str, no: &str) -> Check {
+    match ask(program, words) {
+        None => Check::note(name, format!("{program} cannot be started")),
+        Some(text) if text.contains(wanted) => Check::good(name, yes),
+        Some(_) => Check::note(name, no),
+    }
+}
+
+fn gstreamer() -> Check {
+    let Some(text) = ask("gst-inspect-1.0", &["v4l2codecs"]) else {
+        return Check::note("GStreamer", "gst-inspect-1.0 cannot be started");
+    };
+    let elements = elements(&text);
+    if !elements.is_empty() {
+        return Check::good("GStreamer", format!("finds {}", elements.join(", ")));
+    }
+    if text.contains("No such element") {
+        Check::bad(
+            "GStreamer",
+            "it has no plugin v4l2codecs",
+            "sudo apt install gstreamer1.0-plugins-bad",
+        )
+    } else {
+        Check::note(
+            "GStreamer",
+            "its plugin v4l2codecs finds no device (this is as this user; after mending: rm -f ~/.cache/gstreamer-1.0/registry.*)",
+        )
+    }
+}
+
+/// The stateless decoders in what gst-inspect says of the plugin.
+fn elements(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.trim().split(':').next())
+        .filter(|name| name.starts_with("v4l2sl") && name.ends_with("dec"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_those_of_stateless_decoders() {
+        let text = "Plugin Details:\n  Name  v4l2codecs\n\n  v4l2slav1dec: V4L2 AV1 Decoder\n  v4l2slh264dec: V4L2 H.264\n\n  2 features:\n";
+        assert_eq!(elements(text), ["v4l2slav1dec", "v4l2slh264dec"]);
+        assert!(elements("No such element or plugin 'v4l2codecs'\n").is_empty());
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The nodes, and who may open them.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::Check;
+use crate::device::{MODULE, Snapshot};
+use crate::system::System;
+
+/// The group that may use video devices.
+const GROUP: &str = "video";
+
+pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
+    if !system.exists(MODULE) {
+        return Vec::new();
+    }
+    let mut checks = Vec::new();
+    let control = "/dev/daedalus-v4l2";
+    checks.push(if system.exists(control) {
+        Check::good("control node", control)
+    } else {
+        Check::bad(
+            "control node",
+            format!("the module is loaded, but there is no {control}"),
+            "sudo modprobe -r daedalus_v4l2 && sudo modprobe daedalus_v4l2",
+        )
+    });
+    let seen = Snapshot::take(system);
+    let (Some(video), Some(media)) = (seen.video, seen.media) else {
+        checks.push(Check::note(
+            "nodes",
+            "none yet: they appear with the first daemon",
+        ));
+        return checks;
+    };
+    let absent: Vec<&str> = [video.as_str(), media.as_str()]
+        .into_iter()
+        .filter(|node| !system.exists(node))
+        .collect();
+    if !absent.is_empty() {
+        checks.push(Check::bad(
+            "nodes",
+            format!("the kernel has {}, but /dev has not", absent.join(" and ")),
+            "sudo udevadm trigger --action=add --subsystem-match=video4linux --subsystem-match=media (in a container: pass the \
+             nodes on, for example docker run --device)",
+        ));
+        return checks;
+    }
+    checks.push(Check::good("nodes", format!("{video}, {media}")));
+    checks.push(permissions(system, &[video, media], user));
+    checks
+}
+
+fn permissions(system: &System, nodes: &[String], user: &str) -> Check {
+    const NAME: &str = "permissions";
+    let Some(group) = Group::find(system) else {
+        return Check::bad(
+            NAME,
+            format!("there is no group {GROUP}"),
+            format!("sudo groupadd --system {GROUP}"),
+        );
+    };
+    for node in nodes {
+        let Ok(data) = std::fs::metadata(system.path(node)) else {
+            continue;
+        };
+        if data.gid() != group.gid || data.mode() & 0o060 != 0o060 {
+            return Check::bad(
+                NAME,
+                format!(
+                    "{node} does not belong to the group {GROUP}, or the group may not write (group {}, mode {:o})",
+                    data.gid(),
+                    data.mode() & 0o777
+                ),
+                format!(
+                    "sudo udevadm trigger --action=add {node}, or until the next boot: sudo chgrp {GROUP} {node} && sudo \
+                     chmod 660 {node}"
+                ),
+            );
+        }
+    }
+    if user == "root" || group.has(system, user) {
+        Check::good(NAME, format!("{user} may open the nodes (group {GROUP})"))
+    } else {
+        Check::bad(
+            NAME,
+            format!("{user} is not in the group {GROUP}"),
+            format!("sudo usermod -aG {GROUP} {user}, then log in again"),
+        )
+    }
+}
+
+struct Group {
+    gid: u32,
+    members: Vec<String>,
+}
+
+impl Group {
+    fn find(system: &System) -> Option<Self> {
+        let text = system.text("/etc/group").ok()?;
+        let line = text.lines().find(|line| line.split(':').next() == Some(GROUP))?;
+        let mut fields = line.split(':').skip(2);
+        Some(Self {
+            gid: fields.next()?.parse().ok()?,
+            members: fields
+                .next()
+                .unwrap_or_default()
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+
+    fn has(&self, system: &System, user: &str) -> bool {
+        let main =
+            account(system, |fields| fields[0] == user).and_then(|fields| fields[3].parse::<u32>().ok());
+        self.members.iter().any(|member| member == user) || main == Some(self.gid)
+    }
+}
+
+/// The fields of the first line of /etc/passwd that is wanted.
+fn account(system: &System, wanted: impl Fn(&[&str]) -> bool) -> Option<Vec<String>> {
+    let text = system.text("/etc/passwd").ok()?;
+    text.lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() > 3 && wanted(fields))
+        .map(|fields| fields.into_iter().map(str::to_owned).collect())
+}
+
+/// The name of the user who runs this.
+pub(super) fn own_name(system: &System) -> Option<String> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    account(system, |fields| fields[2] == uid).map(|fields| fields[0].clone())
+}

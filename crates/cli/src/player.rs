@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! GStreamer as a child process, which decodes a file through the device or in software.
+
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::gdp::Reader;
+use daedalus_client::raw::{RawFormat, Shape};
+use daedalus_client::{Codec, container};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::device::Snapshot;
+use crate::system::System;
+
+/// Who decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Device,
+    Software,
+}
+
+/// A file that is being decoded.
+pub(crate) struct Playing {
+    /// The decoder's element.
+    pub(crate) element: String,
+    child: Child,
+    reader: Reader<BufReader<ChildStdout>>,
+    said: Option<JoinHandle<String>>,
+    picture: Vec<u8>,
+}
+
+/// Starts decoding.
+pub(crate) fn start(file: &Path, by: By) -> Result<Playing> {
+    let (codec, mut parts) = source(file)?;
+    let name = match codec {
+        Codec::H264 => "h264",
+        Codec::Vp9 => "vp9",
+        Codec::Av1 => "av1",
+    };
+    let element = match by {
+        By::Device => of_device(name)?,
+        By::Software => in_software(name)?,
+    };
+    parts.push(format!("{name}parse"));
+    parts.push(element.clone());
+    // gdppay takes no padded lines, so that pictures arrive in GStreamer's default layout.
+    parts.push("gdppay".to_owned());
+    parts.push("fdsink fd=1 sync=false".to_owned());
+    let mut command = Command::new("gst-launch-1.0");
+    command.args(["-q", "filesrc"]).arg(location(file)?);
+    for part in parts {
+        command.arg("!").args(part.split(' '));
+    }
+    let mut child = command
+        .env("GST_DEBUG_NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start gst-launch-1.0: sudo apt install gstreamer1.0-tools")?;
+    let out = child.stdout.take().context("gst-launch-1.0 without an output")?;
+    let said = child.stderr.take().map(|mut errors| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            errors.read_to_end(&mut text).ok();
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    });
+    Ok(Playing {
+        element,
+        child,
+        reader: Reader::new(BufReader::with_capacity(1 << 20, out)),
+        said,
+        picture: Vec::new(),
+    })
+}
+
+/// gst-launch reads a backslash and quotes in its words.
+fn location(file: &Path) -> Result<String> {
+    let path = file
+        .to_str()
+        .with_context(|| format!("{} is no text", file.display()))?;
+    Ok(format!(
+        "location=\"{}\"",
+        path.replace('\\', "\\\\").replace('"', "\\\"")
+    ))
+}
+
+/// The codec of a file, and what takes it out of its container.
+fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let head = bytes[..bytes.len().min(4)].to_vec();
+    let codec = container::open(bytes)
+        .map(|contents| contents.codec)
+        .with_context(|| {
+            format!(
+                "{} is no IVF, WebM, H.264 or AV1 stream; try: ffmpeg -i {0} -map 0:v -c copy out.mkv",
+                file.display()
+            )
+        })?;
+    let parts = match &head[..] {
+        b"DKIF" => vec!["ivfparse".to_owned()],
+        [0x1a, 0x45, ..] => vec!["matroskademux".to_owned()],
+        // The low-overhead format begins with a temporal delimiter that has a size field (AV1 specification, 5.3).
+        [0x12, 0, ..] => vec!["video/x-av1,stream-format=obu-stream".to_owned()],
+        _ if matches!(codec, Codec::Av1) => bail!(
+            "{} is an AV1 stream of the length-delimited format; put it into a container first",
+            file.display()
+        ),
+        _ => Vec::new(),
+    };
+    Ok((codec, parts))
+}
+
+/// The element that opens this driver's node, so that no other decoder stands in.
+fn of_device(codec: &str) -> Result<String> {
+    let node = Snapshot::take(&System::this())
+        .video
+        .context("there is no device: `daedalus doctor` says why")?;
+    let listing = inspect(&["v4l2codecs"])?;
+    for name in listing.lines().filter_map(|line| line.trim().split(':').next()) {
+        if name.starts_with("v4l2sl")
+            && name.ends_with(&format!("{codec}dec"))
+            && inspect(&[name])?.contains(&format!("\"{node}\""))
+        {
+            return Ok(name.to_owned());
+        }
+    }
+    bail!("GStreamer has no {codec} element for {node}: `daedalus doctor` says why")
+}
+
+fn in_software(codec: &str) -> Result<String> {
+    let names: &[&str] = match codec {
+        "h264" => &["avdec_h264", "openh264dec"],
+        "vp9" => &["avdec_vp9", "vp9dec"],
+        _ => &["dav1ddec", "av1dec", "avdec_av1"],
+    };
+    names
+        .iter()
+        .find(|name| inspect(&["--exists", name]).is_ok())
+        .map(|name| (*name).to_owned())
+        .with_context(|| {
+            format!(
+                "GStreamer has none of {}: sudo apt install gstreamer1.0-libav gstreamer1.0-plugins-bad",
+                names.join(", ")
+            )
+        })
+}
+
+fn inspect(words: &[&str]) -> Result<String> {
+    let output = Command::new("gst-inspect-1.0")
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start gst-inspect-1.0: sudo apt install gstreamer1.0-tools")?;
+    ensure!(output.status.success(), "GStreamer has no {}", words.join(" "));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+impl Playing {
+    /// The next picture as packed NV12 or P010, or `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<(Shape, &[u8])>> {
+        let shape = match self.reader.next_picture() {
+            Ok(Some((shape, data))) => {
+                shape.semi_planar_from_gst(data, &mut self.picture)?;
+                shape
+            }
+            Ok(None) => {
+                self.end()?;
+                return Ok(None);
+            }
+            Err(error) => {
+                self.end()?;
+                return Err(error);
+            }
+        };
+        Ok(Some((shape, &self.picture)))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        let said = self
+            .said
+            .take()
+            .and_then(|said| said.join().ok())
+            .unwrap_or_default();
+        let errors: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
+        ensure!(
+            status.success() && errors.is_empty(),
+            "{} failed ({status}): {}",
+            self.element,
+            errors.first().copied().unwrap_or(said.trim())
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Whether samples have 10 bit.
+pub(crate) fn is_wide(shape: Shape) -> bool {
+    matches!(shape.format, RawFormat::P010 | RawFormat::I420Le10)
+}
+
+/// A line on a terminal that counts pictures.
+pub(crate) fn progress(file: &Path) -> Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{spinner} {msg}: {pos} frames, {per_sec}")?;
+    let bar = ProgressBar::new_spinner().with_style(style);
+    Ok(bar.with_message(file.display().to_string()))
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `daedalus status`: the device, its daemon and its sessions.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::device::{Session, Snapshot};
+use crate::system::System;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Look twice, this many seconds apart, and show each session's frames per second
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: Option<u64>,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it. False: clients find no device that decodes.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let system = System::this();
+    let mut seen = Snapshot::take(&system);
+    if let Some(seconds) = args.interval {
+        std::thread::sleep(Duration::from_secs(seconds));
+        seen = Snapshot::take(&system).since(&seen);
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, &seen)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", text(&seen))?;
+    }
+    Ok(seen.serves())
+}
+
+/// The lines about the device.
+pub(crate) fn head(seen: &Snapshot) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let parameters: Vec<String> = seen
+        .parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    lines.push((
+        "module",
+        if seen.module {
+            format!("loaded, {}", parameters.join(" "))
+        } else {
+            "not loaded".to_owned()
+        },
+    ));
+    lines.push((
+        "device",
+        match (&seen.video, &seen.media) {
+            (Some(video), Some(media)) => format!("{video}, {media}"),
+            _ => "no nodes: no daemon has registered yet".to_owned(),
+        },
+    ));
+    if let Some(stats) = &seen.stats {
+        let name = match stats.state.as_str() {
+            "unserved" => String::new(),
+            _ => format!(": {}, {}", stats.daemon, stats.codecs.join(" ")),
+        };
+        lines.push(("daemon", format!("{}{name}", stats.state)));
+        lines.push((
+            "sessions",
+            format!(
+                "{} open, {} ever; {} decoding, {} at most; {} of buffers",
+                stats.sessions,
+                stats.sessions_ever,
+                stats.busy,
+                stats.busy_peak,
+                size(stats.memory)
+            ),
+        ));
+    }
+    if let Some(why) = &seen.unseen {
+        lines.push(("note", why.clone()));
+    }
+    lines
+}
+
+/// The table's columns.
+pub(crate) const COLUMNS: [&str; 13] = [
+    "id",
+    "client",
+    "worker",
+    "format",
+    "state",
+    "waiting",
+    "claimed",
+    "in flight",
+    "done",
+    "failed",
+    "restarts",
+    "oldest",
+    "fps",
+];
+
+/// A session's cells.
+pub(crate) fn cells(session: &Session) -> [String; COLUMNS.len()] {
+    [
+        session.id.to_string(),
+        match &session.program {
+            Some(program) => format!("{program}[{}]", session.client),
+            None => session.client.to_string(),
+        },
+        match session.worker {
+            0 => "-".to_owned(),
+            worker => worker.to_string(),
+        },
+        session.format.clone(),
+        session.state.clone(),
+        session.waiting.to_string(),
+        session.claimed.to_string(),
+        session.in_flight.to_string(),
+        session.done.to_string(),
+        session.failed.to_string(),
+        session.restarts.to_string(),
+        format!("{} ms", session.oldest_ms),
+        session
+            .fps
+            .map_or_else(|| "-".to_owned(), |fps| format!("{fps:.1}")),
+    ]
+}
+
+/// Bytes, for people.
+fn size(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn text(seen: &Snapshot) -> String {
+    let mut text = String::new();
+    for (name, value) in head(seen) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:<9} {value}");
+    }
+    if seen.sessions.is_empty() {
+        return text;
+    }
+    let mut rows = vec![COLUMNS.map(str::to_owned)];
+    rows.extend(seen.sessions.iter().map(cells));
+    let widths: Vec<usize> = (0..COLUMNS.len())
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default())
+        .collect();
+    text.push('\n');
+    for row in &rows {
+        let padded: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        let _ = writeln!(text, "{}", padded.join("  ").trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::tests::machine;
+
+    #[test]
+    fn a_line_for_each_session_and_its_state() {
+        let machine = machine("status");
+        let shown = text(&Snapshot::take(&machine.system));
+        assert!(shown.contains("device    /dev/video5, /dev/media3"), "{shown}");
+        assert!(
+            shown.contains("daemon    serving: daedalusd 0.1.0, h264 vp9 av1"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("2 open, 9 ever; 1 decoding, 3 at most; 6.0 MiB"),
+            "{shown}"
+        );
+        let lost = shown.lines().find(|line| line.starts_with("9 ")).unwrap();
+        assert!(lost.contains("VP9F") && lost.contains("lost"), "{lost}");
+        assert!(shown.contains("gst-launch-1.0[77]"), "{shown}");
+    }
+}

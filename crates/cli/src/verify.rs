@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `daedalus verify`: the device against decoders in software, frame by frame.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Result;
+use daedalus_client::raw::Shape;
+use serde::Serialize;
+
+use crate::player::{By, is_wide, progress, start};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Files: IVF, WebM, H.264 byte streams, AV1 OBU streams
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// One JSON object per file and line instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Default, Serialize)]
+struct Row {
+    file: String,
+    equal: bool,
+    frames: u64,
+    fps: f64,
+    device: String,
+    software: String,
+    /// Where the first difference is.
+    difference: Option<Difference>,
+    /// Why it could not be compared.
+    error: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Difference {
+    /// From 0, in display order.
+    frame: u64,
+    what: String,
+}
+
+/// Runs it. False: a file differs, or could not be compared.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let mut all = true;
+    for file in &args.files {
+        let mut row = Row {
+            file: file.display().to_string(),
+            ..Row::default()
+        };
+        let started = Instant::now();
+        if let Err(error) = compare(file, &mut row) {
+            row.error = Some(format!("{error:#}"));
+        }
+        row.equal = row.error.is_none() && row.difference.is_none() && row.frames > 0;
+        row.fps = row.frames as f64 / started.elapsed().as_secs_f64();
+        all &= row.equal;
+        if args.json {
+            serde_json::to_writer(&mut out, &row)?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "{}", text(&row))?;
+        }
+    }
+    Ok(all)
+}
+
+fn compare(file: &Path, row: &mut Row) -> Result<()> {
+    let (mut device, mut software) = (start(file, By::Device)?, start(file, By::Software)?);
+    row.device.clone_from(&device.element);
+    row.software.clone_from(&software.element);
+    let bar = progress(file)?;
+    loop {
+        let what = match (device.next()?, software.next()?) {
+            (None, None) => break,
+            (Some(_), None) => Some("only the device has this frame".to_owned()),
+            (None, Some(_)) => Some("the device lacks this frame".to_owned()),
+            (Some(one), Some(other)) => different(one, other),
+        };
+        if let Some(what) = what {
+            row.difference = Some(Difference {
+                frame: row.frames,
+                what,
+            });
+            break;
+        }
+        row.frames += 1;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// In what two pictures differ.
+fn different(device: (Shape, &[u8]), software: (Shape, &[u8])) -> Option<String> {
+    let (one, other) = (device.0, software.0);
+    if (one.width, one.height, is_wide(one)) != (other.width, other.height, is_wide(other)) {
+        return Some(format!(
+            "{}x{} {} from the device, {}x{} {} in software",
+            one.width,
+            one.height,
+            one.format.semi_planar_name(),
+            other.width,
+            other.height,
+            other.format.semi_planar_name()
+        ));
+    }
+    let at = device
+        .1
+        .iter()
+        .zip(software.1)
+        .position(|(left, right)| left != right)?;
+    let sample = at / if is_wide(one) { 2 } else { 1 };
+    let luma = one.width * one.height;
+    let chroma_row = 2 * one.width.div_ceil(2);
+    Some(match sample.checked_sub(luma) {
+        None => format!("luma at {},{}", sample % one.width, sample / one.width),
+        Some(rest) => format!("chroma at {},{}", rest % chroma_row / 2, rest / chroma_row),
+    })
+}
+
+fn text(row: &Row) -> String {
+    if let Some(error) = &row.error {
+        return format!("{}: FAILED after {} frames: {error}", row.file, row.frames);
+    }
+    match &row.difference {
+        Some(Difference { frame, what }) => format!("{}: DIFFERS first in frame {frame}: {what}", row.file),
+        None if row.frames == 0 => format!("{}: NO FRAMES", row.file),
+        None => format!(
+            "{}: exact, {} frames ({} and {}), {:.1} fps",
+            row.file, row.frames, row.device, row.software, row.fps
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use daedalus_client::raw::RawFormat;
+
+    use super::*;
+
+    #[test]
+    fn the_first_sample_that_differs_is_named() {
+        let shape = |format| Shape {
+            format,
+            width: 4,
+            height: 2,
+        };
+        let nv12 = shape(RawFormat::Nv12);
+        let picture: Vec<u8> = (0..12).collect();
+        let with = |at: usize| {
+            let mut other = picture.clone();
+            other[at] = 255;
+            different((nv12, &picture), (shape(RawFormat::I420), &other))
+        };
+        assert_eq!(different((nv12, &picture), (nv12, &picture)), None);
+        assert_eq!(with(6).as_deref(), Some("luma at 2,1"));
+        assert_eq!(with(11).as_deref(), Some("chroma at 1,0"));
+        let wide = different((shape(RawFormat::P010), &picture), (nv12, &picture)).unwrap();
+        assert!(wide.contains("P010 from the device"), "{wide}");
+    }
+}

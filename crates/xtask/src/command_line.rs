@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev command-line`: the `daedalus` command in a guest. `doctor` in the broken situations that a guest can be put
+//! into, `status`, `top` and `metrics` while three clients play, `decode` and `verify` of a clip of each codec. What
+//! `status` and `top` printed is what docs/command-line.md shows; --captures writes it there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::bed::{Bed, read};
+use crate::cache::write_whole;
+use crate::demo::play;
+use crate::guest::{self, GuestJob};
+use crate::outcome::Outcome;
+
+/// Arguments of `./dev command-line`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Args {
+    /// Put what `status` and `top` printed into docs/command-line.md
+    #[arg(long)]
+    captures: bool,
+}
+
+/// The situations of `doctor`: the file of its output, and what it must name as cause and as cure.
+const SITUATIONS: [(&str, &str, &str); 6] = [
+    (
+        "kernel-without-mem2mem",
+        "has no CONFIG_V4L2_MEM2MEM_DEV",
+        "apt install linux-image-arm64",
+    ),
+    (
+        "no-module",
+        "daedalus_v4l2 is not loaded",
+        "modprobe daedalus_v4l2",
+    ),
+    (
+        "no-daemon",
+        "no broker runs: the device is unserved",
+        "systemctl start daedalus-v4l2",
+    ),
+    (
+        "wrong-group-of-nodes",
+        "does not belong to the group video",
+        "sudo udevadm trigger",
+    ),
+    (
+        "wrong-group-of-user",
+        "nobody is not in the group video",
+        "sudo usermod -aG video nobody",
+    ),
+    (
+        "codec-library-missing",
+        "is not there, so daedalusd cannot start",
+        "apt install --reinstall libavcodec",
+    ),
+];
+
+/// Runs it; `Err` is for what kept it from running at all.
+pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
+    let outcome = Outcome::new();
+    let (list, streams) = play::clips(bed)?;
+    let dir = list.parent().context("a list without a directory")?;
+    let target = bed.target.canonicalize()?;
+    let dir = dir.canonicalize()?;
+    let inside =
+        Path::new("/mnt/target").join(dir.strip_prefix(&target).context("clips are not under target/")?);
+    let clips: Vec<String> = streams
+        .iter()
+        .take(3)
+        .map(|stream| inside.join(&stream.path).display().to_string())
+        .collect();
+    ensure!(clips.len() == 3, "there are {} clips, not 3", clips.len());
+    let script = format!(
+        "clips=({})\n{}",
+        clips.join(" "),
+        include_str!("command_line/guest.sh")
+    );
+    let job = GuestJob::new("command-line", &script).timeout(Duration::from_secs(240));
+    let result = guest::run(bed, &job)?;
+    let out = &result.out_dir;
+    outcome.check("daedalus: the guest and its kernel log", || {
+        result.judge()?;
+        Ok(format!("{:.0} s", result.seconds))
+    });
+    for (name, cause, cure) in SITUATIONS {
+        outcome.check(&format!("daedalus doctor: {name}"), || {
+            let text = read(&out.join(format!("{name}.txt")))?;
+            let failed = text
+                .lines()
+                .any(|line| line.starts_with("FAIL") && line.contains(cause));
+            ensure!(failed, "it does not name the cause, \"{cause}\":\n{text}");
+            let mended = text
+                .lines()
+                .any(|line| line.contains("mend it: ") && line.contains(cure));
+            ensure!(mended, "it does not name the cure, \"{cure}\":\n{text}");
+            Ok(String::new())
+        });
+    }
+    outcome.check("daedalus doctor: nothing is wrong", || {
+        let text = read(&out.join("healthy.txt"))?;
+        ensure!(!text.contains("FAIL") && text.contains("finds v4l2sl"), "{text}");
+        Ok(String::new())
+    });
+    outcome.check("daedalus verify: three codecs", || {
+        let text = read(&out.join("verify.txt"))?;
+        let exact = text.lines().filter(|line| line.contains(": exact, ")).count();
+        ensure!(exact == 3, "{text}");
+        Ok(String::new())
+    });
+    for (command, file) in [("status", "status.txt"), ("top", "top.txt")] {
+        outcome.check(&format!("daedalus {command}: three clients"), || {
+            let text = read(&out.join(file))?;
+            let streaming = text
+                .lines()
+                .filter(|line| line.contains("gst-launch-1.0["))
+                .count();
+            ensure!(streaming == 3, "{streaming} clients:\n{text}");
+            if args.captures {
+                capture(&bed.repo.join("docs/command-line.md"), command, &text)?;
+            }
+            Ok(String::new())
+        });
+    }
+    outcome.check("daedalus metrics: by HTTP", || {
+        let text = read(&out.join("metrics.txt"))?;
+        ensure!(text.contains("daedalus_serving 1"), "{text}");
+        let sessions = text
+            .lines()
+            .filter(|line| line.starts_with("daedalus_session_jobs_done_total{"))
+            .count();
+        ensure!(sessions == 3, "{sessions} sessions:\n{text}");
+        Ok(String::new())
+    });
+    Ok(outcome)
+}
+
+/// Replaces the fenced block after `<!-- capture: NAME -->`.
+fn capture(document: &Path, name: &str, text: &str) -> Result<()> {
+    let old = read(document)?;
+    let new = replaced(&old, name, text)
+        .with_context(|| format!("{} has no block for {name}", document.display()))?;
+    write_whole(document, &new)
+}
+
+fn replaced(document: &str, name: &str, text: &str) -> Option<String> {
+    let marker = format!("<!-- capture: {name} -->\n```text\n");
+    let start = document.find(&marker)? + marker.len();
+    let end = start + document[start..].find("```\n")?;
+    Some(format!(
+        "{}{}\n{}",
+        &document[..start],
+        text.trim_end(),
+        &document[end..]
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_replaces_its_block_only() {
+        let document = "a\n<!-- capture: top -->\n```text\nold\n```\nb\n```\nc\n```\n";
+        let new = replaced(document, "top", "new\n").unwrap();
+        assert_eq!(
+            new,
+            "a\n<!-- capture: top -->\n```text\nnew\n```\nb\n```\nc\n```\n"
+        );
+        assert_eq!(replaced(document, "status", "x"), None);
+    }
+}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# shellcheck shell=bash disable=SC2154
+# The guest's part of `./dev command-line`; clips is set by it. Whatever is put over a file is taken off again.
+
+# broken NAME [ARGUMENT …]: doctor must fail.
+broken() {
+	local name=$1
+	shift
+	if daedalus doctor "$@" >"$name.txt"; then
+		echo "doctor finds nothing wrong: $name" >&2
+		return 1
+	fi
+}
+
+zcat /proc/config.gz | grep -v '^CONFIG_V4L2_MEM2MEM_DEV=' | gzip >/tmp/config.gz
+mount --bind /tmp/config.gz /proc/config.gz
+broken kernel-without-mem2mem
+umount /proc/config.gz
+
+broken no-module
+daedalus abort 1 2>abort.txt && exit 1
+grep -q 'not loaded' abort.txt
+daedalus status >unloaded.txt && exit 1
+
+daedalus_load
+broken no-daemon
+
+daedalus_start
+broken wrong-group-of-nodes
+chgrp video "$DAEDALUS_VIDEO" "$DAEDALUS_MEDIA"
+chmod 660 "$DAEDALUS_VIDEO" "$DAEDALUS_MEDIA"
+broken wrong-group-of-user --user nobody
+daedalus doctor --user root >healthy.txt
+daedalus doctor --json >healthy.json
+
+# The loader wants the library for this program, too: it gets a copy, which doctor does not look at.
+library=$(ldd "$(command -v daedalusd)" | awk '$1 ~ /^libavcodec/ { print $3 }')
+mkdir /tmp/libraries
+cp -L "$library" /tmp/libraries/
+mount --bind /dev/null "$(readlink -f "$library")"
+LD_LIBRARY_PATH=/tmp/libraries broken codec-library-missing
+umount "$(readlink -f "$library")"
+
+# A clip of each codec.
+daedalus verify "${clips[@]}" >verify.txt
+for clip in "${clips[@]}"; do
+	daedalus decode "$clip" -o /tmp/picture.png --frame 3
+done
+daedalus decode "${clips[0]}" -o /tmp/clip.y4m --json
+head -c 9 /tmp/clip.y4m | grep -q YUV4MPEG2
+rm /tmp/clip.y4m
+
+# Three clients, each over and over.
+for clip in "${clips[@]}"; do
+	case $clip in
+	*.ivf) source=ivfparse ;;
+	*.webm | *.mkv) source=matroskademux ;;
+	*) source=identity ;;
+	esac
+	while [ ! -e /tmp/enough ]; do
+		gst-launch-1.0 -q filesrc "location=$clip" ! $source ! parsebin ! \
+			"v4l2sl$(basename "$clip" | grep -oE 'h264|vp9|av1' | head -n 1)dec" ! fakesink >>players.log 2>&1 || exit 1
+	done &
+done
+# seen FILE COMMAND…: until it shows all three decode at a known rate.
+seen() {
+	local file=$1 try
+	shift
+	for try in $(seq 20); do
+		"$@" >"$file"
+		[ "$(grep -c 'gst-launch-1.0\[.* streaming .*[0-9]$' "$file")" = 3 ] && return 0
+	done
+	echo "never three clients after $try tries: $file" >&2
+	return 1
+}
+seen status.txt daedalus status --interval 1
+seen top.txt daedalus top --once
+daedalus metrics --listen unix:/tmp/metrics &
+server=$!
+for _ in $(seq 50); do [ -S /tmp/metrics ] && break; sleep 0.1; done
+for _ in $(seq 20); do
+	perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => "/tmp/metrics") or die; print $s "GET /metrics HTTP/1.0\r\n\r\n"; print <$s>' >metrics.txt
+	[ "$(grep -c '^daedalus_session_jobs_done_total{' metrics.txt)" = 3 ] && break
+done
+kill "$server"
+touch /tmp/enough
+sleep 1
+id=$(daedalus status --json | grep -o '"id":[0-9]*' | head -n 1 | cut -d: -f2)
+if [ -n "$id" ]; then daedalus abort "$id" || true; fi
+if daedalus abort 999999 2>abort.txt; then exit 1; fi
+grep -q 'no session 999999' abort.txt
