@@ -56,7 +56,16 @@ daedalus_stop() {
 	wait "$DAEDALUS_BROKER"
 }
 
-# daedalus_unload: removes the module; fails if something still holds it.
+# daedalus_unload: removes the module; fails if something still holds it, and says who.
 daedalus_unload() {
-	rmmod daedalus_v4l2
+	rmmod daedalus_v4l2 && return
+	local fd
+	for fd in /proc/[0-9]*/fd/*; do
+		case $(readlink "$fd") in
+		*daedalus* | /dev/video* | /dev/media*)
+			echo "$fd -> $(readlink "$fd"): $(head -n 3 "${fd%/fd/*}/status" | tr '\n' ' ')" >&2
+			;;
+		esac
+	done
+	return 1
 }
