@@ -1,7 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash
 # What jobs in the guest share: loading the module, starting and stopping the daemon, finding the nodes.
-# DAEDALUS_KERNEL is plain or sanitizers.
+# DAEDALUS_KERNEL is plain, sanitizers or coverage.
+
+# What was counted, of all times that the module was loaded, is kept until the guest ends.
+if [ "$DAEDALUS_KERNEL" = coverage ]; then
+	daedalus_keep_counts() {
+		local file
+		mkdir -p /mnt/out/gcov
+		# Their size is shown as 0.
+		find /sys/kernel/debug/gcov -name 'daedalus*.gcda' | while read -r file; do
+			cat "$file" >"/mnt/out/gcov/${file##*/}"
+		done
+	}
+	trap daedalus_keep_counts EXIT
+fi
 
 # daedalus_load [PARAMETER=VALUE …]: loads the module and what it needs.
 daedalus_load() {

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{Args, keep, lines, record};
 use crate::bed::Bed;
-use crate::guest::{self, GuestJob, Kernel};
+use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
 
 /// As for other guests with this kernel.
@@ -21,7 +21,7 @@ const CALLS: u64 = 1_000_000;
 const ROUNDS: u64 = 2000;
 
 pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
-    let kernel = Kernel::Sanitizers;
+    let kernel = args.watchful();
     let part = |whole: u64| (whole * u64::from(args.scale)).div_ceil(100);
     let limit = 120 + u64::from(args.scale) * 40;
     let tool = format!(
