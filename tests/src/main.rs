@@ -4,6 +4,7 @@
 use clap::{Parser, Subcommand};
 
 mod clips;
+mod figures;
 mod gdp;
 mod gst;
 mod hostile;

@@ -31,9 +31,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use daedalus_client::device::Longest;
-use serde_json::{Map, Value, json};
 
+use crate::figures::{Figures, guard};
 use clip::Clips;
 
 /// Arguments of `daedalus-tests life`.
@@ -160,41 +159,6 @@ impl Scenario {
     }
 }
 
-/// What a scenario measured, for its line of JSON.
-#[derive(Debug, Default)]
-struct Figures(Map<String, Value>);
-
-impl Figures {
-    fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.0.insert(name.to_owned(), value.into());
-    }
-
-    /// Notes a duration in milliseconds; the longest under one name counts.
-    fn longest(&mut self, name: &str, duration: Duration) {
-        let ms = duration.as_secs_f64() * 1000.0;
-        let before = self.0.get(name).and_then(Value::as_f64).unwrap_or(0.0);
-        self.set(name, (ms.max(before) * 10.0).round() / 10.0);
-    }
-
-    /// Adds to a number.
-    fn add(&mut self, name: &str, number: usize) {
-        let before = self.0.get(name).and_then(Value::as_u64).unwrap_or_default();
-        self.set(name, before + number as u64);
-    }
-
-    /// Notes a number; the largest under one name counts.
-    fn most(&mut self, name: &str, number: usize) {
-        let before = self.0.get(name).and_then(Value::as_u64).unwrap_or_default();
-        self.set(name, before.max(number as u64));
-    }
-
-    /// Notes a session's longest calls.
-    fn calls(&mut self, longest: Longest) {
-        self.longest("longest_call_ms", longest.call);
-        self.longest("longest_wait_ms", longest.wait);
-    }
-}
-
 /// Runs the chosen scenario.
 ///
 /// # Errors
@@ -231,36 +195,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Storm(storm) => storm::storm(common, storm, &mut figures),
         Scenario::StormClient(client) => return storm_client::run(common, client),
     };
-    let mut line = json!({
-        "scenario": name,
-        "passed": result.is_ok(),
-        "seconds": (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
-    });
-    if let Some(object) = line.as_object_mut() {
-        if let Err(error) = &result {
-            object.insert("error".into(), format!("{error:#}").into());
-        }
-        object.extend(figures.0);
-    }
-    println!("{line}");
+    figures.print(name, begun, &result);
     result
-}
-
-/// Ends the process if the scenario is still running after `deadline`: then a call hangs.
-fn guard(name: &'static str, deadline: Duration) {
-    std::thread::spawn(move || {
-        std::thread::sleep(deadline);
-        let line = json!({
-            "scenario": name,
-            "passed": false,
-            "error": format!("still running after {} s", deadline.as_secs()),
-        });
-        println!("{line}");
-        if let Ok(sessions) = debugfs::sessions() {
-            eprintln!("sessions at that time: {sessions:#?}");
-        }
-        std::process::exit(3);
-    });
 }
 
 /// Fails unless `duration` is within `limit`.
