@@ -127,7 +127,7 @@ impl Args {
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 17] = [
+const SCENARIOS: [&str; 19] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -141,6 +141,8 @@ const SCENARIOS: [&str; 17] = [
     "crash-loop",
     "abort",
     "limits",
+    "many-sessions",
+    "vanished-client",
     "formats",
     "colour",
     SIZES,
@@ -149,9 +151,9 @@ const SCENARIOS: [&str; 17] = [
 
 /// Of those, what `./dev test` leaves to the other kernel. The sanitizer kernel takes several times as long to decode, and
 /// finds nothing in more pictures;
-const EXACTNESS: [&str; 3] = ["streams", "formats", SIZES];
+const EXACTNESS: [&str; 4] = ["streams", "many-sessions", "formats", SIZES];
 /// in the plain kernel real time counts.
-const STATES: [&str; 9] = [
+const STATES: [&str; 10] = [
     "first-frame",
     "flush-held",
     "edges",
@@ -159,9 +161,13 @@ const STATES: [&str; 9] = [
     "starve-worker",
     "crash-loop",
     "limits",
+    "vanished-client",
     "colour",
     REPLACE,
 ];
+
+/// MiB of memory of a guest for `life`: buffers and private memory of the 64 sessions of `many-sessions`.
+const LIFE_MIB: u32 = 4096;
 
 /// Whether a scenario is run.
 fn taken(scenario: &str, kernel: Kernel, quick: bool) -> bool {
@@ -334,7 +340,10 @@ fn life(bed: &Bed, kernel: Kernel, lists: &str, args: &Args, outcome: &Outcome) 
     }
     script.push_str("daedalus_unload\n");
     let name = format!("torture-life-{kernel}");
-    let job = GuestJob::new(&name, &script).kernel(kernel).timeout(limits.life);
+    let job = GuestJob::new(&name, &script)
+        .kernel(kernel)
+        .timeout(limits.life)
+        .mem_mib(LIFE_MIB);
     let result = guest::run(bed, &job)?;
     let lines = lines(&result.out_dir.join("life.jsonl"));
     for name in &wanted {

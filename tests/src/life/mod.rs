@@ -22,6 +22,7 @@ mod playing;
 mod random;
 mod reload;
 mod rig;
+mod sessions;
 mod sizes;
 mod storm;
 mod storm_client;
@@ -110,6 +111,13 @@ enum Scenario {
     ReplaceBroker(isolation::ReplaceArgs),
     /// Limits on sessions and memory.
     Limits,
+    /// What 64 sessions at once cost.
+    ManySessions,
+    /// Clients killed, and what is left of them.
+    VanishedClient,
+    /// A client of it, until it is killed or its standard input ends.
+    #[command(hide = true)]
+    SessionsClient(sessions::ClientArgs),
     /// Every CAPTURE format, at odd sizes, 8 and 10 bit.
     Formats,
     /// Pictures of several sizes in one session.
@@ -147,6 +155,9 @@ impl Scenario {
             Self::Abort => "abort",
             Self::ReplaceBroker(_) => "replace-broker",
             Self::Limits => "limits",
+            Self::ManySessions => "many-sessions",
+            Self::VanishedClient => "vanished-client",
+            Self::SessionsClient(_) => "sessions-client",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
             Self::Colour => "colour",
@@ -186,6 +197,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Abort => isolation::abort(common, &mut figures),
         Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
         Scenario::Limits => isolation::limits(common, &mut figures),
+        Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
+        Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
+        Scenario::SessionsClient(client) => return sessions::client(common, client),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
