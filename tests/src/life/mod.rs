@@ -15,7 +15,7 @@ pub(crate) mod debugfs;
 mod edges;
 mod foreign;
 mod formats;
-mod isolation;
+pub(crate) mod isolation;
 mod kills;
 mod long;
 mod playing;

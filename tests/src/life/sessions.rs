@@ -135,10 +135,7 @@ fn private_kib(worker: u32) -> Result<u64> {
 
 pub(super) fn many_sessions(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
-    let clips: Vec<Clip> = CLIPS
-        .iter()
-        .map(|name| clips.clip(name))
-        .collect::<Result<_>>()?;
+    let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
     let (broker, nodes) = Broker::start(common)?;
     let default = parameter("max_sessions")?;
     set_parameter("max_sessions", SESSIONS as u64)?;
@@ -299,9 +296,7 @@ impl Victim {
         std::thread::spawn(move || stdout.lines().for_each(drop));
         let client = u64::from(victim.process.id());
         let sessions = debugfs::sessions()?;
-        let session = sessions
-            .iter()
-            .find(|session| session.number("client") == client);
+        let session = sessions.iter().find(|session| session.number("client") == client);
         victim.worker = session.context("the client has no session")?.number("worker") as u32;
         ensure!(victim.worker > 0, "the client's session has no worker");
         Ok(victim)
