@@ -318,6 +318,7 @@ struct daedalus_buf {
  * @pid: the process that reads, once it has
  * @read_lock: one reader at a time; guards @bounce
  * @wq: woken when there is something to read
+ * @expire: kills a dismissed worker that does not end
  * @over: no longer the session's worker; guarded by &daedalus_ctx.job_lock, as
  *	are the rest
  * @reset: a reset message is due
@@ -330,6 +331,7 @@ struct daedalus_worker {
 	struct pid *pid;
 	struct mutex read_lock;	/* bounce */
 	wait_queue_head_t wq;
+	struct delayed_work expire;
 	bool over;
 	bool reset;
 	struct list_head gone;

@@ -4,7 +4,9 @@
  *
  * A worker fd holds a reference of its session, which outlives the client's file.
  * ctx->worker points to the one that decodes; a fd whose worker was dismissed or
- * killed stays open but is over: it reads end of file and answers nothing.
+ * killed stays open but is over: it reads end of file and answers nothing. What a
+ * dismissed worker has mapped is not freed before it lets go, so one that does not
+ * end by itself is killed: it may be stopped, with no broker left to see that.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -195,13 +197,31 @@ static void worker_end(struct daedalus_ctx *ctx)
 	ctx->worker = NULL;
 }
 
-/* The client has closed the session: its worker is told to end. */
+/* A dismissed worker had its time to end. */
+static void expire_work(struct work_struct *work)
+{
+	struct daedalus_worker *worker = container_of(to_delayed_work(work),
+						      struct daedalus_worker, expire);
+
+	spin_lock(&worker->ctx->job_lock);
+	if (worker->pid)
+		kill_pid(worker->pid, SIGKILL, 1);
+	spin_unlock(&worker->ctx->job_lock);
+}
+
+/*
+ * The client has closed the session: its worker is told to end, and killed if it
+ * has not done so within daedalus_worker_wait_ms.
+ */
 void daedalus_worker_dismiss(struct daedalus_ctx *ctx)
 {
 	daedalus_unwant_worker(ctx);
 	spin_lock(&ctx->job_lock);
-	if (ctx->worker)
+	if (ctx->worker) {
+		queue_delayed_work(ctx->dev->wq, &ctx->worker->expire,
+				   msecs_to_jiffies(daedalus_worker_wait_ms));
 		worker_end(ctx);
+	}
 	spin_unlock(&ctx->job_lock);
 }
 
@@ -262,6 +282,8 @@ static int worker_release(struct inode *inode, struct file *filp)
 		daedalus_worker_lost(ctx);
 	}
 	spin_unlock(&ctx->job_lock);
+	/* Nobody dismisses it any more. */
+	cancel_delayed_work_sync(&worker->expire);
 	list_for_each_entry_safe(mem, next, &worker->gone, entry)
 		kfree(mem);
 	put_pid(worker->pid);
@@ -323,6 +345,7 @@ int daedalus_session_fd(struct daedalus_dev *dev, struct daedalus_session_fd __u
 	worker->id = atomic64_inc_return(&dev->next_id);
 	mutex_init(&worker->read_lock);
 	init_waitqueue_head(&worker->wq);
+	INIT_DELAYED_WORK(&worker->expire, expire_work);
 	INIT_LIST_HEAD(&worker->gone);
 
 	fd = get_unused_fd_flags(O_CLOEXEC);

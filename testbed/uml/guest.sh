@@ -1,7 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash
 # What jobs in the guest share: loading the module, starting and stopping the daemon, finding the nodes.
-# DAEDALUS_KERNEL is plain or sanitizers.
+# DAEDALUS_KERNEL is plain, sanitizers or coverage.
+
+# What was counted, of all times that the module was loaded, is kept until the guest ends.
+if [ "$DAEDALUS_KERNEL" = coverage ]; then
+	daedalus_keep_counts() {
+		local file
+		mkdir -p /mnt/out/gcov
+		# Their size is shown as 0.
+		find /sys/kernel/debug/gcov -name 'daedalus*.gcda' | while read -r file; do
+			cat "$file" >"/mnt/out/gcov/${file##*/}"
+		done
+	}
+	trap daedalus_keep_counts EXIT
+fi
 
 # daedalus_load [PARAMETER=VALUE …]: loads the module and what it needs.
 daedalus_load() {
@@ -56,7 +69,16 @@ daedalus_stop() {
 	wait "$DAEDALUS_BROKER"
 }
 
-# daedalus_unload: removes the module; fails if something still holds it.
+# daedalus_unload: removes the module; fails if something still holds it, and says who.
 daedalus_unload() {
-	rmmod daedalus_v4l2
+	rmmod daedalus_v4l2 && return
+	local fd
+	for fd in /proc/[0-9]*/fd/*; do
+		case $(readlink "$fd") in
+		*daedalus* | /dev/video* | /dev/media*)
+			echo "$fd -> $(readlink "$fd"): $(head -n 3 "${fd%/fd/*}/status" | tr '\n' ' ')" >&2
+			;;
+		esac
+	done
+	return 1
 }

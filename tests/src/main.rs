@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use daedalus_client::{gdp, raw as picture};
 
 mod clips;
+mod figures;
 mod gst;
 mod hostile;
 mod imitate;

@@ -32,8 +32,8 @@ pub(crate) struct Bed {
     conf: BTreeMap<String, String>,
     root: Made<PathBuf>,
     source: Made<kernel::Source>,
-    kernels: [Made<kernel::Built>; 2],
-    modules: [Made<PathBuf>; 2],
+    kernels: [Made<kernel::Built>; Kernel::COUNT],
+    modules: [Made<PathBuf>; Kernel::COUNT],
     binaries: Made<PathBuf>,
     crates: Made<PathBuf>,
 }

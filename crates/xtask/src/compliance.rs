@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::bed::{Bed, read};
-use crate::guest::{self, GuestJob};
+use crate::guest::{self, GuestJob, Kernel};
 use crate::outcome::Outcome;
 use crate::ui;
 
@@ -40,7 +40,7 @@ struct Report {
 }
 
 /// `./dev compliance`.
-pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
+pub(crate) fn run(bed: &Bed, kernel: Kernel) -> Result<Outcome> {
     let outcome = Outcome::new();
     let dir = bed.target.join("compliance");
     std::fs::create_dir_all(&dir)?;
@@ -67,7 +67,9 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let ran = outcome.check("compliance: guest with device and visl", || {
         let result = guest::run(
             bed,
-            &GuestJob::new("compliance", script).timeout(Duration::from_secs(240)),
+            &GuestJob::new("compliance", script)
+                .kernel(kernel)
+                .timeout(Duration::from_secs(240)),
         )?;
         out = Some(result.out_dir.clone());
         result.judge()?;

@@ -22,14 +22,20 @@ pub(crate) enum Kernel {
     Plain,
     /// With KASAN, lockdep, UBSAN and fault injection; several times slower.
     Sanitizers,
+    /// Counts which of the module's lines ran.
+    Coverage,
 }
 
 impl Kernel {
-    /// 0 or 1.
+    /// How many there are.
+    pub(crate) const COUNT: usize = 3;
+
+    /// From 0 on.
     pub(crate) fn index(self) -> usize {
         match self {
             Self::Plain => 0,
             Self::Sanitizers => 1,
+            Self::Coverage => 2,
         }
     }
 }
@@ -39,6 +45,7 @@ impl fmt::Display for Kernel {
         f.write_str(match self {
             Self::Plain => "plain",
             Self::Sanitizers => "sanitizers",
+            Self::Coverage => "coverage",
         })
     }
 }

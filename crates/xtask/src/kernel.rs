@@ -108,8 +108,8 @@ pub(crate) fn source(bed: &Bed) -> Result<Source> {
 /// The configuration lines of a kernel.
 fn fragment(bed: &Bed, which: Kernel) -> Result<String> {
     let mut text = read(&bed.repo.join("testbed/uml/plain.config"))?;
-    if which == Kernel::Sanitizers {
-        text.push_str(&read(&bed.repo.join("testbed/uml/sanitizers.config"))?);
+    if which != Kernel::Plain {
+        text.push_str(&read(&bed.repo.join(format!("testbed/uml/{which}.config")))?);
     }
     Ok(data_lines(&text).fold(String::new(), |all, line| all + line + "\n"))
 }
@@ -132,6 +132,7 @@ pub(crate) fn make(bed: &Bed, which: Kernel) -> Result<Built> {
     let what = match which {
         Kernel::Plain => "building the UML kernel (3-6 minutes, 0.5 GB)",
         Kernel::Sanitizers => "building the UML kernel with KASAN and lockdep (6-10 minutes, 1 GB)",
+        Kernel::Coverage => "building the UML kernel that counts lines (3-6 minutes, 0.5 GB)",
     };
     let tree = bed
         .cache

@@ -9,6 +9,7 @@ mod cmd;
 mod command_line;
 mod compliance;
 mod conformance;
+mod coverage;
 mod demo;
 mod enter;
 mod foreign;
@@ -69,6 +70,8 @@ enum Command {
     Tool(command_line::Args),
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
+    /// Run what concerns the module in a kernel that counts its lines, and say which never ran
+    Coverage,
     /// Run the fuzz targets for a time, from inputs of recorded traces on
     Fuzz(fuzz::Args),
     /// Build everything: root, kernels, module, daemon and tools
@@ -155,12 +158,13 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
     match command {
         Command::Test(args) => Ok(finish(&suite::run(bed, args)?)),
         Command::Demo(args) => Ok(finish(&demo::run(bed, args)?)),
-        Command::Compliance => Ok(finish(&compliance::run(bed)?)),
+        Command::Compliance => Ok(finish(&compliance::run(bed, Kernel::Plain)?)),
         Command::Conformance(args) => Ok(finish(&conformance::run(bed, args)?)),
         Command::Replay(args) => Ok(finish(&replay::run(bed, args)?)),
         Command::Ioctls => Ok(finish(&ioctls::run(bed)?)),
         Command::Tool(args) => Ok(finish(&command_line::run(bed, args)?)),
         Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
+        Command::Coverage => Ok(finish(&coverage::run(bed)?)),
         Command::Fuzz(args) => Ok(finish(&fuzz::run(bed, args)?)),
         Command::Lint => Ok(finish(&lint::run(bed)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),

@@ -73,11 +73,15 @@ fn files(top: &Path, dir: &Path) -> Result<BTreeSet<PathBuf>> {
 
 /// `make GOAL` of the module in `dir` against a UML kernel.
 pub(crate) fn make(bed: &Bed, which: Kernel, dir: &Path, goal: &str) -> Result<Cmd> {
-    Ok(Cmd::new("make")
+    let make = Cmd::new("make")
         .arg("-C")
         .arg(bed.kernel(which)?.tree)
         .args(["ARCH=um", "V=0", &format!("M={}", dir.display()), goal])
-        .env("MAKEFLAGS", ""))
+        .env("MAKEFLAGS", "");
+    Ok(match which {
+        Kernel::Coverage => make.arg("GCOV_PROFILE=y"),
+        Kernel::Plain | Kernel::Sanitizers => make,
+    })
 }
 
 /// Builds the module for the guest; the directory for /mnt/modules: the kernel's own modules and this one.

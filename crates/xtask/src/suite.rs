@@ -73,7 +73,7 @@ fn kernels(bed: &Bed, outcome: &Outcome) {
 
 /// What runs in guests with the plain kernel.
 fn guests(bed: &Bed, outcome: &Outcome) {
-    group(outcome, "compliance", || compliance::run(bed));
+    group(outcome, "compliance", || compliance::run(bed, Kernel::Plain));
     group(outcome, "demo", || demo::run(bed, &demo::Args::quick()));
     for args in conformance::Args::tests() {
         group(outcome, "conformance", || conformance::run(bed, &args));

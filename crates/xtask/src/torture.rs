@@ -96,16 +96,38 @@ impl Args {
         self.parts.is_empty() || self.parts.contains(&part)
     }
 
+    /// What counts lines: everything there is for the module, a small part of what goes on for long.
+    pub(crate) fn coverage() -> Self {
+        Self {
+            parts: vec![Part::Life, Part::Reload, Part::Storm, Part::Hostile],
+            replacements: 5,
+            kernel: Some(Kernel::Coverage),
+            quick: false,
+            scale: 10,
+            ..Self::quick()
+        }
+    }
+
+    /// In which kernel the parts run that need one that finds faults.
+    fn watchful(&self) -> Kernel {
+        match self.kernel {
+            Some(Kernel::Coverage) => Kernel::Coverage,
+            _ => Kernel::Sanitizers,
+        }
+    }
+
     fn kernels(&self) -> impl Iterator<Item = Kernel> + use<> {
         let only = self.kernel;
-        [Kernel::Plain, Kernel::Sanitizers]
-            .into_iter()
-            .filter(move |kernel| only.is_none_or(|only| only == *kernel))
+        match only {
+            Some(only) => vec![only],
+            None => vec![Kernel::Plain, Kernel::Sanitizers],
+        }
+        .into_iter()
     }
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 17] = [
+const SCENARIOS: [&str; 19] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -119,6 +141,8 @@ const SCENARIOS: [&str; 17] = [
     "crash-loop",
     "abort",
     "limits",
+    "many-sessions",
+    "vanished-client",
     "formats",
     "colour",
     SIZES,
@@ -127,9 +151,9 @@ const SCENARIOS: [&str; 17] = [
 
 /// Of those, what `./dev test` leaves to the other kernel. The sanitizer kernel takes several times as long to decode, and
 /// finds nothing in more pictures;
-const EXACTNESS: [&str; 3] = ["streams", "formats", SIZES];
+const EXACTNESS: [&str; 4] = ["streams", "many-sessions", "formats", SIZES];
 /// in the plain kernel real time counts.
-const STATES: [&str; 9] = [
+const STATES: [&str; 10] = [
     "first-frame",
     "flush-held",
     "edges",
@@ -137,14 +161,18 @@ const STATES: [&str; 9] = [
     "starve-worker",
     "crash-loop",
     "limits",
+    "vanished-client",
     "colour",
     REPLACE,
 ];
 
+/// MiB of memory of a guest for `life`: buffers and private memory of the 64 sessions of `many-sessions`.
+const LIFE_MIB: u32 = 4096;
+
 /// Whether a scenario is run.
 fn taken(scenario: &str, kernel: Kernel, quick: bool) -> bool {
     let left = match kernel {
-        Kernel::Plain => &STATES[..],
+        Kernel::Plain | Kernel::Coverage => &STATES[..],
         Kernel::Sanitizers => &EXACTNESS[..],
     };
     !(quick && left.contains(&scenario))
@@ -198,7 +226,7 @@ const QUICK_PATIENCE: u32 = 2;
 fn limits(kernel: Kernel, quick: bool) -> Limits {
     let patience = if quick { QUICK_PATIENCE } else { 1 };
     match kernel {
-        Kernel::Plain => Limits {
+        Kernel::Plain | Kernel::Coverage => Limits {
             pending_ms: 1000 * patience,
             life: Duration::from_secs(600),
             parameters: &[],
@@ -231,8 +259,8 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     if args.wants(Part::Long) {
         streams::long(bed, args, &outcome)?;
     }
-    if args.wants(Part::Reload) && args.kernels().any(|kernel| kernel == Kernel::Sanitizers) {
-        reload(bed, args.cycles, &clips, &outcome)?;
+    if args.wants(Part::Reload) && args.kernels().any(|kernel| kernel == args.watchful()) {
+        reload(bed, args, &clips, &outcome)?;
     }
     if args.wants(Part::Storm) {
         storm::run(bed, args, &clips, &outcome)?;
@@ -312,7 +340,10 @@ fn life(bed: &Bed, kernel: Kernel, lists: &str, args: &Args, outcome: &Outcome) 
     }
     script.push_str("daedalus_unload\n");
     let name = format!("torture-life-{kernel}");
-    let job = GuestJob::new(&name, &script).kernel(kernel).timeout(limits.life);
+    let job = GuestJob::new(&name, &script)
+        .kernel(kernel)
+        .timeout(limits.life)
+        .mem_mib(LIFE_MIB);
     let result = guest::run(bed, &job)?;
     let lines = lines(&result.out_dir.join("life.jsonl"));
     for name in &wanted {
@@ -330,14 +361,17 @@ fn life(bed: &Bed, kernel: Kernel, lists: &str, args: &Args, outcome: &Outcome) 
 }
 
 /// Loads and unloads in one guest.
-fn reload(bed: &Bed, cycles: u32, clips: &str, outcome: &Outcome) -> Result<()> {
-    let kernel = Kernel::Sanitizers;
-    let parameters = limits(kernel, false).parameters.join(" --parameter ");
+fn reload(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
+    let (kernel, cycles) = (args.watchful(), args.cycles);
+    let parameters = limits(kernel, false)
+        .parameters
+        .iter()
+        .fold(String::new(), |all, parameter| all + " --parameter " + parameter);
     // What the module depends on stays loaded.
     let script = format!(
         "daedalus_load\ndaedalus_unload\n\
          daedalus-tests life --clips {clips} --deadline 880 reload --module /mnt/modules/daedalus_v4l2.ko \
-         --cycles {cycles} --parameter {parameters} >>life.jsonl || true\n"
+         --cycles {cycles}{parameters} >>life.jsonl || true\n"
     );
     let job = GuestJob::new("torture-reload", &script)
         .kernel(kernel)

@@ -26,6 +26,7 @@ use super::{Common, Figures, client as fuzz, ended, ioctls, start};
 use crate::life::clip::Clip;
 use crate::life::daemon::{self, Broker};
 use crate::life::debugfs;
+use crate::life::isolation::{parameter, set_parameter};
 
 /// Arguments of `daemon`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,10 @@ pub(super) struct Options {
     /// Milliseconds that a client's call may take.
     #[arg(long, default_value_t = 8000)]
     limit_ms: u64,
+    /// The watchdog while the daemon is hostile: most of the time would be spent waiting for it. The good daemon
+    /// afterwards has as long as other scenarios'.
+    #[arg(long, default_value_t = 1500)]
+    watchdog_ms: u64,
 }
 
 /// Arguments of its broker.
@@ -88,6 +93,8 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     // The nodes appear with the first registration.
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
     broker.stop()?;
+    let watchdog = parameter("watchdog_ms")?;
+    set_parameter("watchdog_ms", options.watchdog_ms)?;
     let words = [format!("--messages={}", options.messages)];
     let hostile = start(common, "daemon-broker", &words, Stdio::null())?;
     let clients: Vec<Child> = (0..options.clients)
@@ -150,6 +157,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
         debugfs::stat("busy")? == 0,
         "jobs are still counted as being with workers"
     );
+    set_parameter("watchdog_ms", watchdog)?;
     let (broker, _) = Broker::start_logged(&common.broker_log, &[])?;
     for clip in common.small_clips()? {
         let jobs = &clip.jobs[..8.min(clip.jobs.len())];

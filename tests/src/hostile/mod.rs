@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
 
+use crate::figures::{Figures, guard};
 use crate::life::clip::{Clip, Clips};
 
 /// Arguments of `daedalus-tests hostile`.
@@ -90,16 +90,6 @@ enum Scenario {
     Imports(imports::ImportOptions),
 }
 
-/// What a scenario measured.
-#[derive(Debug, Default)]
-struct Figures(Map<String, Value>);
-
-impl Figures {
-    fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.0.insert(name.to_owned(), value.into());
-    }
-}
-
 /// Runs the chosen scenario.
 ///
 /// # Errors
@@ -116,46 +106,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::DaemonWorker(options) => return worker::run(common, options),
         Scenario::DaemonClient(options) => return daemon::client(common, options),
         Scenario::Ioctls(options) => {
-            guard("ioctls", common.deadline);
+            guard("ioctls", Duration::from_secs(common.deadline));
             ("ioctls", ioctls::run(common, options, &mut figures))
         }
         Scenario::Daemon(options) => {
-            guard("hostile-daemon", common.deadline);
+            guard("hostile-daemon", Duration::from_secs(common.deadline));
             ("hostile-daemon", daemon::run(common, options, &mut figures))
         }
         Scenario::FailNth(options) => {
-            guard("fail-nth", common.deadline);
+            guard("fail-nth", Duration::from_secs(common.deadline));
             ("fail-nth", nth::run(common, options, &mut figures))
         }
         Scenario::Imports(options) => {
-            guard("imports", common.deadline);
+            guard("imports", Duration::from_secs(common.deadline));
             ("imports", imports::run(common, options, &mut figures))
         }
     };
-    let mut line = json!({
-        "scenario": name,
-        "passed": result.is_ok(),
-        "seed": common.seed,
-        "seconds": (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
-    });
-    if let Some(object) = line.as_object_mut() {
-        if let Err(error) = &result {
-            object.insert("error".into(), format!("{error:#}").into());
-        }
-        object.extend(figures.0);
-    }
-    println!("{line}");
+    figures.set("seed", common.seed);
+    figures.print(name, begun, &result);
     result
-}
-
-/// Ends the process if the scenario is still running after `deadline` seconds: then a call hangs.
-fn guard(name: &'static str, deadline: u64) {
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(deadline));
-        let error = format!("still running after {deadline} s");
-        println!("{}", json!({ "scenario": name, "passed": false, "error": error }));
-        std::process::exit(3);
-    });
 }
 
 /// Starts this program again, as a part of a scenario. What it prints is for [`ended`].

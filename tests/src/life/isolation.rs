@@ -32,13 +32,13 @@ pub(super) struct ReplaceArgs {
     replacements: usize,
 }
 
-fn parameter(name: &str) -> Result<u64> {
+pub(crate) fn parameter(name: &str) -> Result<u64> {
     let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     text.trim().parse().with_context(|| path)
 }
 
-fn set_parameter(name: &str, value: u64) -> Result<()> {
+pub(crate) fn set_parameter(name: &str, value: u64) -> Result<()> {
     let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
     std::fs::write(&path, value.to_string()).with_context(|| format!("cannot write {path}"))
 }

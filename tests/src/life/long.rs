@@ -60,7 +60,7 @@ impl Possessions {
 
 /// The private pages in a text of the form of `smaps_rollup`, in KiB: what only this process has, changed or not, in
 /// memory or swapped out.
-fn private(rollup: &str) -> u64 {
+pub(super) fn private(rollup: &str) -> u64 {
     let value = |line: &str| {
         line.split_whitespace()
             .nth(1)

@@ -15,13 +15,14 @@ pub(crate) mod debugfs;
 mod edges;
 mod foreign;
 mod formats;
-mod isolation;
+pub(crate) mod isolation;
 mod kills;
 mod long;
 mod playing;
 mod random;
 mod reload;
 mod rig;
+mod sessions;
 mod sizes;
 mod storm;
 mod storm_client;
@@ -31,9 +32,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use daedalus_client::device::Longest;
-use serde_json::{Map, Value, json};
 
+use crate::figures::{Figures, guard};
 use clip::Clips;
 
 /// Arguments of `daedalus-tests life`.
@@ -111,6 +111,13 @@ enum Scenario {
     ReplaceBroker(isolation::ReplaceArgs),
     /// Limits on sessions and memory.
     Limits,
+    /// What 64 sessions at once cost.
+    ManySessions,
+    /// Clients killed, and what is left of them.
+    VanishedClient,
+    /// A client of it, until it is killed or its standard input ends.
+    #[command(hide = true)]
+    SessionsClient(sessions::ClientArgs),
     /// Every CAPTURE format, at odd sizes, 8 and 10 bit.
     Formats,
     /// Pictures of several sizes in one session.
@@ -148,6 +155,9 @@ impl Scenario {
             Self::Abort => "abort",
             Self::ReplaceBroker(_) => "replace-broker",
             Self::Limits => "limits",
+            Self::ManySessions => "many-sessions",
+            Self::VanishedClient => "vanished-client",
+            Self::SessionsClient(_) => "sessions-client",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
             Self::Colour => "colour",
@@ -157,41 +167,6 @@ impl Scenario {
             Self::Storm(_) => "storm",
             Self::StormClient(_) => "storm-client",
         }
-    }
-}
-
-/// What a scenario measured, for its line of JSON.
-#[derive(Debug, Default)]
-struct Figures(Map<String, Value>);
-
-impl Figures {
-    fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.0.insert(name.to_owned(), value.into());
-    }
-
-    /// Notes a duration in milliseconds; the longest under one name counts.
-    fn longest(&mut self, name: &str, duration: Duration) {
-        let ms = duration.as_secs_f64() * 1000.0;
-        let before = self.0.get(name).and_then(Value::as_f64).unwrap_or(0.0);
-        self.set(name, (ms.max(before) * 10.0).round() / 10.0);
-    }
-
-    /// Adds to a number.
-    fn add(&mut self, name: &str, number: usize) {
-        let before = self.0.get(name).and_then(Value::as_u64).unwrap_or_default();
-        self.set(name, before + number as u64);
-    }
-
-    /// Notes a number; the largest under one name counts.
-    fn most(&mut self, name: &str, number: usize) {
-        let before = self.0.get(name).and_then(Value::as_u64).unwrap_or_default();
-        self.set(name, before.max(number as u64));
-    }
-
-    /// Notes a session's longest calls.
-    fn calls(&mut self, longest: Longest) {
-        self.longest("longest_call_ms", longest.call);
-        self.longest("longest_wait_ms", longest.wait);
     }
 }
 
@@ -222,6 +197,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Abort => isolation::abort(common, &mut figures),
         Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
         Scenario::Limits => isolation::limits(common, &mut figures),
+        Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
+        Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
+        Scenario::SessionsClient(client) => return sessions::client(common, client),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
@@ -231,36 +209,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Storm(storm) => storm::storm(common, storm, &mut figures),
         Scenario::StormClient(client) => return storm_client::run(common, client),
     };
-    let mut line = json!({
-        "scenario": name,
-        "passed": result.is_ok(),
-        "seconds": (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
-    });
-    if let Some(object) = line.as_object_mut() {
-        if let Err(error) = &result {
-            object.insert("error".into(), format!("{error:#}").into());
-        }
-        object.extend(figures.0);
-    }
-    println!("{line}");
+    figures.print(name, begun, &result);
     result
-}
-
-/// Ends the process if the scenario is still running after `deadline`: then a call hangs.
-fn guard(name: &'static str, deadline: Duration) {
-    std::thread::spawn(move || {
-        std::thread::sleep(deadline);
-        let line = json!({
-            "scenario": name,
-            "passed": false,
-            "error": format!("still running after {} s", deadline.as_secs()),
-        });
-        println!("{line}");
-        if let Ok(sessions) = debugfs::sessions() {
-            eprintln!("sessions at that time: {sessions:#?}");
-        }
-        std::process::exit(3);
-    });
 }
 
 /// Fails unless `duration` is within `limit`.

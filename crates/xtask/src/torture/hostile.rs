@@ -8,20 +8,18 @@ use anyhow::Result;
 
 use super::{Args, keep, lines, record};
 use crate::bed::Bed;
-use crate::guest::{self, GuestJob, Kernel};
+use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
 
 /// As for other guests with this kernel.
 const PARAMETERS: &str = "watchdog_ms=5000 drain_ms=500 worker_wait_ms=3000";
-/// A hostile worker is to be ended soon, or most of the time would be spent waiting.
-const IMPATIENT: &str = "1500";
 /// Ioctls, and messages of the hostile daemon, of the whole.
 const CALLS: u64 = 1_000_000;
 /// Random rounds with failing allocations, of the whole.
 const ROUNDS: u64 = 2000;
 
 pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
-    let kernel = Kernel::Sanitizers;
+    let kernel = args.watchful();
     let part = |whole: u64| (whole * u64::from(args.scale)).div_ceil(100);
     let limit = 120 + u64::from(args.scale) * 40;
     let tool = format!(
@@ -34,13 +32,10 @@ pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Res
     let codecs = if args.scale >= 10 { 3 } else { 1 };
     let parameters = PARAMETERS.replace(' ', " --parameter ");
     let script = format!(
-        "watchdog=/sys/module/daedalus_v4l2/parameters/watchdog_ms\n\
-         daedalus_load {PARAMETERS}\n\
+        "daedalus_load {PARAMETERS}\n\
          {tool} imports --codecs {codecs} >>life.jsonl || true\n\
          {tool} ioctls --calls {calls} >>life.jsonl || true\n\
-         echo {IMPATIENT} >$watchdog\n\
          {tool} daemon --messages {calls} >>life.jsonl || true\n\
-         echo 5000 >$watchdog\n\
          {tool} fail-nth --rounds {rounds} --module /mnt/modules/daedalus_v4l2.ko --load-stride {stride} \
          --parameter {parameters} >>life.jsonl || true\n\
          daedalus_unload\n"

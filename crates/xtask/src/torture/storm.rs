@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Args, keep, limits, lines, record};
 use crate::bed::Bed;
-use crate::guest::{self, GuestJob, Kernel};
+use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
 
 /// A call may stay blocked for 3 s under sanitizers, so nothing may wait for longer: a stopped worker is ended by the
@@ -15,7 +15,7 @@ use crate::outcome::Outcome;
 const PARAMETERS: &str = "watchdog_ms=2200 drain_ms=300 worker_wait_ms=2200";
 
 pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
-    let kernel = Kernel::Sanitizers;
+    let kernel = args.watchful();
     let pending_ms = limits(kernel, args.quick).pending_ms;
     let limit = 90 + u64::from(args.scale) * 45;
     let script = format!(

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Many sessions at once: what each of them costs, and that nothing is left of those whose client vanishes.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use daedalus_client::decoder::{Options, Plan, Session};
+use daedalus_client::device::Device;
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+use super::clip::Clip;
+use super::daemon::{self, Broker, kill};
+use super::isolation::{parameter, set_parameter};
+use super::long::private;
+use super::{Common, Figures, debugfs};
+
+/// Sessions that are open at one time.
+const SESSIONS: usize = 64;
+/// What they decode, in turn.
+const CLIPS: [&str; 3] = ["h264-1080p", "vp9-1080p", "av1-1080p"];
+/// KiB of private memory that a worker may have after one picture.
+const MOST_KIB: u64 = 25 * 1024;
+/// The name of a worker's process.
+const WORKER: &str = "daedalus-worker";
+
+/// Arguments of `sessions-client`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ClientArgs {
+    /// The clip that it plays.
+    #[arg(long)]
+    clip: String,
+    /// Again and again; without it, once, and then the session stays open.
+    #[arg(long)]
+    again: bool,
+}
+
+/// The processes that are workers, whoever they belong to; zombies are none.
+fn workers() -> Result<HashSet<u32>> {
+    let mut found = HashSet::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // It may end meanwhile.
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if comm.trim_end() == WORKER && !matches!(state(pid), None | Some('Z' | 'X')) {
+            found.insert(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// The letter of a process's state; `None` if there is no such process.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// Waits until `check` holds; returns how long that took.
+fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>) -> Result<Duration> {
+    let begun = Instant::now();
+    while !check()? {
+        ensure!(
+            begun.elapsed() <= limit,
+            "{what}: not within {} ms",
+            limit.as_millis()
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(begun.elapsed())
+}
+
+/// What one process has mapped of dmabufs.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Mapped {
+    mappings: usize,
+    /// KiB that the kernel counts as resident in them.
+    resident_kib: u64,
+}
+
+impl Mapped {
+    fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/smaps");
+        Ok(Self::parse(
+            &std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?,
+        ))
+    }
+
+    fn parse(smaps: &str) -> Self {
+        let mut mapped = Self::default();
+        let mut is_dmabuf = false;
+        for line in smaps.lines() {
+            let mut words = line.split_whitespace();
+            let first = words.next().unwrap_or_default();
+            if !first.ends_with(':') {
+                is_dmabuf = line.contains("dmabuf");
+                mapped.mappings += usize::from(is_dmabuf);
+            } else if is_dmabuf && first == "Rss:" {
+                mapped.resident_kib += words
+                    .next()
+                    .and_then(|word| word.parse::<u64>().ok())
+                    .unwrap_or_default();
+            }
+        }
+        mapped
+    }
+}
+
+/// KiB of memory that only this process has: its heap, stacks, changed library pages and library pages that nobody
+/// else has mapped. The buffers of its session are shared, and mapped by page number without a page that could be
+/// counted, which is checked here: what is counted of them is nothing.
+fn private_kib(worker: u32) -> Result<u64> {
+    let mapped = Mapped::of(worker)?;
+    ensure!(
+        mapped.mappings >= 2,
+        "worker {worker} has {} buffers mapped, and decoded a picture",
+        mapped.mappings
+    );
+    ensure!(
+        mapped.resident_kib == 0,
+        "{} KiB of buffers are counted as memory of worker {worker}",
+        mapped.resident_kib
+    );
+    let path = format!("/proc/{worker}/smaps_rollup");
+    let rollup = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let kib = private(&rollup);
+    ensure!(kib > 0, "worker {worker} has no private memory");
+    Ok(kib)
+}
+
+pub(super) fn many_sessions(common: &Common, figures: &mut Figures) -> Result<()> {
+    let clips = common.clips()?;
+    let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
+    let (broker, nodes) = Broker::start(common)?;
+    let default = parameter("max_sessions")?;
+    set_parameter("max_sessions", SESSIONS as u64)?;
+    let mut devices = Vec::new();
+    for number in 0..SESSIONS {
+        devices.push(Device::open(&nodes, false).with_context(|| format!("session {number}"))?);
+    }
+    let refused = Device::open(&nodes, false).err().and_then(|error| error.errno());
+    set_parameter("max_sessions", default)?;
+    ensure!(refused == Some(Errno::MFILE), "one open too many: {refused:?}");
+    ensure!(
+        workers()?.is_empty(),
+        "sessions that were only opened have workers"
+    );
+
+    let options = Options {
+        depth: 1,
+        ..Options::default()
+    };
+    let (mut sessions, mut exact) = (Vec::new(), 0);
+    for (number, device) in devices.into_iter().enumerate() {
+        let clip = &clips[number % clips.len()];
+        let key = &clip.jobs[..1];
+        ensure!(key[0].key, "{} begins with no key frame", clip.name);
+        let described = || format!("session {number}, {}", clip.name);
+        let plan = Plan::new(clip.codec, key);
+        let mut session = Session::prepare(device, &plan, &options).with_context(described)?;
+        session.submit(&key[0]).with_context(described)?;
+        session.drain().with_context(described)?;
+        exact += clip.compare(session.pictures(), 0..1)?;
+        sessions.push(session);
+    }
+    figures.set("exact_pictures", exact);
+
+    let listed = debugfs::own_sessions()?;
+    let own: HashSet<u32> = listed
+        .iter()
+        .map(|session| session.number("worker") as u32)
+        .collect();
+    ensure!(
+        own.len() == SESSIONS && own == workers()?,
+        "{SESSIONS} sessions decoded, and have {} workers",
+        own.len()
+    );
+    figures.set("workers", own.len());
+    figures.set("buffers_mib", debugfs::stat("memory")? >> 20);
+    let mut most = 0;
+    for clip in &clips {
+        let coded = clip.codec.coded_format().to_le_bytes();
+        let coded = String::from_utf8_lossy(&coded);
+        let kib = listed
+            .iter()
+            .filter(|session| session.text("format") == coded)
+            .map(|session| private_kib(session.number("worker") as u32))
+            .collect::<Result<Vec<u64>>>()?;
+        ensure!(
+            kib.len() >= SESSIONS / CLIPS.len(),
+            "{} sessions decode {coded}",
+            kib.len()
+        );
+        let largest = kib.iter().copied().max().unwrap_or_default();
+        most = most.max(largest);
+        figures.set(&format!("{}_private_kib_most", clip.name), largest);
+        figures.set(
+            &format!("{}_private_kib_mean", clip.name),
+            kib.iter().sum::<u64>() / kib.len() as u64,
+        );
+    }
+    ensure!(
+        most < MOST_KIB,
+        "a worker has {most} KiB of private memory after one picture, and {MOST_KIB} are allowed"
+    );
+    drop(sessions);
+    let took = wait_for("the workers end", common.limit(), || Ok(workers()?.is_empty()))?;
+    figures.longest("workers_ended_ms", took);
+    broker.stop()?;
+    Ok(())
+}
+
+/// A client's process, until its standard input ends or it is killed.
+pub(super) fn client(common: &Common, args: &ClientArgs) -> Result<()> {
+    let clip = common.clips()?.clip(&args.clip)?;
+    let nodes = daemon::nodes()?;
+    let mut session = Session::open(&nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
+    loop {
+        for job in &clip.jobs {
+            session.submit(job)?;
+        }
+        session.drain()?;
+        println!("{}", clip.compare_all(&session.take_pictures())?);
+        if !args.again {
+            break;
+        }
+        session.restart()?;
+    }
+    std::io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// Memory of buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    /// What the module has charged to sessions.
+    charged: u64,
+    /// What is really there: the sizes of all dmabufs in the kernel. Each plane has one for its worker, and its
+    /// memory cannot go before that, which every mapping holds.
+    exported: u64,
+}
+
+impl Held {
+    fn now() -> Result<Self> {
+        let path = "/sys/kernel/debug/dma_buf/bufinfo";
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+        Ok(Self {
+            charged: debugfs::stat("memory")?,
+            exported: exported(&text).with_context(|| format!("no total in {path}"))?,
+        })
+    }
+}
+
+/// The bytes in the last line of `bufinfo`: `Total N objects, M bytes`.
+fn exported(bufinfo: &str) -> Option<u64> {
+    let total = bufinfo.lines().rev().find(|line| line.starts_with("Total "))?;
+    total.split(", ").nth(1)?.split(' ').next()?.parse().ok()
+}
+
+/// A client in a process of its own, which has decoded its clip; its worker has the buffers mapped.
+struct Victim {
+    process: Child,
+    /// Open for as long as the client is to live.
+    _stdin: ChildStdin,
+    worker: u32,
+}
+
+impl Victim {
+    fn start(common: &Common, clip: &str, again: bool) -> Result<Self> {
+        let list = common.clips.as_deref().context("this scenario needs --clips")?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["life", "sessions-client", "--clip", clip, "--clips"])
+            .arg(list)
+            .args(again.then_some("--again"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a client")?;
+        let stdin = process.stdin.take().context("no pipe to the client")?;
+        let stdout = process.stdout.take().context("no pipe from the client")?;
+        let mut victim = Self {
+            process,
+            _stdin: stdin,
+            worker: 0,
+        };
+        let mut line = String::new();
+        let mut stdout = BufReader::new(stdout);
+        stdout.read_line(&mut line)?;
+        ensure!(!line.is_empty(), "the client that plays {clip} has failed");
+        // It says more with --again, and nobody is to wait for it.
+        std::thread::spawn(move || stdout.lines().for_each(drop));
+        let client = u64::from(victim.process.id());
+        let sessions = debugfs::sessions()?;
+        let session = sessions.iter().find(|session| session.number("client") == client);
+        victim.worker = session.context("the client has no session")?.number("worker") as u32;
+        ensure!(victim.worker > 0, "the client's session has no worker");
+        Ok(victim)
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // It has ended already, unless the scenario failed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// How the client's worker is when the client vanishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// It decodes.
+    Busy,
+    /// It waits for jobs.
+    Idle,
+    /// It was stopped in the middle of jobs.
+    StoppedBusy,
+    /// It was stopped, and has no job.
+    StoppedIdle,
+}
+
+impl Moment {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Busy, "busy_ms"),
+        (Self::Idle, "idle_ms"),
+        (Self::StoppedBusy, "stopped_busy_ms"),
+        (Self::StoppedIdle, "stopped_idle_ms"),
+    ];
+
+    fn plays(self) -> bool {
+        matches!(self, Self::Busy | Self::StoppedBusy)
+    }
+
+    fn stops(self) -> bool {
+        matches!(self, Self::StoppedBusy | Self::StoppedIdle)
+    }
+}
+
+pub(super) fn vanished_client(common: &Common, figures: &mut Figures) -> Result<()> {
+    let (broker, _) = Broker::start(common)?;
+    let watchdog = Duration::from_millis(parameter("watchdog_ms")?);
+    for (round, name) in CLIPS.iter().enumerate() {
+        for (moment, figure) in Moment::ALL {
+            // A process that cannot run is given the watchdog's time, as for a job.
+            let limit = common.limit() + if moment.stops() { watchdog } else { Duration::ZERO };
+            let (took, mapped) =
+                vanish(common, name, moment, limit).with_context(|| format!("{name}, {moment:?}"))?;
+            figures.longest(figure, took);
+            figures.most("mapped_buffers", mapped);
+        }
+        figures.set("rounds", round + 1);
+    }
+    figures.longest("watchdog_ms", watchdog);
+    broker.stop()?;
+    Ok(())
+}
+
+/// Kills a client: how long it takes until its memory is free and its worker has gone, and how many buffers that had
+/// mapped.
+fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Result<(Duration, usize)> {
+    let before = Held::now()?;
+    let mut victim = Victim::start(common, clip, moment.plays())?;
+    let worker = victim.worker;
+    if moment.stops() {
+        kill(worker, Signal::STOP)?;
+        wait_for("SIGSTOP", common.limit(), || Ok(state(worker) == Some('T')))?;
+    }
+    let mapped = Mapped::of(worker)?.mappings;
+    let held = Held::now()?;
+    ensure!(mapped >= 2, "the worker has {mapped} buffers mapped");
+    ensure!(
+        held.charged > before.charged && held.exported > before.exported,
+        "a session with buffers holds {held:?}, and none {before:?}"
+    );
+    let begun = Instant::now();
+    victim.process.kill().context("cannot kill the client")?;
+    victim.process.wait()?;
+    let mut left = before;
+    wait_for("the memory is free and the worker gone", limit, || {
+        left = Held::now()?;
+        Ok(left == before && matches!(state(worker), None | Some('Z' | 'X')))
+    })
+    .with_context(|| format!("{left:?} is left of {held:?}, {:?} of the worker", state(worker)))?;
+    Ok((begun.elapsed(), mapped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_of_dmabufs_is_read() {
+        let text = "\nDma-buf Objects:\nsize\tflags\n00004096\t00000002\nTotal 2 objects, 3141632 bytes\n";
+        assert_eq!(exported(text), Some(3_141_632));
+        assert_eq!(exported("Total"), None);
+    }
+
+    #[test]
+    fn mapped_dmabufs_are_told_from_other_memory() {
+        let smaps = "7f10-7f20 rw-s 00000000 00:0b 7 /dmabuf:\nSize: 64 kB\nRss: 0 kB\n\
+                     7f20-7f30 rw-p 00000000 00:00 0\nRss: 64 kB\n\
+                     7f30-7f40 r--s 00000000 00:0b 8 /dmabuf:\nRss: 4 kB\n";
+        let expected = Mapped {
+            mappings: 2,
+            resident_kib: 4,
+        };
+        assert_eq!(Mapped::parse(smaps), expected);
+    }
+}
