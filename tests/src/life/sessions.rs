@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -24,6 +25,8 @@ const SESSIONS: usize = 64;
 const CLIPS: [&str; 3] = ["h264-1080p", "vp9-1080p", "av1-1080p"];
 /// KiB of private memory that a worker may have after one picture.
 const MOST_KIB: u64 = 25 * 1024;
+/// What a picture and the start of a worker may take where time is not measured.
+const PATIENCE_MS: u64 = 8000;
 /// The name of a worker's process.
 const WORKER: &str = "daedalus-worker";
 
@@ -73,6 +76,21 @@ fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(begun.elapsed())
+}
+
+/// Runs `body` while pictures and workers may take their time: it is not what is measured, and the machine may be
+/// busy otherwise.
+fn patiently<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let names = ["watchdog_ms", "worker_wait_ms"];
+    let before = [parameter(names[0])?, parameter(names[1])?];
+    for (name, value) in names.into_iter().zip(before) {
+        set_parameter(name, value.max(PATIENCE_MS))?;
+    }
+    let result = body();
+    for (name, value) in names.into_iter().zip(before) {
+        set_parameter(name, value)?;
+    }
+    result
 }
 
 /// What one process has mapped of dmabufs.
@@ -133,6 +151,22 @@ fn private_kib(worker: u32) -> Result<u64> {
     Ok(kib)
 }
 
+/// Decodes a clip's first picture, which is exact, with as few buffers as possible.
+fn one_picture(device: Arc<Device>, clip: &Clip) -> Result<Session> {
+    let key = &clip.jobs[..1];
+    ensure!(key[0].key, "it begins with no key frame");
+    let options = Options {
+        depth: 1,
+        patience: Duration::from_secs(30),
+        ..Options::default()
+    };
+    let mut session = Session::prepare(device, &Plan::new(clip.codec, key), &options)?;
+    session.submit(&key[0])?;
+    session.drain()?;
+    clip.compare(session.pictures(), 0..1)?;
+    Ok(session)
+}
+
 pub(super) fn many_sessions(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
     let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
@@ -151,24 +185,15 @@ pub(super) fn many_sessions(common: &Common, figures: &mut Figures) -> Result<()
         "sessions that were only opened have workers"
     );
 
-    let options = Options {
-        depth: 1,
-        ..Options::default()
-    };
-    let (mut sessions, mut exact) = (Vec::new(), 0);
-    for (number, device) in devices.into_iter().enumerate() {
-        let clip = &clips[number % clips.len()];
-        let key = &clip.jobs[..1];
-        ensure!(key[0].key, "{} begins with no key frame", clip.name);
-        let described = || format!("session {number}, {}", clip.name);
-        let plan = Plan::new(clip.codec, key);
-        let mut session = Session::prepare(device, &plan, &options).with_context(described)?;
-        session.submit(&key[0]).with_context(described)?;
-        session.drain().with_context(described)?;
-        exact += clip.compare(session.pictures(), 0..1)?;
-        sessions.push(session);
-    }
-    figures.set("exact_pictures", exact);
+    let sessions = patiently(|| {
+        let in_turn = devices.into_iter().zip(clips.iter().cycle()).enumerate();
+        in_turn
+            .map(|(number, (device, clip))| {
+                one_picture(device, clip).with_context(|| format!("session {number}, {}", clip.name))
+            })
+            .collect::<Result<Vec<Session>>>()
+    })?;
+    figures.set("exact_pictures", sessions.len());
 
     let listed = debugfs::own_sessions()?;
     let own: HashSet<u32> = listed
@@ -308,6 +333,10 @@ impl Drop for Victim {
         // It has ended already, unless the scenario failed.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        // A worker that is stopped would stay, and keep the module.
+        if state(self.worker) == Some('T') {
+            let _ = kill(self.worker, Signal::KILL);
+        }
     }
 }
 
@@ -364,14 +393,20 @@ pub(super) fn vanished_client(common: &Common, figures: &mut Figures) -> Result<
 /// mapped.
 fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Result<(Duration, usize)> {
     let before = Held::now()?;
-    let mut victim = Victim::start(common, clip, moment.plays())?;
+    let (mut victim, mapped, held) = patiently(|| {
+        let victim = Victim::start(common, clip, moment.plays())?;
+        if moment.stops() {
+            kill(victim.worker, Signal::STOP)?;
+            wait_for(
+                "SIGSTOP",
+                common.limit(),
+                || Ok(state(victim.worker) == Some('T')),
+            )?;
+        }
+        let mapped = Mapped::of(victim.worker)?.mappings;
+        Ok((victim, mapped, Held::now()?))
+    })?;
     let worker = victim.worker;
-    if moment.stops() {
-        kill(worker, Signal::STOP)?;
-        wait_for("SIGSTOP", common.limit(), || Ok(state(worker) == Some('T')))?;
-    }
-    let mapped = Mapped::of(worker)?.mappings;
-    let held = Held::now()?;
     ensure!(mapped >= 2, "the worker has {mapped} buffers mapped");
     ensure!(
         held.charged > before.charged && held.exported > before.exported,
