@@ -137,7 +137,7 @@ mod tests {
     use crate::device::tests::{SESSIONS, STATS};
     use crate::system::tests::Machine;
 
-    const CONFIG: &str = "CONFIG_VIDEO_DEV=m\nCONFIG_MEDIA_CONTROLLER=y\nCONFIG_MEDIA_CONTROLLER_REQUEST_API=y\n\
+    const CONFIG: &str = "CONFIG_VIDEO_DEV=m\nCONFIG_MEDIA_CONTROLLER=y\n\
         CONFIG_V4L2_MEM2MEM_DEV=m\nCONFIG_VIDEOBUF2_DMA_CONTIG=m\nCONFIG_DMA_SHARED_BUFFER=y\n";
 
     /// A machine on which everything is right for the user "viewer".
