@@ -4,7 +4,7 @@
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use daedalus_client::decoder::{Options, Plan, Session};
@@ -16,6 +16,9 @@ use super::Common;
 use super::clip::Clip;
 use super::daemon;
 use crate::hostile::random::Rng;
+
+/// How long a client that starts looks for a device.
+const UNSERVED: Duration = Duration::from_secs(10);
 
 /// Arguments of a client.
 #[derive(Debug, clap::Args)]
@@ -91,7 +94,7 @@ impl Seen {
 /// The client's process.
 pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
     let clip = common.clips()?.repeated(&args.clip, 2)?;
-    let nodes = daemon::nodes()?;
+    let nodes = nodes()?;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -112,6 +115,17 @@ pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The device; brokers that are killed one after the other may leave it without one for longer than open() waits.
+fn nodes() -> Result<Nodes> {
+    let begun = Instant::now();
+    loop {
+        match daemon::nodes() {
+            Err(_) if begun.elapsed() < UNSERVED => {}
+            found => return found,
+        }
+    }
 }
 
 fn say(seen: &Seen) -> Result<()> {
