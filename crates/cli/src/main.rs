@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod assets;
 mod replay;
 mod trace;
 
@@ -26,12 +27,16 @@ enum Command {
     Trace(trace::Command),
     /// Decode traces again, without device and client, and compare with what was recorded.
     Replay(replay::Args),
+    /// Write manual pages and shell completions
+    #[command(name = "__assets", hide = true)]
+    Assets(assets::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Trace(command) => trace::run(&command),
         Command::Replay(args) => replay::run(&args),
+        Command::Assets(args) => assets::run(&args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The daedalus daemon: one broker, which decodes nothing, and one worker process per session.
+//!
+//! A library only so that the definition of its command line can be read, for its manual page.
+
+#![deny(unsafe_code)]
+
+mod broker;
+mod buffers;
+mod cli;
+mod fault;
+mod logging;
+mod record;
+mod sandbox;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+/// What `daedalusd` is.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match cli::Cli::parse().command {
+        cli::Command::Broker(options) => {
+            logging::init_broker(options.log.log_level);
+            broker::run(&options)
+        }
+        cli::Command::Worker(options) => {
+            logging::init_worker(options.log.log_level);
+            worker::run(&options)
+        }
+        cli::Command::SandboxTest(options) => {
+            logging::init_broker(options.log.log_level);
+            sandbox::attempts::run(&options)
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The definition of the command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    cli::Cli::command()
+}
