@@ -80,19 +80,16 @@ fn build(bed: &Bed, dir: &Path) -> Result<String> {
     let log = dir.join("build.log");
     std::fs::remove_file(&log).ok();
     let _step = ui::Step::begin("building the packages");
-    // Its own directory of cargo's: dpkg's compiler flags would make the other programs be built anew.
-    let target = root::inside(bed, &dir.join("build"));
     root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &[])?
         .arg("--chdir")
         .arg(root::inside(bed, &source))
-        .arg(format!("CARGO_TARGET_DIR={}", target.display()))
         .args(["dpkg-buildpackage", "--build=binary", "--no-sign"])
         .log(&log)
         .run()?;
     let names: Vec<String> = debs(dir)?
         .iter()
+        .filter(|deb| !is_debug(deb))
         .filter_map(|deb| Some(deb.file_name()?.to_string_lossy().into_owned()))
-        .filter(|name| !name.contains("-dbgsym_"))
         .collect();
     if names.len() != 2 {
         bail!("not two packages: {names:?}");
@@ -132,6 +129,12 @@ fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// True for a package that holds only debugging symbols.
+fn is_debug(deb: &Path) -> bool {
+    deb.file_name()
+        .is_some_and(|name| name.to_string_lossy().contains("-dbgsym_"))
+}
+
 fn describe(deb: &Path) -> Result<serde_json::Value> {
     let bytes = std::fs::read(deb)?;
     let sum = Md5::digest(&bytes)
@@ -141,17 +144,14 @@ fn describe(deb: &Path) -> Result<serde_json::Value> {
     Ok(json!({ "file": name, "bytes": bytes.len(), "md5": sum }))
 }
 
-/// Lintian on what dpkg-buildpackage listed; an override must say why in a comment above it.
+/// Lintian on the packages; debian/*.lintian-overrides say why what they override is as it is.
 fn lintian(bed: &Bed, dir: &Path) -> Result<String> {
-    let changes = std::fs::read_dir(dir)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|end| end == "changes"))
-        .context("no .changes")?;
     let log = dir.join("lintian.log");
     std::fs::remove_file(&log).ok();
+    let packages = debs(dir)?.into_iter().filter(|deb| !is_debug(deb));
     root::command_in(bed, &root::make(bed, root::PACKAGING)?, "lintian", &[])?
         .args(["--tag-display-limit=0", "--show-overrides", "--allow-root"])
-        .arg(root::inside(bed, &changes))
+        .args(packages.map(|deb| root::inside(bed, &deb)))
         .log(&log)
         .status()?;
     let said = read(&log)?;
