@@ -26,8 +26,9 @@ pub(crate) struct Args {
     /// Do not install what was built
     #[arg(long)]
     build_only: bool,
-    /// Have DKMS build the module for the kernels of testbed/headers, and write docs/supported-kernels.md
-    #[arg(long)]
+    /// Only have DKMS build the module's package for the kernels of testbed/headers, and write
+    /// docs/supported-kernels.md
+    #[arg(long, conflicts_with = "build_only")]
     kernels: bool,
 }
 
@@ -35,19 +36,27 @@ pub(crate) struct Args {
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let started = Instant::now();
     bed.host.ready()?;
-    let dir = bed.target.join("package");
+    let part = if args.kernels {
+        "package/kernels"
+    } else {
+        "package"
+    };
+    let dir = bed.target.join(part);
     std::fs::create_dir_all(&dir)?;
     let _lock = lock_file(&dir.join(".lock"), "building the packages")?;
     let outcome = Outcome::new();
     let version = versions::version(&bed.repo)?;
-    let built = outcome.check("packages build", || build(bed, &dir));
+    if args.kernels {
+        if outcome.check("the module's package builds", || build(bed, &dir, "all", 1)) {
+            kernels::run(bed, &dir, &version, &outcome);
+        }
+        return Ok(outcome);
+    }
+    let built = outcome.check("packages build", || build(bed, &dir, "binary", 2));
     if built {
         outcome.check("lintian: no error, no warning", || lintian(bed, &dir));
         if !args.build_only {
             install::run(bed, &dir, &outcome);
-        }
-        if args.kernels {
-            kernels::run(bed, &dir, &version, &outcome);
         }
     }
     let results = json!({
@@ -63,8 +72,8 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Builds from a copy of the tree; the names of the .debs.
-fn build(bed: &Bed, dir: &Path) -> Result<String> {
+/// Builds `kind` of dpkg-buildpackage, `count` packages, from a copy of the tree; the names of the .debs.
+fn build(bed: &Bed, dir: &Path, kind: &str, count: usize) -> Result<String> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if path
@@ -83,7 +92,9 @@ fn build(bed: &Bed, dir: &Path) -> Result<String> {
     root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &[])?
         .arg("--chdir")
         .arg(root::inside(bed, &source))
-        .args(["dpkg-buildpackage", "--build=binary", "--no-sign"])
+        .arg("dpkg-buildpackage")
+        .arg(format!("--build={kind}"))
+        .arg("--no-sign")
         .log(&log)
         .run()?;
     let names: Vec<String> = debs(dir)?
@@ -91,8 +102,8 @@ fn build(bed: &Bed, dir: &Path) -> Result<String> {
         .filter(|deb| !is_debug(deb))
         .filter_map(|deb| Some(deb.file_name()?.to_string_lossy().into_owned()))
         .collect();
-    if names.len() != 2 {
-        bail!("not two packages: {names:?}");
+    if names.len() != count {
+        bail!("not {count} packages: {names:?}");
     }
     Ok(names.join(" "))
 }
