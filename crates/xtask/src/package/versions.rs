@@ -22,7 +22,7 @@ pub(crate) fn version(repo: &Path) -> Result<String> {
         let text = read(&repo.join(file))?;
         let version = text
             .lines()
-            .find_map(|line| find(line))
+            .find_map(&find)
             .with_context(|| format!("{file} states no version"))?;
         Ok((file, version.to_owned()))
     })
