@@ -96,7 +96,7 @@ impl Bed {
 
     /// The Debian 13 root.
     pub(crate) fn root(&self) -> Result<PathBuf> {
-        self.root.get(|| root::make(self))
+        self.root.get(|| root::make(self, root::BED))
     }
 
     /// The crates of Cargo.lock, for use with no network.

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Working directory inside
     #[arg(long, default_value = "/")]
     cwd: PathBuf,
+    /// Leave the root writable: for one that nobody else uses
+    #[arg(long)]
+    writable: bool,
     /// User and group of the command: UID:GID
     #[arg(long, default_value = "0:0")]
     user: String,
@@ -67,9 +70,11 @@ pub(crate) fn enter(args: &Args) -> Result<std::convert::Infallible> {
             .with_context(|| format!("--bind {bind}: no '='"))?;
         mount_bind(from, inside(Path::new(to))).with_context(|| format!("cannot mount {from} at {to}"))?;
     }
-    // The root is shared by all runs and stays as it was made.
-    mount_remount(&root, MountFlags::BIND | MountFlags::RDONLY, "")
-        .context("cannot make the root read-only")?;
+    if !args.writable {
+        // The root is shared by all runs and stays as it was made.
+        mount_remount(&root, MountFlags::BIND | MountFlags::RDONLY, "")
+            .context("cannot make the root read-only")?;
+    }
     rustix::process::chroot(&root).context("cannot chroot")?;
     std::env::set_current_dir(&args.cwd)
         .with_context(|| format!("no directory {} in the root", args.cwd.display()))?;

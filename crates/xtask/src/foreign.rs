@@ -16,28 +16,29 @@ use crate::root::{self, HEADERS};
 
 /// A line of testbed/headers.
 #[derive(Debug, PartialEq, Eq)]
-struct Target {
+pub(crate) struct Target {
     /// The package that depends on the newest headers of a flavour.
-    package: String,
-    suite: String,
+    pub(crate) package: String,
+    pub(crate) suite: String,
     /// Debian's name of the architecture.
-    architecture: String,
+    pub(crate) architecture: String,
     /// Symbols that this kernel does not export, as a reason why linking ends with modpost's complaint; empty where
     /// the module must link.
-    missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
 }
 
 /// Headers of one kernel, unpacked together.
-struct Headers {
-    dir: PathBuf,
+pub(crate) struct Headers {
+    /// Where, on the machine.
+    pub(crate) dir: PathBuf,
     /// The package with the flavour's configuration: the directory's name under usr/src.
-    name: String,
+    pub(crate) name: String,
 }
 
 /// `./dev modules`.
 pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let outcome = Outcome::new();
-    for target in targets(&read(&bed.repo.join("testbed/headers"))?)? {
+    for target in targets(&bed.repo)? {
         let what = if target.missing.is_empty() {
             "links"
         } else {
@@ -51,7 +52,12 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn targets(text: &str) -> Result<Vec<Target>> {
+/// The lines of testbed/headers.
+pub(crate) fn targets(repo: &Path) -> Result<Vec<Target>> {
+    parse(&read(&repo.join("testbed/headers"))?)
+}
+
+fn parse(text: &str) -> Result<Vec<Target>> {
     data_lines(text)
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -71,6 +77,20 @@ fn targets(text: &str) -> Result<Vec<Target>> {
 }
 
 fn check(bed: &Bed, target: &Target) -> Result<String> {
+    let unresolved = missing(bed, target)?;
+    let kernel = headers(bed, target)?.name;
+    let kernel = kernel.trim_start_matches("linux-headers-");
+    Ok(match unresolved.len() {
+        0 => kernel.to_owned(),
+        count => format!(
+            "{kernel}; {count} symbols that it does not export: {}",
+            unresolved.join(" ")
+        ),
+    })
+}
+
+/// Compiles the module, and links it if it must; the symbols that the kernel lacks, all of them expected.
+pub(crate) fn missing(bed: &Bed, target: &Target) -> Result<Vec<String>> {
     let headers = headers(bed, target)?;
     let copy = module::copy_source(bed, &target.package)?;
     let log = bed.target.join(format!("test/module-{}.log", target.package));
@@ -140,14 +160,7 @@ fn check(bed: &Bed, target: &Target) -> Result<String> {
             target.missing
         );
     }
-    let kernel = headers.name.trim_start_matches("linux-headers-");
-    Ok(match unresolved.len() {
-        0 => kernel.to_owned(),
-        count => format!(
-            "{kernel}; {count} symbols that it does not export: {}",
-            unresolved.join(" ")
-        ),
-    })
+    Ok(unresolved.into_iter().map(str::to_owned).collect())
 }
 
 /// The symbols of `wanted` that `exported`, a Module.symvers, does not have.
@@ -183,7 +196,7 @@ fn warnings(log: &str) -> Vec<&str> {
 }
 
 /// Downloads and unpacks the headers that `target` names now, the common part and the host programs with them.
-fn headers(bed: &Bed, target: &Target) -> Result<Headers> {
+pub(crate) fn headers(bed: &Bed, target: &Target) -> Result<Headers> {
     // NAME=VERSION of each package, one a line.
     let stamp = |list: &str| Stamp::new().with("packages", list).with("place", HEADERS);
     let list = apt::settled(
@@ -273,10 +286,10 @@ mod tests {
 
     #[test]
     fn lines_of_the_list() {
-        let list = targets("# c\nlinux-headers-x s arm64\nlinux-headers-y t amd64 v4l2_m2m_ vb2_\n").unwrap();
+        let list = parse("# c\nlinux-headers-x s arm64\nlinux-headers-y t amd64 v4l2_m2m_ vb2_\n").unwrap();
         assert!(list[0].missing.is_empty());
         assert_eq!(list[1].missing, ["v4l2_m2m_", "vb2_"]);
-        assert!(targets("linux-headers-x").is_err());
+        assert!(parse("linux-headers-x").is_err());
     }
 
     #[test]

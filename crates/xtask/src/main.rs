@@ -21,6 +21,7 @@ mod kernel;
 mod lint;
 mod module;
 mod outcome;
+mod package;
 mod replay;
 mod reports;
 mod root;
@@ -80,6 +81,8 @@ enum Command {
     Lint,
     /// Link the module against Debian's arm64 headers, and compile it against its newest amd64 ones
     Modules,
+    /// Build the Debian packages, examine them with lintian, install and purge them
+    Package(package::Args),
     /// Run a command in a guest, with the module loaded and the daemon started
     Guest(GuestArgs),
     /// Run a command in the Debian 13 root, at the top of the tree
@@ -168,6 +171,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Fuzz(args) => Ok(finish(&fuzz::run(bed, args)?)),
         Command::Lint => Ok(finish(&lint::run(bed)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),
+        Command::Package(args) => Ok(finish(&package::run(bed, args)?)),
         Command::Build => build::everything(bed).map(|()| ExitCode::SUCCESS),
         Command::Guest(args) => guest::run_command(bed, args),
         Command::Root(args) => root::run_command(bed, &args.command),

@@ -22,17 +22,63 @@ pub(crate) const HEADERS: &str = "/daedalus/headers";
 /// Where the vendored crates are in the root.
 pub(crate) const CRATES: &str = "/daedalus/crates";
 
-/// The inputs of the root.
-pub(crate) fn stamp(bed: &Bed) -> Result<Stamp> {
-    Ok(Stamp::new()
-        .with("suite", bed.conf("root.suite")?)
-        .with("packages", &packages(bed)?.join("\n"))
-        .with("hook", &read(&bed.repo.join("testbed/root/customize"))?)
-        .with("start", &read(&bed.repo.join("testbed/root/guest-start"))?))
+/// A root: which packages it has, and what for.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    /// Its name in the cache.
+    name: &'static str,
+    /// The file with its packages.
+    list: &'static str,
+    /// For the user: what is made, how large, how long.
+    what: &'static str,
+    /// A list of packages that are downloaded, not installed, with the package lists: `apt-get --no-download` installs
+    /// them later with no network.
+    archive: Option<&'static str>,
 }
 
-fn packages(bed: &Bed) -> Result<Vec<String>> {
-    let text = read(&bed.repo.join("testbed/root/packages"))?;
+/// Where everything is built and which the guest boots.
+pub(crate) const BED: Kind = Kind {
+    name: "root",
+    list: "testbed/root/packages",
+    what: "2 GB, 1-2 minutes",
+    archive: None,
+};
+
+/// Where the Debian packages are built and examined.
+pub(crate) const PACKAGING: Kind = Kind {
+    name: "packaging",
+    list: "testbed/package/build",
+    what: "for building packages: 2 GB, 1-2 minutes",
+    archive: None,
+};
+
+/// A small system into which the packages are installed.
+pub(crate) const FRESH: Kind = Kind {
+    name: "fresh",
+    list: "testbed/package/fresh",
+    what: "to install packages into: 0.5 GB, 1 minute",
+    archive: Some("testbed/package/archive"),
+};
+
+/// The inputs of the root.
+pub(crate) fn stamp(bed: &Bed) -> Result<Stamp> {
+    stamp_of(bed, BED)
+}
+
+fn stamp_of(bed: &Bed, kind: Kind) -> Result<Stamp> {
+    let stamp = Stamp::new()
+        .with("suite", bed.conf("root.suite")?)
+        .with("packages", &packages(bed, kind.list)?.join("\n"))
+        .with("hook", &read(&bed.repo.join("testbed/root/customize"))?)
+        .with("start", &read(&bed.repo.join("testbed/root/guest-start"))?);
+    Ok(match kind.archive {
+        Some(list) => stamp.with("archive", &packages(bed, list)?.join("\n")),
+        None => stamp,
+    })
+}
+
+fn packages(bed: &Bed, list: &str) -> Result<Vec<String>> {
+    let text = read(&bed.repo.join(list))?;
     let mut names: Vec<String> = data_lines(&text).map(str::to_owned).collect();
     names.sort();
     names.dedup();
@@ -40,22 +86,21 @@ fn packages(bed: &Bed) -> Result<Vec<String>> {
 }
 
 /// Makes the root if it is not in the cache.
-pub(crate) fn make(bed: &Bed) -> Result<PathBuf> {
-    let stamp = stamp(bed)?;
+pub(crate) fn make(bed: &Bed, kind: Kind) -> Result<PathBuf> {
+    let stamp = stamp_of(bed, kind)?;
     let suite = bed.conf("root.suite")?;
     bed.cache.artefact(
-        "root",
+        kind.name,
         &stamp,
-        &format!("making the Debian root ({suite}; 2 GB, 1-2 minutes)"),
+        &format!("making a Debian root ({suite}; {})", kind.what),
         |path| {
             bed.host.ready()?;
-            let log = bed.cache.dir().join("root.log");
+            let log = bed.cache.dir().join(format!("{}.log", kind.name));
             std::fs::remove_file(&log).ok();
             remove_tree(bed, path)?;
-            let testbed = bed.repo.join("testbed/root");
             let mut cmd = Cmd::new("mmdebstrap")
                 .args(["--variant=apt", "--format=directory", "--architectures=amd64"])
-                .arg(format!("--include={}", packages(bed)?.join(",")))
+                .arg(format!("--include={}", packages(bed, kind.list)?.join(",")))
                 .arg(format!("--keyring={}", apt::keyring()?.display()))
                 .args([
                     "--aptopt=APT::Install-Recommends \"false\"",
@@ -69,14 +114,7 @@ pub(crate) fn make(bed: &Bed) -> Result<PathBuf> {
                     "--dpkgopt=path-exclude=/usr/share/doc/*",
                     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
                 ])
-                .arg(format!(
-                    "--customize-hook=copy-in {} /usr/sbin",
-                    testbed.join("guest-start").display()
-                ))
-                .arg(format!(
-                    "--customize-hook=sh {} \"$1\"",
-                    testbed.join("customize").display()
-                ));
+                .args(hooks(bed, kind)?);
             for proxy in apt::proxies()? {
                 cmd = cmd.arg(format!("--aptopt={proxy}"));
             }
@@ -88,6 +126,31 @@ pub(crate) fn make(bed: &Bed) -> Result<PathBuf> {
             bed.host.privileged(cmd.cwd("/"))?.log(&log).run()
         },
     )
+}
+
+/// What mmdebstrap does when the packages are installed.
+fn hooks(bed: &Bed, kind: Kind) -> Result<Vec<String>> {
+    let testbed = bed.repo.join("testbed/root");
+    if let Some(list) = kind.archive {
+        let names = packages(bed, list)?.join(" ");
+        return Ok(vec![
+            "--skip=cleanup/apt".to_owned(),
+            format!(
+                "--customize-hook=APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get install -qy --download-only {names}"
+            ),
+            "--customize-hook=mkdir -p \"$1\"/daedalus/tree \"$1\"/daedalus/crates".to_owned(),
+        ]);
+    }
+    Ok(vec![
+        format!(
+            "--customize-hook=copy-in {} /usr/sbin",
+            testbed.join("guest-start").display()
+        ),
+        format!(
+            "--customize-hook=sh {} \"$1\"",
+            testbed.join("customize").display()
+        ),
+    ])
 }
 
 /// The path inside the root of a file of the tree.
@@ -110,7 +173,17 @@ pub(crate) fn command_with(
     program: impl AsRef<std::ffi::OsStr>,
     binds: &[(&Path, &str)],
 ) -> Result<Cmd> {
-    let (root, crates) = (bed.root()?, bed.crates()?);
+    command_in(bed, &bed.root()?, program, binds)
+}
+
+/// The same in another root.
+pub(crate) fn command_in(
+    bed: &Bed,
+    root: &Path,
+    program: impl AsRef<std::ffi::OsStr>,
+    binds: &[(&Path, &str)],
+) -> Result<Cmd> {
+    let crates = bed.crates()?;
     let own = std::env::current_exe().context("cannot find this program's own file")?;
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
     let mut cmd = Cmd::new(own)

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev package`: the Debian packages, built with no network in a Debian 13 root of their own, examined by lintian,
+//! and installed into and purged from a Debian 13 that has no kernel. Results: target/package.
+
+mod install;
+mod kernels;
+mod versions;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use md5::{Digest, Md5};
+use serde_json::json;
+
+use crate::bed::{Bed, read};
+use crate::cache::{lock_file, remove_tree, write_whole};
+use crate::cmd::Cmd;
+use crate::outcome::Outcome;
+use crate::root;
+use crate::ui;
+
+/// Arguments of `./dev package`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Args {
+    /// Do not install what was built
+    #[arg(long)]
+    build_only: bool,
+    /// Only have DKMS build the module's package for the kernels of testbed/headers, and write
+    /// docs/supported-kernels.md
+    #[arg(long, conflicts_with = "build_only")]
+    kernels: bool,
+}
+
+/// Builds, examines and installs the packages.
+pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
+    let started = Instant::now();
+    bed.host.ready()?;
+    let part = if args.kernels {
+        "package/kernels"
+    } else {
+        "package"
+    };
+    let dir = bed.target.join(part);
+    std::fs::create_dir_all(&dir)?;
+    let _lock = lock_file(&dir.join(".lock"), "building the packages")?;
+    let outcome = Outcome::new();
+    let version = versions::version(&bed.repo)?;
+    if args.kernels {
+        if outcome.check("the module's package builds", || build(bed, &dir, "all", 1)) {
+            kernels::run(bed, &dir, &version, &outcome);
+        }
+        return Ok(outcome);
+    }
+    let built = outcome.check("packages build", || build(bed, &dir, "binary", 2));
+    if built {
+        outcome.check("lintian: no error, no warning", || lintian(bed, &dir));
+        if !args.build_only {
+            install::run(bed, &dir, &outcome);
+        }
+    }
+    let results = json!({
+        "packages": debs(&dir)?.iter().map(|deb| describe(deb)).collect::<Result<Vec<_>>>()?,
+        "seconds": started.elapsed().as_secs_f64(),
+        "checks": outcome.checks(),
+    });
+    write_whole(
+        &dir.join("results.json"),
+        &serde_json::to_string_pretty(&results)?,
+    )?;
+    ui::note("the packages and results.json are in target/package");
+    Ok(outcome)
+}
+
+/// Builds `kind` of dpkg-buildpackage, `count` packages, from a copy of the tree; the names of the .debs.
+fn build(bed: &Bed, dir: &Path, kind: &str, count: usize) -> Result<String> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|end| ["deb", "changes", "buildinfo"].iter().any(|known| end == *known))
+        {
+            std::fs::remove_file(path)?;
+        }
+    }
+    let source = dir.join("source");
+    remove_tree(bed, &source)?;
+    copy_tree(bed, &source)?;
+    let log = dir.join("build.log");
+    std::fs::remove_file(&log).ok();
+    let _step = ui::Step::begin("building the packages");
+    root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &[])?
+        .arg("--chdir")
+        .arg(root::inside(bed, &source))
+        .arg("dpkg-buildpackage")
+        .arg(format!("--build={kind}"))
+        .arg("--no-sign")
+        .log(&log)
+        .run()?;
+    let names: Vec<String> = debs(dir)?
+        .iter()
+        .filter(|deb| !is_debug(deb))
+        .filter_map(|deb| Some(deb.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    if names.len() != count {
+        bail!("not {count} packages: {names:?}");
+    }
+    Ok(names.join(" "))
+}
+
+/// Copies what git knows of.
+fn copy_tree(bed: &Bed, to: &Path) -> Result<()> {
+    let names = Cmd::new("git")
+        .args(["-c", "safe.directory=*", "ls-files", "-z"])
+        .cwd(&bed.repo)
+        .output()
+        .context("the tree is no git checkout")?;
+    for name in names.split('\0').filter(|name| !name.is_empty()) {
+        let (from, to) = (bed.repo.join(name), to.join(name));
+        // A file that was just removed, and is not committed yet.
+        if !from.exists() {
+            continue;
+        }
+        std::fs::create_dir_all(to.parent().context("a file without a directory")?)?;
+        std::fs::copy(&from, &to).with_context(|| format!("cannot copy {name}"))?;
+    }
+    Ok(())
+}
+
+/// The .debs in `dir`, sorted.
+fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "deb") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// True for a package that holds only debugging symbols.
+fn is_debug(deb: &Path) -> bool {
+    deb.file_name()
+        .is_some_and(|name| name.to_string_lossy().contains("-dbgsym_"))
+}
+
+fn describe(deb: &Path) -> Result<serde_json::Value> {
+    let bytes = std::fs::read(deb)?;
+    let sum = Md5::digest(&bytes)
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let name = deb.file_name().unwrap_or_default().to_string_lossy();
+    Ok(json!({ "file": name, "bytes": bytes.len(), "md5": sum }))
+}
+
+/// Lintian on the packages; debian/*.lintian-overrides say why what they override is as it is.
+fn lintian(bed: &Bed, dir: &Path) -> Result<String> {
+    let log = dir.join("lintian.log");
+    std::fs::remove_file(&log).ok();
+    let packages = debs(dir)?.into_iter().filter(|deb| !is_debug(deb));
+    root::command_in(bed, &root::make(bed, root::PACKAGING)?, "lintian", &[])?
+        .args(["--tag-display-limit=0", "--show-overrides", "--allow-root"])
+        .args(packages.map(|deb| root::inside(bed, &deb)))
+        .log(&log)
+        .status()?;
+    let said = read(&log)?;
+    let of = |kind: &str| {
+        said.lines()
+            .filter(|line| line.starts_with(kind))
+            .collect::<Vec<_>>()
+    };
+    let (errors, warnings, overridden) = (of("E: "), of("W: "), of("O: ").len());
+    // What is neither a tag nor a remark on one is lintian's own failure.
+    let strange: Vec<&str> = said
+        .lines()
+        .filter(|line| {
+            !["E: ", "W: ", "O: ", "N:"]
+                .iter()
+                .any(|kind| line.starts_with(kind))
+        })
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    if !errors.is_empty() || !warnings.is_empty() || !strange.is_empty() {
+        bail!("{}", [errors, warnings, strange].concat().join("\n"));
+    }
+    Ok(format!("{overridden} overridden"))
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev package --kernels`: DKMS builds the packaged module for each kernel of testbed/headers, or skips it for the
+//! reason that dkms.conf has; docs/supported-kernels.md is what came of it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::bed::{Bed, read};
+use crate::cache::{remove_tree, write_whole};
+use crate::cmd::{Cmd, last_lines};
+use crate::foreign::{self, Target};
+use crate::outcome::Outcome;
+use crate::root::{self, HEADERS};
+
+/// DKMS's exit status for a kernel that dkms.conf excludes.
+const EXCLUDED: i32 = 77;
+/// Where DKMS keeps what it built.
+const STATE: &str = "/var/lib/dkms";
+
+/// A row of the table.
+struct Row {
+    kernel: String,
+    suite: String,
+    architecture: String,
+    built: bool,
+    /// Symbols that the module needs and this kernel does not export.
+    missing: Vec<String>,
+}
+
+/// Builds for all kernels; writes the document if all went as testbed/headers says.
+pub(crate) fn run(bed: &Bed, dir: &Path, version: &str, outcome: &Outcome) {
+    let mut rows = Vec::new();
+    let prepared = outcome.check("the module's package unpacks", || {
+        unpack(bed, dir, version).map(|()| String::new())
+    });
+    let targets = foreign::targets(&bed.repo);
+    let Ok(targets) = targets else {
+        outcome.check("testbed/headers", || targets.map(|_| String::new()));
+        return;
+    };
+    for target in targets.iter().filter(|_| prepared) {
+        let name = format!("DKMS for {}/{}", target.suite, target.package);
+        outcome.check(&name, || {
+            let row = one(bed, dir, version, target)?;
+            let note = match row.missing.first() {
+                None => row.kernel.clone(),
+                Some(symbol) => format!("{}: skipped by dkms.conf; no {symbol}", row.kernel),
+            };
+            rows.push(row);
+            Ok(note)
+        });
+    }
+    if rows.len() == targets.len() {
+        outcome.check("docs/supported-kernels.md is written", || {
+            write_whole(&bed.repo.join("docs/supported-kernels.md"), &document(&rows))?;
+            Ok(format!("{} kernels", rows.len()))
+        });
+    }
+}
+
+/// Unpacks the built package; an empty state of DKMS beside it.
+fn unpack(bed: &Bed, dir: &Path, version: &str) -> Result<()> {
+    let deb = dir.join(format!("daedalus-v4l2-dkms_{version}_all.deb"));
+    for name in ["dkms", "dkms-state"] {
+        remove_tree(bed, &dir.join(name))?;
+        std::fs::create_dir_all(dir.join(name))?;
+    }
+    let log = dir.join("dkms.log");
+    std::fs::remove_file(&log).ok();
+    Cmd::new("dpkg-deb")
+        .arg("-x")
+        .arg(deb)
+        .arg(dir.join("dkms"))
+        .log(&log)
+        .run()
+}
+
+fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
+    let headers = foreign::headers(bed, target)?;
+    let kernel = headers.name.trim_start_matches("linux-headers-").to_owned();
+    let architecture = match target.architecture.as_str() {
+        "arm64" => "aarch64",
+        "amd64" => "x86_64",
+        other => bail!("DKMS's name of {other} is not known here"),
+    };
+    let state = dir.join("dkms-state");
+    let binds = [(headers.dir.as_path(), HEADERS), (state.as_path(), STATE)];
+    let log = dir.join(format!("dkms-{}.log", target.package));
+    std::fs::remove_file(&log).ok();
+    let ended = root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &binds)?
+        // BTF is for tracing programs on a machine that runs the module, and needs that kernel's vmlinux.
+        .args(["MAKEFLAGS=CONFIG_DEBUG_INFO_BTF_MODULES=", "dkms"])
+        .args(["build", "-m", "daedalus-v4l2", "-v", version])
+        .args(["-k", &kernel, "-a", architecture, "--sourcetree"])
+        .arg(root::inside(bed, &dir.join("dkms/usr/src")))
+        .args([
+            "--kernelsourcedir",
+            &format!("{HEADERS}/usr/src/{}", headers.name),
+        ])
+        .log(&log)
+        .status()?;
+    let module = state.join(format!("daedalus-v4l2/{version}/{kernel}/{architecture}/module"));
+    let built = std::fs::read_dir(&module).is_ok_and(|mut entries| entries.next().is_some());
+    let code = ended.status.code().context("dkms was killed")?;
+    let expected = if target.missing.is_empty() { 0 } else { EXCLUDED };
+    if code != expected || built != (code == 0) {
+        bail!(
+            "dkms ended with {code}, not with {expected}; its last lines:\n{}",
+            last_lines(&read(&log)?, 20)
+        );
+    }
+    Ok(Row {
+        kernel,
+        suite: target.suite.clone(),
+        architecture: target.architecture.clone(),
+        built,
+        missing: if built {
+            Vec::new()
+        } else {
+            foreign::missing(bed, target)?
+        },
+    })
+}
+
+fn document(rows: &[Row]) -> String {
+    let mut text = "# Supported kernels\n\n\
+        Written by `./dev package --kernels`, which has DKMS build the packaged module against the headers of\n\
+        Debian's kernels (`testbed/headers`). The package is for Linux 6.12 to 7.2; a kernel without\n\
+        `V4L2_MEM2MEM_DEV`, `VIDEOBUF2_DMA_CONTIG` or `MEDIA_CONTROLLER` is skipped by `BUILD_EXCLUSIVE_CONFIG`\n\
+        in dkms.conf: installing goes on, there is no device. A module that was built is not thereby run: what runs in\n\
+        which kernel is in [install.md](install.md).\n\n\
+        | kernel | suite | architecture | DKMS | symbols that the kernel does not export |\n\
+        | --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    for row in rows {
+        let missing: Vec<String> = row.missing.iter().map(|symbol| format!("`{symbol}`")).collect();
+        text.push_str(&format!(
+            "| {} | {} | {} | {} | {} |\n",
+            row.kernel,
+            row.suite,
+            row.architecture,
+            if row.built { "built" } else { "skipped" },
+            missing.join(", "),
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_what_is_missing() {
+        let row = |built, missing: &[&str]| Row {
+            kernel: "6.12.1-x".into(),
+            suite: "s".into(),
+            architecture: "arm64".into(),
+            built,
+            missing: missing.iter().map(|&symbol| symbol.into()).collect(),
+        };
+        let text = document(&[row(true, &[]), row(false, &["a", "b"])]);
+        assert!(text.contains("| 6.12.1-x | s | arm64 | built |  |\n"), "{text}");
+        assert!(text.contains("| skipped | `a`, `b` |\n"), "{text}");
+    }
+}
