@@ -226,12 +226,13 @@ const QUICK_PATIENCE: u32 = 2;
 fn limits(kernel: Kernel, quick: bool) -> Limits {
     let patience = if quick { QUICK_PATIENCE } else { 1 };
     match kernel {
-        Kernel::Plain | Kernel::Coverage => Limits {
+        Kernel::Plain => Limits {
             pending_ms: 1000 * patience,
             life: Duration::from_secs(600),
             parameters: &[],
         },
-        Kernel::Sanitizers => Limits {
+        // What it counts, not how long that takes, is of interest.
+        Kernel::Sanitizers | Kernel::Coverage => Limits {
             pending_ms: 3000 * patience,
             life: Duration::from_secs(1500),
             parameters: &["watchdog_ms=5000", "drain_ms=500", "worker_wait_ms=2500"],
