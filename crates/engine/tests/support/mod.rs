@@ -205,7 +205,7 @@ impl Player {
 }
 
 /// Elements of a control: only the tile groups are an array.
-fn elems(id: u32, value: &[u8]) -> u32 {
+pub(crate) fn elems(id: u32, value: &[u8]) -> u32 {
     use daedalus_uapi::v4l2_controls::{V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4l2CtrlAv1TileGroupEntry};
     if id == V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY {
         u32::try_from(value.len() / size_of::<V4l2CtrlAv1TileGroupEntry>()).unwrap_or(0)
