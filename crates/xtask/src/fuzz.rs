@@ -31,6 +31,12 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-saniti
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks";
 
+/// Runs its arguments, and says how long processors worked for them.
+const TIMED: &str = "TIMEFORMAT='processor time: %U %S'; time \"$@\"";
+
+/// The part of the wanted processor time that is enough: the last second is not worth another start.
+const ENOUGH: f64 = 0.95;
+
 /// Arguments of `./dev fuzz`.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
@@ -163,7 +169,7 @@ fn seed(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
     cmd.run().context("making inputs from traces")
 }
 
-/// Runs one target. A crash, a hang of 30 s or too much memory is a failure that names the input.
+/// Runs one target. A crash, a hang of a minute or too much memory is a failure that names the input.
 fn target(bed: &Bed, dir: &Path, programs: &Path, name: &str, longest: u32, seconds: u32) -> Result<String> {
     let corpus = dir.join("corpus").join(name);
     let found = dir.join("found").join(name);
@@ -174,40 +180,50 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, name: &str, longest: u32, seco
     std::fs::create_dir_all(&found)?;
     let log = dir.join(format!("{name}.log"));
     std::fs::remove_file(&log).ok();
-    let ended = root::command(bed, root::inside(bed, &programs.join(name)))?
-        .arg(root::inside(bed, &corpus))
-        .arg(format!(
-            "-artifact_prefix={}/",
-            root::inside(bed, &found).display()
-        ))
-        .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-max_len={longest}"))
-        .args([
-            "-timeout=30",
-            "-rss_limit_mb=6000",
-            "-print_final_stats=1",
-            "-verbosity=1",
-        ])
-        .log(&log)
-        .timeout(Duration::from_secs(u64::from(seconds) + 120))
-        .status()?;
+    let arguments = [
+        format!("-artifact_prefix={}/", root::inside(bed, &found).display()),
+        format!("-max_len={longest}"),
+        "-timeout=60".into(),
+        "-rss_limit_mb=6000".into(),
+        "-print_final_stats=1".into(),
+        "-verbosity=1".into(),
+    ];
+    let mut used = 0.0;
+    let mut clean = true;
+    // libFuzzer counts real time, of which a busy machine gives it a part: what is left is run again.
+    while clean && used < f64::from(seconds) * ENOUGH {
+        let left = (f64::from(seconds) - used).ceil();
+        let ended = root::command(bed, "bash")?
+            .args(["-c", TIMED, "fuzz"])
+            .arg(root::inside(bed, &programs.join(name)))
+            .arg(root::inside(bed, &corpus))
+            .args(&arguments)
+            .arg(format!("-max_total_time={left}"))
+            .log(&log)
+            .timeout(Duration::from_secs(u64::from(seconds) + 120))
+            .status()?;
+        clean = ended.status.success() && !ended.timed_out;
+        let before = used;
+        used = processor_seconds(&crate::bed::read(&log)?);
+        clean &= used > before;
+    }
     let text = crate::bed::read(&log)?;
     let inputs: Vec<String> = std::fs::read_dir(&found)?
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
-    let runs = stat(&text, "number_of_executed_units").unwrap_or(0);
+    let runs = stats(&text, "number_of_executed_units").sum::<u64>();
     write_json(
         &dir.join(format!("{name}.json")),
         &json!({
             "target": name,
-            "seconds": seconds,
+            "processor_seconds": used,
             "runs": runs,
-            "new_inputs": stat(&text, "new_units_added"),
-            "peak_rss_mb": stat(&text, "peak_rss_mb"),
+            "new_inputs": stats(&text, "new_units_added").sum::<u64>(),
+            "peak_rss_mb": stats(&text, "peak_rss_mb").max(),
             "found": inputs,
         }),
     )?;
-    if !ended.status.success() || ended.timed_out || !inputs.is_empty() {
+    if !clean || !inputs.is_empty() {
         bail!(
             "inputs {} under {}; the log ({}) ends:\n{}",
             inputs.join(", "),
@@ -217,15 +233,24 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, name: &str, longest: u32, seco
         );
     }
     ensure!(runs > 0, "nothing was run ({})", log.display());
-    Ok(format!("{runs} runs, no crash"))
+    Ok(format!("{runs} runs in {used:.0} s of processor time, no crash"))
 }
 
-/// A figure of libFuzzer's final statistics.
-fn stat(log: &str, name: &str) -> Option<u64> {
+/// A figure of libFuzzer's final statistics, of each time that it was run.
+fn stats<'a>(log: &'a str, name: &'a str) -> impl Iterator<Item = u64> + use<'a> {
     log.lines()
         .filter_map(|line| line.strip_prefix("stat::")?.split_once(':'))
-        .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| value.trim().parse().ok())
+        .filter(move |(key, _)| *key == name)
+        .filter_map(|(_, value)| value.trim().parse().ok())
+}
+
+/// The processor time of everything that [`TIMED`] ran, in seconds.
+fn processor_seconds(log: &str) -> f64 {
+    log.lines()
+        .filter_map(|line| line.strip_prefix("processor time:"))
+        .flat_map(str::split_whitespace)
+        .filter_map(|figure| figure.parse::<f64>().ok())
+        .sum()
 }
 
 #[cfg(test)]
@@ -234,9 +259,12 @@ mod tests {
 
     #[test]
     fn figures_are_read() {
-        let log = "#2 INITED\nstat::number_of_executed_units: 123\nstat::peak_rss_mb:              45\n";
-        assert_eq!(stat(log, "number_of_executed_units"), Some(123));
-        assert_eq!(stat(log, "peak_rss_mb"), Some(45));
-        assert_eq!(stat(log, "new_units_added"), None);
+        let log = "#2 INITED\nstat::number_of_executed_units: 123\nstat::peak_rss_mb:              45\n\
+                   processor time: 1.250 0.500\n\
+                   stat::number_of_executed_units: 7\nprocessor time: 2.000 0.250\n";
+        assert_eq!(stats(log, "number_of_executed_units").sum::<u64>(), 130);
+        assert_eq!(stats(log, "peak_rss_mb").max(), Some(45));
+        assert_eq!(stats(log, "new_units_added").count(), 0);
+        assert!((processor_seconds(log) - 4.0).abs() < 1e-9);
     }
 }
