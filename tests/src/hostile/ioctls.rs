@@ -139,13 +139,13 @@ pub(super) fn shares(tally: &Tally, nodes: &[Node], figures: &mut Figures) -> Re
         let name = format!("{node:?}").to_lowercase();
         figures.set(&format!("{name}_calls"), calls);
         figures.set(&format!("{name}_succeeded_percent"), percent(succeeded, calls));
-        if percent(succeeded, calls) < 25.0 {
+        if percent(succeeded, calls) + chance(succeeded, calls) < 25.0 {
             rare.push(format!("{name}: {} % succeed", percent(succeeded, calls)));
         }
         for op in Op::of(*node) {
             let count = tally.0.get(&op).cloned().unwrap_or_default();
             let (share, good) = (percent(count.calls, calls), percent(count.succeeded, count.calls));
-            if share < 1.0 || count.succeeded == 0 {
+            if share + chance(count.calls, calls) < 1.0 || count.succeeded == 0 {
                 rare.push(format!(
                     "{op:?}: {share} % of the calls, of which {good} % succeed"
                 ));
@@ -164,6 +164,14 @@ pub(super) fn shares(tally: &Tally, nodes: &[Node], figures: &mut Figures) -> Re
         rare.join("; ")
     );
     Ok(())
+}
+
+/// How many percent a share of so many calls may be off by chance, three standard deviations: nothing to speak of in a
+/// whole run, a few in the small part that `./dev test` takes.
+fn chance(part: u64, whole: u64) -> f64 {
+    let whole = whole.max(1) as f64;
+    let share = part as f64 / whole;
+    300.0 * (share * (1.0 - share) / whole).sqrt()
 }
 
 /// One process of the fuzzer.
