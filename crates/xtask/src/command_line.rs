@@ -13,6 +13,7 @@ use crate::cache::write_whole;
 use crate::demo::play;
 use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
+use crate::torture;
 
 /// Arguments of `./dev command-line`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -61,15 +62,11 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let outcome = Outcome::new();
     let (list, streams) = play::clips(bed)?;
     let dir = list.parent().context("a list without a directory")?;
-    let target = bed.target.canonicalize()?;
-    let dir = dir.canonicalize()?;
-    let inside =
-        Path::new("/mnt/target").join(dir.strip_prefix(&target).context("clips are not under target/")?);
-    let clips: Vec<String> = streams
+    let clips = streams
         .iter()
         .take(3)
-        .map(|stream| inside.join(&stream.path).display().to_string())
-        .collect();
+        .map(|stream| torture::in_guest(bed, &dir.join(&stream.path)))
+        .collect::<Result<Vec<_>>>()?;
     ensure!(clips.len() == 3, "there are {} clips, not 3", clips.len());
     let script = format!(
         "clips=({})\n{}",

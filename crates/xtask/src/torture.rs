@@ -273,7 +273,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
 }
 
 /// A path under target/, as the guest sees it.
-fn in_guest(bed: &Bed, path: &Path) -> Result<String> {
+pub(crate) fn in_guest(bed: &Bed, path: &Path) -> Result<String> {
     let target = bed.target.canonicalize()?;
     let path = path
         .canonicalize()
