@@ -33,7 +33,8 @@ pub(super) fn make(bed: &Bed) -> Result<PathBuf> {
     for script in SCRIPTS {
         stamp = stamp.with(script, &read(&testbed.join(script))?);
     }
-    let what = "making the arm64 disk (Debian's packages: 400 MB to download, 2 GB on disk, 8-15 minutes)";
+    let what =
+        "making the arm64 disk (Debian's packages: 430 MB to download, 1.6 GB on disk, several minutes)";
     let emulator = root::make(bed, root::EMULATOR)?;
     bed.cache.artefact("arm64", &stamp, what, |path| {
         remove_tree(bed, path)?;
