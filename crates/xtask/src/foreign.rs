@@ -27,6 +27,13 @@ pub(crate) struct Target {
     pub(crate) missing: Vec<String>,
 }
 
+impl Target {
+    /// A name for files, unlike any other target's.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.suite, self.package)
+    }
+}
+
 /// Headers of one kernel, unpacked together.
 pub(crate) struct Headers {
     /// Where, on the machine.
@@ -92,8 +99,8 @@ fn check(bed: &Bed, target: &Target) -> Result<String> {
 /// Compiles the module, and links it if it must; the symbols that the kernel lacks, all of them expected.
 pub(crate) fn missing(bed: &Bed, target: &Target) -> Result<Vec<String>> {
     let headers = headers(bed, target)?;
-    let copy = module::copy_source(bed, &target.package)?;
-    let log = bed.target.join(format!("test/module-{}.log", target.package));
+    let copy = module::copy_source(bed, &target.name())?;
+    let log = bed.target.join(format!("test/module-{}.log", target.name()));
     std::fs::remove_file(&log).ok();
     let make = |goal: &str| -> Result<crate::cmd::Cmd> {
         let mut cmd = root::command_with(bed, "make", &[(&headers.dir, HEADERS)])?
@@ -201,7 +208,7 @@ pub(crate) fn headers(bed: &Bed, target: &Target) -> Result<Headers> {
     let stamp = |list: &str| Stamp::new().with("packages", list).with("place", HEADERS);
     let list = apt::settled(
         bed,
-        &format!("{}-{}", target.suite, target.package),
+        &target.name(),
         |list| bed.cache.has("headers", &stamp(list)),
         || Ok(resolve(bed, target)?.join("\n")),
     )?;

@@ -2,6 +2,7 @@
 //! What `./dev` runs: the test bed, the checks and the tests.
 
 mod apt;
+mod arm64;
 mod bed;
 mod build;
 mod cache;
@@ -83,6 +84,8 @@ enum Command {
     Modules,
     /// Build the Debian packages, examine them with lintian, install and purge them
     Package(package::Args),
+    /// Install the packages into a Debian 13 for arm64 under QEMU, use them as a user would, and purge them
+    Arm64(arm64::Args),
     /// Run a command in a guest, with the module loaded and the daemon started
     Guest(GuestArgs),
     /// Run a command in the Debian 13 root, at the top of the tree
@@ -172,6 +175,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Lint => Ok(finish(&lint::run(bed)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),
         Command::Package(args) => Ok(finish(&package::run(bed, args)?)),
+        Command::Arm64(args) => Ok(finish(&arm64::run(bed, args)?)),
         Command::Build => build::everything(bed).map(|()| ExitCode::SUCCESS),
         Command::Guest(args) => guest::run_command(bed, args),
         Command::Root(args) => root::run_command(bed, &args.command),

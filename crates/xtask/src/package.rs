@@ -20,6 +20,14 @@ use crate::outcome::Outcome;
 use crate::root;
 use crate::ui;
 
+/// A run of dpkg-buildpackage: what to build, and for which architecture.
+type Build = (&'static str, &'static str);
+
+/// Every package: the daemon's once for each architecture.
+const EVERYTHING: [Build; 2] = [("binary", "amd64"), ("any", "arm64")];
+/// What these make, debugging symbols apart.
+const PACKAGES: usize = 3;
+
 /// Arguments of `./dev package`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Args {
@@ -47,12 +55,14 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let outcome = Outcome::new();
     let version = versions::version(&bed.repo)?;
     if args.kernels {
-        if outcome.check("the module's package builds", || build(bed, &dir, "all", 1)) {
+        if outcome.check("the module's package builds", || {
+            build(bed, &dir, &[("all", "amd64")], 1)
+        }) {
             kernels::run(bed, &dir, &version, &outcome);
         }
         return Ok(outcome);
     }
-    let built = outcome.check("packages build", || build(bed, &dir, "binary", 2));
+    let built = outcome.check("packages build for amd64 and arm64", || everything(bed, &dir));
     if built {
         outcome.check("lintian: no error, no warning", || lintian(bed, &dir));
         if !args.build_only {
@@ -72,8 +82,13 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Builds `kind` of dpkg-buildpackage, `count` packages, from a copy of the tree; the names of the .debs.
-fn build(bed: &Bed, dir: &Path, kind: &str, count: usize) -> Result<String> {
+/// Builds all packages into `dir`; their names.
+pub(crate) fn everything(bed: &Bed, dir: &Path) -> Result<String> {
+    build(bed, dir, &EVERYTHING, PACKAGES)
+}
+
+/// Builds `count` packages from a copy of the tree; the names of the .debs.
+fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if path
@@ -88,15 +103,18 @@ fn build(bed: &Bed, dir: &Path, kind: &str, count: usize) -> Result<String> {
     copy_tree(bed, &source)?;
     let log = dir.join("build.log");
     std::fs::remove_file(&log).ok();
-    let _step = ui::Step::begin("building the packages");
-    root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &[])?
-        .arg("--chdir")
-        .arg(root::inside(bed, &source))
-        .arg("dpkg-buildpackage")
-        .arg(format!("--build={kind}"))
-        .arg("--no-sign")
-        .log(&log)
-        .run()?;
+    for (kind, architecture) in builds {
+        let _step = ui::Step::begin(&format!("building the packages ({kind}, {architecture})"));
+        root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &[])?
+            .arg("--chdir")
+            .arg(root::inside(bed, &source))
+            .arg("dpkg-buildpackage")
+            .arg(format!("--build={kind}"))
+            .arg(format!("--host-arch={architecture}"))
+            .arg("--no-sign")
+            .log(&log)
+            .run()?;
+    }
     let names: Vec<String> = debs(dir)?
         .iter()
         .filter(|deb| !is_debug(deb))
@@ -128,7 +146,7 @@ fn copy_tree(bed: &Bed, to: &Path) -> Result<()> {
 }
 
 /// The .debs in `dir`, sorted.
-fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
@@ -141,7 +159,7 @@ fn debs(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// True for a package that holds only debugging symbols.
-fn is_debug(deb: &Path) -> bool {
+pub(crate) fn is_debug(deb: &Path) -> bool {
     deb.file_name()
         .is_some_and(|name| name.to_string_lossy().contains("-dbgsym_"))
 }
@@ -152,7 +170,12 @@ fn describe(deb: &Path) -> Result<serde_json::Value> {
         .iter()
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let name = deb.file_name().unwrap_or_default().to_string_lossy();
-    Ok(json!({ "file": name, "bytes": bytes.len(), "md5": sum }))
+    let architecture = name
+        .trim_end_matches(".deb")
+        .rsplit('_')
+        .next()
+        .unwrap_or_default();
+    Ok(json!({ "file": name, "architecture": architecture, "bytes": bytes.len(), "md5": sum }))
 }
 
 /// Lintian on the packages; debian/*.lintian-overrides say why what they override is as it is.

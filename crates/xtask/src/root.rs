@@ -60,6 +60,14 @@ pub(crate) const FRESH: Kind = Kind {
     archive: Some("testbed/package/archive"),
 };
 
+/// What the arm64 guest is run from.
+pub(crate) const EMULATOR: Kind = Kind {
+    name: "emulator",
+    list: "testbed/arm64/emulator",
+    what: "with QEMU: 0.6 GB, 1-4 minutes",
+    archive: None,
+};
+
 /// The inputs of the root.
 pub(crate) fn stamp(bed: &Bed) -> Result<Stamp> {
     stamp_of(bed, BED)
@@ -77,7 +85,8 @@ fn stamp_of(bed: &Bed, kind: Kind) -> Result<Stamp> {
     })
 }
 
-fn packages(bed: &Bed, list: &str) -> Result<Vec<String>> {
+/// The packages of a list of the tree, sorted.
+pub(crate) fn packages(bed: &Bed, list: &str) -> Result<Vec<String>> {
     let text = read(&bed.repo.join(list))?;
     let mut names: Vec<String> = data_lines(&text).map(str::to_owned).collect();
     names.sort();
@@ -94,38 +103,64 @@ pub(crate) fn make(bed: &Bed, kind: Kind) -> Result<PathBuf> {
         &stamp,
         &format!("making a Debian root ({suite}; {})", kind.what),
         |path| {
-            bed.host.ready()?;
-            let log = bed.cache.dir().join(format!("{}.log", kind.name));
-            std::fs::remove_file(&log).ok();
-            remove_tree(bed, path)?;
-            let mut cmd = Cmd::new("mmdebstrap")
-                .args(["--variant=apt", "--format=directory", "--architectures=amd64"])
-                .arg(format!("--include={}", packages(bed, kind.list)?.join(",")))
-                .arg(format!("--keyring={}", apt::keyring()?.display()))
-                .args([
-                    "--aptopt=APT::Install-Recommends \"false\"",
-                    "--aptopt=APT::Sandbox::User \"root\"",
-                ])
-                .args([
-                    "--dpkgopt=path-exclude=/usr/share/man/*",
-                    "--dpkgopt=path-exclude=/usr/share/locale/*",
-                ])
-                .args([
-                    "--dpkgopt=path-exclude=/usr/share/doc/*",
-                    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-                ])
-                .args(hooks(bed, kind)?);
-            for proxy in apt::proxies()? {
-                cmd = cmd.arg(format!("--aptopt={proxy}"));
-            }
-            let cmd = cmd
-                .arg(suite)
-                .arg(path)
-                .arg(format!("deb {} {suite} main", apt::mirror()?));
-            // mmdebstrap changes to its own directories, and the root must be readable by every user.
-            bed.host.privileged(cmd.cwd("/"))?.log(&log).run()
+            let names = packages(bed, kind.list)?;
+            let foreign = names.iter().any(|name| name.ends_with(":arm64"));
+            let architectures = if foreign { "amd64,arm64" } else { "amd64" };
+            debootstrap(
+                bed,
+                path,
+                ("apt", architectures),
+                &names,
+                &hooks(bed, kind)?,
+                &format!("{}.log", kind.name),
+            )
         },
     )
+}
+
+/// Runs mmdebstrap into `path`, for a variant of its and architectures; `more` are options of it, `log` is a file of
+/// the cache.
+pub(crate) fn debootstrap(
+    bed: &Bed,
+    path: &Path,
+    (variant, architectures): (&str, &str),
+    names: &[String],
+    more: &[String],
+    log: &str,
+) -> Result<()> {
+    bed.host.ready()?;
+    let log = bed.cache.dir().join(log);
+    std::fs::remove_file(&log).ok();
+    remove_tree(bed, path)?;
+    let suite = bed.conf("root.suite")?;
+    let mut cmd = Cmd::new("mmdebstrap")
+        .arg("--format=directory")
+        .arg(format!("--variant={variant}"))
+        .arg(format!("--architectures={architectures}"))
+        .arg(format!("--include={}", names.join(",")))
+        .arg(format!("--keyring={}", apt::keyring()?.display()))
+        .args([
+            "--aptopt=APT::Install-Recommends \"false\"",
+            "--aptopt=APT::Sandbox::User \"root\"",
+        ])
+        .args([
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*",
+        ])
+        .args([
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        ])
+        .args(more);
+    for proxy in apt::proxies()? {
+        cmd = cmd.arg(format!("--aptopt={proxy}"));
+    }
+    let cmd = cmd
+        .arg(suite)
+        .arg(path)
+        .arg(format!("deb {} {suite} main", apt::mirror()?));
+    // mmdebstrap changes to its own directories, and the root must be readable by every user.
+    bed.host.privileged(cmd.cwd("/"))?.log(&log).run()
 }
 
 /// What mmdebstrap does when the packages are installed.

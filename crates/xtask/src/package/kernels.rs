@@ -86,7 +86,7 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
     };
     let state = dir.join("dkms-state");
     let binds = [(headers.dir.as_path(), HEADERS), (state.as_path(), STATE)];
-    let log = dir.join(format!("dkms-{}.log", target.package));
+    let log = dir.join(format!("dkms-{}.log", target.name()));
     std::fs::remove_file(&log).ok();
     let ended = root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &binds)?
         // BTF is for tracing programs on a machine that runs the module, and needs that kernel's vmlinux.

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the arm64 guest plays: a small clip of each codec, a longer one, and the small conformance streams of
+//! testbed/arm64/streams.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::bed::{Bed, data_lines, read};
+use crate::root;
+
+/// Name, FFmpeg's options, frames. Key frames come often in the long one: a worker is killed while it plays.
+const CLIPS: [(&str, &str, u32); 4] = [
+    ("h264.264", "-c:v libx264 -preset veryfast -g 10 -f h264", 10),
+    (
+        "vp9.ivf",
+        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 500k -f ivf",
+        10,
+    ),
+    ("av1.ivf", "-c:v libsvtav1 -preset 12 -crf 40 -f ivf", 10),
+    (
+        "long.264",
+        "-c:v libx264 -preset veryfast -g 5 -bf 0 -f h264",
+        500,
+    ),
+];
+
+/// Makes them in `dir`/clips: the clips, and `streams` with a directory per codec if the vectors are here.
+pub(super) fn make(bed: &Bed, dir: &Path) -> Result<PathBuf> {
+    let clips = dir.join("clips");
+    if clips.exists() {
+        std::fs::remove_dir_all(&clips)?;
+    }
+    std::fs::create_dir_all(&clips)?;
+    let log = dir.join("clips.log");
+    std::fs::remove_file(&log).ok();
+    for (name, options, frames) in CLIPS {
+        root::command(bed, "ffmpeg")?
+            .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi"])
+            .args(["-i", "testsrc2=size=320x180:rate=25", "-pix_fmt", "yuv420p"])
+            .args(["-frames:v", &frames.to_string()])
+            .args(options.split(' '))
+            .arg(root::inside(bed, &clips.join(name)))
+            .log(&log)
+            .run()?;
+    }
+    if let Some(vectors) = bed.vectors() {
+        streams(bed, &vectors, &clips.join("streams"))?;
+    }
+    Ok(clips)
+}
+
+/// Copies what testbed/arm64/streams names, each stream as CODEC/NAME with its pictures' checksums as CODEC/NAME.md5.
+fn streams(bed: &Bed, vectors: &Path, to: &Path) -> Result<()> {
+    let list = "testbed/arm64/streams";
+    for line in data_lines(&read(&bed.repo.join(list))?) {
+        let Some((codec, file)) = line.split_once(char::is_whitespace) else {
+            bail!("{list}: no file in '{line}'");
+        };
+        let from = vectors.join(codec).join(file.trim());
+        let name = from.file_name().context("a stream without a name")?.to_owned();
+        let sums = ["nv12", "p010"]
+            .map(|layout| PathBuf::from(format!("{}.{layout}.frames.md5", from.display())))
+            .into_iter()
+            .find(|path| path.exists())
+            .with_context(|| format!("{list}: {} has no checksums", from.display()))?;
+        let to = to.join(codec);
+        std::fs::create_dir_all(&to)?;
+        std::fs::copy(&from, to.join(&name)).with_context(|| from.display().to_string())?;
+        std::fs::copy(sums, to.join(format!("{}.md5", name.to_string_lossy())))?;
+    }
+    Ok(())
+}

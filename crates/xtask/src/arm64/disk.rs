@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The arm64 guest's disk: a Debian 13 with systemd, two stock kernels, their headers and GStreamer, made once
+//! (testbed/arm64/customize).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::Pages;
+use crate::bed::{Bed, read};
+use crate::cache::{Stamp, remove_tree};
+use crate::cmd::Cmd;
+use crate::{root, signals};
+
+/// The disk's file in the artefact.
+pub(super) const FILE: &str = "disk.img";
+/// The disk's size; the file has holes.
+const SIZE: &str = "6G";
+const PACKAGES: &str = "testbed/arm64/packages";
+const ARCHIVE: &str = "testbed/arm64/archive";
+/// What is put on the disk, and what puts it there.
+const SCRIPTS: [&str; 4] = ["customize", "initramfs", "bed-start", "bed.service"];
+
+/// The directory with the disk, and the kernel and initramfs of each page size.
+pub(super) fn make(bed: &Bed) -> Result<PathBuf> {
+    let (packages, archive) = (root::packages(bed, PACKAGES)?, root::packages(bed, ARCHIVE)?);
+    let testbed = bed.repo.join("testbed/arm64");
+    let mut stamp = Stamp::new()
+        .with("suite", bed.conf("root.suite")?)
+        .with("packages", &packages.join("\n"))
+        .with("archive", &archive.join("\n"))
+        .with("size", SIZE);
+    for script in SCRIPTS {
+        stamp = stamp.with(script, &read(&testbed.join(script))?);
+    }
+    let what =
+        "making the arm64 disk (Debian's packages: 430 MB to download, 1.6 GB on disk, several minutes)";
+    let emulator = root::make(bed, root::EMULATOR)?;
+    bed.cache.artefact("arm64", &stamp, what, |path| {
+        remove_tree(bed, path)?;
+        std::fs::create_dir_all(path)?;
+        let files = path.join("root");
+        let customize = format!(
+            "--extract-hook=sh {} \"$1\" {} '{}' '{}'",
+            testbed.join("customize").display(),
+            testbed.display(),
+            packages.join(" "),
+            archive.join(" ")
+        );
+        // Whether programs can be started is seen by starting them.
+        let more = ["--skip=check/qemu".into(), "--skip=cleanup/apt".into(), customize];
+        emulated(bed, &emulator.join("usr/bin/qemu-aarch64"), || {
+            let essential = ["?essential".to_owned()];
+            root::debootstrap(bed, &files, ("extract", "arm64"), &essential, &more, "arm64.log")
+        })?;
+        for pages in Pages::ALL {
+            take(bed, &files, path, pages)?;
+        }
+        let log = bed.cache.dir().join("arm64.log");
+        let disk = path.join(FILE);
+        bed.host
+            .privileged(
+                Cmd::new("/sbin/mke2fs")
+                    .args(["-q", "-t", "ext4", "-d"])
+                    .arg(&files)
+                    .arg(&disk)
+                    .arg(SIZE),
+            )?
+            .log(&log)
+            .run()?;
+        readable(bed, &disk)?;
+        remove_tree(bed, &files)
+    })
+}
+
+/// Copies a kernel and its initramfs out of the disk's files, to names that [`Pages::kernel`] has.
+fn take(bed: &Bed, files: &Path, to: &Path, pages: Pages) -> Result<()> {
+    let release = std::fs::read_dir(files.join("lib/modules"))?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .find(|name| name.ends_with("-16k") == (pages == Pages::Large))
+        .with_context(|| format!("no kernel of {pages} pages was installed"))?;
+    for (from, name) in [
+        (format!("boot/vmlinuz-{release}"), pages.kernel()),
+        (format!("boot/bed-{release}"), pages.initramfs()),
+    ] {
+        let (from, to) = (files.join(from), to.join(name));
+        if !from.exists() {
+            bail!("the kernel of {pages} pages has no {}", from.display());
+        }
+        bed.host.privileged(Cmd::new("cp").arg(&from).arg(&to))?.run()?;
+        readable(bed, &to)?;
+    }
+    Ok(())
+}
+
+fn readable(bed: &Bed, path: &Path) -> Result<()> {
+    bed.host.privileged(Cmd::new("chmod").arg("644").arg(path))?.run()
+}
+
+/// Runs `body` while the kernel of this machine starts arm64 programs; then it is as before, whatever happens.
+fn emulated<T>(bed: &Bed, qemu: &Path, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let script = bed.repo.join("testbed/arm64/emulation");
+    let mark = bed.cache.dir().join("binfmt_misc-mounted");
+    let _lock = bed.cache.lock("emulation", "emulation of arm64 programs")?;
+    let off = bed
+        .host
+        .privileged(Cmd::new("sh").arg(&script).arg("off").arg(&mark))?;
+    let at_end = off.clone();
+    signals::at_end(move || {
+        if let Err(error) = at_end.run() {
+            eprintln!("dev: emulation of arm64 programs was not ended: {error:#}");
+        }
+    });
+    bed.host
+        .privileged(Cmd::new("sh").arg(&script).arg("on").arg(qemu).arg(&mark))?
+        .run()
+        .context("this machine's kernel cannot start arm64 programs (binfmt_misc)")?;
+    let result = body();
+    off.run()?;
+    result
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One arm64 guest: QEMU, what comes in, what comes out, and the checks that testbed/arm64/run writes down.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Pages, disk};
+use crate::bed::{Bed, read};
+use crate::cache::remove_tree;
+use crate::cmd::{Cmd, Ended, describe, last_lines};
+use crate::outcome::{Check, Outcome, Verdict};
+use crate::{package, reports, root, ui};
+
+/// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
+const LIMIT: Duration = Duration::from_secs(90 * 60);
+/// Where the disk is in the root that QEMU runs in.
+const DISK: &str = "/mnt/out";
+/// The guest's memory in MiB.
+const MEMORY: u32 = 2048;
+/// Names of checks that the guest has begun, and what came of those that have ended.
+const CHECKS: &str = "checks.tsv";
+
+/// What a guest is made of.
+pub(super) struct Place<'a> {
+    pub(super) emulator: &'a Path,
+    pub(super) disk: &'a Path,
+    pub(super) clips: &'a Path,
+    pub(super) packages: &'a Path,
+}
+
+/// Boots a guest and waits for its end; its checks.
+pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Result<Outcome> {
+    let outcome = Outcome::new();
+    let name = format!("{pages}-{cpu}");
+    let dir = bed.target.join("arm64").join(&name);
+    remove_tree(bed, &dir)?;
+    for part in ["in/packages", "out", "tmp"] {
+        fs::create_dir_all(dir.join(part))?;
+    }
+    fill(bed, place, &dir.join("in"), pages, cpu)?;
+    let console = dir.join("console.log");
+    let qemu = qemu(bed, place, &dir, pages, cpu)?.log(&console).timeout(LIMIT);
+    let label = format!("arm64 {pages} {cpu}");
+    let ended = {
+        let _step = ui::Step::begin(&format!("running the guest {label}"));
+        watched(&qemu, &dir.join("out").join(CHECKS), &label, &outcome)?
+    };
+    let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
+    outcome.check(&format!("{label}: the guest came to its end"), || {
+        came_to_end(&dir.join("out"), &log, &ended)
+    });
+    outcome.check(&format!("{label}: the kernel's log has no report"), || {
+        clean(bed, &log, &dir.join("out/kernel.log"))
+    });
+    Ok(outcome)
+}
+
+/// Puts together what the guest gets: the script and its settings, the packages, the clips.
+fn fill(bed: &Bed, place: &Place<'_>, to: &Path, pages: Pages, cpu: &str) -> Result<()> {
+    fs::copy(bed.repo.join("testbed/arm64/run"), to.join("run"))?;
+    // What both page sizes of the stock processor lack is wanted where it has to be.
+    let settings = format!(
+        "pages={}\nauthentication={}\n",
+        pages.bytes(),
+        u8::from(cpu == "max")
+    );
+    fs::write(to.join("settings"), settings)?;
+    for deb in package::debs(place.packages)? {
+        let file = deb
+            .file_name()
+            .context("a package without a name")?
+            .to_string_lossy()
+            .into_owned();
+        if !package::is_debug(&deb) && (file.ends_with("_all.deb") || file.ends_with("_arm64.deb")) {
+            fs::copy(&deb, to.join("packages").join(file))?;
+        }
+    }
+    for (from, name) in [(place.clips, "clips"), (&bed.repo.join("debian/tests"), "tests")] {
+        Cmd::new("cp").arg("-r").arg(from).arg(to.join(name)).run()?;
+    }
+    Ok(())
+}
+
+fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, pages: Pages, cpu: &str) -> Result<Cmd> {
+    let inside = |path: PathBuf| root::inside(bed, &path).display().to_string();
+    // A cheap algorithm: the architected one is several times slower to emulate, and no part of what is tested.
+    let cpu = if cpu == "max" { "max,pauth-impdef=on" } else { cpu };
+    let share = |tag: &str, more: &str| {
+        let path = inside(dir.join(tag));
+        format!("local,path={path},mount_tag={tag},security_model=none{more}")
+    };
+    let append = "console=ttyAMA0 root=/dev/vda rw panic=-1 oops=panic loglevel=7 systemd.show_status=no";
+    Ok(
+        root::command_in(bed, place.emulator, "env", &[(place.disk, DISK)])?
+            .arg(format!("TMPDIR={}", inside(dir.join("tmp"))))
+            .args(["qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", cpu])
+            .args([
+                "-accel",
+                "tcg,thread=multi",
+                "-smp",
+                "2",
+                "-m",
+                &MEMORY.to_string(),
+            ])
+            .args(["-nodefaults", "-nographic", "-no-reboot", "-monitor", "none"])
+            .args(["-serial", "stdio", "-device", "virtio-rng-pci"])
+            .args(["-kernel", &format!("{DISK}/{}", pages.kernel())])
+            .args(["-initrd", &format!("{DISK}/{}", pages.initramfs())])
+            .args(["-append", append])
+            // What is written to the disk is forgotten with the guest.
+            .args([
+                "-drive",
+                &format!(
+                    "file={DISK}/{},format=raw,if=virtio,snapshot=on,cache=unsafe",
+                    disk::FILE
+                ),
+            ])
+            .args(["-virtfs", &share("in", ",readonly=on")])
+            .args(["-virtfs", &share("out", "")]),
+    )
+}
+
+/// Runs the guest, and records checks as it writes them.
+fn watched(qemu: &Cmd, checks: &Path, label: &str, outcome: &Outcome) -> Result<Ended> {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let follower = scope.spawn(|| {
+            let mut seen = 0;
+            loop {
+                let last = done.load(Ordering::Acquire);
+                let text = fs::read_to_string(checks).unwrap_or_default();
+                // A line counts when it is whole.
+                let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+                for line in whole.lines().skip(seen) {
+                    seen += 1;
+                    match parse(line) {
+                        Ok(mut check) => {
+                            check.name = format!("{label}: {}", check.name);
+                            outcome.record(check);
+                        }
+                        Err(error) => {
+                            outcome.check(&format!("{label}: a line of {CHECKS}"), || Err(error));
+                        }
+                    }
+                }
+                if last {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+        let ended = qemu.status();
+        done.store(true, Ordering::Release);
+        if follower.join().is_err() {
+            bail!("following the guest's checks ended by a panic");
+        }
+        ended
+    })
+}
+
+/// NAME, VERDICT, the times of begin and end in seconds, NOTE.
+fn parse(line: &str) -> Result<Check> {
+    let cells: Vec<&str> = line.splitn(5, '\t').collect();
+    let [name, verdict, begin, end, note] = cells.as_slice() else {
+        bail!("not five columns: {line}");
+    };
+    Ok(Check {
+        name: (*name).to_owned(),
+        verdict: match *verdict {
+            "passed" => Verdict::Passed,
+            "failed" => Verdict::Failed,
+            "skipped" => Verdict::Skipped,
+            other => bail!("{name}: verdict {other}"),
+        },
+        note: (*note).to_owned(),
+        seconds: end.parse::<f64>()? - begin.parse::<f64>()?,
+    })
+}
+
+fn came_to_end(out: &Path, log: &str, ended: &Ended) -> Result<String> {
+    let status = fs::read_to_string(out.join("status")).unwrap_or_default();
+    if status.trim() != "0" || !ended.status.success() || ended.timed_out {
+        let how = if status.trim().is_empty() {
+            "before its script did".to_owned()
+        } else {
+            format!("after its script ended with {}", status.trim())
+        };
+        bail!(
+            "QEMU: {}, {how}; the console's last lines:\n{}",
+            describe(ended),
+            last_lines(log, 15)
+        );
+    }
+    Ok(String::new())
+}
+
+/// The console has what the kernel said up to a sudden end, the guest's own copy what was not for the console.
+fn clean(bed: &Bed, console: &str, own: &Path) -> Result<String> {
+    let known = reports::known(bed)?;
+    let own = read(own)?;
+    let mut found = reports::find(console, &known);
+    found.extend(reports::find(&own, &known));
+    if let Some(first) = found.first() {
+        bail!("{} lines, the first: {first}", found.len());
+    }
+    Ok(format!("{} lines", own.lines().count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_guest() {
+        let check = parse("apt install\tpassed\t10.25\t12.75\tone\ttwo").unwrap();
+        assert_eq!((check.verdict, check.seconds), (Verdict::Passed, 2.5));
+        assert_eq!(check.note, "one\ttwo");
+        assert!(parse("a\tpassed\t1\t2").is_err());
+        assert!(parse("a\tmaybe\t1\t2\t").is_err());
+    }
+}
