@@ -2,7 +2,7 @@
 //! What the way through the device costs: a clip's jobs again and again in one session, by a small client.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::CodedJob;
@@ -19,11 +19,14 @@ pub(crate) struct Args {
     /// The clip.
     #[arg(long)]
     clip: PathBuf,
-    /// Jobs that time is taken of, at each depth.
-    #[arg(long, default_value_t = 2000)]
+    /// Jobs that time is taken of, at each depth, at most.
+    #[arg(long, default_value_t = 4000)]
     count: usize,
+    /// Seconds after which these are enough.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
     /// Jobs that strace sees.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 100)]
     traced: usize,
     /// Jobs in flight; with 1 the client waits for each picture before it sends the next job.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4])]
@@ -71,16 +74,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let mut session = Session::open(&nodes, &Plan::new(codec, &jobs), &options)?;
         let mut next = jobs.iter().cycle();
         // Every buffer is mapped then.
-        play(&mut session, &mut next, jobs.len().max(100), depth)?;
+        play(&mut session, &mut next, jobs.len(), depth, Duration::MAX)?;
         let worker = process::worker(args.broker)?;
         let (worker_before, client_before) =
             (process::runtime(worker)?, process::runtime(std::process::id())?);
         let started = Instant::now();
-        let latencies = play(&mut session, &mut next, args.count, depth)?;
+        let limit = Duration::from_secs(args.seconds);
+        let latencies = play(&mut session, &mut next, args.count, depth, limit)?;
         let seconds = started.elapsed().as_secs_f64();
         let (worker_after, client_after) = (process::runtime(worker)?, process::runtime(std::process::id())?);
         let strace = Strace::attach(worker, &args.strace)?;
-        play(&mut session, &mut next, args.traced, depth)?;
+        play(&mut session, &mut next, args.traced, depth, Duration::MAX)?;
         let calls = strace.detach()?;
         ensure!(
             calls.count() as usize >= args.traced,
@@ -98,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             width: first.coded_width,
             height: first.coded_height,
             depth,
-            jobs: args.count,
+            jobs: latencies.len(),
             seconds,
             latencies: if depth == 1 { latencies } else { Vec::new() },
             worker: worker_after - worker_before,
@@ -111,15 +115,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Plays so many jobs to their end; what each took in µs.
+/// Plays so many jobs to their end, or fewer when the time is over; what each took in µs.
 fn play<'j>(
     session: &mut Session,
     jobs: &mut impl Iterator<Item = &'j CodedJob>,
     count: usize,
     depth: usize,
+    limit: Duration,
 ) -> Result<Vec<f64>> {
+    let begun = Instant::now();
     let mut times = Vec::with_capacity(count);
     for job in jobs.take(count) {
+        if begun.elapsed() > limit {
+            break;
+        }
         let started = Instant::now();
         session.submit(job)?;
         if depth == 1 {

@@ -67,6 +67,8 @@ impl Part {
     }
 }
 
+/// Begins a script in the guest: what limits the time of a job is not measured, and a busy machine starts workers slowly.
+const PATIENT: &str = "daedalus_load watchdog_ms=10000 worker_wait_ms=10000\n";
 /// The codecs as clips name them.
 const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
 
@@ -79,6 +81,9 @@ pub(crate) struct Args {
     /// Alternating runs of each comparison; one more comes before, and does not count
     #[arg(long, default_value_t = 7, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     runs: usize,
+    /// How often a clip is played in a row within a run, instead of each part's own number
+    #[arg(long, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    times: Option<usize>,
     /// Only this codec
     #[arg(long, value_parser = CODECS)]
     codec: Option<String>,
@@ -94,6 +99,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    fn times(&self, own: usize) -> usize {
+        self.times.unwrap_or(own)
+    }
+
     fn takes(&self, codec: &str) -> bool {
         self.codec.as_deref().is_none_or(|only| only == codec)
     }

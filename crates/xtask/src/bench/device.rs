@@ -11,7 +11,7 @@ use super::figures::{Bound, Spread, Target};
 use super::pipelines::{self, DEVICE, DEVICE_COPIED, I420, NV12};
 use super::plot::Bar;
 use super::runs::{Plan, Row as Run, Rows};
-use super::{Args, Table, name_of, names_of_files};
+use super::{Args, PATIENT, Table, name_of, names_of_files};
 use crate::bed::Bed;
 use crate::demo::play::write_json;
 use crate::guest::{self, GuestJob};
@@ -63,11 +63,11 @@ pub(crate) struct Row {
 
 /// Measures.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
-    let clips = clips::repeated(bed, Kind::Demo("1080p"), TIMES)?;
+    let clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(TIMES))?;
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(&clip.codec)).collect();
     // Read from tmpfs: the host's files are not part of what is measured.
     let mut script =
-        "daedalus_start --threads=1\nexport GST_REGISTRY=/tmp/gstreamer-registry.bin\n".to_owned();
+        PATIENT.to_owned() + "daedalus_start --threads=1\nexport GST_REGISTRY=/tmp/gstreamer-registry.bin\n";
     for clip in &clips {
         let name = clip
             .path

@@ -159,10 +159,10 @@ fn pixels(peer: &str, depth: u8) -> Option<&'static str> {
 /// Measures.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let decoder = decoder(bed)?;
-    let mut clips = clips::repeated(bed, Kind::Demo("1080p"), TIMES)?;
-    clips.extend(clips::repeated(bed, Kind::TenBit, TIMES_TEN_BIT)?);
+    let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(TIMES))?;
+    clips.extend(clips::repeated(bed, Kind::TenBit, args.times(TIMES_TEN_BIT))?);
     if args.large {
-        clips.extend(clips::repeated(bed, Kind::Large, TIMES_LARGE)?);
+        clips.extend(clips::repeated(bed, Kind::Large, args.times(TIMES_LARGE))?);
     }
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let most = processors.clamp(2, MOST_THREADS);

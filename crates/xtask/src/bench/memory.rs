@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Kind};
 use super::figures::{Bound, Target};
-use super::{Args, Table, guest_lines};
+use super::{Args, PATIENT, Table, guest_lines};
 use crate::bed::Bed;
 use crate::guest::GuestJob;
 use crate::torture::in_guest;
@@ -50,7 +50,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let mut clips = clips::repeated(bed, Kind::Demo("1080p"), 2)?;
     clips.extend(clips::repeated(bed, Kind::TenBit, 4)?);
     clips.extend(clips::repeated(bed, Kind::Large, 4)?);
-    let mut script = "daedalus_start\n".to_owned();
+    let mut script = PATIENT.to_owned() + "daedalus_start\n";
     for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
         script.push_str(&format!(
             "daedalus-bench memory --clip {} --broker $DAEDALUS_BROKER >>lines.jsonl\n",

@@ -9,13 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Kind};
 use super::figures::{Bound, Target, quantile};
-use super::{Args, Table, guest_lines};
+use super::{Args, PATIENT, Table, guest_lines};
 use crate::bed::Bed;
 use crate::guest::GuestJob;
 use crate::torture::in_guest;
-
-/// Jobs that time is taken of, at each depth.
-const JOBS: usize = 4000;
 
 /// What `daedalus-bench jobs` prints.
 #[derive(Deserialize)]
@@ -73,10 +70,10 @@ impl Row {
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let mut clips = clips::repeated(bed, Kind::Demo("qvga"), 1)?;
     clips.extend(clips::repeated(bed, Kind::Demo("1080p"), 1)?);
-    let mut script = "daedalus_start --backend=null --threads=1\n".to_owned();
+    let mut script = PATIENT.to_owned() + "daedalus_start --backend=null --threads=1\n";
     for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
         script.push_str(&format!(
-            "daedalus-bench jobs --clip {} --count {JOBS} --broker $DAEDALUS_BROKER --strace /tmp/strace.log >>lines.jsonl\n",
+            "daedalus-bench jobs --clip {} --broker $DAEDALUS_BROKER --strace /tmp/strace.log >>lines.jsonl\n",
             in_guest(bed, &clip.path)?
         ));
     }
@@ -123,6 +120,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
             "codec",
             "size",
             "in flight",
+            "jobs",
             "jobs/s",
             "µs per job",
             "latency 50 %",
@@ -154,6 +152,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
             row.codec.clone(),
             size.clone(),
             row.depth.to_string(),
+            row.jobs.to_string(),
             format!("{:.0}", row.per_second),
             format!("{:.0}", row.per_job),
             latency(0),

@@ -64,7 +64,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let decoder = engine::decoder(bed)?;
     let root = root::make(bed, root::BENCH)?;
     let mut clips = clips::repeated(bed, Kind::Demo("1080p"), 1)?;
-    clips.extend(clips::repeated(bed, Kind::TenBit, TIMES_TEN_BIT)?);
+    clips.extend(clips::repeated(bed, Kind::TenBit, args.times(TIMES_TEN_BIT))?);
     clips
         .iter()
         .filter(|clip| args.takes(&clip.codec))
