@@ -11,7 +11,7 @@ use super::figures::{Bound, Spread, Target};
 use super::pipelines::{self, DEVICE, I420, NV12};
 use super::plot::Bar;
 use super::runs::{Plan, Row as Run, Rows};
-use super::{Args, PATIENT, Table, name_of};
+use super::{Args, Table, name_of};
 use crate::bed::Bed;
 use crate::demo::play::write_json;
 use crate::guest::{self, GuestJob};
@@ -57,8 +57,7 @@ fn named(name: &str, clients: usize) -> String {
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips = clips::repeated(bed, Kind::Demo("360p"), args.times(TIMES))?;
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(&clip.codec)).collect();
-    let mut script =
-        PATIENT.to_owned() + "daedalus_start --threads=1\nexport GST_REGISTRY=/tmp/gstreamer-registry.bin\n";
+    let mut script = pipelines::begin(bed)?;
     for clip in &clips {
         let file = clip
             .path

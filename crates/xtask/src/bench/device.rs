@@ -11,7 +11,7 @@ use super::figures::{Bound, Spread, Target};
 use super::pipelines::{self, DEVICE, DEVICE_COPIED, I420, NV12};
 use super::plot::Bar;
 use super::runs::{Plan, Row as Run, Rows};
-use super::{Args, PATIENT, Table, name_of, names_of_files};
+use super::{Args, Table, name_of, names_of_files};
 use crate::bed::Bed;
 use crate::demo::play::write_json;
 use crate::guest::{self, GuestJob};
@@ -66,8 +66,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(TIMES))?;
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(&clip.codec)).collect();
     // Read from tmpfs: the host's files are not part of what is measured.
-    let mut script =
-        PATIENT.to_owned() + "daedalus_start --threads=1\nexport GST_REGISTRY=/tmp/gstreamer-registry.bin\n";
+    let mut script = pipelines::begin(bed)?;
     for clip in &clips {
         let name = clip
             .path

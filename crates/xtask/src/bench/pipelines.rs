@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The pipelines that are compared in the guest: through the device, and by the software that decodes without it.
 
-use super::clips::Clip;
+use anyhow::{Context, Result};
+
+use super::PATIENT;
+use super::clips::{self, Clip, Kind};
 use super::runs::Entry;
+use crate::bed::Bed;
+use crate::torture::in_guest;
 
 /// Names of the pipelines.
 pub(crate) const DEVICE: &str = "device";
@@ -24,6 +29,20 @@ pub(crate) fn peer(codec: &str) -> &'static str {
         "vp9" => "avdec_vp9",
         _ => "the program dav1d",
     }
+}
+
+/// Begins a script whose pipelines these are. A small client plays first: GStreamer gives a job one second, which a worker
+/// whose files the guest has never read may need for its start.
+pub(crate) fn begin(bed: &Bed) -> Result<String> {
+    let clips = clips::repeated(bed, Kind::Demo("qvga"), 1)?;
+    let mut script = PATIENT.to_owned() + "daedalus_start --threads=1\n";
+    for clip in &clips {
+        script.push_str(&format!(
+            "daedalus-bench memory --clip {} --broker $DAEDALUS_BROKER >/dev/null\n",
+            in_guest(bed, &clip.path).context("the clip to begin with")?
+        ));
+    }
+    Ok(script + "export GST_REGISTRY=/tmp/gstreamer-registry.bin\n")
 }
 
 /// The pipelines of a clip at `path` in the guest.
