@@ -53,9 +53,9 @@ struct Entry {
     /// Program and arguments of a run that no time is taken of, after the round: it proves what the timed one decodes.
     #[serde(default)]
     proof: Vec<String>,
-    /// The file in which the proof leaves a checksum.
+    /// The file in which the proof leaves a checksum; without one, it prints what GStreamer's videocodectestsink posts.
     #[serde(default)]
-    checksum: PathBuf,
+    checksum: Option<PathBuf>,
 }
 
 fn one() -> usize {
@@ -240,18 +240,43 @@ impl Watched {
 /// Runs the proof; the checksum that it leaves.
 fn proven(entry: &Entry, args: &Args) -> Result<String> {
     let log = args.scratch.join("proof.log");
-    // What an earlier one left must not pass for this one's.
-    fs::remove_file(&entry.checksum).ok();
+    if let Some(file) = &entry.checksum {
+        // What an earlier one left must not pass for this one's.
+        fs::remove_file(file).ok();
+    }
     let status = command(&entry.proof, &log)?.status()?;
     ensure!(status.success(), "{status}: {}", end_of(&log)?);
-    let sum = fs::read_to_string(&entry.checksum).with_context(|| {
-        format!(
-            "no {}: {}",
-            entry.checksum.display(),
-            end_of(&log).unwrap_or_default()
-        )
-    })?;
-    let sum = sum.trim().to_owned();
-    ensure!(!sum.is_empty(), "{} is empty", entry.checksum.display());
+    let printed = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+    let sum = match &entry.checksum {
+        Some(file) => fs::read_to_string(file)
+            .with_context(|| format!("no {}", file.display()))?
+            .trim()
+            .to_owned(),
+        None => posted(&printed).context("videocodectestsink posted no checksum")?,
+    };
+    ensure!(
+        sum.len() == 32 && sum.chars().all(|c| c.is_ascii_hexdigit()),
+        "'{sum}' is no MD5"
+    );
     Ok(sum)
+}
+
+/// The checksum in a message that `gst-launch-1.0 -m` has printed.
+fn posted(printed: &str) -> Option<String> {
+    let (_, rest) = printed.split_once("conformance/checksum,")?;
+    let (_, rest) = rest.split_once("checksum=(string)")?;
+    Some(rest.chars().take_while(char::is_ascii_hexdigit).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_posted_checksum_is_found() {
+        let printed = "Got message #52 from element \"s\" (element): conformance/checksum, checksum-type=(string)MD5, \
+                       checksum=(string)0a1b;\nGot EOS";
+        assert_eq!(posted(printed).as_deref(), Some("0a1b"));
+        assert_eq!(posted("Got EOS"), None);
+    }
 }

@@ -87,6 +87,9 @@ pub(crate) struct Args {
     /// Only this codec
     #[arg(long, value_parser = CODECS)]
     codec: Option<String>,
+    /// Size of the clips of `device`; the targets are for 1080p
+    #[arg(long, default_value = "1080p", value_parser = ["1080p", "480p", "360p", "240p", "qvga"])]
+    size: String,
     /// `engine` decodes 4K, too
     #[arg(long)]
     large: bool,

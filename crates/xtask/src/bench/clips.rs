@@ -29,9 +29,9 @@ pub(crate) struct Clip {
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Kind<'a> {
     /// Of the demo's clips those of this size: `1080p`, `360p`, `qvga`.
-    Demo(&'static str),
+    Demo(&'a str),
     /// Of the generated streams those of 10 bit and 1080p.
     TenBit,
     /// Of the generated streams those of 4K.
@@ -51,7 +51,7 @@ const LARGE: [(&str, &str, usize); 3] = [
 ];
 
 /// The clips of a kind, each `times` in a row; makes what is not there.
-pub(crate) fn repeated(bed: &Bed, kind: Kind, times: usize) -> Result<Vec<Clip>> {
+pub(crate) fn repeated(bed: &Bed, kind: Kind<'_>, times: usize) -> Result<Vec<Clip>> {
     let clips = match kind {
         Kind::Demo(size) => demo(bed, size)?,
         Kind::TenBit => of_generated(bed, &TEN_BIT, 10)?,

@@ -63,7 +63,7 @@ pub(crate) struct Row {
 
 /// Measures.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
-    let clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(TIMES))?;
+    let clips = clips::repeated(bed, Kind::Demo(&args.size), args.times(TIMES))?;
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(&clip.codec)).collect();
     // Read from tmpfs: the host's files are not part of what is measured.
     let mut script = pipelines::begin(bed)?;
@@ -165,7 +165,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
     let mut ratios = Table::new(
         "Through the device, one decoding thread, against software in the same guest",
         &[
-            "codec",
+            "clip",
             "Mbit/s",
             "frames",
             "runs",
@@ -179,7 +179,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
     let mut alone = Table::new(
         "The same runs by themselves: medians, in seconds of the guest",
         &[
-            "codec",
+            "clip",
             "pipeline",
             "wall",
             "client user",
@@ -193,7 +193,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
     for row in rows {
         for against in &row.against {
             ratios.row(vec![
-                name_of(&row.codec),
+                row.clip.clone(),
                 format!("{:.1}", row.mbit),
                 row.frames.to_string(),
                 row.runs.to_string(),
@@ -207,7 +207,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
         for one in &row.alone {
             let seconds = |spread: &Spread| format!("{:.2}", spread.median);
             alone.row(vec![
-                name_of(&row.codec),
+                row.clip.clone(),
                 one.name.clone(),
                 seconds(&one.wall),
                 seconds(&one.user),
@@ -228,7 +228,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
     for codec in super::CODECS {
         for (peer, bound) in [(NV12, Bound::AtMost(0.9)), (I420, Bound::AtMost(1.1))] {
             let against = rows
-                .and_then(|rows| rows.iter().find(|row| row.codec == codec))
+                .and_then(|rows| rows.iter().find(|row| row.clip == format!("{codec}-1080p")))
                 .and_then(|row| {
                     row.against
                         .iter()
@@ -261,7 +261,7 @@ pub(crate) fn bars(rows: &[Row]) -> Vec<Bar> {
             let target = if one.peer == NV12 { 0.9 } else { 1.1 };
             for (what, spread) in [("wall", one.wall), ("CPU", one.cpu)] {
                 bars.push(Bar {
-                    label: format!("{}, {what}, of {}", name_of(&row.codec), one.peer),
+                    label: format!("{}, {what}, of {}", row.clip, one.peer),
                     spread,
                     target: Some(target),
                 });
