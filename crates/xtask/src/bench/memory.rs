@@ -47,9 +47,9 @@ fn mib(kib: u64) -> f64 {
 
 /// Measures.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
-    let mut clips = clips::repeated(bed, Kind::Demo("1080p"), 2)?;
-    clips.extend(clips::repeated(bed, Kind::TenBit, 4)?);
-    clips.extend(clips::repeated(bed, Kind::Large, 4)?);
+    let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(2))?;
+    clips.extend(clips::repeated(bed, Kind::TenBit, args.times(4))?);
+    clips.extend(clips::repeated(bed, Kind::Large, args.times(4))?);
     let mut script = PATIENT.to_owned() + "daedalus_start\n";
     for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
         script.push_str(&format!(
