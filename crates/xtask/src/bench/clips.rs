@@ -21,6 +21,10 @@ pub(crate) struct Clip {
     /// `h264`, `vp9` or `av1`.
     pub(crate) codec: String,
     pub(crate) path: PathBuf,
+    /// The same played once.
+    pub(crate) once: PathBuf,
+    /// How often it is in `path`.
+    pub(crate) times: usize,
     pub(crate) frames: usize,
     /// Bits per sample.
     pub(crate) depth: u8,
@@ -71,6 +75,8 @@ fn demo(bed: &Bed, size: &str) -> Result<Vec<Clip>> {
             name: stream.name.clone(),
             codec: stream.codec.clone(),
             path: dir.join(&stream.path),
+            once: PathBuf::new(),
+            times: 1,
             frames: stream.frames,
             depth: 8,
             mbit: 0.0,
@@ -86,6 +92,8 @@ fn of_generated(bed: &Bed, files: &[(&str, &str, usize)], depth: u8) -> Result<V
             name: file.split('.').next().unwrap_or_default().to_owned(),
             codec: (*codec).to_owned(),
             path: dir.join(file),
+            once: PathBuf::new(),
+            times: 1,
             frames: *frames,
             depth,
             mbit: 0.0,
@@ -97,19 +105,24 @@ fn of_generated(bed: &Bed, files: &[(&str, &str, usize)], depth: u8) -> Result<V
 fn repeat(bed: &Bed, mut clip: Clip, times: usize) -> Result<Clip> {
     let data = std::fs::read(&clip.path).with_context(|| format!("no {}", clip.path.display()))?;
     clip.mbit = data.len() as f64 * 8.0 * RATE / clip.frames as f64 / 1e6;
-    let joined = match extension(&clip.path) {
-        "h264" => data.repeat(times),
-        "ivf" => repeat_ivf(&data, times)?,
-        other => bail!("no way to repeat .{other}"),
-    };
+    let end = extension(&clip.path).to_owned();
     let dir = bed.target.join("bench/clips");
     std::fs::create_dir_all(&dir)?;
-    clip.path = dir.join(format!("{}-x{times}.{}", clip.name, extension(&clip.path)));
+    let write = |times: usize| -> Result<PathBuf> {
+        let joined = match end.as_str() {
+            "h264" => data.repeat(times),
+            "ivf" => repeat_ivf(&data, times)?,
+            other => bail!("no way to repeat .{other}"),
+        };
+        let path = dir.join(format!("{}-x{times}.{end}", clip.name));
+        if !std::fs::read(&path).is_ok_and(|old| old == joined) {
+            std::fs::write(&path, joined).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(path)
+    };
+    (clip.once, clip.path) = (write(1)?, write(times)?);
+    clip.times = times;
     clip.frames *= times;
-    if !std::fs::read(&clip.path).is_ok_and(|old| old == joined) {
-        std::fs::write(&clip.path, joined)
-            .with_context(|| format!("cannot write {}", clip.path.display()))?;
-    }
     Ok(clip)
 }
 

@@ -18,18 +18,20 @@ use crate::root;
 /// The most threads that are tried.
 const MOST_THREADS: usize = 4;
 /// A clip's frames are decoded so often in a run.
-const TIMES: usize = 2;
-const TIMES_TEN_BIT: usize = 8;
-const TIMES_LARGE: usize = 8;
+const TIMES: usize = 4;
+const TIMES_TEN_BIT: usize = 12;
+const TIMES_LARGE: usize = 6;
 
 /// The engine against a peer with as many threads: ratios, so less than 1 is less than the peer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Against {
     peer: String,
     threads: usize,
-    /// Of processor time, without what either does once: starting, and for the engine parsing, which a client does.
+    /// Of processor time, without what either does once: starting, and for the engine parsing, which a client does. The
+    /// engine's start is a run that decodes nothing; a peer's run of the clip once is taken from that of the clip several
+    /// times, which leaves exactly some of the clip.
     cpu: Spread,
-    /// The same with the engine's start and parsing, without the peer's start: too high.
+    /// The same with the engine's start and parsing: too high.
     at_most: Spread,
     wall: Spread,
 }
@@ -70,23 +72,16 @@ pub(crate) fn decoder(bed: &Bed) -> Result<PathBuf> {
 }
 
 /// ffmpeg's words for a clip: decoded to `format`, or to what the decoder makes.
-pub(crate) fn ffmpeg(
-    clip: &Clip,
-    path: &Path,
-    threads: usize,
-    format: Option<&str>,
-    frames: Option<usize>,
-) -> String {
+pub(crate) fn ffmpeg(clip: &Clip, path: &Path, threads: usize, format: Option<&str>) -> String {
     let decoder = if clip.codec == "av1" {
         "libdav1d"
     } else {
         &clip.codec
     };
     let format = format.map_or_else(String::new, |format| format!("-pix_fmt {format}"));
-    let frames = frames.map_or_else(String::new, |frames| format!("-frames:v {frames}"));
     format!(
         "ffmpeg -v error -nostdin -threads {threads} -c:v {decoder} -i {} -threads {threads} -filter_threads 1 {format} \
-         -fps_mode passthrough {frames} -f null -",
+         -fps_mode passthrough -f null -",
         path.display()
     )
 }
@@ -108,9 +103,12 @@ fn named(name: &str, threads: usize) -> String {
     format!("{name}, {threads}")
 }
 
-/// The same command, only as far as its start.
-fn start(name: &str) -> String {
-    format!("{name}, start")
+/// The engine as far as it decodes nothing.
+const START: &str = "engine, start";
+
+/// The same command for the clip once.
+fn once(name: &str) -> String {
+    format!("{name}, once")
 }
 
 const ENGINE: &str = "engine";
@@ -124,29 +122,26 @@ fn peers(clip: &Clip) -> Vec<String> {
     peers
 }
 
-fn plan(clip: &Clip, path: &Path, decoder: &Path, runs: usize, most: usize) -> Plan {
-    let (decoder, file) = (decoder.display(), path.display());
-    let mut commands = vec![Entry::new(&start(ENGINE), &format!("{decoder} {file} 1 0"))];
-    for peer in peers(clip) {
-        let command = if peer == DAV1D {
-            format!("dav1d -q --threads 1 --limit 1 -i {file} --muxer null -o /dev/null")
+fn plan(bed: &Bed, clip: &Clip, decoder: &Path, runs: usize, most: usize) -> Plan {
+    let (several, single) = (root::inside(bed, &clip.path), root::inside(bed, &clip.once));
+    let engine = |threads: usize, rounds: usize| {
+        format!("{} {} {threads} {rounds}", decoder.display(), several.display())
+    };
+    let command = |peer: &str, file: &Path, threads: usize| {
+        if peer == DAV1D {
+            let file = file.display();
+            format!("dav1d -q --threads {threads} -i {file} --muxer null -o /dev/null")
         } else {
-            ffmpeg(clip, path, 1, pixels(&peer, clip.depth), Some(1))
-        };
-        commands.push(Entry::new(&start(&peer), &command));
-    }
+            ffmpeg(clip, file, threads, pixels(peer, clip.depth))
+        }
+    };
+    let mut commands = vec![Entry::new(START, &engine(1, 0))];
     for threads in 1..=most {
-        commands.push(Entry::new(
-            &named(ENGINE, threads),
-            &format!("{decoder} {file} {threads} 1"),
-        ));
+        commands.push(Entry::new(&named(ENGINE, threads), &engine(threads, 1)));
         for peer in peers(clip) {
-            let command = if peer == DAV1D {
-                format!("dav1d -q --threads {threads} -i {file} --muxer null -o /dev/null")
-            } else {
-                ffmpeg(clip, path, threads, pixels(&peer, clip.depth), None)
-            };
-            commands.push(Entry::new(&named(&peer, threads), &command));
+            let name = named(&peer, threads);
+            commands.push(Entry::new(&once(&name), &command(&peer, &single, threads)));
+            commands.push(Entry::new(&name, &command(&peer, &several, threads)));
         }
     }
     Plan { runs, commands }
@@ -159,10 +154,14 @@ fn pixels(peer: &str, depth: u8) -> Option<&'static str> {
 /// Measures.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let decoder = decoder(bed)?;
-    let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(TIMES))?;
-    clips.extend(clips::repeated(bed, Kind::TenBit, args.times(TIMES_TEN_BIT))?);
+    let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(TIMES).max(2))?;
+    clips.extend(clips::repeated(
+        bed,
+        Kind::TenBit,
+        args.times(TIMES_TEN_BIT).max(2),
+    )?);
     if args.large {
-        clips.extend(clips::repeated(bed, Kind::Large, args.times(TIMES_LARGE))?);
+        clips.extend(clips::repeated(bed, Kind::Large, args.times(TIMES_LARGE).max(2))?);
     }
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let most = processors.clamp(2, MOST_THREADS);
@@ -170,12 +169,11 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let dir = bed.target.join("bench");
     let mut all = Vec::new();
     for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
-        let path = root::inside(bed, &clip.path);
         let (plan_file, rows_file) = (
             dir.join(format!("plan-engine-{}.json", clip.name)),
             dir.join(format!("rows-engine-{}.jsonl", clip.name)),
         );
-        write_json(&plan_file, &plan(clip, &path, &decoder, args.runs, most))?;
+        write_json(&plan_file, &plan(bed, clip, &decoder, args.runs, most))?;
         root::command(bed, &program)?
             .args(["alternate", "--scratch", "/tmp/daedalus-bench", "--plan"])
             .arg(root::inside(bed, &plan_file))
@@ -188,24 +186,27 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
 }
 
 fn row(clip: &Clip, rows: &Rows, runs: usize, most: usize) -> Result<Row> {
-    let engine_start = rows.of(&start(ENGINE))?;
+    let engine_start = rows.of(START)?;
+    // How often the clip was decoded in what is compared.
+    let (own_times, peer_times) = (clip.times as f64, clip.times as f64 - 1.0);
     let mut against = Vec::new();
     for threads in 1..=most {
         let engine = rows.of(&named(ENGINE, threads))?;
         for peer in peers(clip) {
-            let (own, peer_start) = (rows.of(&named(&peer, threads))?, rows.of(&start(&peer))?);
-            let ratio = |over: &dyn Fn(usize) -> Result<f64>, under: &dyn Fn(usize) -> f64| {
-                let ratios = (0..engine.len()).map(|at| Ok(over(at)? / under(at)));
+            let name = named(&peer, threads);
+            let (several, single) = (rows.of(&name)?, rows.of(&once(&name))?);
+            let ratio = |over: &dyn Fn(usize) -> Result<f64>, figure: fn(&Run) -> f64| {
+                let ratios = (0..engine.len()).map(|at| {
+                    let under = (figure(several[at]) - figure(single[at])) / peer_times;
+                    Ok(over(at)? / own_times / under)
+                });
                 Spread::of(ratios.collect::<Result<_>>()?)
             };
-            let peer_cpu = |at: usize| own[at].cpu() - peer_start[at].cpu();
             against.push(Against {
                 threads,
-                cpu: ratio(&|at| Ok(engine[at].cpu() - engine_start[at].cpu()), &peer_cpu)?,
-                at_most: ratio(&|at| Ok(engine[at].cpu()), &peer_cpu)?,
-                wall: ratio(&|at| seconds(engine[at]), &|at| {
-                    own[at].wall - peer_start[at].wall
-                })?,
+                cpu: ratio(&|at| Ok(engine[at].cpu() - engine_start[at].cpu()), Run::cpu)?,
+                at_most: ratio(&|at| Ok(engine[at].cpu()), Run::cpu)?,
+                wall: ratio(&|at| seconds(engine[at]), |run| run.wall)?,
                 peer,
             });
         }

@@ -93,6 +93,8 @@ mod tests {
                 name: "x".into(),
                 codec: codec.into(),
                 path: "x".into(),
+                once: "x".into(),
+                times: 1,
                 frames: 1,
                 depth: 8,
                 mbit: 1.0,
