@@ -4,6 +4,7 @@
 mod apt;
 mod arm64;
 mod bed;
+mod bench;
 mod build;
 mod cache;
 mod cmd;
@@ -72,6 +73,8 @@ enum Command {
     Tool(command_line::Args),
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
+    /// Measure device and engine against ffmpeg, dav1d and GStreamer's software decoders, in runs that alternate
+    Bench(bench::Args),
     /// Run what concerns the module in a kernel that counts its lines, and say which never ran
     Coverage,
     /// Run the fuzz targets for a time, from inputs of recorded traces on
@@ -170,6 +173,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Ioctls => Ok(finish(&ioctls::run(bed)?)),
         Command::Tool(args) => Ok(finish(&command_line::run(bed, args)?)),
         Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
+        Command::Bench(args) => Ok(finish(&bench::run(bed, args)?)),
         Command::Coverage => Ok(finish(&coverage::run(bed)?)),
         Command::Fuzz(args) => Ok(finish(&fuzz::run(bed, args)?)),
         Command::Lint => Ok(finish(&lint::run(bed)?)),

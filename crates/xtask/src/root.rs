@@ -52,6 +52,14 @@ pub(crate) const PACKAGING: Kind = Kind {
     archive: None,
 };
 
+/// Where instructions are counted.
+pub(crate) const BENCH: Kind = Kind {
+    name: "bench",
+    list: "testbed/bench/packages",
+    what: "for counting instructions: 0.7 GB, 1 minute",
+    archive: None,
+};
+
 /// A small system into which the packages are installed.
 pub(crate) const FRESH: Kind = Kind {
     name: "fresh",

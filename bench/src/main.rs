@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `daedalus-bench`: what `./dev bench` runs where it measures, in the guest and in the Debian root. It takes figures;
+//! what they mean is said by `crates/xtask/src/bench.rs`.
+
+use clap::{Parser, Subcommand};
+
+mod alternate;
+mod calls;
+mod jobs;
+mod memory;
+mod process;
+
+/// Takes the figures of ./dev bench.
+#[derive(Debug, Parser)]
+#[command(name = "daedalus-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs commands one after the other, again and again, and says what each run took.
+    Alternate(alternate::Args),
+    /// Plays a clip through the device, and says what each job took.
+    Jobs(jobs::Args),
+    /// Plays a clip through the device, and says whose the worker's private memory is.
+    Memory(memory::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Alternate(args) => alternate::run(&args),
+        Command::Jobs(args) => jobs::run(&args),
+        Command::Memory(args) => memory::run(&args),
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The clips that are measured: those of the demo and of the generated streams, several times in a row, so that a run
+//! takes long enough for its start to be of little weight. Each begins with a key frame, so any repetition decodes.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::bed::Bed;
+use crate::conformance::generated;
+use crate::demo::play;
+
+/// Frames per second of the generated clips.
+const RATE: f64 = 30.0;
+
+/// A clip.
+#[derive(Clone, Debug)]
+pub(crate) struct Clip {
+    /// Its name in tables.
+    pub(crate) name: String,
+    /// `h264`, `vp9` or `av1`.
+    pub(crate) codec: String,
+    pub(crate) path: PathBuf,
+    /// The same played once.
+    pub(crate) once: PathBuf,
+    /// How often it is in `path`.
+    pub(crate) times: usize,
+    pub(crate) frames: usize,
+    /// Bits per sample.
+    pub(crate) depth: u8,
+    pub(crate) mbit: f64,
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind<'a> {
+    /// Of the demo's clips those of this size: `1080p`, `360p`, `qvga`.
+    Demo(&'a str),
+    /// Of the generated streams those of 10 bit and 1080p.
+    TenBit,
+    /// Of the generated streams those of 4K.
+    Large,
+}
+
+/// Files of the generated streams, codec and frames.
+const TEN_BIT: [(&str, &str, usize); 3] = [
+    ("h264-10bit-1080p.h264", "h264", 16),
+    ("vp9-10bit-1080p.ivf", "vp9", 12),
+    ("av1-10bit-1080p.ivf", "av1", 16),
+];
+const LARGE: [(&str, &str, usize); 3] = [
+    ("h264-2160p.h264", "h264", 6),
+    ("vp9-2160p.ivf", "vp9", 6),
+    ("av1-2160p.ivf", "av1", 6),
+];
+
+/// The clips of a kind, each `times` in a row; makes what is not there.
+pub(crate) fn repeated(bed: &Bed, kind: Kind<'_>, times: usize) -> Result<Vec<Clip>> {
+    let clips = match kind {
+        Kind::Demo(size) => demo(bed, size)?,
+        Kind::TenBit => of_generated(bed, &TEN_BIT, 10)?,
+        Kind::Large => of_generated(bed, &LARGE, 8)?,
+    };
+    ensure!(clips.len() == 3, "{} clips of {kind:?}, not 3", clips.len());
+    clips.into_iter().map(|clip| repeat(bed, clip, times)).collect()
+}
+
+fn demo(bed: &Bed, size: &str) -> Result<Vec<Clip>> {
+    let (list, streams) = play::clips(bed)?;
+    let dir = list.parent().context("a list without a directory")?;
+    Ok(streams
+        .iter()
+        .filter(|stream| stream.name.ends_with(size))
+        .map(|stream| Clip {
+            name: stream.name.clone(),
+            codec: stream.codec.clone(),
+            path: dir.join(&stream.path),
+            once: PathBuf::new(),
+            times: 1,
+            frames: stream.frames,
+            depth: 8,
+            mbit: 0.0,
+        })
+        .collect())
+}
+
+fn of_generated(bed: &Bed, files: &[(&str, &str, usize)], depth: u8) -> Result<Vec<Clip>> {
+    let dir = generated::folder(bed, false)?;
+    Ok(files
+        .iter()
+        .map(|(file, codec, frames)| Clip {
+            name: file.split('.').next().unwrap_or_default().to_owned(),
+            codec: (*codec).to_owned(),
+            path: dir.join(file),
+            once: PathBuf::new(),
+            times: 1,
+            frames: *frames,
+            depth,
+            mbit: 0.0,
+        })
+        .collect())
+}
+
+/// The clip several times in a row, under target/bench, which guest and root see.
+fn repeat(bed: &Bed, mut clip: Clip, times: usize) -> Result<Clip> {
+    let data = std::fs::read(&clip.path).with_context(|| format!("no {}", clip.path.display()))?;
+    clip.mbit = data.len() as f64 * 8.0 * RATE / clip.frames as f64 / 1e6;
+    let end = extension(&clip.path).to_owned();
+    let dir = bed.target.join("bench/clips");
+    std::fs::create_dir_all(&dir)?;
+    let write = |times: usize| -> Result<PathBuf> {
+        let joined = match end.as_str() {
+            "h264" => data.repeat(times),
+            "ivf" => repeat_ivf(&data, times)?,
+            other => bail!("no way to repeat .{other}"),
+        };
+        let path = dir.join(format!("{}-x{times}.{end}", clip.name));
+        if !std::fs::read(&path).is_ok_and(|old| old == joined) {
+            std::fs::write(&path, joined).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(path)
+    };
+    (clip.once, clip.path) = (write(1)?, write(times)?);
+    clip.times = times;
+    clip.frames *= times;
+    Ok(clip)
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|end| end.to_str()).unwrap_or_default()
+}
+
+/// Bytes of IVF's file header, and of a frame's.
+const FILE: usize = 32;
+const FRAME: usize = 12;
+
+/// The frames of an IVF file again and again, with timestamps that go on.
+fn repeat_ivf(data: &[u8], times: usize) -> Result<Vec<u8>> {
+    ensure!(data.starts_with(b"DKIF") && data.len() > FILE, "no IVF file");
+    let mut frames = Vec::new();
+    let mut at = FILE;
+    while at < data.len() {
+        let header = data.get(at..at + FRAME).context("a frame header is cut off")?;
+        let size = u32::from_le_bytes(header[..4].try_into()?) as usize;
+        let time = u64::from_le_bytes(header[4..].try_into()?);
+        let frame = data
+            .get(at + FRAME..at + FRAME + size)
+            .context("a frame is cut off")?;
+        frames.push((time, frame));
+        at += FRAME + size;
+    }
+    let last = frames.iter().map(|(time, _)| *time).max().context("no frame")?;
+    let step = frames.get(1).map_or(1, |(time, _)| (*time).max(1));
+    let mut joined = data[..FILE].to_vec();
+    let count = u32::try_from(frames.len() * times)?;
+    joined[24..28].copy_from_slice(&count.to_le_bytes());
+    for round in 0..times as u64 {
+        for (time, frame) in &frames {
+            joined.extend(u32::try_from(frame.len())?.to_le_bytes());
+            joined.extend((time + round * (last + step)).to_le_bytes());
+            joined.extend(*frame);
+        }
+    }
+    Ok(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repetitions_have_timestamps_that_go_on() {
+        let mut data = b"DKIF".to_vec();
+        data.resize(FILE, 0);
+        for (time, frame) in [(0u64, b"ab".as_slice()), (2, b"c")] {
+            data.extend((frame.len() as u32).to_le_bytes());
+            data.extend(time.to_le_bytes());
+            data.extend(frame);
+        }
+        let joined = repeat_ivf(&data, 3).unwrap();
+        assert_eq!(joined.len(), FILE + 3 * (2 * FRAME + 3));
+        assert_eq!(joined[24], 6);
+        let second = FILE + 2 * FRAME + 3;
+        assert_eq!(joined[second..second + 5], [2, 0, 0, 0, 4]);
+        assert!(repeat_ivf(b"no", 2).is_err());
+        assert!(repeat_ivf(&data[..data.len() - 1], 2).is_err());
+    }
+}

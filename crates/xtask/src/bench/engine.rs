@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The engine alone, on the machine itself, against the ffmpeg program and dav1d's: processor and wall time.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::clips::{self, Clip, Kind};
+use super::figures::{Bound, Spread, Target};
+use super::plot::Bar;
+use super::runs::{Entry, Plan, Row as Run, Rows};
+use super::{Args, Table, name_of, names_of_files};
+use crate::bed::Bed;
+use crate::demo::play::write_json;
+use crate::root;
+
+/// The most threads that are tried.
+const MOST_THREADS: usize = 4;
+/// A clip's frames are decoded so often in a run.
+const TIMES: usize = 4;
+const TIMES_TEN_BIT: usize = 12;
+const TIMES_LARGE: usize = 6;
+
+/// The engine against a peer with as many threads: ratios, so less than 1 is less than the peer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Against {
+    peer: String,
+    threads: usize,
+    /// Of processor time, without what either does once: starting, and for the engine parsing, which a client does. The
+    /// engine's start is a run that decodes nothing; a peer's run of the clip once is taken from that of the clip several
+    /// times, which leaves exactly some of the clip.
+    cpu: Spread,
+    /// The same with the engine's start and parsing: too high.
+    at_most: Spread,
+    wall: Spread,
+}
+
+/// So many threads of the engine against one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Threads {
+    threads: usize,
+    /// How many times as fast.
+    faster: Spread,
+    cpu: Spread,
+}
+
+/// What a clip came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    clip: String,
+    codec: String,
+    depth: u8,
+    mbit: f64,
+    frames: usize,
+    runs: usize,
+    against: Vec<Against>,
+    threads: Vec<Threads>,
+    /// Of the engine, and of the peers.
+    libraries: Vec<String>,
+    peer_libraries: Vec<String>,
+}
+
+/// The example that decodes a file by the engine, built in the root; its path there.
+pub(crate) fn decoder(bed: &Bed) -> Result<PathBuf> {
+    root::command(bed, "cargo")?
+        .args(["build", "--release", "--locked", "--offline", "--quiet"])
+        .args(["--package", "daedalus-engine", "--example", "decode"])
+        .run()
+        .context("building the engine's example failed")?;
+    Ok(Path::new(root::TREE).join("target/root/release/examples/decode"))
+}
+
+/// ffmpeg's words for a clip: decoded to `format`, or to what the decoder makes.
+pub(crate) fn ffmpeg(clip: &Clip, path: &Path, threads: usize, format: Option<&str>) -> String {
+    let decoder = if clip.codec == "av1" {
+        "libdav1d"
+    } else {
+        &clip.codec
+    };
+    let format = format.map_or_else(String::new, |format| format!("-pix_fmt {format}"));
+    format!(
+        "ffmpeg -v error -nostdin -threads {threads} -c:v {decoder} -i {} -threads {threads} -filter_threads 1 {format} \
+         -fps_mode passthrough -f null -",
+        path.display()
+    )
+}
+
+/// What the engine's pictures are in ffmpeg's words.
+pub(crate) fn format(depth: u8) -> &'static str {
+    if depth > 8 { "p010le" } else { "nv12" }
+}
+
+const NULL: &str = "ffmpeg, as decoded";
+const DAV1D: &str = "dav1d, as decoded";
+
+/// ffmpeg with the pixel format that the engine makes.
+fn converted(depth: u8) -> String {
+    format!("ffmpeg, {}", format(depth))
+}
+
+fn named(name: &str, threads: usize) -> String {
+    format!("{name}, {threads}")
+}
+
+/// The engine as far as it decodes nothing.
+const START: &str = "engine, start";
+
+/// The same command for the clip once.
+fn once(name: &str) -> String {
+    format!("{name}, once")
+}
+
+const ENGINE: &str = "engine";
+
+/// The peers of a clip.
+fn peers(clip: &Clip) -> Vec<String> {
+    let mut peers = vec![converted(clip.depth), NULL.to_owned()];
+    if clip.codec == "av1" {
+        peers.push(DAV1D.to_owned());
+    }
+    peers
+}
+
+fn plan(bed: &Bed, clip: &Clip, decoder: &Path, runs: usize, most: usize) -> Plan {
+    let (several, single) = (root::inside(bed, &clip.path), root::inside(bed, &clip.once));
+    let engine = |threads: usize, rounds: usize| {
+        format!("{} {} {threads} {rounds}", decoder.display(), several.display())
+    };
+    let command = |peer: &str, file: &Path, threads: usize| {
+        if peer == DAV1D {
+            let file = file.display();
+            format!("dav1d -q --threads {threads} -i {file} --muxer null -o /dev/null")
+        } else {
+            ffmpeg(clip, file, threads, pixels(peer, clip.depth))
+        }
+    };
+    let mut commands = vec![Entry::new(START, &engine(1, 0))];
+    for threads in 1..=most {
+        commands.push(Entry::new(&named(ENGINE, threads), &engine(threads, 1)));
+        for peer in peers(clip) {
+            let name = named(&peer, threads);
+            commands.push(Entry::new(&once(&name), &command(&peer, &single, threads)));
+            commands.push(Entry::new(&name, &command(&peer, &several, threads)));
+        }
+    }
+    Plan { runs, commands }
+}
+
+fn pixels(peer: &str, depth: u8) -> Option<&'static str> {
+    (peer != NULL).then(|| format(depth))
+}
+
+/// Measures.
+pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
+    let decoder = decoder(bed)?;
+    let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(TIMES).max(2))?;
+    clips.extend(clips::repeated(
+        bed,
+        Kind::TenBit,
+        args.times(TIMES_TEN_BIT).max(2),
+    )?);
+    if args.large {
+        clips.extend(clips::repeated(bed, Kind::Large, args.times(TIMES_LARGE).max(2))?);
+    }
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let most = processors.clamp(2, MOST_THREADS);
+    let program = root::inside(bed, &bed.binaries()?.join("daedalus-bench"));
+    let dir = bed.target.join("bench");
+    let mut all = Vec::new();
+    for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
+        let (plan_file, rows_file) = (
+            dir.join(format!("plan-engine-{}.json", clip.name)),
+            dir.join(format!("rows-engine-{}.jsonl", clip.name)),
+        );
+        write_json(&plan_file, &plan(bed, clip, &decoder, args.runs, most))?;
+        root::command(bed, &program)?
+            .args(["alternate", "--scratch", "/tmp/daedalus-bench", "--plan"])
+            .arg(root::inside(bed, &plan_file))
+            .arg("--out")
+            .arg(root::inside(bed, &rows_file))
+            .run()?;
+        all.push(row(clip, &Rows::read(&rows_file)?, args.runs, most).with_context(|| clip.name.clone())?);
+    }
+    Ok(all)
+}
+
+fn row(clip: &Clip, rows: &Rows, runs: usize, most: usize) -> Result<Row> {
+    let engine_start = rows.of(START)?;
+    // How often the clip was decoded in what is compared.
+    let (own_times, peer_times) = (clip.times as f64, clip.times as f64 - 1.0);
+    let mut against = Vec::new();
+    for threads in 1..=most {
+        let engine = rows.of(&named(ENGINE, threads))?;
+        for peer in peers(clip) {
+            let name = named(&peer, threads);
+            let (several, single) = (rows.of(&name)?, rows.of(&once(&name))?);
+            let ratio = |over: &dyn Fn(usize) -> Result<f64>, figure: fn(&Run) -> f64| {
+                let ratios = (0..engine.len()).map(|at| {
+                    let under = (figure(several[at]) - figure(single[at])) / peer_times;
+                    Ok(over(at)? / own_times / under)
+                });
+                Spread::of(ratios.collect::<Result<_>>()?)
+            };
+            against.push(Against {
+                threads,
+                cpu: ratio(&|at| Ok(engine[at].cpu() - engine_start[at].cpu()), Run::cpu)?,
+                at_most: ratio(&|at| Ok(engine[at].cpu()), Run::cpu)?,
+                wall: ratio(&|at| seconds(engine[at]), |run| run.wall)?,
+                peer,
+            });
+        }
+    }
+    let one = rows.of(&named(ENGINE, 1))?;
+    let threads = (2..=most)
+        .map(|threads| {
+            let several = rows.of(&named(ENGINE, threads))?;
+            let pairs = || one.iter().zip(&several).enumerate();
+            Ok(Threads {
+                threads,
+                faster: Spread::of(
+                    pairs()
+                        .map(|(_, (one, several))| Ok(seconds(one)? / seconds(several)?))
+                        .collect::<Result<_>>()?,
+                )?,
+                cpu: Spread::of(
+                    pairs()
+                        .map(|(at, (one, several))| {
+                            let start = engine_start[at].cpu();
+                            (several.cpu() - start) / (one.cpu() - start)
+                        })
+                        .collect(),
+                )?,
+            })
+        })
+        .collect::<Result<_>>()?;
+    let libraries = names_of_files(&rows.libraries(&named(ENGINE, 1)));
+    let peer_libraries: std::collections::BTreeSet<String> = peers(clip)
+        .iter()
+        .flat_map(|peer| rows.libraries(&named(peer, 1)))
+        .collect();
+    ensure!(!libraries.is_empty(), "no decoder library of the engine was seen");
+    Ok(Row {
+        clip: clip.name.clone(),
+        codec: clip.codec.clone(),
+        depth: clip.depth,
+        mbit: clip.mbit,
+        frames: clip.frames,
+        runs,
+        against,
+        threads,
+        libraries,
+        peer_libraries: names_of_files(&peer_libraries),
+    })
+}
+
+/// The seconds that the engine's jobs took, of what the example prints.
+fn seconds(run: &Run) -> Result<f64> {
+    let printed = run.printed.trim();
+    printed
+        .strip_suffix(" s")
+        .and_then(|text| text.rsplit(' ').next()?.parse().ok())
+        .with_context(|| format!("the example printed '{printed}'"))
+}
+
+/// The tables.
+pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
+    let mut against = Table::new(
+        "The engine against programs with as many threads",
+        &[
+            "clip",
+            "Mbit/s",
+            "frames",
+            "runs",
+            "against",
+            "threads",
+            "CPU",
+            "CPU, at most",
+            "wall",
+        ],
+    );
+    let mut threads = Table::new(
+        "The engine with several threads against itself with one",
+        &["clip", "runs", "threads", "times as fast", "CPU"],
+    );
+    let mut libraries = Table::new("Decoder libraries that were loaded", &["clip", "engine", "peers"]);
+    for row in rows {
+        for one in &row.against {
+            against.row(vec![
+                row.clip.clone(),
+                format!("{:.1}", row.mbit),
+                row.frames.to_string(),
+                row.runs.to_string(),
+                one.peer.clone(),
+                one.threads.to_string(),
+                one.cpu.text(),
+                one.at_most.text(),
+                one.wall.text(),
+            ]);
+        }
+        for one in &row.threads {
+            threads.row(vec![
+                row.clip.clone(),
+                row.runs.to_string(),
+                one.threads.to_string(),
+                one.faster.text(),
+                one.cpu.text(),
+            ]);
+        }
+        libraries.row(vec![
+            row.clip.clone(),
+            row.libraries.join(", "),
+            row.peer_libraries.join(", "),
+        ]);
+    }
+    vec![against, threads, libraries]
+}
+
+/// Targets 1 (time) and 2.
+pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
+    let find = |codec: &str, depth: u8| {
+        rows.and_then(|rows| {
+            rows.iter()
+                .find(|row| row.codec == codec && row.depth == depth && row.clip.ends_with("1080p"))
+        })
+    };
+    let mut targets = Vec::new();
+    for (codec, depth, bound) in [
+        ("h264", 8, 0.98),
+        ("vp9", 8, 0.98),
+        ("av1", 8, 1.0),
+        ("h264", 10, 1.0),
+        ("vp9", 10, 1.0),
+        ("av1", 10, 1.0),
+    ] {
+        let against = find(codec, depth).and_then(|row| {
+            row.against
+                .iter()
+                .find(|one| one.threads == 1 && one.peer == converted(depth))
+        });
+        targets.push(Target::new(
+            format!(
+                "1: {} {depth} bit, 1 thread, CPU, of {}'s",
+                name_of(codec),
+                converted(depth)
+            ),
+            Bound::AtMost(bound),
+            against.map(|one| one.cpu.median),
+        ));
+    }
+    for (codec, depth, bound, what) in [
+        ("h264", 8, 1.6, "single slice"),
+        ("vp9", 8, 1.4, "4 tile columns"),
+        ("av1", 8, 1.3, "8 bit"),
+        ("av1", 10, 1.45, "10 bit"),
+    ] {
+        let threads = find(codec, depth).and_then(|row| row.threads.iter().find(|one| one.threads == 2));
+        targets.push(Target::new(
+            format!("2: {} ({what}), 2 threads, times as fast as 1", name_of(codec)),
+            Bound::AtLeast(bound),
+            threads.map(|one| one.faster.median),
+        ));
+    }
+    targets
+}
+
+/// The plot's bars: against ffmpeg with one thread, and threads.
+pub(crate) fn bars(rows: &[Row]) -> (Vec<Bar>, Vec<Bar>) {
+    let mut peers = Vec::new();
+    let mut threads = Vec::new();
+    for row in rows {
+        for one in row.against.iter().filter(|one| one.threads == 1) {
+            let target =
+                (one.peer == converted(row.depth)).then_some(match (row.codec.as_str(), row.depth) {
+                    ("av1", _) | (_, 10) => 1.0,
+                    _ => 0.98,
+                });
+            peers.push(Bar {
+                label: format!("{}, of {}", row.clip, one.peer),
+                spread: one.cpu,
+                target,
+            });
+        }
+        threads.extend(row.threads.iter().map(|one| Bar {
+            label: format!("{}, {} threads", row.clip, one.threads),
+            spread: one.faster,
+            target: None,
+        }));
+    }
+    (peers, threads)
+}

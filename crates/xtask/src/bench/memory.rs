@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A worker's private memory after a clip, by owner.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::clips::{self, Kind};
+use super::figures::{Bound, Target};
+use super::{Args, PATIENT, Table, guest_lines};
+use crate::bed::Bed;
+use crate::guest::GuestJob;
+use crate::torture::in_guest;
+
+/// MiB of memory of the guest: the buffers of a 4K session are some hundred.
+const GUEST_MIB: u32 = 4096;
+
+/// Private pages in KiB, as `daedalus-bench memory` prints them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Owners {
+    buffers: u64,
+    heap: u64,
+    stack: u64,
+    anonymous: u64,
+    text: BTreeMap<String, u64>,
+    data: u64,
+    largest: Vec<u64>,
+}
+
+/// One session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    codec: String,
+    width: u32,
+    height: u32,
+    bit_depth: u8,
+    jobs: usize,
+    owners: Owners,
+    private: u64,
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+/// Measures.
+pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
+    let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(2))?;
+    clips.extend(clips::repeated(bed, Kind::TenBit, args.times(4))?);
+    clips.extend(clips::repeated(bed, Kind::Large, args.times(4))?);
+    let mut script = PATIENT.to_owned() + "daedalus_start\n";
+    for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
+        script.push_str(&format!(
+            "daedalus-bench memory --clip {} --broker $DAEDALUS_BROKER >>lines.jsonl\n",
+            in_guest(bed, &clip.path)?
+        ));
+    }
+    script.push_str("daedalus_stop\ndaedalus_unload\n");
+    let job = GuestJob::new("bench-memory", &script)
+        .mem_mib(GUEST_MIB)
+        .timeout(Duration::from_secs(900));
+    let rows = guest_lines::<Row>(bed, &job)?;
+    ensure!(!rows.is_empty(), "nothing was measured");
+    Ok(rows)
+}
+
+/// The table.
+pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
+    let mut table = Table::new(
+        "Private memory of a worker after a clip, in MiB, without the client's buffers",
+        &[
+            "codec",
+            "size",
+            "bit",
+            "pictures",
+            "all",
+            "mappings without a file",
+            "heap",
+            "stack",
+            "variables",
+            "code and constants",
+            "largest mappings",
+        ],
+    );
+    for row in rows {
+        let owners = &row.owners;
+        let cell = |kib: u64| format!("{:.1}", mib(kib));
+        let largest: Vec<String> = owners.largest.iter().take(6).map(|kib| cell(*kib)).collect();
+        table.row(vec![
+            row.codec.clone(),
+            format!("{}x{}", row.width, row.height),
+            row.bit_depth.to_string(),
+            row.jobs.to_string(),
+            cell(row.private),
+            cell(owners.anonymous),
+            cell(owners.heap),
+            cell(owners.stack),
+            cell(owners.data),
+            cell(owners.text.values().sum()),
+            largest.join(", "),
+        ]);
+    }
+    vec![table]
+}
+
+/// Target 6.
+pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
+    let most = |lines: std::ops::Range<u32>| {
+        rows.map(|rows| {
+            rows.iter()
+                .filter(|row| row.bit_depth == 8 && lines.contains(&row.height))
+                .map(|row| mib(row.private))
+                .fold(0.0, f64::max)
+        })
+        .filter(|most| *most > 0.0)
+    };
+    [(1080..1100, "1080p", 40.0), (2160..2200, "4K", 100.0)]
+        .into_iter()
+        .map(|(lines, name, bound)| Target {
+            wish: true,
+            ..Target::new(
+                format!("6: MiB of a worker's private memory, {name}, 8 bit, the most of all codecs"),
+                Bound::AtMost(bound),
+                most(lines),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The pipelines that are compared in the guest: through the device, and by the software that decodes without it.
+
+use anyhow::{Context, Result};
+
+use super::PATIENT;
+use super::clips::{self, Clip, Kind};
+use super::runs::Entry;
+use crate::bed::Bed;
+use crate::torture::in_guest;
+
+/// Names of the pipelines.
+pub(crate) const DEVICE: &str = "device";
+/// With the pictures in ordinary memory, without padding, which the decoder copies if it must.
+pub(crate) const DEVICE_COPIED: &str = "device, system memory";
+/// The software decoder, NV12 demanded of it.
+pub(crate) const NV12: &str = "software, NV12";
+/// The software decoder with what it makes.
+pub(crate) const I420: &str = "software, I420";
+
+/// Where dav1d leaves its checksum, in the guest.
+const CHECKSUM: &str = "/tmp/checksum";
+
+/// How a codec is decoded without the device. Debian 13 has no GStreamer element for dav1d: its own program takes that
+/// element's place, which has no pipeline's expense and cannot make NV12.
+pub(crate) fn peer(codec: &str) -> &'static str {
+    match codec {
+        "h264" => "avdec_h264",
+        "vp9" => "avdec_vp9",
+        _ => "the program dav1d",
+    }
+}
+
+/// Begins a script whose pipelines these are. A small client plays first: GStreamer gives a job one second, which a worker
+/// whose files the guest has never read may need for its start.
+pub(crate) fn begin(bed: &Bed) -> Result<String> {
+    let clips = clips::repeated(bed, Kind::Demo("qvga"), 1)?;
+    let mut script = PATIENT.to_owned() + "daedalus_start --threads=1\n";
+    for clip in &clips {
+        script.push_str(&format!(
+            "daedalus-bench memory --clip {} --broker $DAEDALUS_BROKER >/dev/null\n",
+            in_guest(bed, &clip.path).context("the clip to begin with")?
+        ));
+    }
+    Ok(script + "export GST_REGISTRY=/tmp/gstreamer-registry.bin\n")
+}
+
+/// The pipelines of a clip at `path` in the guest.
+pub(crate) fn of(clip: &Clip, path: &str) -> Vec<Entry> {
+    let codec = clip.codec.as_str();
+    let source = match codec {
+        "h264" => format!("filesrc location={path} ! h264parse"),
+        codec => format!("filesrc location={path} ! ivfparse ! {codec}parse"),
+    };
+    let pipeline = |name: &str, rest: &str| {
+        Entry::new(name, &format!("gst-launch-1.0 -q {source} ! {rest} ! fakesink")).proof(
+            &format!("gst-launch-1.0 -m {source} ! {rest} ! videocodectestsink"),
+            None,
+        )
+    };
+    let device = format!("v4l2sl{codec}dec");
+    let mut entries = vec![
+        pipeline(DEVICE, &device),
+        pipeline(DEVICE_COPIED, &format!("{device} ! video/x-raw,format=NV12")),
+    ];
+    if codec == "av1" {
+        let program = "dav1d -q --threads 1";
+        entries.push(
+            Entry::new(I420, &format!("{program} -i {path} --muxer null -o /dev/null")).proof(
+                &format!("{program} -i {path} --muxer md5 -o {CHECKSUM}"),
+                Some(CHECKSUM),
+            ),
+        );
+    } else {
+        let decoder = format!("{} max-threads=1", peer(codec));
+        entries.push(pipeline(
+            NV12,
+            &format!("{decoder} ! videoconvert ! video/x-raw,format=NV12"),
+        ));
+        entries.push(pipeline(I420, &format!("{decoder} ! video/x-raw,format=I420")));
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pipeline_has_a_proof() {
+        for codec in ["h264", "vp9", "av1"] {
+            let clip = Clip {
+                name: "x".into(),
+                codec: codec.into(),
+                path: "x".into(),
+                once: "x".into(),
+                times: 1,
+                frames: 1,
+                depth: 8,
+                mbit: 1.0,
+            };
+            let entries = of(&clip, "/tmp/x");
+            assert!(entries.iter().all(|entry| !entry.proof.is_empty()));
+            assert!(entries.iter().any(|entry| entry.name == DEVICE));
+        }
+    }
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What was measured, for people: tables, plots, and the targets, of the newest result of every part.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::figures::Target;
+use super::plot;
+use super::{Machine, Measured, Part, clients, device, engine, memory, null, stages};
+use crate::bed::{Bed, read};
+use crate::cache::write_whole;
+use crate::demo::play::write_json;
+
+/// A table, with its heading.
+#[derive(Debug)]
+pub(crate) struct Table {
+    title: String,
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(title: &str, head: &[&str]) -> Self {
+        Self {
+            title: title.to_owned(),
+            head: head.iter().map(|cell| (*cell).to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        debug_assert_eq!(cells.len(), self.head.len(), "a row of another table");
+        self.rows.push(cells);
+    }
+
+    /// As Markdown; columns of numbers are to the right.
+    fn text(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let marks: Vec<String> = (0..self.head.len())
+            .map(|column| {
+                let numbers = self.rows.iter().all(|row| {
+                    row[column].starts_with(|c: char| c.is_ascii_digit() || c == '-')
+                        && !row[column].contains(|c: char| c.is_ascii_alphabetic())
+                });
+                (if numbers { "---:" } else { "---" }).to_owned()
+            })
+            .collect();
+        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        format!(
+            "### {}\n\n{}{}{rows}\n",
+            self.title,
+            line(&self.head),
+            line(&marks)
+        )
+    }
+}
+
+/// The results of the parts that were ever measured here.
+pub(crate) struct Results {
+    engine: Option<Measured<engine::Row>>,
+    device: Option<Measured<device::Row>>,
+    null: Option<Measured<null::Row>>,
+    clients: Option<Measured<clients::Row>>,
+    memory: Option<Measured<memory::Row>>,
+    stages: Option<Measured<stages::Row>>,
+}
+
+/// The file of a part's results.
+fn file(bed: &Bed, part: Part) -> std::path::PathBuf {
+    bed.target.join(format!("bench/{}.json", part.name()))
+}
+
+/// Keeps what a part has measured.
+pub(crate) fn keep<T: Serialize>(bed: &Bed, part: Part, measured: &Measured<T>) -> Result<()> {
+    write_json(&file(bed, part), measured)
+}
+
+fn load<T: DeserializeOwned>(bed: &Bed, part: Part) -> Result<Option<Measured<T>>> {
+    let file = file(bed, part);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let measured = serde_json::from_str(&read(&file)?);
+    measured
+        .map(Some)
+        .with_context(|| format!("{} is of another version: remove it", file.display()))
+}
+
+fn rows<T>(measured: &Option<Measured<T>>) -> Option<&[T]> {
+    measured.as_ref().map(|measured| measured.rows.as_slice())
+}
+
+impl Results {
+    /// Reads the newest result of each part.
+    pub(crate) fn load(bed: &Bed) -> Result<Self> {
+        Ok(Self {
+            engine: load(bed, Part::Engine)?,
+            device: load(bed, Part::Device)?,
+            null: load(bed, Part::Null)?,
+            clients: load(bed, Part::Clients)?,
+            memory: load(bed, Part::Memory)?,
+            stages: load(bed, Part::Stages)?,
+        })
+    }
+
+    /// Every target, measured or not.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let mut targets = stages::targets(rows(&self.stages));
+        targets.extend(engine::targets(rows(&self.engine)));
+        targets.extend(device::targets(rows(&self.device)));
+        targets.extend(null::targets(rows(&self.null)));
+        targets.extend(clients::targets(rows(&self.clients)));
+        targets.extend(memory::targets(rows(&self.memory)));
+        targets
+    }
+
+    /// The plots by file name.
+    fn plots(&self) -> BTreeMap<&'static str, String> {
+        let mut plots = BTreeMap::new();
+        let axis = "median of ratios and quartiles; red: the target, at most";
+        if let Some(rows) = rows(&self.device) {
+            plots.insert(
+                "device.svg",
+                plot::bars(
+                    "Through the device, of software in the same guest",
+                    axis,
+                    &device::bars(rows),
+                ),
+            );
+        }
+        if let Some(rows) = rows(&self.engine) {
+            let (peers, threads) = engine::bars(rows);
+            plots.insert(
+                "engine.svg",
+                plot::bars("The engine's processor time, one thread", axis, &peers),
+            );
+            plots.insert(
+                "threads.svg",
+                plot::bars(
+                    "The engine with several threads",
+                    "times as fast as with one; median and quartiles",
+                    &threads,
+                ),
+            );
+        }
+        if let Some(rows) = rows(&self.clients) {
+            plots.insert(
+                "clients.svg",
+                plot::bars(
+                    "Clients of 640x360 at once: frames per second, of software's",
+                    "median of ratios and quartiles; red: the target, at least",
+                    &clients::bars(rows),
+                ),
+            );
+        }
+        plots
+    }
+
+    /// Tables and plots as Markdown; `images` is the plots' directory as the document names it.
+    fn document(&self, images: &str) -> String {
+        let mut text =
+            String::from("### Targets\n\n| target | must be | figure | |\n| --- | ---: | ---: | --- |\n");
+        for target in self.targets() {
+            text.push_str(&format!(
+                "| {} | {} | {} | {}{} |\n",
+                target.what,
+                target.bound.text(),
+                target.shown(),
+                target.verdict(),
+                if target.wish { " (a wish)" } else { "" }
+            ));
+        }
+        text.push('\n');
+        let mut part = |measured: Option<&Machine>, tables: Vec<Table>, plots: &[&str]| {
+            let Some(machine) = measured else {
+                return;
+            };
+            for table in tables {
+                text.push_str(&table.text());
+            }
+            text.push_str(&machine.text());
+            for plot in plots {
+                text.push_str(&format!(
+                    "![{}]({images}/{plot})\n\n",
+                    plot.trim_end_matches(".svg")
+                ));
+            }
+        };
+        macro_rules! part {
+            ($field:ident, $plots:expr) => {
+                part(
+                    self.$field.as_ref().map(|measured| &measured.machine),
+                    rows(&self.$field)
+                        .map(|rows| $field::tables(rows))
+                        .unwrap_or_default(),
+                    &$plots,
+                )
+            };
+        }
+        part!(device, ["device.svg"]);
+        part!(null, []);
+        part!(engine, ["engine.svg", "threads.svg"]);
+        part!(stages, []);
+        part!(clients, ["clients.svg"]);
+        part!(memory, []);
+        text
+    }
+
+    /// Writes target/bench/bench.md and the plots beside it, and if asked for docs/performance.md between its marks.
+    pub(crate) fn write(&self, bed: &Bed, document: bool) -> Result<()> {
+        let dir = bed.target.join("bench");
+        let plots = self.plots();
+        let write_plots = |dir: &Path| -> Result<()> {
+            std::fs::create_dir_all(dir)?;
+            plots
+                .iter()
+                .try_for_each(|(name, svg)| write_whole(&dir.join(name), svg))
+        };
+        write_plots(&dir)?;
+        write_whole(&dir.join("bench.md"), &self.document("."))?;
+        if document {
+            write_plots(&bed.repo.join("docs/performance"))?;
+            let path = bed.repo.join("docs/performance.md");
+            let old = read(&path)?;
+            let new = replaced(&old, &self.document("performance"))
+                .with_context(|| format!("{} has not both marks", path.display()))?;
+            write_whole(&path, &new)?;
+        }
+        Ok(())
+    }
+}
+
+const BEGIN: &str = "<!-- ./dev bench --document: begin -->\n";
+const END: &str = "<!-- ./dev bench --document: end -->";
+
+/// The document with `text` between the marks.
+fn replaced(document: &str, text: &str) -> Option<String> {
+    let (before, rest) = document.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{}\n\n{END}{after}", text.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_to_the_right() {
+        let mut table = Table::new("t", &["a", "b", "c"]);
+        table.row(vec!["x".into(), "0.90 (0.85–1.00)".into(), "1080p".into()]);
+        let text = table.text();
+        assert!(
+            text.starts_with("### t\n\n| a | b | c |\n| --- | ---: | --- |\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn only_what_is_between_the_marks_changes() {
+        let document = format!("a\n{BEGIN}old\n{END}\nb\n");
+        let new = replaced(&document, "new\n").unwrap();
+        assert_eq!(new, format!("a\n{BEGIN}\nnew\n\n{END}\nb\n"));
+        assert_eq!(replaced("a", "new"), None);
+    }
+
+    #[test]
+    fn everything_is_a_target_without_results() {
+        let none = Results {
+            engine: None,
+            device: None,
+            null: None,
+            clients: None,
+            memory: None,
+            stages: None,
+        };
+        let targets = none.targets();
+        assert!(targets.iter().all(|target| target.met().is_none()));
+        for number in 1..=6 {
+            assert!(
+                targets
+                    .iter()
+                    .any(|target| target.what.starts_with(&format!("{number}: ")))
+            );
+        }
+    }
+}
