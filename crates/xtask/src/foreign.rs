@@ -32,6 +32,15 @@ impl Target {
     pub(crate) fn name(&self) -> String {
         format!("{}-{}", self.suite, self.package)
     }
+
+    /// Debian builds with one compiler's full name, which a root may have in another version: this one is there.
+    pub(crate) fn compiler(&self) -> &'static str {
+        if self.architecture == "arm64" {
+            "aarch64-linux-gnu-gcc"
+        } else {
+            "gcc"
+        }
+    }
 }
 
 /// Headers of one kernel, unpacked together.
@@ -111,13 +120,7 @@ pub(crate) fn missing(bed: &Bed, target: &Target) -> Result<Vec<String>> {
         if target.architecture == "arm64" {
             cmd = cmd.args(["ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"]);
         }
-        // Debian builds with one compiler's full name, which the root may have in another version.
-        let prefix = if target.architecture == "arm64" {
-            "aarch64-linux-gnu-"
-        } else {
-            ""
-        };
-        cmd = cmd.arg(format!("CC={prefix}gcc"));
+        cmd = cmd.arg(format!("CC={}", target.compiler()));
         // BTF is for tracing programs on a machine that runs the module, and needs that kernel's vmlinux.
         cmd = cmd.arg("CONFIG_DEBUG_INFO_BTF_MODULES=");
         if !target.missing.is_empty() {

@@ -35,6 +35,7 @@ pub(crate) fn bars(title: &str, axis: &str, bars: &[Bar]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"13\">"
     ));
+    put("<!-- SPDX-License-Identifier: Apache-2.0 OR MIT -->".to_owned());
     put(format!("<title>{}</title>", escaped(title)));
     put(format!(
         "<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#ffffff\"/>"

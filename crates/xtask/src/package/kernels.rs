@@ -88,9 +88,14 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
     let binds = [(headers.dir.as_path(), HEADERS), (state.as_path(), STATE)];
     let log = dir.join(format!("dkms-{}.log", target.name()));
     std::fs::remove_file(&log).ok();
+    // BTF is for tracing programs on a machine that runs the module, and needs that kernel's vmlinux.
+    let flags = format!(
+        "MAKEFLAGS=CONFIG_DEBUG_INFO_BTF_MODULES= CC={}",
+        target.compiler()
+    );
     let ended = root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &binds)?
-        // BTF is for tracing programs on a machine that runs the module, and needs that kernel's vmlinux.
-        .args(["MAKEFLAGS=CONFIG_DEBUG_INFO_BTF_MODULES=", "dkms"])
+        .arg(flags)
+        .arg("dkms")
         .args(["build", "-m", "daedalus-v4l2", "-v", version])
         .args(["-k", &kernel, "-a", architecture, "--sourcetree"])
         .arg(root::inside(bed, &dir.join("dkms/usr/src")))
