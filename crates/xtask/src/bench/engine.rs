@@ -22,6 +22,16 @@ const TIMES: usize = 4;
 const TIMES_TEN_BIT: usize = 12;
 const TIMES_LARGE: usize = 6;
 
+/// Target 1: codec, bits per sample, and the most that the engine may take of what ffmpeg takes, with one thread.
+pub(crate) const ONE_THREAD: [(&str, u8, f64); 6] = [
+    ("h264", 8, 0.98),
+    ("vp9", 8, 0.98),
+    ("av1", 8, 1.0),
+    ("h264", 10, 1.0),
+    ("vp9", 10, 1.0),
+    ("av1", 10, 1.0),
+];
+
 /// The engine against a peer with as many threads: ratios, so less than 1 is less than the peer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Against {
@@ -325,14 +335,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
         })
     };
     let mut targets = Vec::new();
-    for (codec, depth, bound) in [
-        ("h264", 8, 0.98),
-        ("vp9", 8, 0.98),
-        ("av1", 8, 1.0),
-        ("h264", 10, 1.0),
-        ("vp9", 10, 1.0),
-        ("av1", 10, 1.0),
-    ] {
+    for (codec, depth, bound) in ONE_THREAD {
         let against = find(codec, depth).and_then(|row| {
             row.against
                 .iter()
@@ -369,12 +372,12 @@ pub(crate) fn bars(rows: &[Row]) -> (Vec<Bar>, Vec<Bar>) {
     let mut peers = Vec::new();
     let mut threads = Vec::new();
     for row in rows {
+        let bound = ONE_THREAD
+            .iter()
+            .find(|(codec, depth, _)| *codec == row.codec && *depth == row.depth)
+            .map(|(_, _, bound)| *bound);
         for one in row.against.iter().filter(|one| one.threads == 1) {
-            let target =
-                (one.peer == converted(row.depth)).then_some(match (row.codec.as_str(), row.depth) {
-                    ("av1", _) | (_, 10) => 1.0,
-                    _ => 0.98,
-                });
+            let target = bound.filter(|_| one.peer == converted(row.depth));
             peers.push(Bar {
                 label: format!("{}, of {}", row.clip, one.peer),
                 spread: one.cpu,

@@ -255,28 +255,21 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
 
 /// Target 1 (instructions).
 pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
-    [
-        ("h264", 8, 0.98),
-        ("vp9", 8, 0.98),
-        ("av1", 8, 1.0),
-        ("h264", 10, 1.0),
-        ("vp9", 10, 1.0),
-        ("av1", 10, 1.0),
-    ]
-    .into_iter()
-    .map(|(codec, depth, bound)| {
-        let row = rows.and_then(|rows| rows.iter().find(|row| row.codec == codec && row.depth == depth));
-        Target::new(
-            format!(
-                "1: {} {depth} bit, 1 thread, instructions, of ffmpeg's to {}",
-                name_of(codec),
-                engine::format(depth)
-            ),
-            Bound::AtMost(bound),
-            row.map(Row::ratio),
-        )
-    })
-    .collect()
+    engine::ONE_THREAD
+        .into_iter()
+        .map(|(codec, depth, bound)| {
+            let row = rows.and_then(|rows| rows.iter().find(|row| row.codec == codec && row.depth == depth));
+            Target::new(
+                format!(
+                    "1: {} {depth} bit, 1 thread, instructions, of ffmpeg's to {}",
+                    name_of(codec),
+                    engine::format(depth)
+                ),
+                Bound::AtMost(bound),
+                row.map(Row::ratio),
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]
