@@ -13,9 +13,7 @@ use super::plot::Bar;
 use super::runs::{Plan, Row as Run, Rows};
 use super::{Args, Table, name_of};
 use crate::bed::Bed;
-use crate::demo::play::write_json;
 use crate::guest::{self, GuestJob};
-use crate::torture::in_guest;
 
 /// How many at once.
 const CLIENTS: [usize; 3] = [1, 4, 16];
@@ -59,13 +57,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(&clip.codec)).collect();
     let mut script = pipelines::begin(bed)?;
     for clip in &clips {
-        let file = clip
-            .path
-            .file_name()
-            .context("no name")?
-            .to_string_lossy()
-            .into_owned();
-        let entries = pipelines::of(clip, &format!("/tmp/{file}"));
+        let entries = pipelines::of(clip, &pipelines::place(clip)?);
         let mut commands = Vec::new();
         for clients in CLIENTS {
             for name in [DEVICE, peer(&clip.codec)] {
@@ -78,21 +70,11 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
                 commands.push(entry);
             }
         }
-        let plan = bed.target.join(format!("bench/plan-clients-{}.json", clip.codec));
-        write_json(
-            &plan,
-            &Plan {
-                runs: args.runs,
-                commands,
-            },
-        )?;
-        script.push_str(&format!(
-            "cp {} /tmp/{file}\n\
-             daedalus-bench alternate --plan {} --out rows-{}.jsonl --scratch /tmp/scratch --broker $DAEDALUS_BROKER\n",
-            in_guest(bed, &clip.path)?,
-            in_guest(bed, &plan)?,
-            clip.codec
-        ));
+        let plan = Plan {
+            runs: args.runs,
+            commands,
+        };
+        pipelines::alternate(bed, &mut script, "clients", clip, &plan)?;
     }
     script.push_str("daedalus_stop\ndaedalus_unload\n");
     let timeout = Duration::from_secs(300 + 500 * (args.runs as u64 + 1));
@@ -103,7 +85,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     result.judge()?;
     let mut all = Vec::new();
     for clip in &clips {
-        let rows = Rows::read(&result.out_dir.join(format!("rows-{}.jsonl", clip.codec)))?;
+        let rows = pipelines::rows(&result.out_dir, clip)?;
         for clients in CLIENTS {
             all.push(
                 row(clip, clients, &rows, args.runs).with_context(|| format!("{}, {clients}", clip.name))?,

@@ -13,9 +13,7 @@ use super::plot::Bar;
 use super::runs::{Plan, Row as Run, Rows};
 use super::{Args, Table, name_of, names_of_files};
 use crate::bed::Bed;
-use crate::demo::play::write_json;
 use crate::guest::{self, GuestJob};
-use crate::torture::in_guest;
 
 /// A clip's frames are played so often in a run.
 const TIMES: usize = 4;
@@ -65,31 +63,13 @@ pub(crate) struct Row {
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips = clips::repeated(bed, Kind::Demo(&args.size), args.times(TIMES))?;
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(&clip.codec)).collect();
-    // Read from tmpfs: the host's files are not part of what is measured.
     let mut script = pipelines::begin(bed)?;
     for clip in &clips {
-        let name = clip
-            .path
-            .file_name()
-            .context("no name")?
-            .to_string_lossy()
-            .into_owned();
-        let plan = bed.target.join(format!("bench/plan-device-{}.json", clip.codec));
-        write_json(
-            &plan,
-            &Plan {
-                runs: args.runs,
-                commands: pipelines::of(clip, &format!("/tmp/{name}")),
-            },
-        )?;
-        script.push_str(&format!(
-            "cp {} /tmp/{name}\n\
-             daedalus-bench alternate --plan {} --out rows-{}.jsonl --scratch /tmp/scratch --broker $DAEDALUS_BROKER\n\
-             rm /tmp/{name}\n",
-            in_guest(bed, &clip.path)?,
-            in_guest(bed, &plan)?,
-            clip.codec
-        ));
+        let plan = Plan {
+            runs: args.runs,
+            commands: pipelines::of(clip, &pipelines::place(clip)?),
+        };
+        pipelines::alternate(bed, &mut script, "device", clip, &plan)?;
     }
     script.push_str("daedalus_stop\ndaedalus_unload\n");
     // A run and its proof take about 10 s on an idle machine.
@@ -99,7 +79,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     clips
         .iter()
         .map(|clip| {
-            let rows = Rows::read(&result.out_dir.join(format!("rows-{}.jsonl", clip.codec)))?;
+            let rows = pipelines::rows(&result.out_dir, clip)?;
             row(clip, &rows, args.runs).with_context(|| clip.name.clone())
         })
         .collect()

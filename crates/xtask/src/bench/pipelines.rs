@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The pipelines that are compared in the guest: through the device, and by the software that decodes without it.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use super::PATIENT;
 use super::clips::{self, Clip, Kind};
-use super::runs::Entry;
+use super::runs::{Entry, Plan, Rows};
 use crate::bed::Bed;
+use crate::demo::play::write_json;
 use crate::torture::in_guest;
 
 /// Names of the pipelines.
@@ -43,6 +46,37 @@ pub(crate) fn begin(bed: &Bed) -> Result<String> {
         ));
     }
     Ok(script + "export GST_REGISTRY=/tmp/gstreamer-registry.bin\n")
+}
+
+/// Where a clip is in the guest while it is measured: in tmpfs, since the host's files are not part of it.
+pub(crate) fn place(clip: &Clip) -> Result<String> {
+    let name = clip.path.file_name().context("no name")?.to_string_lossy();
+    Ok(format!("/tmp/{name}"))
+}
+
+/// Adds to a script the alternating runs of a clip, at its [`place`], that a part measures.
+pub(crate) fn alternate(bed: &Bed, script: &mut String, part: &str, clip: &Clip, plan: &Plan) -> Result<()> {
+    let file = bed.target.join(format!("bench/plan-{part}-{}.json", clip.codec));
+    write_json(&file, plan)?;
+    let place = place(clip)?;
+    script.push_str(&format!(
+        "cp {} {place}\n\
+         daedalus-bench alternate --plan {} --out {} --scratch /tmp/scratch --broker $DAEDALUS_BROKER\n\
+         rm {place}\n",
+        in_guest(bed, &clip.path)?,
+        in_guest(bed, &file)?,
+        rows_file(clip)
+    ));
+    Ok(())
+}
+
+fn rows_file(clip: &Clip) -> String {
+    format!("rows-{}.jsonl", clip.codec)
+}
+
+/// What the runs of [`alternate`] left in the guest's output.
+pub(crate) fn rows(out_dir: &Path, clip: &Clip) -> Result<Rows> {
+    Rows::read(&out_dir.join(rows_file(clip)))
 }
 
 /// The pipelines of a clip at `path` in the guest.
