@@ -139,9 +139,9 @@ where
     fn run(&mut self) -> Result<()> {
         let mut buffer = MessageBuffer::new();
         loop {
-            if !self.pending.is_empty() && !self.session.has_message().context("poll")? {
+            while !self.pending.is_empty() && !self.session.has_message().context("poll")? {
                 // The client may wait for these before it sends more.
-                self.drain()?;
+                self.advance()?;
             }
             let Some(bytes) = self.session.read(&mut buffer).context("reading a message")? else {
                 tracing::debug!("the session is over");
@@ -308,6 +308,20 @@ where
         }
         self.done = reports;
         Ok(())
+    }
+
+    /// Completes and answers the oldest pending job at least.
+    fn advance(&mut self) -> Result<()> {
+        let before = self.pending.len();
+        if let Some((_, decoder)) = &mut self.decoder {
+            decoder.advance(&mut self.done);
+        }
+        self.complete()?;
+        if self.pending.len() < before {
+            Ok(())
+        } else {
+            self.drain()
+        }
     }
 
     /// Completes and answers every pending job.

@@ -16,10 +16,16 @@
 //! `frame_num`: clients list the frames that make up for those, too. An IDR picture ends all earlier references, and
 //! so does another size or depth: libavcodec gives them up then.
 //!
+//! Progressive pictures are decoded by frame threads, several at a time; whatever a picture's outcome is judged by
+//! (references, recovery, the last good picture) is looked at when it is final, in decode order. Nothing is in
+//! flight when an IDR picture or another geometry begins. Fields are decoded in lock-step: libavcodec tells of
+//! no second field when it is done.
+//!
 //! After damage libavcodec keeps more than wrong references: coefficients of the macroblock in which
 //! it gave up stay in its buffers, survive a flush and spoil the next picture, even an IDR one. So it
 //! is opened anew for the first IDR picture after damage.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use daedalus_bitstream::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
@@ -33,14 +39,14 @@ use daedalus_uapi::v4l2_controls::{
 };
 
 use crate::error::{EngineError, JobError};
-use crate::frames::{Frame, Offer};
+use crate::frames::Frame;
 use crate::history::History;
-use crate::libav::{Codec, Context};
+use crate::libav::{Codec, Context, Threading};
 use crate::payload::{self, PacketBuilder};
 use crate::picture::{self, Shown};
 use crate::raw::{Lines, Target};
 use crate::slices::Slices;
-use crate::{Decoder, Done, Job, Options, controls};
+use crate::{Decoder, Done, Job, Options, RawPicture, controls};
 
 /// A first field whose second has not come yet.
 #[derive(Debug)]
@@ -111,16 +117,39 @@ impl Structure {
     }
 }
 
+/// A job that was begun and is not reported.
+#[derive(Debug)]
+struct Begun {
+    job: u64,
+    timestamp: u64,
+    raw: RawPicture,
+    /// What libavcodec was given, or why nothing.
+    coded: Result<Coded, JobError>,
+}
+
+/// What is to be known of a picture when it is final.
+#[derive(Debug)]
+struct Coded {
+    params: V4l2CtrlH264DecodeParams,
+    structure: Structure,
+    /// Gaps in `frame_num` are no errors.
+    gaps: bool,
+    /// See [`Slices::inter`].
+    inter: bool,
+}
+
 /// An H.264 session.
 #[derive(Debug)]
 pub(crate) struct H264Decoder {
     context: Context,
-    /// [`Options::direct`].
-    direct: bool,
-    /// The last packet has begun to write into its job's CAPTURE buffer.
-    took_offer: bool,
-    packets: PacketBuilder,
+    threading: Threading,
+    options: Options,
+    /// Packets in turn, as many as may be in flight: the memory of each is used again.
+    packets: Vec<PacketBuilder>,
     parameter_sets: ParameterSets,
+    begun: VecDeque<Begun>,
+    /// For the next jobs, so that nothing is allocated for them.
+    spare: Vec<RawPicture>,
     first_field: Option<FirstField>,
     history: History,
     recovery: Option<Recovery>,
@@ -136,12 +165,15 @@ type Picture = (Arc<Frame>, Lines, Option<JobError>);
 
 impl H264Decoder {
     pub(crate) fn open(options: &Options) -> Result<Self, EngineError> {
+        let threading = Threading::Slices(1);
         Ok(Self {
-            context: Context::open(Codec::H264, 1)?,
-            direct: options.direct,
-            took_offer: false,
-            packets: PacketBuilder::default(),
+            context: Context::open(Codec::H264, threading)?,
+            threading,
+            options: options.clone(),
+            packets: Vec::new(),
             parameter_sets: ParameterSets::default(),
+            begun: VecDeque::new(),
+            spare: Vec::new(),
             first_field: None,
             history: History::default(),
             recovery: None,
@@ -151,75 +183,121 @@ impl H264Decoder {
         })
     }
 
-    fn run(&mut self, job: &Job<'_>) -> Result<(), JobError> {
-        // Decoded even if CAPTURE is unusable: later pictures refer to this one.
-        let target = Target::of(&job.raw);
-        self.took_offer = false;
-        let picture = self.decode(job, picture::offer(&target, self.direct));
-        if picture.is_err() {
-            self.history.add(job.timestamp, false);
-        }
-        let target = target?;
-        match picture {
-            Ok((frame, lines, damage)) => self.shown.picture(&target, frame, lines, damage),
-            Err(error) => {
-                self.shown.substitute(&target, self.took_offer);
-                Err(error)
-            }
-        }
-    }
-
-    fn decode(&mut self, job: &Job<'_>, offer: Option<Offer>) -> Result<Picture, JobError> {
+    /// Gives the job's slices to libavcodec.
+    fn begin(&mut self, job: &Job<'_>, done: &mut Vec<Done>) -> Result<Coded, JobError> {
         let (params, _) =
             controls::get::<V4l2CtrlH264DecodeParams>(job.controls, V4L2_CID_STATELESS_H264_DECODE_PARAMS)?;
-        let structure = Structure::of(&params);
-        let idr = params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0;
-        if self.spoiled && idr && self.first_field.is_none() {
-            self.reopen()?;
-        }
         let (sps, _) = controls::get::<V4l2CtrlH264Sps>(job.controls, V4L2_CID_STATELESS_H264_SPS)?;
         let geometry = Geometry::of(&sps);
-        let changed = self
-            .geometry
-            .replace(geometry)
-            .is_some_and(|before| before != geometry);
-        let first_field = self.first_field.take();
-        if changed || idr && first_field.is_none() {
+        let changed = self.geometry != Some(geometry);
+        let idr = params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0;
+        if changed || idr {
+            self.complete_all(done);
+        }
+        let idr = idr && self.first_field.is_none();
+        let threading = self.threading(&geometry, job);
+        let first = self.geometry.is_none();
+        if self.spoiled && idr || threading != self.threading && (changed || idr) {
+            self.reopen(threading)?;
+        }
+        self.geometry = Some(geometry);
+        if changed && !first || idr {
             self.history.reset();
         }
         if changed {
             self.recovery = None;
         }
-        let slices = self.build_packet(job, &sps)?;
-        let (frame, lines, damage) = self.decode_packet(job, structure, first_field, offer)?;
-        let order = structure.order(&params);
-        let second_field = structure != Structure::Frame && lines == Lines::All;
-        let gaps = sps.flags & V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED != 0;
-        let wrong_references = slices.inter && self.has_wrong_references(&params, order, gaps)
-            || second_field && self.history.is_wrong(job.timestamp);
-        let damage = damage.or(wrong_references.then_some(JobError::References));
-        let index = self.history.add(job.timestamp, damage.is_none());
-        if damage.is_none() && !slices.inter {
-            let idr = idr || self.recovery.is_some_and(|before| before.idr);
-            self.recovery = Some(Recovery { index, order, idr });
-        }
-        Ok((frame, lines, damage))
+        let slices = self
+            .build_packet(job, &sps)
+            .inspect_err(|_| self.first_field = None)?;
+        // CAPTURE may be unusable: the picture is decoded nevertheless, since later ones refer to it.
+        let offer = picture::offer(&Target::of(&job.raw), self.options.direct);
+        let packet = self.packet().finish();
+        self.context.begin(&packet, job.id, offer);
+        Ok(Coded {
+            params,
+            structure: Structure::of(&params),
+            gaps: sps.flags & V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED != 0,
+            inter: slices.inter,
+        })
     }
 
-    /// Decodes the packet that was built last.
-    fn decode_packet(
-        &mut self,
-        job: &Job<'_>,
-        structure: Structure,
-        first_field: Option<FirstField>,
-        offer: Option<Offer>,
-    ) -> Result<Picture, JobError> {
-        let decoded = self.context.decode(&self.packets.finish(), job.id, offer);
-        self.took_offer = decoded.took_offer;
+    /// Waits for the oldest job, and reports it.
+    fn complete(&mut self, done: &mut Vec<Done>) {
+        let Some(begun) = self.begun.pop_front() else {
+            return;
+        };
+        let Begun {
+            job,
+            timestamp,
+            mut raw,
+            coded,
+        } = begun;
+        let (took_offer, picture) = match coded {
+            Ok(coded) => {
+                let (took_offer, picture) = self.finish_packet(job, coded.structure);
+                (
+                    took_offer,
+                    picture.map(|picture| self.judge(timestamp, &coded, picture)),
+                )
+            }
+            Err(error) => (false, Err(error)),
+        };
+        if picture.is_err() {
+            self.history.add(timestamp, false);
+        }
+        let result = Target::of(&raw).and_then(|target| match picture {
+            Ok((frame, lines, damage)) => self.shown.picture(&target, frame, lines, damage),
+            Err(error) => {
+                self.shown.substitute(&target, took_offer);
+                Err(error)
+            }
+        });
+        done.push(Done::from_result(job, result));
+        raw.planes.clear();
+        self.spare.push(raw);
+    }
+
+    fn complete_all(&mut self, done: &mut Vec<Done>) {
+        while !self.begun.is_empty() {
+            self.complete(done);
+        }
+    }
+
+    /// The oldest job is reported at once when asked for.
+    fn is_complete(&self) -> bool {
+        self.begun
+            .front()
+            .is_some_and(|begun| begun.coded.is_err() || self.context.is_final(begun.job))
+    }
+
+    /// Finds out whether a picture is exact, and remembers it.
+    fn judge(&mut self, timestamp: u64, coded: &Coded, picture: Picture) -> Picture {
+        let (frame, lines, damage) = picture;
+        let order = coded.structure.order(&coded.params);
+        let second_field = coded.structure != Structure::Frame && lines == Lines::All;
+        let wrong_references = coded.inter && self.has_wrong_references(&coded.params, order, coded.gaps)
+            || second_field && self.history.is_wrong(timestamp);
+        let damage = damage.or(wrong_references.then_some(JobError::References));
+        let index = self.history.add(timestamp, damage.is_none());
+        if damage.is_none() && !coded.inter {
+            let idr = coded.params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0
+                || self.recovery.is_some_and(|before| before.idr);
+            self.recovery = Some(Recovery { index, order, idr });
+        }
+        (frame, lines, damage)
+    }
+
+    /// Waits for the picture of a job's packet; the other value is whether it may be in CAPTURE.
+    fn finish_packet(&mut self, job: u64, structure: Structure) -> (bool, Result<Picture, JobError>) {
+        let decoded = self.context.finish(job);
+        let first_field = self.first_field.take();
         self.spoiled |= decoded.complaints > 0 || decoded.result.is_err();
-        decoded.result?;
+        if let Err(error) = decoded.result {
+            return (decoded.took_offer, Err(error));
+        }
         let damage = (decoded.complaints > 0).then_some(JobError::Damaged(decoded.complaints));
-        match (decoded.frame, structure, first_field) {
+        let picture = match (decoded.frame, structure, first_field) {
             (Some(frame), Structure::Frame, _) => Ok((frame, Lines::All, damage)),
             (Some(frame), Structure::Field { bottom }, _) => {
                 self.first_field = Some(FirstField {
@@ -240,7 +318,28 @@ impl H264Decoder {
                 Ok((first.frame, Lines::All, damage))
             }
             (None, ..) => Err(damage.unwrap_or(JobError::NoPicture)),
+        };
+        self.spoiled |= picture.is_err();
+        (decoded.took_offer, picture)
+    }
+
+    /// How pictures of a geometry are decoded.
+    fn threading(&self, geometry: &Geometry, job: &Job<'_>) -> Threading {
+        let threads = self.options.threads.for_size(job.raw.width, job.raw.height);
+        if geometry.frame_mbs_only && threads > 1 {
+            Threading::Frames(threads)
+        } else {
+            // With slice threads H.264 conceals nothing, and of damage nothing is heard.
+            Threading::Slices(1)
         }
+    }
+
+    /// The packet that is being built.
+    fn packet(&mut self) -> &mut PacketBuilder {
+        if self.packets.is_empty() {
+            self.packets.push(PacketBuilder::default());
+        }
+        &mut self.packets[0]
     }
 
     /// A reference that the picture may use is not exact, or was not decoded by this decoder. With `gaps` in
@@ -272,7 +371,11 @@ impl H264Decoder {
             Ok((matrix, in_request)) => scaling_matrix_in_force(&pps, matrix, *in_request),
             Err(_) => None,
         };
-        let bytes = self.packets.start();
+        // The one that was used longest ago.
+        self.packets
+            .resize_with(self.context.depth() + 1, PacketBuilder::default);
+        self.packets.rotate_right(1);
+        let bytes = self.packets[0].start();
         self.parameter_sets
             .write(sps, &pps, scaling, VuiPolicy::decode_order(sps), bytes)
             .map_err(|error| JobError::H264Headers(error.to_string()))?;
@@ -293,8 +396,10 @@ impl H264Decoder {
     }
 
     /// Replaces the decoder by a new one, which knows nothing.
-    fn reopen(&mut self) -> Result<(), JobError> {
-        self.context = Context::open(Codec::H264, 1).map_err(|error| JobError::Reopen(error.to_string()))?;
+    fn reopen(&mut self, threading: Threading) -> Result<(), JobError> {
+        self.context =
+            Context::open(Codec::H264, threading).map_err(|error| JobError::Reopen(error.to_string()))?;
+        self.threading = threading;
         self.parameter_sets.reset();
         self.spoiled = false;
         Ok(())
@@ -312,14 +417,43 @@ fn order_of(entry: &V4l2H264DpbEntry) -> i32 {
 
 impl Decoder for H264Decoder {
     fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
-        let result = self.run(job);
-        done.push(Done::from_result(job.id, result));
+        while self.begun.len() >= self.context.depth() {
+            self.complete(done);
+        }
+        let coded = self.begin(job, done);
+        let mut raw = self.spare.pop().unwrap_or_else(|| RawPicture {
+            format: 0,
+            width: 0,
+            height: 0,
+            planes: Vec::new(),
+        });
+        (raw.format, raw.width, raw.height) = (job.raw.format, job.raw.width, job.raw.height);
+        raw.planes.clone_from(&job.raw.planes);
+        self.begun.push_back(Begun {
+            job: job.id,
+            timestamp: job.timestamp,
+            raw,
+            coded,
+        });
+        while self.is_complete() {
+            self.complete(done);
+        }
     }
 
-    fn drain(&mut self, _done: &mut Vec<Done>) {}
+    fn advance(&mut self, done: &mut Vec<Done>) {
+        self.complete(done);
+        while self.is_complete() {
+            self.complete(done);
+        }
+    }
+
+    fn drain(&mut self, done: &mut Vec<Done>) {
+        self.complete_all(done);
+    }
 
     fn reset(&mut self) {
-        self.context.renew(Codec::H264, 1);
+        self.begun.clear();
+        self.context.renew(Codec::H264, self.threading);
         self.parameter_sets.reset();
         self.first_field = None;
         self.history.reset();

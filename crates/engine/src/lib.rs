@@ -136,6 +136,12 @@ pub trait Decoder {
     /// Decodes `job`. Appends the report of this job and of earlier ones to `done`.
     fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>);
 
+    /// Waits until the oldest job that was not reported is complete, and appends its report, with those of later
+    /// jobs that are complete by then. Without such a job it does nothing.
+    fn advance(&mut self, done: &mut Vec<Done>) {
+        self.drain(done);
+    }
+
     /// Completes everything that was submitted.
     fn drain(&mut self, done: &mut Vec<Done>);
 
@@ -154,10 +160,11 @@ pub enum Backend {
     Null,
 }
 
-/// Threads that decode one picture.
+/// Threads of a session.
 ///
-/// VP9 has use for as many as a picture has tile columns, AV1 for more. H.264 is decoded by one: libavcodec's
-/// slice threads do not conceal damage, and do not report it.
+/// VP9 has use for as many as a picture has tile columns, AV1 for more. In H.264 each decodes a picture of its own,
+/// where the sequence is progressive; of what is not, one thread decodes everything. libavcodec's slice threads
+/// do not conceal damage, and do not report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
     /// So many, 1 or more.

@@ -1,28 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! libavcodec: the only module that calls it.
 //!
-//! Lock-step, with one thread or, for VP9, slice threads: when `avcodec_send_packet` returns, the packet's
-//! picture is final. Pictures that libavcodec outputs are thrown away; `get_buffer2` tells which frame a
-//! packet decodes into. Invariants of the unsafe code:
+//! With one thread or slice threads, a packet's picture is final when `avcodec_send_packet` returns. With frame
+//! threads (H.264) it is decoded meanwhile, and is final when
+//! - `draw_horiz_band` has reported all of its lines, and nothing was complained about; or
+//! - so many packets were sent after it that its thread must have been done before it took the last of them:
+//!   one less than there are threads. Damaged pictures are never reported whole; where the client sends
+//!   nothing more, packets that hold only an access unit delimiter take the place of its.
+//!
+//! Pictures that libavcodec outputs are thrown away; `get_buffer2` tells which frame a packet decodes into.
+//! Invariants of the unsafe code:
 //! - `Context` owns the three C objects; nobody else has pointers to them.
 //! - `AVCodecContext.opaque` points to the `Shared` that `Context` owns, boxed, from before the
-//!   decoder is opened until after it is freed. The library's copies of the context have the same pointer.
+//!   decoder is opened until after it is freed. The library's copies of the context, one per frame thread,
+//!   have the same pointer.
 //! - An `AVBufferRef` over a `Frame` or a `Packet` owns one strong count of its `Arc`, which the free
 //!   callback gives back.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
 
 use ffmpeg_sys_next as ff;
 
 use crate::error::{EngineError, JobError};
 use crate::frames::{Frame, Layout, Offer, Pool};
-use crate::payload::{PADDING, Packet};
+use crate::payload::{PADDING, Packet, PacketBuilder};
 
 /// Most threads that libavcodec is asked for: it warns of more.
 const MAX_THREADS: u32 = 16;
+
+/// How long a picture may take to be reported whole before packets are sent to learn that it is done. A longer
+/// time is no error, a shorter one costs packets.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// An access unit delimiter (ITU-T H.264 7.3.2.4): a packet that decodes into nothing.
+const DELIMITER: [u8; 5] = [0, 0, 1, 9, 0xf0];
+
+/// The tag of packets that nobody waits for.
+const NO_TAG: u64 = u64::MAX;
 
 const _: () = assert!(PADDING >= ff::AV_INPUT_BUFFER_PADDING_SIZE as usize);
 
@@ -58,6 +75,15 @@ impl Codec {
     }
 }
 
+/// How a decoder uses threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threading {
+    /// So many decode one packet together.
+    Slices(u32),
+    /// So many decode one packet each.
+    Frames(u32),
+}
+
 /// What one packet did.
 #[derive(Debug)]
 pub(crate) struct Decoded {
@@ -73,25 +99,87 @@ pub(crate) struct Decoded {
     pub(crate) took_offer: bool,
 }
 
-/// What callbacks use.
+/// What callbacks use, from whatever thread.
 #[derive(Debug, Default)]
 struct Shared {
     allocator: Mutex<Allocator>,
-    /// Errors that libavcodec logged, from whatever thread.
-    complaints: AtomicU32,
+    /// A picture became final.
+    finals: Condvar,
 }
 
-/// State that `get_buffer2` uses.
+/// State that `get_buffer2`, `draw_horiz_band` and the log use.
 #[derive(Debug, Default)]
 struct Allocator {
     pool: Pool,
-    /// Where the packet's frame may be put.
+    /// Packets that were begun and not finished, in this order.
+    flights: Vec<Flight>,
+    /// Several packets are decoded at one time, each by a context of its own.
+    frame_threads: bool,
+    /// Complaints by contexts whose packet has no frame yet; it gets them with its frame.
+    early: Vec<(usize, u32)>,
+}
+
+/// A packet that is being decoded.
+#[derive(Debug)]
+struct Flight {
+    tag: u64,
+    /// [`Context::sent`] after it.
+    sequence: u64,
+    /// Where its frame may be put.
     offer: Option<Offer>,
     took_offer: bool,
-    /// The frame of the packet that is being decoded.
+    /// See [`Decoded::frame`].
     frame: Option<Arc<Frame>>,
-    /// Why a frame was refused.
+    /// Why a frame was refused, or the packet.
     refused: Option<JobError>,
+    /// See [`Decoded::complaints`].
+    complaints: u32,
+    /// Address of the context that decodes it, once it has a frame; 0 before.
+    context: usize,
+    /// Lines of the picture, from the top, that are reported as final.
+    lines: u32,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Allocator> {
+        self.allocator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Allocator {
+    /// The packet with a tag.
+    fn of(&mut self, tag: u64) -> Option<&mut Flight> {
+        self.flights.iter_mut().find(|flight| flight.tag == tag)
+    }
+
+    /// Notes a complaint by the context with this address. `no_frame` says that it is that a packet held no
+    /// picture.
+    fn complain(&mut self, context: usize, no_frame: bool) {
+        if !self.frame_threads {
+            if let Some(flight) = self.flights.last_mut() {
+                flight.complaints += 1;
+            }
+        } else if no_frame {
+            // Where one was wanted, it is missed without this. Packets that push others through want none.
+        } else if let Some(flight) = self.flights.iter_mut().find(|flight| flight.context == context) {
+            flight.complaints += 1;
+        } else if let Some((_, complaints)) = self.early.iter_mut().find(|(early, _)| *early == context) {
+            *complaints += 1;
+        } else {
+            self.early.push((context, 1));
+        }
+    }
+}
+
+impl Flight {
+    /// All lines are final.
+    fn is_whole(&self) -> bool {
+        self.complaints == 0
+            && self
+                .frame
+                .as_ref()
+                .is_some_and(|frame| self.lines >= frame.layout.height)
+    }
 }
 
 /// An open decoder.
@@ -101,12 +189,17 @@ pub(crate) struct Context {
     packet: NonNull<ff::AVPacket>,
     output: NonNull<ff::AVFrame>,
     shared: Box<Shared>,
+    /// Packets that are decoded at one time.
+    depth: u64,
+    /// Packets that were sent.
+    sent: u64,
+    /// Undamaged pictures are reported whole: nothing is known to the contrary.
+    reports: bool,
 }
 
 impl Context {
-    /// Opens a decoder with `threads` threads, which one packet is decoded with. The library is told only
-    /// of as many as it has a use for in lock-step: slice threads of VP9.
-    pub(crate) fn open(codec: Codec, threads: u32) -> Result<Self, EngineError> {
+    /// Opens a decoder.
+    pub(crate) fn open(codec: Codec, threading: Threading) -> Result<Self, EngineError> {
         install_log();
         let decoder = codec.find();
         if decoder.is_null() {
@@ -133,15 +226,24 @@ impl Context {
             packet,
             output,
             shared: Box::default(),
+            depth: 1,
+            sent: 0,
+            reports: true,
         };
         // SAFETY: the context is valid, not yet opened, and not shared.
         let fields = unsafe { this.context.as_mut() };
         fields.opaque = ptr::from_ref::<Shared>(&this.shared).cast_mut().cast();
         fields.get_buffer2 = Some(get_buffer);
-        // With slice threads H.264 conceals nothing, and of damage nothing is heard.
-        let threads = if codec == Codec::Vp9 { threads } else { 1 };
+        let (threads, kind) = match threading {
+            Threading::Slices(threads) => (threads, ff::FF_THREAD_SLICE),
+            Threading::Frames(threads) => (threads, ff::FF_THREAD_FRAME),
+        };
         fields.thread_count = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
-        fields.thread_type = ff::FF_THREAD_SLICE;
+        fields.thread_type = kind;
+        if kind == ff::FF_THREAD_FRAME {
+            fields.draw_horiz_band = Some(draw_band);
+            fields.slice_flags = ff::SLICE_FLAG_CODED_ORDER | ff::SLICE_FLAG_ALLOW_FIELD;
+        }
         fields.max_pixels = i64::from(crate::MAX_PIXELS);
         // SAFETY: context and decoder belong together, and there are no options.
         let code = unsafe { ff::avcodec_open2(this.context.as_ptr(), decoder, ptr::null_mut()) };
@@ -151,55 +253,135 @@ impl Context {
                 code,
             });
         }
+        // SAFETY: the context is valid, and its threads do not change this.
+        let context = unsafe { this.context.as_ref() };
+        if context.active_thread_type == ff::FF_THREAD_FRAME {
+            this.depth = u64::try_from(context.thread_count).unwrap_or(1).max(1);
+            this.allocator().frame_threads = this.depth > 1;
+        }
         Ok(this)
+    }
+
+    /// How many packets may be begun and not finished.
+    pub(crate) fn depth(&self) -> usize {
+        usize::try_from(self.depth).unwrap_or(1)
     }
 
     /// Decodes one packet, into `offer` if that fits. `tag` names it in the library's structures.
     pub(crate) fn decode(&mut self, packet: &Packet, tag: u64, offer: Option<Offer>) -> Decoded {
-        let mut allocator = self.allocator();
-        allocator.refused = None;
-        allocator.offer = offer;
-        allocator.took_offer = false;
-        drop(allocator);
-        self.shared.complaints.store(0, Ordering::Relaxed);
+        self.begin(packet, tag, offer);
+        self.finish(tag)
+    }
+
+    /// Begins to decode a packet, into `offer` if that fits. `tag` names it until it is finished. Fewer packets
+    /// than [`Context::depth`] are unfinished before.
+    pub(crate) fn begin(&mut self, packet: &Packet, tag: u64, offer: Option<Offer>) {
+        let sequence = self.sent + 1;
+        self.allocator().flights.push(Flight {
+            tag,
+            sequence,
+            offer,
+            took_offer: false,
+            frame: None,
+            refused: None,
+            complaints: 0,
+            context: 0,
+            lines: 0,
+        });
         let sent = self.send(packet, tag);
+        // With frame threads it is an earlier packet's error that is returned.
+        if let (1, Err(error)) = (self.depth, sent) {
+            if let Some(flight) = self.allocator().of(tag) {
+                flight.refused.get_or_insert(error);
+            }
+        }
         self.discard_output();
-        let complaints = self.shared.complaints.swap(0, Ordering::Relaxed);
+    }
+
+    /// Whether [`Context::finish`] would return at once.
+    pub(crate) fn is_final(&self, tag: u64) -> bool {
+        self.allocator()
+            .of(tag)
+            .is_none_or(|flight| self.must_be_done(flight.sequence) || flight.is_whole())
+    }
+
+    /// The packet's thread has taken a later one.
+    fn must_be_done(&self, sequence: u64) -> bool {
+        self.sent - sequence + 1 >= self.depth
+    }
+
+    /// Waits until a packet is decoded.
+    pub(crate) fn finish(&mut self, tag: u64) -> Decoded {
         let mut allocator = self.allocator();
-        allocator.offer = None;
-        let result = match allocator.refused.take() {
-            Some(refused) => Err(refused),
-            None => sent,
+        let sequence = allocator.of(tag).map_or(0, |flight| flight.sequence);
+        if !self.must_be_done(sequence) {
+            if self.reports {
+                let (after, _) = self
+                    .shared
+                    .finals
+                    .wait_timeout_while(allocator, PATIENCE, |allocator| {
+                        allocator.of(tag).is_some_and(|flight| !flight.is_whole())
+                    })
+                    .unwrap_or_else(PoisonError::into_inner);
+                allocator = after;
+            }
+            if allocator.of(tag).is_some_and(|flight| !flight.is_whole()) {
+                drop(allocator);
+                self.push_through(sequence);
+                allocator = self.allocator();
+            }
+        }
+        let position = allocator.flights.iter().position(|flight| flight.tag == tag);
+        let Some(flight) = position.map(|at| allocator.flights.remove(at)) else {
+            return Decoded {
+                frame: None,
+                result: Err(JobError::NoPicture),
+                complaints: 0,
+                took_offer: false,
+            };
         };
+        drop(allocator);
+        if self.depth > 1 && flight.complaints == 0 && flight.frame.is_some() && !flight.is_whole() {
+            self.reports = false;
+        }
         Decoded {
-            frame: allocator.frame.take(),
-            result,
-            complaints,
-            took_offer: allocator.took_offer,
+            frame: flight.frame,
+            result: flight.refused.map_or(Ok(()), Err),
+            complaints: flight.complaints,
+            took_offer: flight.took_offer,
         }
     }
 
-    /// Forgets all pictures and unfinished ones, and gives back their memory. `codec` and `threads` are those
+    /// Sends packets that hold no picture until one must be done.
+    fn push_through(&mut self, sequence: u64) {
+        let mut builder = PacketBuilder::default();
+        builder.start().extend_from_slice(&DELIMITER);
+        let packet = builder.finish();
+        while !self.must_be_done(sequence) {
+            // What comes back is an earlier packet's error, or that there is no picture.
+            let _ = self.send(&packet, NO_TAG);
+            self.discard_output();
+        }
+    }
+
+    /// Forgets all pictures and unfinished ones, and gives back their memory. `codec` and `threading` are those
     /// with which the decoder was opened.
     ///
     /// It is opened anew, since avcodec_flush_buffers lets VP9 keep references of references.
-    pub(crate) fn renew(&mut self, codec: Codec, threads: u32) {
-        match Self::open(codec, threads) {
+    pub(crate) fn renew(&mut self, codec: Codec, threading: Threading) {
+        match Self::open(codec, threading) {
             Ok(new) => *self = new,
             Err(error) => {
                 tracing::warn!(%error, "the decoder cannot be opened anew");
                 // SAFETY: the context is open.
                 unsafe { ff::avcodec_flush_buffers(self.context.as_ptr()) };
-                self.allocator().frame = None;
+                self.allocator().flights.clear();
             }
         }
     }
 
-    fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {
-        self.shared
-            .allocator
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn allocator(&self) -> MutexGuard<'_, Allocator> {
+        self.shared.lock()
     }
 
     fn send(&mut self, packet: &Packet, tag: u64) -> Result<(), JobError> {
@@ -228,6 +410,7 @@ impl Context {
         fields.data = data;
         fields.size = size;
         fields.pts = tag as i64;
+        self.sent += 1;
         // SAFETY: context and packet are valid; the data is padded.
         let code = unsafe { ff::avcodec_send_packet(self.context.as_ptr(), self.packet.as_ptr()) };
         // SAFETY: the packet is valid; this drops its reference of the buffer.
@@ -307,8 +490,25 @@ unsafe extern "C" fn get_buffer(
     let frame = unsafe { &mut *frame };
     // SAFETY: `opaque` was set by `Context::open` to its boxed `Shared`, which outlives the context.
     let shared = unsafe { &*opaque.cast_const().cast::<Shared>() };
-    let mut allocator = shared.allocator.lock().unwrap_or_else(PoisonError::into_inner);
-    let allocator = &mut *allocator;
+    let mut allocator = shared.lock();
+    let Allocator {
+        pool, flights, early, ..
+    } = &mut *allocator;
+    let Some(flight) = flights
+        .iter_mut()
+        .rev()
+        .find(|flight| flight.tag == frame.pts as u64)
+    else {
+        return ff::AVERROR(ff::EINVAL);
+    };
+    if flight.context == 0 {
+        flight.context = context.addr();
+        early.retain(|&(context, complaints)| {
+            let own = context == flight.context;
+            flight.complaints += if own { complaints } else { 0 };
+            !own
+        });
+    }
     let (mut width, mut height) = (frame.width, frame.height);
     let mut aligns = [0; ff::AV_NUM_DATA_POINTERS as usize];
     // SAFETY: the context is valid, and `aligns` has as many elements as the function writes.
@@ -316,26 +516,54 @@ unsafe extern "C" fn get_buffer(
     let lent = layout_of(frame, width, height)
         .ok_or(JobError::PixelFormat(frame.format))
         .and_then(|layout| {
-            let offer = allocator.offer.as_ref();
-            allocator
-                .pool
-                .acquire(layout, offer)
+            pool.acquire(layout, flight.offer.as_ref())
                 .map_err(|_| JobError::NoMemory)
         })
         .and_then(|memory| lend(&memory, frame).map(|()| memory));
     match lent {
         Ok(memory) => {
             let luma = memory.plane_ptr(0);
-            allocator.took_offer |= allocator
+            flight.took_offer |= flight
                 .offer
                 .as_ref()
                 .is_some_and(|offer| offer.luma.as_ptr() == luma);
-            allocator.frame = Some(memory);
+            flight.frame = Some(memory);
+            flight.lines = 0;
             0
         }
         Err(error) => {
-            allocator.refused = Some(error);
+            flight.refused = Some(error);
             ff::AVERROR(ff::EINVAL)
+        }
+    }
+}
+
+/// Lines of a picture are final. They come from the top to the bottom, unless some are missing.
+unsafe extern "C" fn draw_band(
+    context: *mut ff::AVCodecContext,
+    frame: *const ff::AVFrame,
+    _offset: *mut c_int,
+    y: c_int,
+    _structure: c_int,
+    height: c_int,
+) {
+    // SAFETY: the library passes a valid context.
+    let opaque = unsafe { (*context).opaque };
+    // SAFETY: `opaque` was set by `Context::open` to its boxed `Shared`, which outlives the context.
+    let shared = unsafe { &*opaque.cast_const().cast::<Shared>() };
+    // SAFETY: the library passes a valid frame.
+    let tag = unsafe { (*frame).pts } as u64;
+    let (Ok(top), Ok(height)) = (u32::try_from(y), u32::try_from(height)) else {
+        return;
+    };
+    let mut allocator = shared.lock();
+    let Some(flight) = allocator.of(tag) else {
+        return;
+    };
+    if top <= flight.lines {
+        flight.lines = flight.lines.max(top.saturating_add(height));
+        if flight.is_whole() {
+            shared.finals.notify_all();
         }
     }
 }
@@ -437,7 +665,9 @@ unsafe extern "C" fn on_log<Arguments>(
     if complaint {
         // SAFETY: the library passes null or an object that begins with a pointer to its class.
         if let Some(shared) = unsafe { shared_of(object) } {
-            shared.complaints.fetch_add(1, Ordering::Relaxed);
+            shared
+                .lock()
+                .complain(object.addr(), text.to_bytes().starts_with(b"no frame!"));
         }
     }
     tracing::debug!(level, complaint, text = %text.to_string_lossy().trim_end(), "libavcodec");

@@ -13,7 +13,7 @@ use daedalus_uapi::v4l2_controls::{
 
 use crate::error::{EngineError, JobError};
 use crate::history::History;
-use crate::libav::{Codec, Context};
+use crate::libav::{Codec, Context, Threading};
 use crate::payload::{self, PacketBuilder};
 use crate::picture::{self, Shown};
 use crate::raw::{Lines, Target};
@@ -37,7 +37,7 @@ impl Vp9Decoder {
     pub(crate) fn open(options: &Options) -> Result<Self, EngineError> {
         let threads = options.threads.for_size(0, 0);
         Ok(Self {
-            context: Context::open(Codec::Vp9, threads)?,
+            context: Context::open(Codec::Vp9, Threading::Slices(threads))?,
             threads,
             used: false,
             options: options.clone(),
@@ -83,7 +83,7 @@ impl Vp9Decoder {
     fn provide_threads(&mut self, job: &Job<'_>) -> Result<(), JobError> {
         let threads = self.options.threads.for_size(job.raw.width, job.raw.height);
         if !self.used && threads != self.threads {
-            let opened = Context::open(Codec::Vp9, threads);
+            let opened = Context::open(Codec::Vp9, Threading::Slices(threads));
             self.context = opened.map_err(|error| JobError::Reopen(error.to_string()))?;
             self.threads = threads;
         }
@@ -116,7 +116,7 @@ impl Decoder for Vp9Decoder {
     fn drain(&mut self, _done: &mut Vec<Done>) {}
 
     fn reset(&mut self) {
-        self.context.renew(Codec::Vp9, self.threads);
+        self.context.renew(Codec::Vp9, Threading::Slices(self.threads));
         self.used = false;
         self.history.reset();
         self.shown.reset();

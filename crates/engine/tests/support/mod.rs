@@ -192,6 +192,9 @@ impl Player {
             raw: capture.raw.clone(),
         };
         self.decoder.submit(&job, &mut self.done);
+        if self.done.is_empty() {
+            self.decoder.advance(&mut self.done);
+        }
         ensure!(self.done.len() == 1, "{} answers for one job", self.done.len());
         let done = self.done.remove(0);
         ensure!(
