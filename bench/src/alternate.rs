@@ -223,7 +223,7 @@ struct Watched {
 impl Watched {
     fn watch(&self, commands: &[u32], broker: Option<u32>) {
         while !self.done.load(Ordering::Acquire) {
-            let workers = broker.and_then(|broker| process::children(broker).ok());
+            let workers = broker.and_then(|broker| process::workers(broker).ok());
             let mut found = self
                 .found
                 .lock()

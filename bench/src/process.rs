@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+/// The name of a worker's process.
+const WORKER: &str = "daedalus-worker";
 /// The kernel's own threads are this process's children.
 const KTHREADD: u32 = 2;
 /// How long the broker may take to reap its workers.
@@ -52,10 +54,14 @@ fn all() -> Result<impl Iterator<Item = u32>> {
     Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
-/// The children of a process.
-pub(crate) fn children(parent: u32) -> Result<Vec<u32>> {
+/// The workers of a broker: its children but for the process that they are forked from.
+pub(crate) fn workers(broker: u32) -> Result<Vec<u32>> {
+    let is_worker = |pid: u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim_end() == WORKER)
+    };
     Ok(all()?
-        .filter(|pid| Times::of(*pid).is_ok_and(|times| times.parent == parent))
+        .filter(|pid| Times::of(*pid).is_ok_and(|times| times.parent == broker) && is_worker(*pid))
         .collect())
 }
 
@@ -71,7 +77,7 @@ pub(crate) fn kernel_threads() -> Result<f64> {
 /// Waits until a broker has no worker any more: its children's time is complete then.
 pub(crate) fn no_worker(broker: u32) -> Result<()> {
     let end = Instant::now() + REAPED;
-    while !children(broker)?.is_empty() {
+    while !workers(broker)?.is_empty() {
         ensure!(Instant::now() < end, "a worker does not end");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -80,7 +86,7 @@ pub(crate) fn no_worker(broker: u32) -> Result<()> {
 
 /// The one worker of a broker.
 pub(crate) fn worker(broker: u32) -> Result<u32> {
-    match children(broker)?.as_slice() {
+    match workers(broker)?.as_slice() {
         [worker] => Ok(*worker),
         several => bail!("the broker has {} workers, not one", several.len()),
     }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The broker: registers the device and starts a worker for every session that wants one.
+//! The broker: registers the device and gets a worker for every session that wants one, from a fork server.
 //!
-//! It holds the control fd and, for each worker, a pidfd and the reading end of the log pipe; never
-//! a session fd for longer than it takes to start the worker. Nothing that a worker does can make it
+//! It holds the control fd, the fork server's socket and, for each worker, a pidfd and the reading end of the log
+//! pipe; never a session fd for longer than it takes to hand it on. Nothing that a worker does can make it
 //! wait: it reads only what poll() reports.
 
 mod child;
+mod forker;
 mod relay;
 mod restarts;
 mod traces;
@@ -27,9 +28,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{BrokerOptions, Codec};
 use crate::sandbox;
-use crate::sandbox::privileges::{self, User};
+use crate::sandbox::privileges;
 pub(crate) use child::worker_command;
 use child::{Child, State};
+use forker::{Forker, Outcome};
 use restarts::{Restarts, Verdict};
 use traces::Traces;
 
@@ -55,10 +57,11 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
     privileges::keep_for_broker(user).context("dropping privileges")?;
     let shown = user.map_or("the broker's".to_owned(), |user| user.to_string());
     tracing::info!(worker_user = shown, sandbox = ?options.sandbox.mode, "confining workers");
+    let forker = Forker::start(options, user).context("starting the fork server")?;
     let mut broker = Broker {
         control,
         options,
-        user,
+        forker,
         traces,
         children: Vec::new(),
         restarts: Restarts::default(),
@@ -139,8 +142,7 @@ fn notify(state: &NotifyState<'_>) {
 struct Broker<'o> {
     control: ControlFd,
     options: &'o BrokerOptions,
-    /// Of the workers, if not the broker's own.
-    user: Option<User>,
+    forker: Forker<'o>,
     traces: Option<Traces>,
     children: Vec<Child>,
     restarts: Restarts,
@@ -154,6 +156,9 @@ impl Broker<'_> {
             if ready.stop {
                 tracing::info!("stopping");
                 return Ok(());
+            }
+            if ready.answer {
+                self.answer();
             }
             self.tend();
             if ready.events {
@@ -178,21 +183,29 @@ impl Broker<'_> {
                 None => {}
             }
         }
+        let socket = self.forker.socket();
+        let answer = fds.len();
+        fds.extend(socket.map(|socket| PollFd::new(socket, PollFlags::IN)));
         let timeout = wake.map(|end| timespec(end.saturating_duration_since(now)));
         retry_on_intr(|| poll(&mut fds, timeout.as_ref()))?;
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
             stop: ready(0),
             events: ready(1),
+            answer: ready(answer),
         })
     }
 
     /// Passes the workers' logs on and reaps those that have ended.
     fn tend(&mut self) {
-        let restarts = &mut self.restarts;
+        let (restarts, forker) = (&mut self.restarts, &mut self.forker);
         self.children.retain_mut(|child| match child.tend() {
             State::Running => true,
             State::Ended => false,
+            State::Crashed => {
+                forker.renew();
+                false
+            }
             State::Killed => {
                 restarts.excuse(child.session());
                 false
@@ -246,20 +259,29 @@ impl Broker<'_> {
                 return;
             }
         };
-        match Child::start(session, fd, self.trace(event), self.options, self.user) {
-            Ok(child) => {
-                tracing::info!(
-                    session,
-                    client_pid = event.client_pid,
-                    codec = %fourcc::name(event.coded_format),
-                    worker_pid = child.id(),
-                    lost = event.restarts,
-                    "worker started"
-                );
+        tracing::info!(
+            session,
+            client_pid = event.client_pid,
+            codec = %fourcc::name(event.coded_format),
+            lost = event.restarts,
+            "worker wanted"
+        );
+        let trace = self.trace(event);
+        if let Err(error) = self.forker.want(session, fd, trace) {
+            // The session fd is closed by now, so the module asks again.
+            tracing::error!(session, %error, "no worker can be started");
+        }
+    }
+
+    /// Takes an answer of the fork server.
+    fn answer(&mut self) {
+        match self.forker.answer() {
+            Some(Outcome::Started(child)) => {
+                tracing::info!(session = child.session(), worker_pid = child.id(), "worker started");
                 self.children.push(child);
             }
-            // The session fd is closed by now, so the module asks again.
-            Err(error) => tracing::error!(session, %error, "no worker can be started"),
+            Some(Outcome::Failed(session)) => tracing::error!(session, "no worker was started"),
+            None => tracing::warn!("the fork server is gone; another is started when a worker is wanted"),
         }
     }
 
@@ -284,11 +306,13 @@ impl Broker<'_> {
         let Self {
             control,
             options,
+            forker,
             mut children,
             ..
         } = self;
         // First, so that the module starts nothing new for the sessions that are lost now.
         drop(control);
+        drop(forker);
         if options.keep_workers {
             tracing::info!(workers = children.len(), "left running");
             return;
@@ -316,6 +340,8 @@ impl Broker<'_> {
 struct Ready {
     stop: bool,
     events: bool,
+    /// Of the fork server.
+    answer: bool,
 }
 
 /// Waits until one of the processes has ended. False: none has until `end`.

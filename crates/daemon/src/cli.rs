@@ -33,9 +33,9 @@ pub(crate) enum Command {
     /// SIGTERM, SIGINT and SIGHUP stop the broker and its workers within a second. If the broker is
     /// killed, its workers play on until their clients are done.
     Broker(BrokerOptions),
-    /// Decode one session, whose fd is the standard input. The broker starts it.
+    /// Fork a worker for each session that the socket at the standard input brings. The broker starts it.
     #[command(hide = true)]
-    Worker(WorkerOptions),
+    Workers(WorkerOptions),
     /// Try from inside the workers' sandbox what it has to refuse; standard input is a session fd.
     #[command(hide = true)]
     SandboxTest(TestOptions),
@@ -70,9 +70,6 @@ pub(crate) struct BrokerOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkerOptions {
-    /// The standard output is the trace to which this session is recorded.
-    #[arg(long, value_name = "SESSION")]
-    pub(crate) record: Option<u64>,
     #[command(flatten)]
     pub(crate) decode: DecodeOptions,
     #[command(flatten)]
@@ -85,7 +82,7 @@ pub(crate) struct WorkerOptions {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DecodeOptions {
     /// Threads of one session's decoder: a number, or auto for as many as pay for the size of the pictures
-    /// and as there are cores. H.264 is decoded by one.
+    /// and as there are cores.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     threads: ThreadCount,
     /// Decode into private memory and copy each picture, instead of decoding into CAPTURE buffers.
@@ -193,10 +190,10 @@ enum BackendName {
 }
 
 impl BrokerOptions {
-    /// The command line, without the program, of a worker that decodes as this broker was told to.
+    /// The command line, without the program, of a fork server whose workers decode as this broker was told to.
     pub(crate) fn worker_arguments(&self) -> Vec<OsString> {
         let decode = &self.decode;
-        let mut words = vec!["worker".into(), format!("--threads={}", decode.threads).into()];
+        let mut words = vec!["workers".into(), format!("--threads={}", decode.threads).into()];
         if decode.no_direct {
             words.push("--no-direct".into());
         }
@@ -249,7 +246,7 @@ mod tests {
             panic!("not a broker");
         };
         let words = [vec![OsString::from("daedalusd")], broker.worker_arguments()].concat();
-        let Command::Worker(worker) = Cli::try_parse_from(words).unwrap().command else {
+        let Command::Workers(worker) = Cli::try_parse_from(words).unwrap().command else {
             panic!("not a worker");
         };
         assert_eq!(worker.decode.threads, ThreadCount::Fixed(3));

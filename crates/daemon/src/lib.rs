@@ -9,6 +9,7 @@ mod broker;
 mod buffers;
 mod cli;
 mod fault;
+mod fork_server;
 mod logging;
 mod record;
 mod sandbox;
@@ -26,9 +27,9 @@ pub fn main() -> ExitCode {
             logging::init_broker(options.log.log_level);
             broker::run(&options)
         }
-        cli::Command::Worker(options) => {
+        cli::Command::Workers(options) => {
             logging::init_worker(options.log.log_level);
-            worker::run(&options)
+            fork_server::run(&options)
         }
         cli::Command::SandboxTest(options) => {
             logging::init_broker(options.log.log_level);

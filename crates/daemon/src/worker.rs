@@ -26,11 +26,12 @@ use crate::fault::{Action, Fault};
 use crate::record::Recording;
 use crate::sandbox;
 
-/// Decodes the session whose fd is the standard input.
+/// Decodes the session whose fd is the standard input; `record` is its id if the standard output is the trace to
+/// which it is recorded.
 ///
 /// # Errors
 /// If the standard input is no session fd, or the module breaks the protocol.
-pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
+pub(crate) fn run(options: &WorkerOptions, record: Option<u64>) -> Result<()> {
     rustix::thread::set_name(c"daedalus-worker").context("naming the process")?;
     let session = SessionFd::new(std::io::stdin());
     session
@@ -39,11 +40,11 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
     let engine = options.decode.engine();
     // The libraries are loaded, processors are counted (files are read for it), and nothing that a client
     // wrote has been read.
-    sandbox::enter(&options.sandbox, engine.threads.most(), options.record.map(|_| 1))
+    sandbox::enter(&options.sandbox, engine.threads.most(), record.map(|_| 1))
         .context("the worker cannot be confined, so it does not decode")?;
     let open = move |format| daedalus_engine::open(format, &engine);
     let mut worker = Worker::new(session, open, options.decode.faults.clone());
-    worker.recording = options.record.map_or_else(Recording::off, Recording::to_stdout);
+    worker.recording = record.map_or_else(Recording::off, Recording::to_stdout);
     worker.run()
 }
 

@@ -40,10 +40,10 @@ fn workers_are_hidden_but_documented() {
     let text = String::from_utf8_lossy(&help.stdout);
     let commands: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert!(commands.iter().any(|line| line.starts_with("broker ")), "{text}");
-    for hidden in ["worker", "sandbox-test"] {
+    for hidden in ["workers", "sandbox-test"] {
         assert!(!commands.iter().any(|line| line.starts_with(hidden)), "{text}");
     }
-    let help = daedalusd(&["worker", "--help"]);
+    let help = daedalusd(&["workers", "--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("standard input"));
 }
 
@@ -77,18 +77,18 @@ fn a_missing_sandbox_is_loud() {
 }
 
 #[test]
-fn a_worker_needs_a_session() {
-    fails_saying(&["worker"], &["no session", "the broker starts workers"]);
+fn the_fork_server_needs_a_broker() {
+    fails_saying(&["workers"], &["no socket of a broker"]);
 }
 
 #[test]
 fn bad_options_are_usage_errors() {
     for arguments in [
         &["broker", "--codecs=vp8"][..],
-        &["worker", "--fault=burn:1"],
-        &["worker", "--threads=0"],
-        &["worker", "--sandbox=maybe"],
-        &["worker", "--worker-memory=1"],
+        &["workers", "--fault=burn:1"],
+        &["workers", "--threads=0"],
+        &["workers", "--sandbox=maybe"],
+        &["workers", "--worker-memory=1"],
     ] {
         assert_eq!(daedalusd(arguments).status.code(), Some(2), "{arguments:?}");
     }

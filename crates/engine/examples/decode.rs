@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Decodes a file as often as asked, in lock-step, into buffers that are used again as a client would, and
-//! prints what it took: for measuring the engine alone, by time, under callgrind or strace.
+//! Decodes a file as often as asked into buffers that are used again as a client would, and prints what it
+//! took: for measuring the engine alone, by time, under callgrind or strace.
+//!
+//! It runs freely: a job is submitted as soon as the decoder takes it, whether or not earlier ones are
+//! reported. A buffer is used again when every job that refers to its picture must have been reported by then.
 //!
 //! Everything that a worker is handed is made before the time begins. With 0 rounds nothing is decoded: what
 //! that costs is to be subtracted.
@@ -37,9 +40,10 @@ fn main() -> Result<()> {
     };
     let source = daedalus_client::jobs(Path::new(file))?;
     let format = source.codec().coded_format();
-    let (jobs, captures) = prepare(source.collect::<Result<_, _>>()?)?;
+    let threads: u32 = threads.parse().context("THREADS")?;
+    let (jobs, captures) = prepare(source.collect::<Result<_, _>>()?, threads as usize)?;
     let options = Options {
-        threads: Threads::Fixed(threads.parse().context("THREADS")?),
+        threads: Threads::Fixed(threads),
         ..Options::default()
     };
     for _ in 0..rounds.parse().context("ROUNDS")? {
@@ -56,8 +60,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Makes jobs ready, and the buffers they need.
-fn prepare(coded: Vec<CodedJob>) -> Result<(Vec<Prepared>, Vec<Capture>)> {
+/// Makes jobs ready, and the buffers they need, for a decoder that holds back at most `unreported` jobs.
+fn prepare(coded: Vec<CodedJob>, unreported: usize) -> Result<(Vec<Prepared>, Vec<Capture>)> {
     let last = support::last_uses(&coded);
     let mut sticky: HashMap<u32, Vec<u8>> = HashMap::new();
     let (mut held, mut free) = (HashMap::<u64, usize>::new(), Vec::<usize>::new());
@@ -89,7 +93,7 @@ fn prepare(coded: Vec<CodedJob>) -> Result<(Vec<Prepared>, Vec<Capture>)> {
         let over: Vec<_> = held
             .keys()
             .copied()
-            .filter(|timestamp| last.get(timestamp).is_none_or(|&last| last <= index))
+            .filter(|timestamp| last.get(timestamp).is_none_or(|&last| last + unreported <= index + 1))
             .collect();
         free.extend(over.iter().filter_map(|timestamp| held.remove(timestamp)));
         let controls = sticky

@@ -252,6 +252,15 @@ pub fn open(coded_format: u32, options: &Options) -> Result<Box<dyn Decoder>, En
     })
 }
 
+/// Has the libraries make what they make once in a process: tables, mostly. Processes that are forked afterwards have
+/// it. No thread is started.
+pub fn warm_up() {
+    for format in [fourcc::H264_SLICE, fourcc::VP9_FRAME, fourcc::AV1_FRAME] {
+        // A library that cannot decode says so when it is to.
+        drop(open(format, &Options::default()));
+    }
+}
+
 /// The codecs that the linked libraries can decode, as `CODEC_*` bits of
 /// [`daedalus_uapi::protocol`]. A distribution may build libavcodec without one of them.
 #[must_use]

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One worker process.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
 use super::relay::Relay;
-use crate::cli::BrokerOptions;
 use crate::logging::FILTER_VARIABLE;
 use crate::sandbox::privileges::User;
 
@@ -19,11 +16,12 @@ use crate::sandbox::privileges::User;
 /// NOTIFY_SOCKET, by which it could speak for the service.
 const ENVIRONMENT: [&str; 3] = [FILTER_VARIABLE, "LD_LIBRARY_PATH", "RUST_BACKTRACE"];
 
-/// The allocator would read a file to learn how many processors there are, which the sandbox refuses,
-/// once threads have used this many arenas; so this is all it gets.
-const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "8");
+/// One arena for all threads. With more the allocator reads files that the sandbox refuses: how many processors there
+/// are, before it makes another one, and whether memory is overcommitted, before one shrinks. The decoders' threads
+/// hardly allocate.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
 
-/// This program again, as a worker is started: another user if possible, hardly any environment.
+/// This program again, as the fork server is started: another user if possible, hardly any environment.
 pub(crate) fn worker_command(user: Option<User>) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("daedalusd").current_dir("/").env_clear().envs(
@@ -43,7 +41,7 @@ pub(crate) fn worker_command(user: Option<User>) -> Command {
 #[derive(Debug)]
 pub(crate) struct Child {
     session: u64,
-    process: std::process::Child,
+    pid: Pid,
     pidfd: OwnedFd,
     log: Relay,
 }
@@ -52,51 +50,25 @@ pub(crate) struct Child {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Running,
-    /// It ended, well or badly.
+    /// It ended by itself, well or badly, or was told to.
     Ended,
+    /// It did what no worker does: a signal of its own doing ended it.
+    Crashed,
     /// Somebody killed it: the module does so if a job takes too long, also when a client stops in the
     /// middle of one. That is no fault of the stream, and takes its time.
     Killed,
 }
 
 impl Child {
-    /// Starts a worker for `session`, whose fd becomes its standard input and is closed here, as is
-    /// the file to which it records, its standard output.
+    /// The worker with this pid, a child of this process.
     ///
-    /// The worker has no other file but the log pipe. The pipe does not block, so a broker that does
-    /// not read costs the worker log lines, not time; and if the broker is gone, it costs nothing at
-    /// all. Parent-death signals are not used: a worker outlives a broker that is killed.
-    pub(crate) fn start(
-        session: u64,
-        fd: OwnedFd,
-        trace: Option<File>,
-        options: &BrokerOptions,
-        user: Option<User>,
-    ) -> io::Result<Self> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let mut command = worker_command(user);
-        command
-            .args(options.worker_arguments())
-            .args(trace.is_some().then(|| format!("--record={session}")))
-            // Ctrl-C on a terminal is for the broker, which then decides about its workers.
-            .process_group(0)
-            .stdin(Stdio::from(fd))
-            .stdout(trace.map_or_else(Stdio::null, Stdio::from))
-            .stderr(Stdio::from(write));
-        let mut process = command.spawn()?;
-        // A process that is not reaped keeps its pid, so this is the right one.
-        match pidfd_open(Pid::from_child(&process), PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self {
-                session,
-                process,
-                pidfd,
-                log: Relay::new(session, read),
-            }),
-            Err(error) => {
-                process.kill()?;
-                process.wait()?;
-                Err(error.into())
-            }
+    /// Parent-death signals are not used: a worker outlives a broker that is killed.
+    pub(crate) fn new(session: u64, pid: Pid, pidfd: OwnedFd, log: Relay) -> Self {
+        Self {
+            session,
+            pid,
+            pidfd,
+            log,
         }
     }
 
@@ -104,8 +76,8 @@ impl Child {
         self.session
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
+    pub(crate) fn id(&self) -> i32 {
+        self.pid.as_raw_pid()
     }
 
     /// Readable when the process has ended.
@@ -125,13 +97,14 @@ impl Child {
     /// Passes on what the worker has logged, and reaps it if it has ended.
     pub(crate) fn tend(&mut self) -> State {
         // In this order, so that the last words of a process that has ended are all in the pipe.
-        let ended = self.process.try_wait();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let ended = retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), options));
         self.log.forward();
         match ended {
             Ok(None) => State::Running,
             Ok(Some(status)) => {
                 self.log.finish();
-                self.report(status)
+                self.report(&status)
             }
             Err(error) => {
                 tracing::error!(session = self.session, %error, "waiting for the worker");
@@ -140,28 +113,36 @@ impl Child {
         }
     }
 
-    fn report(&self, status: ExitStatus) -> State {
+    fn report(&self, status: &WaitIdStatus) -> State {
         let (session, worker_pid) = (self.session, self.id());
-        let signal = status.signal();
-        if status.success() {
-            tracing::info!(session, worker_pid, "worker ended");
-        } else if signal == Some(Signal::TERM.as_raw()) {
-            tracing::info!(session, worker_pid, "worker stopped");
-        } else if signal == Some(Signal::KILL.as_raw()) {
-            tracing::warn!(
-                session,
-                worker_pid,
-                "worker killed, as the module does when a job takes too long or a session is aborted"
-            );
-            return State::Killed;
-        } else if signal == Some(Signal::SYS.as_raw()) {
-            tracing::error!(
-                session,
-                worker_pid,
-                "worker killed by its sandbox: it made a system call of which it has no need"
-            );
-        } else {
-            tracing::warn!(session, worker_pid, %status, "worker lost");
+        match status.terminating_signal().and_then(Signal::from_named_raw) {
+            None if status.exit_status() == Some(0) => tracing::info!(session, worker_pid, "worker ended"),
+            Some(Signal::TERM) => tracing::info!(session, worker_pid, "worker stopped"),
+            Some(Signal::KILL) => {
+                tracing::warn!(
+                    session,
+                    worker_pid,
+                    "worker killed, as the module does when a job takes too long or a session is aborted"
+                );
+                return State::Killed;
+            }
+            Some(Signal::SYS) => {
+                tracing::error!(
+                    session,
+                    worker_pid,
+                    "worker killed by its sandbox: it made a system call of which it has no need"
+                );
+                return State::Crashed;
+            }
+            None if status.exited() => {
+                let exit = status.exit_status();
+                tracing::warn!(session, worker_pid, exit, "worker lost");
+            }
+            _ => {
+                let signal = status.terminating_signal();
+                tracing::warn!(session, worker_pid, signal, "worker lost");
+                return State::Crashed;
+            }
         }
         State::Ended
     }

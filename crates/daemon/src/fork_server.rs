@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The process that workers are forked from.
+//!
+//! Loading libavcodec and what it depends on takes a tenth of a second and several MiB for each process that
+//! executes. This process does it once, before anybody wants a worker, and holds nothing of any client: a session fd
+//! passes through it to the worker only. Workers share the pages that none of them writes to.
+//!
+//! ```text
+//! broker ──socket──► fork server ──fork──► (one that ends at once) ──fork──► worker
+//!    ▲                                                                         │
+//!    └──────────── is its parent from then on, as the subreaper ───────────────┘
+//! ```
+//!
+//! Invariants:
+//! - The process has one thread, so the memory of a fork is consistent.
+//! - It answers requests in their order, each exactly once, when the broker is the worker's parent.
+//! - It ends when the broker closes the socket or dies. Workers do not.
+//!
+//! Workers of one server have the same addresses and the same stack canaries. So a broker that saw a worker crash
+//! takes another server for the next, and nobody can try one guess after the other.
+
+#![expect(unsafe_code, reason = "fork() has no safe wrapper")]
+
+use std::io::{self, IoSlice, IoSliceMut, stdin};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::{Context, Result, ensure};
+use rustix::cmsg_space;
+use rustix::io::{Errno, read, retry_on_intr, write};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, setpgid, waitpid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+use crate::cli::WorkerOptions;
+use crate::worker;
+
+/// The most descriptors of a message.
+const MOST_FDS: usize = 3;
+
+/// What the broker asks for: a worker of a session.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) session: u64,
+    /// The session fd: its standard input.
+    pub(crate) fd: OwnedFd,
+    /// Where it logs: its standard error.
+    pub(crate) log: OwnedFd,
+    /// The file to which it records: its standard output.
+    pub(crate) trace: Option<OwnedFd>,
+}
+
+impl Request {
+    /// Sends it; the descriptors are the receiver's then.
+    pub(crate) fn send(&self, socket: impl AsFd) -> rustix::io::Result<()> {
+        let mut fds = vec![self.fd.as_fd(), self.log.as_fd()];
+        fds.extend(self.trace.as_ref().map(AsFd::as_fd));
+        send(socket.as_fd(), &self.session.to_ne_bytes(), &fds)
+    }
+
+    /// The next one; `None` when the broker is gone.
+    fn receive(socket: impl AsFd) -> Result<Option<Self>> {
+        let Some((session, fds)) = receive(socket.as_fd())? else {
+            return Ok(None);
+        };
+        let mut fds = fds.into_iter();
+        let (Some(fd), Some(log)) = (fds.next(), fds.next()) else {
+            anyhow::bail!("a request without its descriptors");
+        };
+        Ok(Some(Self {
+            session: u64::from_ne_bytes(session),
+            fd,
+            log,
+            trace: fds.next(),
+        }))
+    }
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Started { pid: Pid, pidfd: OwnedFd },
+    Failed(Errno),
+}
+
+impl Answer {
+    fn send(&self, socket: impl AsFd) -> rustix::io::Result<()> {
+        let (pid, errno, fds) = match self {
+            Self::Started { pid, pidfd } => (pid.as_raw_pid(), 0, vec![pidfd.as_fd()]),
+            Self::Failed(errno) => (0, errno.raw_os_error(), Vec::new()),
+        };
+        let [pid, errno] = [pid.to_ne_bytes(), errno.to_ne_bytes()];
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&pid);
+        bytes[4..].copy_from_slice(&errno);
+        send(socket.as_fd(), &bytes, &fds)
+    }
+
+    /// The next one; `None` when the server is gone.
+    pub(crate) fn receive(socket: impl AsFd) -> Result<Option<Self>> {
+        let Some((bytes, fds)) = receive(socket.as_fd())? else {
+            return Ok(None);
+        };
+        let [a, b, c, d, errno @ ..] = bytes;
+        let pid = Pid::from_raw(i32::from_ne_bytes([a, b, c, d]));
+        Ok(Some(match (pid, fds.into_iter().next()) {
+            (Some(pid), Some(pidfd)) => Self::Started { pid, pidfd },
+            _ => Self::Failed(Errno::from_raw_os_error(i32::from_ne_bytes(errno))),
+        }))
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8; 8], fds: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL))?;
+    Ok(())
+}
+
+/// A message and its descriptors; `None` when the other side is gone.
+fn receive(socket: BorrowedFd<'_>) -> Result<Option<([u8; 8], Vec<OwnedFd>)>> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 8];
+    let received = retry_on_intr(|| {
+        recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+    });
+    let length = match received {
+        Ok(message) => message.bytes,
+        Err(Errno::CONNRESET) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    if length == 0 {
+        return Ok(None);
+    }
+    ensure!(length == bytes.len(), "a message of {length} bytes");
+    let fds = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    Ok(Some((bytes, fds)))
+}
+
+/// Serves the broker at the other end of the standard input. In a worker it returns when the session is over.
+///
+/// # Errors
+/// If the standard input is no such socket, or what the worker says.
+pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
+    rustix::thread::set_name(c"daedalus-fork").context("naming the process")?;
+    // What each worker would do otherwise: tables that the libraries make when they are first used.
+    daedalus_engine::warm_up();
+    let tasks = std::fs::read_dir("/proc/self/task").context("/proc/self/task")?;
+    ensure!(tasks.count() == 1, "a library has started a thread, so nothing can be forked");
+    let pids = pipe_with(PipeFlags::CLOEXEC).context("pipe")?;
+    loop {
+        let request = Request::receive(stdin()).context("standard input is no socket of a broker")?;
+        let Some(request) = request else {
+            return Ok(());
+        };
+        match fork_twice(&pids) {
+            Ok(Process::Server(pid)) => {
+                let answer = match pidfd_open(pid, PidfdFlags::empty()) {
+                    Ok(pidfd) => Answer::Started { pid, pidfd },
+                    Err(errno) => Answer::Failed(errno),
+                };
+                drop(request);
+                answer.send(stdin()).context("answering the broker")?;
+            }
+            Ok(Process::Worker) => {
+                let session = request.session;
+                let records = request.trace.is_some();
+                take(request).context("taking over the session's descriptors")?;
+                return worker::run(options, records.then_some(session));
+            }
+            Err(errno) => Answer::Failed(errno).send(stdin()).context("answering the broker")?,
+        }
+    }
+}
+
+/// In a worker: its standard descriptors are those of the request.
+fn take(request: Request) -> rustix::io::Result<()> {
+    // Ctrl-C on a terminal is for the broker, which then decides about its workers.
+    setpgid(None, None)?;
+    dup2_stdin(request.fd)?;
+    dup2_stderr(request.log)?;
+    if let Some(trace) = request.trace {
+        dup2_stdout(trace)?;
+    }
+    Ok(())
+}
+
+/// Who one is after [`fork_twice`].
+enum Process {
+    /// With the worker's pid.
+    Server(Pid),
+    Worker,
+}
+
+/// Forks a process whose parent has ended, so that the nearest subreaper, the broker, is its parent. It returns in
+/// the server when that is so. `pids` is a pipe of the server's own.
+fn fork_twice(pids: &(OwnedFd, OwnedFd)) -> rustix::io::Result<Process> {
+    let Some(between) = fork()? else {
+        let result = fork();
+        if let Ok(None) = result {
+            return Ok(Process::Worker);
+        }
+        let word = match result {
+            Ok(worker) => worker.map_or(0, Pid::as_raw_pid),
+            Err(errno) => -errno.raw_os_error(),
+        };
+        // Fewer bytes than a pipe takes at once.
+        let _ = write(&pids.1, &word.to_ne_bytes());
+        // SAFETY: it takes no memory of this process into account; nothing of the server's is to be cleaned up here.
+        unsafe { libc::_exit(0) }
+    };
+    retry_on_intr(|| waitpid(Some(between), WaitOptions::empty()))?;
+    let mut word = [0; 4];
+    if read(&pids.0, &mut word)? != word.len() {
+        return Err(Errno::IO);
+    }
+    match i32::from_ne_bytes(word) {
+        errno @ ..0 => Err(Errno::from_raw_os_error(-errno)),
+        pid => Pid::from_raw(pid).map(Process::Server).ok_or(Errno::IO),
+    }
+}
+
+/// `None` in the new process.
+fn fork() -> rustix::io::Result<Option<Pid>> {
+    // SAFETY: this process has one thread, so no lock is held by a thread that the new one lacks.
+    match unsafe { libc::fork() } {
+        -1 => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::AGAIN)),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    fn null() -> OwnedFd {
+        File::open("/dev/null").unwrap().into()
+    }
+
+    #[test]
+    fn requests_arrive_with_their_descriptors() {
+        let (broker, server) = pair();
+        for trace in [None, Some(null())] {
+            let records = trace.is_some();
+            let request = Request {
+                session: 0x0123_4567_89ab,
+                fd: null(),
+                log: null(),
+                trace,
+            };
+            request.send(&broker).unwrap();
+            let got = Request::receive(&server).unwrap().unwrap();
+            assert_eq!((got.session, got.trace.is_some()), (0x0123_4567_89ab, records));
+        }
+        drop(broker);
+        assert!(Request::receive(&server).unwrap().is_none(), "the broker is gone");
+    }
+
+    #[test]
+    fn answers_are_a_worker_or_an_error() {
+        let (broker, server) = pair();
+        let pid = rustix::process::getpid();
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        Answer::Started { pid, pidfd }.send(&server).unwrap();
+        Answer::Failed(Errno::AGAIN).send(&server).unwrap();
+        let first = Answer::receive(&broker).unwrap().unwrap();
+        assert!(matches!(first, Answer::Started { pid: got, .. } if got == pid));
+        let second = Answer::receive(&broker).unwrap().unwrap();
+        assert!(matches!(second, Answer::Failed(Errno::AGAIN)));
+        drop(server);
+        assert!(Answer::receive(&broker).unwrap().is_none(), "the server is gone");
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let (broker, server) = pair();
+        write(&broker, b"short").unwrap();
+        assert!(Request::receive(&server).is_err());
+        send(broker.as_fd(), &[0; 8], &[]).unwrap();
+        assert!(Request::receive(&server).is_err(), "no descriptors");
+    }
+}
