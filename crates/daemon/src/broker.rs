@@ -22,7 +22,7 @@ use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::{EVENT_WORKER_WANTED, Event, Hello, VERSION};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::Signal;
+use rustix::process::{Signal, getpriority_process, setpriority_process};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -53,6 +53,7 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
     let user = privileges::worker_user(options.worker_user.as_deref())?;
     let traces = options.record.as_deref().map(Traces::open).transpose()?;
     let control = register(options, codecs)?;
+    prioritise(options.nice);
     // Nothing but opening the device may have needed more.
     privileges::keep_for_broker(user).context("dropping privileges")?;
     let shown = user.map_or("the broker's".to_owned(), |user| user.to_string());
@@ -130,6 +131,17 @@ fn register(options: &BrokerOptions, codecs: u32) -> Result<ControlFd> {
     })?;
     tracing::info!(version = agreed.version, codecs = %Codec::names(codecs), "serving");
     Ok(control)
+}
+
+/// Has this process, and what it starts, go before others of the machine.
+fn prioritise(nice: i32) {
+    // The service has it from systemd.
+    if getpriority_process(None).is_ok_and(|own| own <= nice) {
+        return;
+    }
+    if let Err(error) = setpriority_process(None, nice) {
+        tracing::debug!(nice, %error, "the priority stays as it is");
+    }
 }
 
 /// Tells systemd, if it runs the broker.

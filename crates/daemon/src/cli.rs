@@ -60,6 +60,11 @@ pub(crate) struct BrokerOptions {
     /// there is such a user, else 65534. A broker that is not root shares its user with its workers.
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(crate) worker_user: Option<String>,
+    /// The nice value of broker and workers, if it is lower than the broker's own and if the broker may set it. Clients
+    /// give up a picture that takes longer than a second, however busy the machine is.
+    #[arg(long, value_name = "N", default_value_t = -5, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i32).range(-20..=19))]
+    pub(crate) nice: i32,
     #[command(flatten)]
     pub(crate) decode: DecodeOptions,
     #[command(flatten)]
