@@ -289,7 +289,11 @@ impl Broker<'_> {
     fn answer(&mut self) {
         match self.forker.answer() {
             Some(Outcome::Started(child)) => {
-                tracing::info!(session = child.session(), worker_pid = child.id(), "worker started");
+                tracing::info!(
+                    session = child.session(),
+                    worker_pid = child.id(),
+                    "worker started"
+                );
                 self.children.push(child);
             }
             Some(Outcome::Failed(session)) => tracing::error!(session, "no worker was started"),

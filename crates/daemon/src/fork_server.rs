@@ -166,7 +166,10 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
     // What each worker would do otherwise: tables that the libraries make when they are first used.
     daedalus_engine::warm_up();
     let tasks = std::fs::read_dir("/proc/self/task").context("/proc/self/task")?;
-    ensure!(tasks.count() == 1, "a library has started a thread, so nothing can be forked");
+    ensure!(
+        tasks.count() == 1,
+        "a library has started a thread, so nothing can be forked"
+    );
     let pids = pipe_with(PipeFlags::CLOEXEC).context("pipe")?;
     loop {
         let request = Request::receive(stdin()).context("standard input is no socket of a broker")?;
@@ -188,7 +191,9 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
                 take(request).context("taking over the session's descriptors")?;
                 return worker::run(options, records.then_some(session));
             }
-            Err(errno) => Answer::Failed(errno).send(stdin()).context("answering the broker")?,
+            Err(errno) => Answer::Failed(errno)
+                .send(stdin())
+                .context("answering the broker")?,
         }
     }
 }
@@ -258,7 +263,13 @@ mod tests {
     use super::*;
 
     fn pair() -> (OwnedFd, OwnedFd) {
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+        socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap()
     }
 
     fn null() -> OwnedFd {

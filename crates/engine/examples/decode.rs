@@ -93,7 +93,10 @@ fn prepare(coded: Vec<CodedJob>, unreported: usize) -> Result<(Vec<Prepared>, Ve
         let over: Vec<_> = held
             .keys()
             .copied()
-            .filter(|timestamp| last.get(timestamp).is_none_or(|&last| last + unreported <= index + 1))
+            .filter(|timestamp| {
+                last.get(timestamp)
+                    .is_none_or(|&last| last + unreported <= index + 1)
+            })
             .collect();
         free.extend(over.iter().filter_map(|timestamp| held.remove(timestamp)));
         let controls = sticky

@@ -4,6 +4,7 @@
 
 mod clients;
 mod clips;
+mod dav1ddec;
 mod device;
 mod engine;
 mod figures;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What everything else needs: vendored crates, the workspace's programs, and the order in which to make things.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -22,25 +22,37 @@ fn crates_stamp(bed: &Bed) -> Result<Stamp> {
 /// no network.
 pub(crate) fn vendor(bed: &Bed) -> Result<PathBuf> {
     let stamp = crates_stamp(bed)?;
-    bed.cache.artefact("crates", &stamp, "downloading the crates of Cargo.lock", |path| {
-        remove_tree(bed, path)?;
-        let home = path.join("home");
-        std::fs::create_dir_all(&home)?;
-        let log = bed.cache.dir().join("crates.log");
-        std::fs::remove_file(&log).ok();
-        Cmd::new("cargo")
-            .args(["vendor", "--locked", "--versioned-dirs", "--manifest-path"])
-            .arg(bed.repo.join("Cargo.toml"))
-            .arg(path.join("vendor"))
-            .log(&log)
-            .run()
-            .context("cargo cannot download the crates of Cargo.lock (after a change of a Cargo.toml: is Cargo.lock up to date?)")?;
-        let config = format!(
-            "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"{CRATES}/vendor\"\n\
-             [net]\noffline = true\n"
-        );
-        Ok(std::fs::write(home.join("config.toml"), config)?)
-    })
+    bed.cache
+        .artefact("crates", &stamp, "downloading the crates of Cargo.lock", |path| {
+            let log = bed.cache.dir().join("crates.log");
+            std::fs::remove_file(&log).ok();
+            vendor_into(bed, &bed.repo.join("Cargo.toml"), (path, CRATES), &log)
+        })
+}
+
+/// Downloads the crates of the Cargo.lock beside a manifest to `path`, which is `place` where they are used, with a
+/// CARGO_HOME that finds them.
+pub(crate) fn vendor_into(
+    bed: &Bed,
+    manifest: &Path,
+    (path, place): (&Path, &str),
+    log: &Path,
+) -> Result<()> {
+    remove_tree(bed, path)?;
+    let home = path.join("home");
+    std::fs::create_dir_all(&home)?;
+    Cmd::new("cargo")
+        .args(["vendor", "--locked", "--versioned-dirs", "--manifest-path"])
+        .arg(manifest)
+        .arg(path.join("vendor"))
+        .log(log)
+        .run()
+        .context("cargo cannot download the crates of Cargo.lock (after a change of a Cargo.toml: is Cargo.lock up to date?)")?;
+    let config = format!(
+        "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"{place}/vendor\"\n\
+         [net]\noffline = true\n"
+    );
+    Ok(std::fs::write(home.join("config.toml"), config)?)
 }
 
 /// Builds the workspace's programs in the root, with optimisation, and puts them into one directory.

@@ -52,11 +52,11 @@ pub(crate) const PACKAGING: Kind = Kind {
     archive: None,
 };
 
-/// Where instructions are counted.
+/// Where instructions are counted, and what only the bench needs is built.
 pub(crate) const BENCH: Kind = Kind {
     name: "bench",
     list: "testbed/bench/packages",
-    what: "for counting instructions: 0.7 GB, 1 minute",
+    what: "for the bench: 1.7 GB, 1-2 minutes",
     archive: None,
 };
 

@@ -74,7 +74,11 @@ impl<'o> Forker<'o> {
         if let Some(server) = &mut self.server {
             server.known = true;
         }
-        if self.server.as_ref().is_some_and(|server| server.wanted.is_empty()) {
+        if self
+            .server
+            .as_ref()
+            .is_some_and(|server| server.wanted.is_empty())
+        {
             self.server = None;
             // Now, so that it is ready when a worker is wanted.
             if let Err(error) = self.server() {
@@ -145,8 +149,12 @@ impl<'o> Forker<'o> {
 
 impl Server {
     fn start(options: &BrokerOptions, user: Option<User>) -> io::Result<Self> {
-        let (socket, other) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (socket, other) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         let process = worker_command(user)
             .args(options.worker_arguments())
             .process_group(0)

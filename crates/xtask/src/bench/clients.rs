@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Clip, Kind};
 use super::figures::{Bound, Spread, Target};
-use super::pipelines::{self, DEVICE, I420, NV12};
+use super::pipelines::{self, DEVICE, NV12};
 use super::plot::Bar;
 use super::runs::{Plan, Row as Run, Rows};
 use super::{Args, Table, name_of};
@@ -43,10 +43,6 @@ pub(crate) struct Row {
     slowest: Spread,
 }
 
-fn peer(codec: &str) -> &'static str {
-    if codec == "av1" { I420 } else { NV12 }
-}
-
 fn named(name: &str, clients: usize) -> String {
     format!("{name}, {clients}")
 }
@@ -60,7 +56,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
         let entries = pipelines::of(clip, &pipelines::place(clip)?);
         let mut commands = Vec::new();
         for clients in CLIENTS {
-            for name in [DEVICE, peer(&clip.codec)] {
+            for name in [DEVICE, NV12] {
                 let entry = entries.iter().find(|entry| entry.name == name);
                 let mut entry = entry
                     .with_context(|| format!("no {name}"))?
@@ -96,13 +92,13 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
 }
 
 fn row(clip: &Clip, clients: usize, rows: &Rows, runs: usize) -> Result<Row> {
-    let (device, software) = (named(DEVICE, clients), named(peer(&clip.codec), clients));
+    let (device, software) = (named(DEVICE, clients), named(NV12, clients));
     rows.equal_checksum(&[&device, &software])?;
     let frames = clip.frames as f64;
     let fps = |row: &Run| frames * clients as f64 / row.wall;
     Ok(Row {
         codec: clip.codec.clone(),
-        peer: peer(&clip.codec).to_owned(),
+        peer: NV12.to_owned(),
         software: pipelines::peer(&clip.codec).to_owned(),
         clients,
         frames: clip.frames,
@@ -160,7 +156,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
         targets.push(Target::new(
             format!(
                 "5: {name}, 16 clients, frames per second of all, of software's ({}, {})",
-                peer(codec),
+                NV12,
                 pipelines::peer(codec)
             ),
             Bound::AtLeast(0.9),

@@ -86,13 +86,9 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
 }
 
 fn row(clip: &Clip, rows: &Rows, runs: usize) -> Result<Row> {
-    let peers = if clip.codec == "av1" {
-        &[I420][..]
-    } else {
-        &[NV12, I420]
-    };
+    let peers = [NV12, I420];
     let devices = [DEVICE, DEVICE_COPIED];
-    let names: Vec<&str> = devices.iter().chain(peers).copied().collect();
+    let names: Vec<&str> = devices.into_iter().chain(peers).collect();
     let checksum = rows.equal_checksum(&names)?;
     for name in devices {
         ensure!(
@@ -105,7 +101,7 @@ fn row(clip: &Clip, rows: &Rows, runs: usize) -> Result<Row> {
         for peer in peers {
             against.push(Against {
                 device: device.to_owned(),
-                peer: (*peer).to_owned(),
+                peer: peer.to_owned(),
                 wall: rows.ratio(device, peer, |row| row.wall)?,
                 cpu: rows.ratio(device, peer, Run::cpu)?,
                 all_cpu: rows.ratio(device, peer, Run::all_cpu)?,

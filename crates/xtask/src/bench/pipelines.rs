@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::PATIENT;
 use super::clips::{self, Clip, Kind};
 use super::runs::{Entry, Plan, Rows};
+use super::{PATIENT, dav1ddec};
 use crate::bed::Bed;
 use crate::demo::play::write_json;
 use crate::torture::in_guest;
@@ -21,16 +21,21 @@ pub(crate) const NV12: &str = "software, NV12";
 /// The software decoder with what it makes.
 pub(crate) const I420: &str = "software, I420";
 
-/// Where dav1d leaves its checksum, in the guest.
-const CHECKSUM: &str = "/tmp/checksum";
-
-/// How a codec is decoded without the device. Debian 13 has no GStreamer element for dav1d: its own program takes that
-/// element's place, which has no pipeline's expense and cannot make NV12.
+/// The element that decodes a codec without the device.
 pub(crate) fn peer(codec: &str) -> &'static str {
     match codec {
         "h264" => "avdec_h264",
         "vp9" => "avdec_vp9",
-        _ => "the program dav1d",
+        _ => "dav1ddec",
+    }
+}
+
+/// What has the element decode with one thread; dav1ddec leaves out all filters if nothing is said.
+fn one_thread(codec: &str) -> &'static str {
+    if codec == "av1" {
+        "n-threads=1 max-frame-delay=1 inloop-filters=deblock+cdef+restoration"
+    } else {
+        "max-threads=1"
     }
 }
 
@@ -45,7 +50,11 @@ pub(crate) fn begin(bed: &Bed) -> Result<String> {
             in_guest(bed, &clip.path).context("the clip to begin with")?
         ));
     }
-    Ok(script + "export GST_REGISTRY=/tmp/gstreamer-registry.bin\n")
+    script.push_str(&format!(
+        "export GST_REGISTRY=/tmp/gstreamer-registry.bin GST_PLUGIN_PATH={}\n",
+        in_guest(bed, &dav1ddec::plugin(bed)?)?
+    ));
+    Ok(script)
 }
 
 /// Where a clip is in the guest while it is measured: in tmpfs, since the host's files are not part of it.
@@ -97,22 +106,12 @@ pub(crate) fn of(clip: &Clip, path: &str) -> Vec<Entry> {
         pipeline(DEVICE, &device),
         pipeline(DEVICE_COPIED, &format!("{device} ! video/x-raw,format=NV12")),
     ];
-    if codec == "av1" {
-        let program = "dav1d -q --threads 1";
-        entries.push(
-            Entry::new(I420, &format!("{program} -i {path} --muxer null -o /dev/null")).proof(
-                &format!("{program} -i {path} --muxer md5 -o {CHECKSUM}"),
-                Some(CHECKSUM),
-            ),
-        );
-    } else {
-        let decoder = format!("{} max-threads=1", peer(codec));
-        entries.push(pipeline(
-            NV12,
-            &format!("{decoder} ! videoconvert ! video/x-raw,format=NV12"),
-        ));
-        entries.push(pipeline(I420, &format!("{decoder} ! video/x-raw,format=I420")));
-    }
+    let decoder = format!("{} {}", peer(codec), one_thread(codec));
+    entries.push(pipeline(
+        NV12,
+        &format!("{decoder} ! videoconvert ! video/x-raw,format=NV12"),
+    ));
+    entries.push(pipeline(I420, &format!("{decoder} ! video/x-raw,format=I420")));
     entries
 }
 
