@@ -48,6 +48,11 @@ module_param_named(max_memory_mb, daedalus_max_memory_mb, uint, 0644);
 MODULE_PARM_DESC(max_memory_mb,
 		 "MiB of MMAP buffers of all (default 0: three quarters of the memory)");
 
+bool daedalus_scattered;
+module_param_named(scattered, daedalus_scattered, bool, 0644);
+MODULE_PARM_DESC(scattered,
+		 "MMAP buffers of scattered pages only (default N: contiguous, while there is such memory)");
+
 struct daedalus_request {
 	struct media_request req;
 	struct rcu_head rcu;

@@ -37,6 +37,7 @@ extern unsigned int daedalus_worker_wait_ms;
 /* Module parameters: limits. */
 extern unsigned int daedalus_max_sessions;
 extern unsigned int daedalus_max_sessions_per_user;
+extern bool daedalus_scattered;
 extern unsigned int daedalus_max_session_mb;
 extern unsigned int daedalus_max_memory_mb;
 

@@ -2,25 +2,75 @@
 /*
  * The vb2 queues, and the memory behind buffers as workers see it.
  *
- * Memory: MMAP buffers are vb2-dma-contig's. Each plane gets, in buf_init, one
- * dmabuf export of its own for workers (own export, own inode: zapping it does
- * not touch the client's mappings). Imported dmabufs are handed to workers as
- * they are: nothing here needs a DMA address, so they are neither attached nor
- * mapped, and scattered memory is as good as any.
+ * Memory: a plane of an MMAP buffer is vb2-dma-contig's, or vb2-dma-sg's if that
+ * is wanted or if there is no contiguous memory for it. Each plane gets, in
+ * buf_init, one dmabuf export of its own for workers (own export, own inode:
+ * zapping it does not touch the client's mappings). Imported dmabufs are handed to
+ * workers as they are: nothing here needs a DMA address, so they are neither
+ * attached nor mapped, and scattered memory is as good as any.
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <media/videobuf2-dma-contig.h>
+#include <media/videobuf2-dma-sg.h>
 
 #include "daedalus_drv.h"
+
+/* Kinds of memory that there are besides contiguous. */
+#define HAVE_SCATTERED IS_REACHABLE(CONFIG_VIDEOBUF2_DMA_SG)
 
 static struct vb2_mem_ops daedalus_mem_ops;
 
 /*
- * The core hands num_users() the memory of imported planes, too, and says nothing
- * of its kind. Both kinds are pointers to something aligned: imports are marked.
+ * The core hands our memory operations the memory of a plane and says nothing of
+ * its kind. All kinds are pointers to something aligned, so the kind is in the low
+ * bits; 0 is contiguous.
  */
 #define IMPORT_TAG 1UL
+#define SCATTERED_TAG 2UL
+#define KIND_MASK 3UL
+
+static void *memory_of(void *priv)
+{
+	return (void *)((unsigned long)priv & ~KIND_MASK);
+}
+
+/* What made the memory of an MMAP buffer's plane. */
+static const struct vb2_mem_ops *maker(void *priv)
+{
+#if HAVE_SCATTERED
+	if ((unsigned long)priv & SCATTERED_TAG)
+		return &vb2_dma_sg_memops;
+#endif
+	return &vb2_dma_contig_memops;
+}
+
+static void *scattered_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long size)
+{
+#if HAVE_SCATTERED
+	void *mem = vb2_dma_sg_memops.alloc(vb, dev, size);
+
+	return IS_ERR(mem) ? mem : (void *)((unsigned long)mem | SCATTERED_TAG);
+#else
+	return ERR_PTR(-ENOMEM);
+#endif
+}
+
+static void mmap_put(void *priv)
+{
+	maker(priv)->put(memory_of(priv));
+}
+
+static struct dma_buf *mmap_get_dmabuf(struct vb2_buffer *vb, void *priv,
+				       unsigned long flags)
+{
+	return maker(priv)->get_dmabuf(vb, memory_of(priv), flags);
+}
+
+static int mmap_mmap(void *priv, struct vm_area_struct *vma)
+{
+	return maker(priv)->mmap(memory_of(priv), vma);
+}
 
 static void *import_attach(struct vb2_buffer *vb, struct device *dev,
 			   struct dma_buf *dbuf, unsigned long size)
@@ -71,8 +121,10 @@ static void *mmap_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long
 	buf->charged += size;
 	fits = atomic64_add_return(size, &ctx->memory) <= own;
 	fits &= atomic64_add_return(size, &ctx->dev->memory) <= all;
-	if (fits)
+	if (fits && !daedalus_scattered)
 		mem = vb2_dma_contig_memops.alloc(vb, dev, size);
+	if (fits && IS_ERR(mem))
+		mem = scattered_alloc(vb, dev, size);
 	if (IS_ERR(mem))
 		uncharge(ctx, buf);
 	return mem;
@@ -85,7 +137,7 @@ static unsigned int num_client_users(void *priv)
 
 	if ((unsigned long)priv & IMPORT_TAG)
 		return 1;
-	users = vb2_dma_contig_memops.num_users(priv);
+	users = maker(priv)->num_users(memory_of(priv));
 	return users > 1 ? users - 1 : users;
 }
 
@@ -93,6 +145,9 @@ void daedalus_queue_module_init(void)
 {
 	daedalus_mem_ops = vb2_dma_contig_memops;
 	daedalus_mem_ops.alloc = mmap_alloc;
+	daedalus_mem_ops.put = mmap_put;
+	daedalus_mem_ops.get_dmabuf = mmap_get_dmabuf;
+	daedalus_mem_ops.mmap = mmap_mmap;
 	daedalus_mem_ops.get_userptr = NULL;
 	daedalus_mem_ops.put_userptr = NULL;
 	/* The device is coherent: there is nothing to sync. */
@@ -286,8 +341,11 @@ int daedalus_queue_init(void *priv, struct vb2_queue *src, struct vb2_queue *dst
 		vq->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_COPY;
 		vq->lock = &ctx->lock;
 		vq->dev = &ctx->dev->pdev->dev;
-		/* On the client's control group's account. */
-		vq->gfp_flags = __GFP_NOWARN | __GFP_ACCOUNT;
+		/*
+		 * On the client's control group's account, and where devices that
+		 * have 32 address bits reach it without a bounce buffer.
+		 */
+		vq->gfp_flags = __GFP_NOWARN | __GFP_ACCOUNT | __GFP_DMA32;
 		vq->allow_cache_hints = 1;
 		vq->max_num_buffers = DAEDALUS_MAX_BUFFERS;
 		ret = vb2_queue_init(vq);

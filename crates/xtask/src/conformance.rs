@@ -51,6 +51,12 @@ pub(crate) struct Args {
     /// Only streams whose path contains this text
     #[arg(long)]
     only: Option<String>,
+    /// An argument of `daedalusd broker`, such as --daemon=--no-direct; may be repeated
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    daemon: Vec<String>,
+    /// A parameter of the module, such as --module=scattered=1; may be repeated
+    #[arg(long, value_name = "PARAMETER=VALUE")]
+    module: Vec<String>,
     /// h264, vp9 or av1; all three if none is named
     codec: Vec<String>,
     #[arg(skip)]
@@ -59,7 +65,7 @@ pub(crate) struct Args {
 
 impl Args {
     /// What `./dev test` runs, one after the other.
-    pub(crate) fn tests() -> [Self; 3] {
+    pub(crate) fn tests() -> [Self; 4] {
         let base = Self {
             silent: true,
             ..Self::default()
@@ -67,6 +73,13 @@ impl Args {
         [
             Self {
                 quick: true,
+                ..base.clone()
+            },
+            // What makes it fast, switched off.
+            Self {
+                quick: true,
+                daemon: vec!["--threads=1".into(), "--no-direct".into()],
+                module: vec!["scattered=1".into()],
                 ..base.clone()
             },
             Self {
@@ -84,11 +97,14 @@ impl Args {
     }
 
     fn mode(&self) -> &'static str {
+        let as_shipped = self.daemon.is_empty() && self.module.is_empty();
         match (self.quick, self.subset, self.small) {
-            (true, ..) => "quick",
+            (true, ..) if as_shipped => "quick",
+            (true, ..) => "quick with options",
             (_, true, _) => "subset",
             (.., true) => "small",
-            _ => "all",
+            _ if as_shipped => "all",
+            _ => "all with options",
         }
     }
 
@@ -162,9 +178,9 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
 
 /// `SET-MODE-NAME`; the set is left out for ../shared/vectors, the mode if it is all of it.
 fn file_name(set: &Set, args: &Args, name: &str) -> String {
-    let mode = Some(args.mode()).filter(|mode| *mode != "all");
+    let mode = Some(args.mode().replace(' ', "-")).filter(|mode| *mode != "all");
     let set = Some(set.name.as_str()).filter(|name| *name != "vectors");
-    let parts: Vec<&str> = set.into_iter().chain(mode).chain([name]).collect();
+    let parts: Vec<&str> = set.into_iter().chain(mode.as_deref()).chain([name]).collect();
     parts.join("-")
 }
 
@@ -215,7 +231,8 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
             lists: &lists,
             // What is asked is whether pictures are right. One of 2160p may take a busy machine's guest longer than the
             // watchdog's 900 ms; lateness is what ./dev torture tests.
-            parameters: "watchdog_ms=5000",
+            parameters: &format!("watchdog_ms=5000 {}", quoted(&args.module)),
+            daemon: &quoted(&args.daemon),
             arguments: "--stall 30 --limit 180",
             // A client is taken for hung after 30 s; a row's own limit bounds the whole.
             timeout: Duration::from_secs(120 + 20 * (streams.len() * lists.len()) as u64),
@@ -243,6 +260,12 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
         all.extend(reports);
     }
     Ok(all)
+}
+
+/// Words for a shell.
+fn quoted(words: &[String]) -> String {
+    let quote = |word: &String| format!("'{}'", word.replace('\'', "'\\''"));
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 /// A row of a MANIFEST of ../shared/vectors, `file` as CODEC/FILE, as a stream to play in the guest; `None` where

@@ -138,6 +138,7 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
             job: "demo",
             lists: &[(play::GSTREAMER, list.to_owned())],
             parameters: "",
+            daemon: "",
             arguments: &arguments,
             timeout: Duration::from_secs(480),
             vectors: None,

@@ -182,6 +182,8 @@ pub(crate) struct Playing<'a> {
     pub(crate) lists: &'a [(&'a str, PathBuf)],
     /// Of the module, as they are.
     pub(crate) parameters: &'a str,
+    /// Of the broker, as they are.
+    pub(crate) daemon: &'a str,
     /// Of `daedalus-tests play`, as they are.
     pub(crate) arguments: &'a str,
     /// Of the guest.
@@ -196,11 +198,11 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
     // The registry is rebuilt in every guest: GStreamer finds stateless devices while it scans its plugins.
     let mut script = format!(
         "daedalus_load {}\n\
-         daedalus_start\n\
+         daedalus_start {}\n\
          export GST_REGISTRY=/tmp/gstreamer-registry.bin\n\
          gst-launch-1.0 --version | sed -n 2p >/mnt/out/gstreamer-version\n\
          status=0\n",
-        playing.parameters
+        playing.parameters, playing.daemon
     );
     for (client, list) in playing.lists {
         let list = list
