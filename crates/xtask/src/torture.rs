@@ -127,7 +127,7 @@ impl Args {
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 19] = [
+const SCENARIOS: [&str; 20] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -141,6 +141,7 @@ const SCENARIOS: [&str; 19] = [
     "crash-loop",
     "abort",
     "limits",
+    "memory",
     "many-sessions",
     "vanished-client",
     "formats",

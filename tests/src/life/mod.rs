@@ -18,6 +18,7 @@ mod formats;
 pub(crate) mod isolation;
 mod kills;
 mod long;
+mod memory;
 mod playing;
 mod random;
 mod reload;
@@ -111,6 +112,8 @@ enum Scenario {
     ReplaceBroker(isolation::ReplaceArgs),
     /// Limits on sessions and memory.
     Limits,
+    /// Contiguous and scattered memory.
+    Memory,
     /// What 64 sessions at once cost.
     ManySessions,
     /// Clients killed, and what is left of them.
@@ -155,6 +158,7 @@ impl Scenario {
             Self::Abort => "abort",
             Self::ReplaceBroker(_) => "replace-broker",
             Self::Limits => "limits",
+            Self::Memory => "memory",
             Self::ManySessions => "many-sessions",
             Self::VanishedClient => "vanished-client",
             Self::SessionsClient(_) => "sessions-client",
@@ -197,6 +201,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Abort => isolation::abort(common, &mut figures),
         Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
         Scenario::Limits => isolation::limits(common, &mut figures),
+        Scenario::Memory => memory::memory(common, &mut figures),
         Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
         Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
         Scenario::SessionsClient(client) => return sessions::client(common, client),

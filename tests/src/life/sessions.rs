@@ -80,7 +80,7 @@ fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>
 
 /// Runs `body` while pictures and workers may take their time: it is not what is measured, and the machine may be
 /// busy otherwise.
-fn patiently<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn patiently<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let names = ["watchdog_ms", "worker_wait_ms"];
     let before = [parameter(names[0])?, parameter(names[1])?];
     for (name, value) in names.into_iter().zip(before) {
@@ -152,7 +152,7 @@ fn private_kib(worker: u32) -> Result<u64> {
 }
 
 /// Decodes a clip's first picture, which is exact, with as few buffers as possible.
-fn one_picture(device: Arc<Device>, clip: &Clip) -> Result<Session> {
+pub(super) fn one_picture(device: Arc<Device>, clip: &Clip) -> Result<Session> {
     let key = &clip.jobs[..1];
     ensure!(key[0].key, "it begins with no key frame");
     let options = Options {
