@@ -27,6 +27,7 @@
 //!   access out of bounds.
 
 mod av1;
+mod cache;
 mod controls;
 mod convert;
 mod error;

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use thiserror::Error;
 
+use crate::cache;
+
 /// A range that is not inside the memory, or a write to memory that is for reading.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("{len} bytes at {offset} are outside of the {size} bytes that may be accessed")]
@@ -134,6 +136,8 @@ impl Mapping {
         for start in (0..self.len).step_by(grey.len()) {
             self.write(start, &grey[..grey.len().min(self.len - start)])?;
         }
+        // SAFETY: that is the mapping.
+        unsafe { cache::clean(self.as_ptr(), self.len) };
         Ok(())
     }
 
@@ -249,6 +253,37 @@ impl Plane {
         std::ptr::eq(Arc::as_ptr(&self.mapping), from) && self.offset + offset == from_offset
     }
 
+    /// Writes `blocks` × `N` bytes from `offset` on, each `N` made by `change` of as many of `from`, from `from_offset`
+    /// on.
+    ///
+    /// # Errors
+    /// As [`Plane::copy_from`].
+    pub(crate) fn change_from<const N: usize>(
+        &self,
+        offset: usize,
+        blocks: usize,
+        (from, from_offset): (&Mapping, usize),
+        change: impl Fn(&[u8], &mut [u8]),
+    ) -> Result<(), OutOfBounds> {
+        let len = blocks.saturating_mul(N);
+        let to = self.check(offset, len)?;
+        from.check(from_offset, len)?;
+        if !self.mapping.writable {
+            return Err(OutOfBounds { offset, len, size: 0 });
+        }
+        let to = self.mapping.at(to).cast::<[u8; N]>();
+        let from = from.at(from_offset).cast::<[u8; N]>();
+        for block in 0..blocks {
+            // SAFETY: the blocks were just checked to be inside of their mapping.
+            let bytes = unsafe { from.wrapping_add(block).read_unaligned() };
+            let mut out = [0; N];
+            change(&bytes, &mut out);
+            // SAFETY: and so was the output, which is writable. No reference to it exists.
+            unsafe { to.wrapping_add(block).write_unaligned(out) };
+        }
+        Ok(())
+    }
+
     /// Writes `blocks` × `2 * N` bytes from `offset` on, each `2 * N` made by `merge` of `N` bytes of each of
     /// two sources.
     ///
@@ -283,6 +318,21 @@ impl Plane {
             merge(&first, &second, &mut out);
             // SAFETY: and so was the output, which is writable. No reference to it exists.
             unsafe { to.wrapping_add(block).write_unaligned(out) };
+        }
+        Ok(())
+    }
+
+    /// Makes `len` bytes from `offset` on visible to devices that read memory past the processor's caches, unless the
+    /// memory is a client's own: whoever exported that does it when the access bracket is closed.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] if they are not all inside of the plane.
+    pub(crate) fn clean(&self, offset: usize, len: usize) -> Result<(), OutOfBounds> {
+        let start = self.check(offset, len)?;
+        if !self.slow {
+            // SAFETY: the range was just checked to be inside of the mapping, which is readable and lives as long
+            // as `self`.
+            unsafe { cache::clean(self.mapping.at(start), len) };
         }
         Ok(())
     }

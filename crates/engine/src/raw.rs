@@ -75,6 +75,13 @@ impl<'a> Area<'a> {
         self.plane.write(self.offset + y * self.stride + x, from)
     }
 
+    fn clean(&self) -> Result<(), OutOfBounds> {
+        match self.lines.checked_sub(1) {
+            None => Ok(()),
+            Some(others) => self.plane.clean(self.offset, others * self.stride + self.line),
+        }
+    }
+
     fn fill(&self, pattern: [u8; 2]) -> Result<(), OutOfBounds> {
         let mut chunk = [0; CHUNK];
         for pair in chunk.chunks_exact_mut(2) {
@@ -193,8 +200,18 @@ impl<'a> Target<'a> {
 
     /// Makes the whole buffer grey.
     pub(crate) fn fill_grey(&self) {
-        if let Err(error) = self.luma.fill(self.grey()).and_then(|()| self.fill_chroma()) {
+        let filled = self.luma.fill(self.grey()).and_then(|()| self.fill_chroma());
+        if let Err(error) = filled.and_then(|()| self.clean()) {
             tracing::debug!(%error, "CAPTURE cannot be filled");
+        }
+    }
+
+    /// Makes the whole buffer visible to devices, see [`Plane::clean`].
+    fn clean(&self) -> Result<(), OutOfBounds> {
+        self.luma.clean()?;
+        match &self.chroma {
+            Chroma::Interleaved(area) => area.clean(),
+            Chroma::Separate(areas) => areas.iter().try_for_each(Area::clean),
         }
     }
 
@@ -236,8 +253,8 @@ impl<'a> Target<'a> {
                 copy(cb, frame, 1, lines).and_then(|fits| Ok(copy(cr, frame, 2, lines)? && fits))
             }
         };
-        match (luma, chroma) {
-            (Ok(true), Ok(true)) => Ok(()),
+        match (luma, chroma, self.clean()) {
+            (Ok(true), Ok(true), Ok(())) => Ok(()),
             _ => Err(JobError::TooLarge {
                 width: layout.width,
                 height: layout.height,
@@ -276,14 +293,20 @@ fn copy(area: &Area<'_>, frame: &Frame, plane: usize, lines: Lines) -> Result<bo
 fn raise(area: &Area<'_>, frame: &Frame, lines: Lines) -> Result<bool, OutOfBounds> {
     let (width, height) = frame.layout.plane_size(0);
     let (len, count, whole) = extent(area, width * 2, height);
-    let (mut from, mut to) = ([0; CHUNK], [0; CHUNK]);
+    let from = frame.memory(0);
+    let blocks = len / BLOCK;
+    let rest = len - blocks * BLOCK;
     for y in 0..count {
         let line = frame.line(0, lines.source(y, height));
-        for x in (0..len).step_by(CHUNK) {
-            let part = CHUNK.min(len - x);
-            frame.memory(0).read(line + x, &mut from[..part])?;
-            convert::raise_10(&from[..part], &mut to[..part]);
-            area.write(x, y, &to[..part])?;
+        let to = area.offset + y * area.stride;
+        area.plane
+            .change_from::<BLOCK>(to, blocks, (from, line), convert::raise_10)?;
+        if rest > 0 {
+            let (mut bytes, mut out) = ([0; BLOCK], [0; BLOCK]);
+            let x = blocks * BLOCK;
+            from.read(line + x, &mut bytes[..rest])?;
+            convert::raise_10(&bytes[..rest], &mut out[..rest]);
+            area.write(x, y, &out[..rest])?;
         }
     }
     Ok(whole)

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Cleaning of processor caches, for devices that read memory past them.
+//!
+//! The module says that its device is coherent, which the processor that decodes is: buffers are mapped cached, and
+//! the kernel cleans nothing. A display or GPU that imports a buffer may be not coherent, as those of a Raspberry Pi
+//! are, and videobuf2 maps its memory for them as it is (`DMA_ATTR_SKIP_CPU_SYNC`). So whoever wrote cleans, to the
+//! point of coherency, before the job is reported.
+//!
+//! On arm64 a process may do so (`SCTLR_EL1.UCI`, which Linux sets). x86 devices see the caches.
+
+/// Writes what the caches hold of `len` bytes at `start` to memory.
+///
+/// # Safety
+/// The bytes are mapped and readable.
+#[cfg(target_arch = "aarch64")]
+pub(crate) unsafe fn clean(start: *const u8, len: usize) {
+    use std::arch::asm;
+
+    let type_register: u64;
+    // SAFETY: reads a register that EL0 may read; where cores differ, Linux answers with what holds for all.
+    unsafe { asm!("mrs {}, ctr_el0", out(reg) type_register, options(nomem, nostack, preserves_flags)) };
+    // CTR_EL0.DminLine: log2 of the words in the smallest data cache line (Arm ARM D24.2.34).
+    let line = 4usize << ((type_register >> 16) & 0xf);
+    let end = start.addr() + len;
+    let mut at = start.addr() & !(line - 1);
+    while at < end {
+        // SAFETY: the line holds a byte of the range, which the caller promises to be mapped. Contents do not change.
+        unsafe { asm!("dc cvac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += line;
+    }
+    // SAFETY: a barrier. Without it the job could be reported before the lines are in memory.
+    unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
+}
+
+/// Devices of this architecture see the caches.
+///
+/// # Safety
+/// None; see the other.
+#[cfg(not(target_arch = "aarch64"))]
+pub(crate) unsafe fn clean(_start: *const u8, _len: usize) {}
