@@ -5,6 +5,7 @@
 
 mod abort;
 mod assets;
+mod bench;
 mod decode;
 mod device;
 mod doctor;
@@ -42,6 +43,8 @@ enum Command {
     Decode(decode::Args),
     /// Decode files through the device and in software, and compare frame by frame
     Verify(verify::Args),
+    /// Measure how fast files are decoded through the device, and by software without it
+    Bench(bench::Args),
     /// Figures for Prometheus
     Metrics(metrics::Args),
     /// Give a session up: its jobs end with an error at once, and its worker is killed
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args),
         Command::Decode(args) => decode::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Metrics(args) => metrics::run(args),
         Command::Abort(args) => abort::run(args),
         Command::Trace(command) => trace::run(command),

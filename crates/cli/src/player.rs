@@ -34,31 +34,10 @@ pub(crate) struct Playing {
 
 /// Starts decoding.
 pub(crate) fn start(file: &Path, by: By) -> Result<Playing> {
-    let (codec, mut parts) = source(file)?;
-    let name = match codec {
-        Codec::H264 => "h264",
-        Codec::Vp9 => "vp9",
-        Codec::Av1 => "av1",
-    };
-    let element = match by {
-        By::Device => of_device(name)?,
-        By::Software => in_software(name)?,
-    };
-    parts.push(format!("{name}parse"));
-    parts.push(element.clone());
     // gdppay takes no padded lines, so that pictures arrive in GStreamer's default layout.
-    parts.push("gdppay".to_owned());
-    parts.push("fdsink fd=1 sync=false".to_owned());
-    let mut command = Command::new("gst-launch-1.0");
-    command.args(["-q", "filesrc"]).arg(location(file)?);
-    for part in parts {
-        command.arg("!").args(part.split(' '));
-    }
+    let (_, element, mut command) = pipeline(file, by, &["gdppay", "fdsink fd=1 sync=false"])?;
     let mut child = command
-        .env("GST_DEBUG_NO_COLOR", "1")
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
         .context("cannot start gst-launch-1.0: sudo apt install gstreamer1.0-tools")?;
     let out = child.stdout.take().context("gst-launch-1.0 without an output")?;
@@ -76,6 +55,38 @@ pub(crate) fn start(file: &Path, by: By) -> Result<Playing> {
         said,
         picture: Vec::new(),
     })
+}
+
+/// A command that decodes a file as fast as it can and throws the pictures away, with its codec and decoder.
+pub(crate) fn discarding(file: &Path, by: By) -> Result<(Codec, String, Command)> {
+    pipeline(file, by, &["fakesink sync=false"])
+}
+
+/// A command that decodes a file into `sink`, with its codec and decoder.
+fn pipeline(file: &Path, by: By, sink: &[&str]) -> Result<(Codec, String, Command)> {
+    let (codec, mut parts) = source(file)?;
+    let name = match codec {
+        Codec::H264 => "h264",
+        Codec::Vp9 => "vp9",
+        Codec::Av1 => "av1",
+    };
+    let element = match by {
+        By::Device => of_device(name)?,
+        By::Software => in_software(name)?,
+    };
+    parts.push(format!("{name}parse"));
+    parts.push(element.clone());
+    parts.extend(sink.iter().map(|&part| part.to_owned()));
+    let mut command = Command::new("gst-launch-1.0");
+    command.args(["-q", "filesrc"]).arg(location(file)?);
+    for part in parts {
+        command.arg("!").args(part.split(' '));
+    }
+    command
+        .env("GST_DEBUG_NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    Ok((codec, element, command))
 }
 
 /// gst-launch reads a backslash and quotes in its words.
