@@ -64,6 +64,8 @@ pub(crate) struct Row {
     mbit: f64,
     frames: usize,
     runs: usize,
+    /// Frames per second with one thread.
+    fps: Spread,
     against: Vec<Against>,
     threads: Vec<Threads>,
     /// Of the engine, and of the peers.
@@ -257,6 +259,11 @@ fn row(clip: &Clip, rows: &Rows, runs: usize, most: usize) -> Result<Row> {
         mbit: clip.mbit,
         frames: clip.frames,
         runs,
+        fps: Spread::of(
+            one.iter()
+                .map(|run| Ok(clip.frames as f64 / seconds(run)?))
+                .collect::<Result<_>>()?,
+        )?,
         against,
         threads,
         libraries,
@@ -323,7 +330,51 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
             row.peer_libraries.join(", "),
         ]);
     }
-    vec![against, threads, libraries]
+    vec![against, threads, libraries, raspberry_pi(rows)]
+}
+
+/// How fast a core of a Raspberry Pi 5 is, of one of the machine on which the document's figures were made: at least,
+/// and at most. docs/performance.md says where they are from.
+const PI_CORE: [f64; 2] = [0.16, 0.61];
+/// Its cores.
+const PI_CORES: f64 = 4.0;
+
+/// Frames per second that are expected of a Raspberry Pi 5, at least and at most: with four threads as many times as
+/// fast as with two here, or that again.
+fn expected(fps: f64, two_threads: f64) -> [f64; 2] {
+    let threads = [two_threads, (two_threads * two_threads).min(PI_CORES)];
+    [0, 1].map(|at| fps * PI_CORE[at] * threads[at])
+}
+
+/// The estimate.
+fn raspberry_pi(rows: &[Row]) -> Table {
+    let mut table = Table::new(
+        "Estimated, not measured: a Raspberry Pi 5",
+        &[
+            "clip",
+            "fps here, 1 thread",
+            "2 threads",
+            "fps",
+            "over 30 fps",
+            "over 60 fps",
+        ],
+    );
+    for row in rows {
+        let Some(two) = row.threads.iter().find(|one| one.threads == 2) else {
+            continue;
+        };
+        let [least, most] = expected(row.fps.median, two.faster.median);
+        let over = |wanted: f64| format!("{:.1} to {:.1}", least / wanted, most / wanted);
+        table.row(vec![
+            row.clip.clone(),
+            format!("{:.0}", row.fps.median),
+            format!("{:.2}", two.faster.median),
+            format!("{least:.0} to {most:.0}"),
+            over(30.0),
+            over(60.0),
+        ]);
+    }
+    table
 }
 
 /// Targets 1 (time) and 2.
@@ -391,4 +442,15 @@ pub(crate) fn bars(rows: &[Row]) -> (Vec<Bar>, Vec<Bar>) {
         }));
     }
     (peers, threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_is_a_range_and_no_more_than_all_cores() {
+        assert_eq!(expected(100.0, 1.5), [100.0 * 0.16 * 1.5, 100.0 * 0.61 * 2.25]);
+        assert_eq!(expected(100.0, 2.5)[1], 100.0 * 0.61 * 4.0);
+    }
 }
