@@ -28,6 +28,9 @@ pub(super) struct DamageArgs {
     /// A clip of the same codec (of the large ones) whose pictures are larger.
     #[arg(long)]
     larger: String,
+    /// Threads of a session's decoder; clips as small as these have one if nothing is said.
+    #[arg(long)]
+    threads: Option<u32>,
     /// How many variants.
     #[arg(long, default_value_t = 500)]
     variants: u64,
@@ -79,10 +82,12 @@ struct Subject {
 }
 
 pub(super) fn damage_groups(common: &Common, args: &DamageArgs, figures: &mut Figures) -> Result<()> {
-    figures.set("stream", args.clip.clone());
+    let threads = args.threads.map(|threads| format!("--threads={threads}"));
+    let words: Vec<&str> = threads.as_deref().into_iter().collect();
+    figures.set("stream", [&[args.clip.as_str()], &words[..]].concat().join(" "));
     figures.set("first_seed", args.seed);
     let small = common.small()?;
-    let (broker, nodes) = Broker::start(common)?;
+    let (broker, nodes) = Broker::start_with(common, &words)?;
     let subject = Subject::load(&nodes, &small, &common.clips()?, args)?;
     let other = small.clip(OTHER)?;
     let foreign = foreign(&nodes, &other)?;

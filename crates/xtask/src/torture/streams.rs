@@ -58,11 +58,15 @@ pub(super) fn damage(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
             Kernel::Plain | Kernel::Coverage => args.variants,
             Kernel::Sanitizers => (args.variants / SANITIZED_SHARE).max(KINDS),
         };
+        // Pictures of H.264 are decoded side by side where there are threads for it.
         let scenarios: Vec<_> = CODECS
             .iter()
-            .map(|codec| {
-                let scenario = format!("damage {codec}-groups --larger {codec}-480p --variants {variants}");
-                (format!("damage {codec}-groups"), scenario)
+            .map(|codec| (*codec, ""))
+            .chain([("h264", " --threads=2")])
+            .map(|(codec, threads)| {
+                let scenario =
+                    format!("damage {codec}-groups{threads} --larger {codec}-480p --variants {variants}");
+                (format!("damage {codec}-groups{threads}"), scenario)
             })
             .collect();
         run(bed, "damage", kernel, &lists, &scenarios, outcome)?;
