@@ -26,6 +26,8 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::{BrokerOptions, Codec};
+use crate::config::{self, Config, Offer};
+use crate::hardware;
 use crate::sandbox;
 use crate::sandbox::privileges::{self, User};
 pub(crate) use child::worker_command;
@@ -46,7 +48,11 @@ const KILL: Duration = Duration::from_millis(300);
 /// If the device cannot be opened, registered or read; the message says what to do about it.
 pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
     let stop = stop_signals().context("installing signal handlers")?;
-    let codecs = codecs(options)?;
+    let Some(codecs) = codecs(options)? else {
+        // No failure: there is nothing to do, and systemd is not to try again.
+        notify(&NotifyState::Ready);
+        return Ok(());
+    };
     sandbox::check(options.sandbox.mode)?;
     let user = privileges::worker_user(options.worker_user.as_deref())?;
     let traces = options.record.as_deref().map(Traces::open).transpose()?;
@@ -79,20 +85,44 @@ fn stop_signals() -> std::io::Result<UnixStream> {
     Ok(read)
 }
 
-/// The `CODEC_*` bits to register.
-fn codecs(options: &BrokerOptions) -> Result<u32> {
+/// The `CODEC_*` bits to register; `None` if others decode all that could be offered.
+fn codecs(options: &BrokerOptions) -> Result<Option<u32>> {
+    let config = Config::read(options.config.as_deref())?;
     let served = daedalus_engine::served_codecs();
-    let wanted = options.codecs.iter().fold(0, |set, codec| set | codec.bit());
     if served == 0 {
         bail!("the libraries decode none of H.264, VP9 and AV1");
     }
-    if wanted & !served != 0 {
-        bail!(
-            "--codecs: the libraries do not decode {}",
+    let named = options.codecs.iter().fold(0, |set, codec| set | codec.bit());
+    let offer = if named == 0 {
+        config.codecs
+    } else {
+        Offer::These(named)
+    };
+    match offer {
+        Offer::All => Ok(Some(served)),
+        Offer::These(wanted) if wanted & !served != 0 => bail!(
+            "codecs: the libraries do not decode {}",
             Codec::names(wanted & !served)
-        );
+        ),
+        Offer::These(wanted) => Ok(Some(wanted)),
+        Offer::Auto => {
+            let others = match &options.hardware {
+                Some(file) => hardware::read(file)?,
+                None => hardware::look(),
+            };
+            let (elsewhere, who) = hardware::union(&others);
+            let left = served & !elsewhere;
+            if left == 0 {
+                tracing::info!(
+                    "nothing is offered: this machine decodes {who}; 'codecs = all' in {} offers all",
+                    config::PATH
+                );
+            } else if elsewhere != 0 {
+                tracing::info!("left to other devices: {who}");
+            }
+            Ok((left != 0).then_some(left))
+        }
     }
-    Ok(if wanted == 0 { served } else { wanted })
 }
 
 /// Opens the control device and becomes its daemon.

@@ -8,9 +8,12 @@
 mod broker;
 mod buffers;
 mod cli;
+mod config;
 mod fault;
+mod hardware;
 mod logging;
 mod record;
+mod replay;
 mod sandbox;
 mod worker;
 
@@ -30,6 +33,11 @@ pub fn main() -> ExitCode {
             logging::init_worker(options.log.log_level);
             worker::run(&options)
         }
+        cli::Command::Hardware(options) => {
+            logging::init_broker(None);
+            hardware::run(&options)
+        }
+        cli::Command::Replay(options) => return replay::main(&options),
         cli::Command::SandboxTest(options) => {
             logging::init_broker(options.log.log_level);
             sandbox::attempts::run(&options)
