@@ -134,7 +134,9 @@ pub(crate) fn later(bed: &Bed, dir: &Path, to: &Path) -> Result<String> {
         .lines()
         .find(|line| line.starts_with(" -- "))
         .context("debian/changelog has no signature")?;
-    let entry = format!("daedalus-v4l2 ({later}) unstable; urgency=medium\n\n  * A later version.\n\n{signature}\n\n");
+    let entry = format!(
+        "daedalus-v4l2 ({later}) unstable; urgency=medium\n\n  * A later version.\n\n{signature}\n\n"
+    );
     write_whole(&changelog, &(entry + &old))?;
     let dkms = source.join("debian/daedalus-v4l2-dkms.dkms");
     let stated = |version: &str| format!("PACKAGE_VERSION=\"{version}\"");
