@@ -2,6 +2,7 @@
 //! `./dev package`: the Debian packages, built with no network in a Debian 13 root of their own, examined by lintian,
 //! and installed into and purged from a Debian 13 that has no kernel. Results: target/package.
 
+mod crates;
 mod install;
 mod kernels;
 mod versions;
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// docs/supported-kernels.md
     #[arg(long, conflicts_with = "build_only")]
     kernels: bool,
+    /// Only compare the crates of the programs with Debian's, and write docs/crates.md
+    #[arg(long, conflicts_with_all = ["build_only", "kernels"])]
+    crates: bool,
 }
 
 /// Builds, examines and installs the packages.
@@ -53,6 +57,10 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     std::fs::create_dir_all(&dir)?;
     let _lock = lock_file(&dir.join(".lock"), "building the packages")?;
     let outcome = Outcome::new();
+    if args.crates {
+        outcome.check("docs/crates.md is written", || crates::run(bed));
+        return Ok(outcome);
+    }
     let version = versions::version(&bed.repo)?;
     if args.kernels {
         if outcome.check("the module's package builds", || {
