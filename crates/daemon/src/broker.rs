@@ -13,6 +13,7 @@ mod traces;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -23,7 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::Signal;
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::cli::{BrokerOptions, Codec};
 use crate::config::{self, Config, Offer};
@@ -41,17 +42,19 @@ const EVENTS: usize = 16;
 const GRACE: Duration = Duration::from_millis(500);
 /// How long the kernel may take to end a killed worker.
 const KILL: Duration = Duration::from_millis(300);
+/// The exit status that asks for another broker: EX_TEMPFAIL of sysexits.h. The service's unit knows it.
+const REPLACE: u8 = 75;
 
 /// Serves the device until a signal says to stop.
 ///
 /// # Errors
 /// If the device cannot be opened, registered or read; the message says what to do about it.
-pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
-    let stop = stop_signals().context("installing signal handlers")?;
+pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
+    let signals = Signals::install().context("installing signal handlers")?;
     let Some(codecs) = codecs(options)? else {
         // No failure: there is nothing to do, and systemd is not to try again.
         notify(&NotifyState::Ready);
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     };
     sandbox::check(options.sandbox.mode)?;
     let user = privileges::worker_user(options.worker_user.as_deref())?;
@@ -70,19 +73,48 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
         restarts: Restarts::default(),
     };
     notify(&NotifyState::Ready);
-    let result = broker.serve(&stop);
+    let result = broker.serve(&signals);
     notify(&NotifyState::Stopping);
-    broker.stop();
-    result
+    let replaced = matches!(result, Ok(End::Replaced));
+    broker.stop(replaced);
+    result.map(|_| {
+        if replaced {
+            ExitCode::from(REPLACE)
+        } else {
+            ExitCode::SUCCESS
+        }
+    })
 }
 
-/// A stream that becomes readable when the broker is to stop.
-fn stop_signals() -> std::io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+/// Why a broker ends.
+#[derive(Debug)]
+enum End {
+    /// There is to be none.
+    Stopped,
+    /// Another one follows: sessions keep their workers.
+    Replaced,
+}
+
+/// Streams that become readable at signals.
+struct Signals {
+    stop: UnixStream,
+    replace: UnixStream,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        let stream = |signals: &[i32]| -> std::io::Result<UnixStream> {
+            let (read, write) = UnixStream::pair()?;
+            for signal in signals {
+                signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
+            }
+            Ok(read)
+        };
+        Ok(Self {
+            stop: stream(&[SIGTERM, SIGINT, SIGHUP])?,
+            replace: stream(&[SIGUSR1])?,
+        })
     }
-    Ok(read)
 }
 
 /// The `CODEC_*` bits to register; `None` if others decode all that could be offered.
@@ -177,13 +209,16 @@ struct Broker<'o> {
 }
 
 impl Broker<'_> {
-    /// Starts and reaps workers until `stop` is readable.
-    fn serve(&mut self, stop: &UnixStream) -> Result<()> {
+    /// Starts and reaps workers until a signal says to end.
+    fn serve(&mut self, signals: &Signals) -> Result<End> {
         loop {
-            let ready = self.wait(stop).context("poll")?;
+            let ready = self.wait(signals).context("poll")?;
             if ready.stop {
                 tracing::info!("stopping");
-                return Ok(());
+                return Ok(End::Stopped);
+            }
+            if ready.replace {
+                return Ok(End::Replaced);
             }
             self.tend();
             if ready.events {
@@ -193,9 +228,10 @@ impl Broker<'_> {
     }
 
     /// Waits until something is to be done.
-    fn wait(&self, stop: &UnixStream) -> rustix::io::Result<Ready> {
+    fn wait(&self, signals: &Signals) -> rustix::io::Result<Ready> {
         let mut fds = vec![
-            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(&signals.stop, PollFlags::IN),
+            PollFd::new(&signals.replace, PollFlags::IN),
             PollFd::new(&self.control, PollFlags::IN),
         ];
         let now = Instant::now();
@@ -213,7 +249,8 @@ impl Broker<'_> {
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
             stop: ready(0),
-            events: ready(1),
+            replace: ready(1),
+            events: ready(2),
         })
     }
 
@@ -310,7 +347,7 @@ impl Broker<'_> {
 
     /// Unregisters, and ends the workers unless they are to play on. No fd of the module is left in
     /// any of these processes afterwards, so the module can be removed.
-    fn stop(self) {
+    fn stop(self, replaced: bool) {
         let Self {
             control,
             options,
@@ -319,7 +356,7 @@ impl Broker<'_> {
         } = self;
         // First, so that the module starts nothing new for the sessions that are lost now.
         drop(control);
-        if options.keep_workers {
+        if options.keep_workers || replaced {
             tracing::info!(workers = children.len(), "left running");
             return;
         }
@@ -345,6 +382,7 @@ impl Broker<'_> {
 /// What poll() reported.
 struct Ready {
     stop: bool,
+    replace: bool,
     events: bool,
 }
 

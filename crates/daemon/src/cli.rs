@@ -32,8 +32,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Register the device and start a worker for each session: what the service runs.
     ///
-    /// SIGTERM, SIGINT and SIGHUP stop the broker and its workers within a second. If the broker is
-    /// killed, its workers play on until their clients are done.
+    /// SIGTERM, SIGINT and SIGHUP stop the broker and its workers within a second. SIGUSR1 ends it with status 75, for
+    /// another broker to follow: its workers play on until their clients are done, as they do if it is killed.
     Broker(BrokerOptions),
     /// Print which codecs other devices of this machine decode: node, driver, codecs.
     Hardware(HardwareOptions),

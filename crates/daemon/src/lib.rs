@@ -31,20 +31,20 @@ pub fn main() -> ExitCode {
         }
         cli::Command::Worker(options) => {
             logging::init_worker(options.log.log_level);
-            worker::run(&options)
+            worker::run(&options).map(|()| ExitCode::SUCCESS)
         }
         cli::Command::Hardware(options) => {
             logging::init_broker(None);
-            hardware::run(&options)
+            hardware::run(&options).map(|()| ExitCode::SUCCESS)
         }
         cli::Command::Replay(options) => return replay::main(&options),
         cli::Command::SandboxTest(options) => {
             logging::init_broker(options.log.log_level);
-            sandbox::attempts::run(&options)
+            sandbox::attempts::run(&options).map(|()| ExitCode::SUCCESS)
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
