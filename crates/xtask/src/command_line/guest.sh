@@ -93,8 +93,15 @@ if [ -n "$id" ]; then daedalus abort "$id" || true; fi
 if daedalus abort 999999 2>abort.txt; then exit 1; fi
 grep -q 'no session 999999' abort.txt
 
-# Beside another decoder, whose nodes have the first numbers. Each broker is started as the service does.
+# A broker that another one is to follow says so by its status.
+status=0
+kill -USR1 "$DAEDALUS_BROKER"
+wait "$DAEDALUS_BROKER" || status=$?
+[ "$status" = 75 ]
+daedalus_start
 daedalus_stop
+
+# Beside another decoder, whose nodes have the first numbers. Each broker is started as the service does.
 daedalus_unload
 modprobe -d /mnt/modules visl
 hardware=/run/daedalus-v4l2-hardware
