@@ -107,14 +107,7 @@ fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String
         }
     }
     let source = dir.join("source");
-    // But for what cargo has made of crates that are not ours.
-    std::fs::create_dir_all(&source)?;
-    for entry in std::fs::read_dir(&source)? {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|name| name != "target") {
-            remove_tree(bed, &path)?;
-        }
-    }
+    remove_tree(bed, &source)?;
     copy_tree(bed, &source)?;
     let log = dir.join("build.log");
     std::fs::remove_file(&log).ok();
