@@ -100,10 +100,13 @@ pub(super) fn starts(system: &System) -> Option<Check> {
 
 /// The library that the loader complains of, and why.
 fn unloadable(said: &str) -> Option<(&str, &str)> {
-    said.lines()
+    let (library, why) = said
+        .lines()
         .find_map(|line| line.split_once("error while loading shared libraries: "))?
         .1
-        .split_once(": ")
+        .split_once(": ")?;
+    // A file that is there and is no library is named with its directory.
+    Some((library.rsplit('/').next().unwrap_or(library), why))
 }
 
 /// How a library comes back. Debian's names of packages are made of the libraries' names.
@@ -209,6 +212,8 @@ mod tests {
         let (library, why) = unloadable(said).unwrap();
         assert_eq!(library, "libvpx.so.9");
         assert!(why.starts_with("cannot open"), "{why}");
+        let said = "daedalusd: error while loading shared libraries: /usr/lib/libvpx.so.9: file too short";
+        assert_eq!(unloadable(said), Some(("libvpx.so.9", "file too short")));
         assert_eq!(unloadable("daedalusd: some other fault"), None);
     }
 }
