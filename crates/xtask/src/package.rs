@@ -7,6 +7,7 @@ mod install;
 mod kernels;
 mod versions;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -200,6 +201,9 @@ fn copy_tree(bed: &Bed, to: &Path) -> Result<()> {
         }
         std::fs::create_dir_all(to.parent().context("a file without a directory")?)?;
         std::fs::copy(&from, &to).with_context(|| format!("cannot copy {name}"))?;
+        // With its time: cargo builds anew what seems to have changed.
+        let modified = std::fs::metadata(&from)?.modified()?;
+        File::options().write(true).open(&to)?.set_modified(modified)?;
     }
     Ok(())
 }
