@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::bed::{Bed, read};
 use crate::cache::write_whole;
@@ -148,8 +148,39 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         ensure!(sessions == 3, "{sessions} sessions:\n{text}");
         Ok(String::new())
     });
+    outcome.check(
+        "daedalusd: another broker follows, a session keeps its worker",
+        || {
+            let text = read(&out.join("replaced.txt"))?;
+            replaced_broker(&text)
+        },
+    );
     beside_another(out, &outcome);
     Ok(outcome)
+}
+
+/// Two looks at the sessions: the same one, with the same worker, has gone on and lost nothing.
+fn replaced_broker(text: &str) -> Result<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let [before, after] = lines[..] else {
+        bail!("not one session before and one after:\n{text}");
+    };
+    let value = |line: &str, name: &str| -> Result<u64> {
+        line.split(' ')
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+            .and_then(|value| value.parse().ok())
+            .with_context(|| format!("no {name}:\n{text}"))
+    };
+    for name in ["id", "worker"] {
+        ensure!(
+            value(before, name)? == value(after, name)?,
+            "another {name}:\n{text}"
+        );
+    }
+    let done = (value(before, "done")?, value(after, "done")?);
+    ensure!(done.1 > done.0, "nothing was decoded afterwards:\n{text}");
+    ensure!(value(after, "failed")? == 0, "pictures were lost:\n{text}");
+    Ok(format!("{} pictures before, {} after, none lost", done.0, done.1))
 }
 
 /// What is offered while visl is loaded, which takes every codec.
@@ -222,6 +253,26 @@ fn replaced(document: &str, name: &str, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_that_lost_its_worker_is_noticed() {
+        let line = |id, worker, done, failed| {
+            format!(
+                "id={id} client=7 worker={worker} format=S264 (0x1) state=streaming done={done} failed={failed}\n"
+            )
+        };
+        let judge = |after: &str| replaced_broker(&(line(1, 5, 3, 0) + after));
+        assert!(judge(&line(1, 5, 4, 0)).is_ok());
+        for after in [
+            line(1, 6, 4, 0),
+            line(2, 5, 4, 0),
+            line(1, 5, 3, 0),
+            line(1, 5, 4, 1),
+        ] {
+            assert!(judge(&after).is_err(), "{after}");
+        }
+        assert!(judge("").is_err());
+    }
 
     #[test]
     fn a_capture_replaces_its_block_only() {

@@ -94,12 +94,22 @@ if [ -n "$id" ]; then daedalus abort "$id" || true; fi
 if daedalus abort 999999 2>abort.txt; then exit 1; fi
 grep -q 'no session 999999' abort.txt
 
-# A broker that another one is to follow says so by its status.
+# A broker that another one is to follow says so by its status; a session that plays keeps its worker.
+sessions=/sys/kernel/debug/daedalus/sessions
+until [ -z "$(cat "$sessions")" ]; do sleep 0.1; done
+gst-launch-1.0 -q filesrc "location=${clips[0]}" ! h264parse ! identity sleep-time=200000 ! v4l2slh264dec ! fakesink \
+	>>players.log 2>&1 &
+player=$!
+until grep -q ' worker=[1-9].* done=[1-9]' "$sessions"; do sleep 0.1; done
+cat "$sessions" >replaced.txt
 status=0
 kill -USR1 "$DAEDALUS_BROKER"
 wait "$DAEDALUS_BROKER" || status=$?
 [ "$status" = 75 ]
 daedalus_start
+sleep 3
+cat "$sessions" >>replaced.txt
+wait "$player"
 daedalus_stop
 
 # Beside another decoder, whose nodes have the first numbers. Each broker is started as the service does.
