@@ -12,6 +12,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::system::System;
+use software::LIBRARIES;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -84,6 +85,13 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         .or_else(|| nodes::own_name(&system))
         .unwrap_or_else(|| "root".to_owned());
     let mut checks = examine(&system, &user);
+    // A library that is known to be missing is reported once.
+    if checks
+        .iter()
+        .all(|check| check.verdict != Verdict::Bad || !LIBRARIES.contains(&check.name))
+    {
+        checks.extend(software::starts(&system));
+    }
     checks.extend(clients::check(&system));
     let failed = checks
         .iter()
@@ -230,6 +238,26 @@ mod tests {
         machine.remove("/dev/video5");
         machine.put("/sys/kernel/debug/daedalus/stats", b"state=unserved\n");
         only(&machine, "daemon", "unserved", "systemctl start daedalus-v4l2");
+    }
+
+    #[test]
+    fn everything_left_to_hardware() {
+        let machine = healthy("doctor-hardware");
+        machine.put("/sys/kernel/debug/daedalus/stats", b"state=unserved\n");
+        machine.put(
+            "/run/daedalus-v4l2-hardware",
+            b"/dev/video0 x h264,vp9\n/dev/video1 y av1\n",
+        );
+        machine.put(
+            "/etc/daedalus-v4l2.conf",
+            b"# codecs = all\ncodecs = auto # ours\n",
+        );
+        assert!(failures(&machine).is_empty(), "{:?}", failures(&machine));
+        machine.put("/etc/daedalus-v4l2.conf", b"codecs = vp9\n");
+        assert_eq!(failures(&machine).len(), 1);
+        machine.put("/etc/daedalus-v4l2.conf", b"");
+        machine.put("/run/daedalus-v4l2-hardware", b"/dev/video0 x h264,vp9\n");
+        assert_eq!(failures(&machine).len(), 1);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod traces;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -24,9 +25,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Signal, getpriority_process, setpriority_process};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::cli::{BrokerOptions, Codec};
+use crate::config::{self, Config, Offer};
+use crate::hardware;
 use crate::sandbox;
 use crate::sandbox::privileges;
 pub(crate) use child::worker_command;
@@ -41,14 +44,20 @@ const EVENTS: usize = 16;
 const GRACE: Duration = Duration::from_millis(500);
 /// How long the kernel may take to end a killed worker.
 const KILL: Duration = Duration::from_millis(300);
+/// The exit status that asks for another broker: EX_TEMPFAIL of sysexits.h. The service's unit knows it.
+const REPLACE: u8 = 75;
 
 /// Serves the device until a signal says to stop.
 ///
 /// # Errors
 /// If the device cannot be opened, registered or read; the message says what to do about it.
-pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
-    let stop = stop_signals().context("installing signal handlers")?;
-    let codecs = codecs(options)?;
+pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
+    let signals = Signals::install().context("installing signal handlers")?;
+    let Some(codecs) = codecs(options)? else {
+        // No failure: there is nothing to do, and systemd is not to try again.
+        notify(&NotifyState::Ready);
+        return Ok(ExitCode::SUCCESS);
+    };
     sandbox::check(options.sandbox.mode)?;
     let user = privileges::worker_user(options.worker_user.as_deref())?;
     let traces = options.record.as_deref().map(Traces::open).transpose()?;
@@ -68,35 +77,88 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<()> {
         restarts: Restarts::default(),
     };
     notify(&NotifyState::Ready);
-    let result = broker.serve(&stop);
+    let result = broker.serve(&signals);
     notify(&NotifyState::Stopping);
-    broker.stop();
-    result
+    let replaced = matches!(result, Ok(End::Replaced));
+    broker.stop(replaced);
+    result.map(|_| {
+        if replaced {
+            ExitCode::from(REPLACE)
+        } else {
+            ExitCode::SUCCESS
+        }
+    })
 }
 
-/// A stream that becomes readable when the broker is to stop.
-fn stop_signals() -> std::io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+/// Why a broker ends.
+#[derive(Debug)]
+enum End {
+    /// There is to be none.
+    Stopped,
+    /// Another one follows: sessions keep their workers.
+    Replaced,
+}
+
+/// Streams that become readable at signals.
+struct Signals {
+    stop: UnixStream,
+    replace: UnixStream,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        let stream = |signals: &[i32]| -> std::io::Result<UnixStream> {
+            let (read, write) = UnixStream::pair()?;
+            for signal in signals {
+                signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
+            }
+            Ok(read)
+        };
+        Ok(Self {
+            stop: stream(&[SIGTERM, SIGINT, SIGHUP])?,
+            replace: stream(&[SIGUSR1])?,
+        })
     }
-    Ok(read)
 }
 
-/// The `CODEC_*` bits to register.
-fn codecs(options: &BrokerOptions) -> Result<u32> {
+/// The `CODEC_*` bits to register; `None` if others decode all that could be offered.
+fn codecs(options: &BrokerOptions) -> Result<Option<u32>> {
+    let config = Config::read(options.config.as_deref())?;
     let served = daedalus_engine::served_codecs();
-    let wanted = options.codecs.iter().fold(0, |set, codec| set | codec.bit());
     if served == 0 {
         bail!("the libraries decode none of H.264, VP9 and AV1");
     }
-    if wanted & !served != 0 {
-        bail!(
-            "--codecs: the libraries do not decode {}",
+    let named = options.codecs.iter().fold(0, |set, codec| set | codec.bit());
+    let offer = if named == 0 {
+        config.codecs
+    } else {
+        Offer::These(named)
+    };
+    match offer {
+        Offer::All => Ok(Some(served)),
+        Offer::These(wanted) if wanted & !served != 0 => bail!(
+            "codecs: the libraries do not decode {}",
             Codec::names(wanted & !served)
-        );
+        ),
+        Offer::These(wanted) => Ok(Some(wanted)),
+        Offer::Auto => {
+            let others = match &options.hardware {
+                Some(file) => hardware::read(file)?,
+                None => hardware::look(),
+            };
+            let (elsewhere, who) = hardware::union(&others);
+            let left = served & !elsewhere;
+            if left == 0 {
+                tracing::info!(
+                    "nothing is offered: this machine decodes {who}; 'codecs = all' in {} offers all",
+                    config::PATH
+                );
+            } else if elsewhere != 0 {
+                tracing::info!("left to other devices: {who}");
+            }
+            Ok((left != 0).then_some(left))
+        }
     }
-    Ok(if wanted == 0 { served } else { wanted })
 }
 
 /// Opens the control device and becomes its daemon.
@@ -161,13 +223,16 @@ struct Broker<'o> {
 }
 
 impl Broker<'_> {
-    /// Starts and reaps workers until `stop` is readable.
-    fn serve(&mut self, stop: &UnixStream) -> Result<()> {
+    /// Starts and reaps workers until a signal says to end.
+    fn serve(&mut self, signals: &Signals) -> Result<End> {
         loop {
-            let ready = self.wait(stop).context("poll")?;
+            let ready = self.wait(signals).context("poll")?;
             if ready.stop {
                 tracing::info!("stopping");
-                return Ok(());
+                return Ok(End::Stopped);
+            }
+            if ready.replace {
+                return Ok(End::Replaced);
             }
             if ready.answer {
                 self.answer();
@@ -180,9 +245,10 @@ impl Broker<'_> {
     }
 
     /// Waits until something is to be done.
-    fn wait(&self, stop: &UnixStream) -> rustix::io::Result<Ready> {
+    fn wait(&self, signals: &Signals) -> rustix::io::Result<Ready> {
         let mut fds = vec![
-            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(&signals.stop, PollFlags::IN),
+            PollFd::new(&signals.replace, PollFlags::IN),
             PollFd::new(&self.control, PollFlags::IN),
         ];
         let now = Instant::now();
@@ -203,7 +269,8 @@ impl Broker<'_> {
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
             stop: ready(0),
-            events: ready(1),
+            replace: ready(1),
+            events: ready(2),
             answer: ready(answer),
         })
     }
@@ -318,7 +385,7 @@ impl Broker<'_> {
 
     /// Unregisters, and ends the workers unless they are to play on. No fd of the module is left in
     /// any of these processes afterwards, so the module can be removed.
-    fn stop(self) {
+    fn stop(self, replaced: bool) {
         let Self {
             control,
             options,
@@ -329,7 +396,7 @@ impl Broker<'_> {
         // First, so that the module starts nothing new for the sessions that are lost now.
         drop(control);
         drop(forker);
-        if options.keep_workers {
+        if options.keep_workers || replaced {
             tracing::info!(workers = children.len(), "left running");
             return;
         }
@@ -355,6 +422,7 @@ impl Broker<'_> {
 /// What poll() reported.
 struct Ready {
     stop: bool,
+    replace: bool,
     events: bool,
     /// Of the fork server.
     answer: bool,

@@ -12,6 +12,8 @@ use daedalus_uapi::protocol::{CODEC_AV1, CODEC_H264, CODEC_VP9, CONTROL_PATH};
 use tracing::Level;
 
 use crate::fault::Fault;
+use crate::hardware::HardwareOptions;
+use crate::replay::ReplayOptions;
 use crate::sandbox::SandboxOptions;
 use crate::sandbox::attempts::TestOptions;
 
@@ -30,9 +32,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Register the device and start a worker for each session: what the service runs.
     ///
-    /// SIGTERM, SIGINT and SIGHUP stop the broker and its workers within a second. If the broker is
-    /// killed, its workers play on until their clients are done.
+    /// SIGTERM, SIGINT and SIGHUP stop the broker and its workers within a second. SIGUSR1 ends it with status 75, for
+    /// another broker to follow: its workers play on until their clients are done, as they do if it is killed.
     Broker(BrokerOptions),
+    /// Print which codecs other devices of this machine decode: node, driver, codecs.
+    Hardware(HardwareOptions),
+    /// Decode traces again, without device and client, and compare with what was recorded.
+    Replay(ReplayOptions),
     /// Fork a worker for each session that the socket at the standard input brings. The broker starts it.
     #[command(hide = true)]
     Workers(WorkerOptions),
@@ -46,10 +52,22 @@ pub(crate) struct BrokerOptions {
     /// The module's control device.
     #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]
     pub(crate) device: PathBuf,
-    /// Serve only these codecs, comma-separated. Default: all that the libraries decode.
+    /// Offer these codecs, comma-separated, whatever the configuration file says.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CODEC")]
     pub(crate) codecs: Vec<Codec>,
-    /// Record every session to a file of its own in this directory, for `daedalus replay`. The files
+    /// The configuration file. Default: /etc/daedalus-v4l2.conf, which may be absent.
+    ///
+    /// It has lines SETTING = VALUE, and comments after #. The setting is: codecs = auto | all | CODEC,CODEC. auto, the
+    /// default, offers what the libraries decode and no other device of this machine does, neither as a stateless nor as
+    /// a stateful decoder; all offers all that the libraries decode. It is read, and devices are looked at, when the
+    /// broker starts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What other devices decode, as `daedalusd hardware` wrote it. Without it the broker asks them, for which it has to
+    /// be allowed to open them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hardware: Option<PathBuf>,
+    /// Record every session to a file of its own in this directory, for `daedalusd replay`. The files
     /// hold the video that is decoded, and are readable by this user only.
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,

@@ -8,10 +8,13 @@
 mod broker;
 mod buffers;
 mod cli;
+mod config;
 mod fault;
 mod fork_server;
+mod hardware;
 mod logging;
 mod record;
+mod replay;
 mod sandbox;
 mod worker;
 
@@ -29,15 +32,20 @@ pub fn main() -> ExitCode {
         }
         cli::Command::Workers(options) => {
             logging::init_worker(options.log.log_level);
-            fork_server::run(&options)
+            fork_server::run(&options).map(|()| ExitCode::SUCCESS)
         }
+        cli::Command::Hardware(options) => {
+            logging::init_broker(None);
+            hardware::run(&options).map(|()| ExitCode::SUCCESS)
+        }
+        cli::Command::Replay(options) => return replay::main(&options),
         cli::Command::SandboxTest(options) => {
             logging::init_broker(options.log.log_level);
-            sandbox::attempts::run(&options)
+            sandbox::attempts::run(&options).map(|()| ExitCode::SUCCESS)
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE

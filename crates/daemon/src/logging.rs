@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Logs: a broker writes them to its standard error; a worker writes bare lines to the pipe that is
+//! Logs: a broker writes them to its standard error, or to the journal if that is where it goes; a worker writes bare lines to the pipe that is
 //! its standard error, from which the broker takes them.
+
+mod journal;
 
 use std::io::{IsTerminal, stderr};
 
@@ -8,6 +10,10 @@ use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use journal::Journal;
 
 /// The environment variable with the filter.
 pub(crate) const FILTER_VARIABLE: &str = "DAEDALUS_LOG";
@@ -35,14 +41,16 @@ fn builder(
         .log_internal_errors(false)
 }
 
-/// Logs of a broker: coloured on a terminal; elsewhere plain, and without time if the journal, which
-/// has its own, takes them.
+/// Logs of a broker: entries of the journal if the standard error goes there; else lines, which are coloured on a
+/// terminal.
 pub(crate) fn init_broker(level: Option<Level>) {
-    let builder = builder(level).with_ansi(stderr().is_terminal());
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.without_time().init();
+    if let Some(journal) = Journal::of_stderr() {
+        tracing_subscriber::registry()
+            .with(filter(level))
+            .with(journal)
+            .init();
     } else {
-        builder.init();
+        builder(level).with_ansi(stderr().is_terminal()).init();
     }
 }
 

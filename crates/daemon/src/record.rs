@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A worker's recording of its session, for `daedalus replay`.
+//! A worker's recording of its session, for `daedalusd replay`.
 //!
 //! The broker opens the trace and hands it over as the standard output, so a worker needs no file system.
 //! Whatever goes wrong with the trace ends the recording, never the session.
@@ -7,7 +7,8 @@
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use daedalus_trace::{Recorder, Session};
+use daedalus_replay::Recorder;
+use daedalus_trace::Session;
 use rustix::io::retry_on_intr;
 
 /// The trace of this worker, if there is one.

@@ -3,7 +3,6 @@
 
 use std::io;
 
-use daedalus_engine::EngineError;
 use thiserror::Error;
 
 /// Why a trace cannot be read, or not any further.
@@ -47,41 +46,5 @@ pub enum TraceError {
         bytes: u64,
         /// Bytes that it may have.
         limit: usize,
-    },
-}
-
-/// Why a trace cannot be replayed, or not any further.
-#[derive(Debug, Error)]
-pub enum ReplayError {
-    /// It cannot be read.
-    #[error(transparent)]
-    Trace(#[from] TraceError),
-    /// Its control values have the byte order of another kind of machine.
-    #[error("the trace was recorded on a machine with the other byte order")]
-    ByteOrder,
-    /// The coded format cannot be decoded here.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// Buffers of this size cannot be allocated.
-    #[error("{bytes} bytes of memory: {error}")]
-    Memory {
-        /// Bytes wanted.
-        bytes: u64,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// Its buffers take more memory than a replay may use.
-    #[error("the trace's buffers take more than {limit} bytes")]
-    TooMuchMemory {
-        /// The limit.
-        limit: u64,
-    },
-    /// Its records contradict each other.
-    #[error("job {job}: {what}")]
-    Inconsistent {
-        /// The job's id.
-        job: u64,
-        /// What is wrong.
-        what: &'static str,
     },
 }

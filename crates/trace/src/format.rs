@@ -5,7 +5,6 @@
 //! All integers are little endian, whatever the machine. Nothing here allocates more than a record's
 //! own bytes, and a record's bytes are never trusted.
 
-use daedalus_engine::Status;
 use daedalus_uapi::protocol::MAX_PLANES;
 
 /// First bytes of every trace. The high bit, the line end and the zero make text tools and transfers
@@ -154,19 +153,10 @@ pub struct Job {
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// [`Status::Ok`].
+    /// The picture is as it should be.
     Ok,
-    /// [`Status::Error`].
+    /// The picture is wrong, or there is none.
     Error,
-}
-
-impl From<Status> for Verdict {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Ok => Self::Ok,
-            Status::Error => Self::Error,
-        }
-    }
 }
 
 impl std::fmt::Display for Verdict {

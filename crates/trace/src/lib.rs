@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Traces: recordings of what a worker was asked to do and what came of it, and their replay.
+//! Traces: recordings of what a worker was asked to do and what came of it, without what decodes them.
 //!
 //! A trace holds everything that one worker's decoder was given (controls, coded data, the geometry
 //! and identity of the buffers, resets), and for each job its status and a checksum of the picture. So
@@ -7,30 +7,20 @@
 //! describes the file; [`format`] is its encoding.
 //!
 //! ```text
-//! worker ──► Recorder ──► Writer ──► file ──► Reader ──► Player ──► engine
-//!                                                └────► Replay = Player + comparison
+//! worker ──► daedalus_replay::Recorder ──► Writer ──► file ──► Reader ──► daedalus_replay::Player ──► engine
 //! ```
 //!
-//! To look at a trace, or to fuzz the reader, [`Reader`] is enough: it gives [`Record`]s one after the
-//! other and holds no more than one in memory. To decode it, [`Player::feed`] takes those records;
-//! [`replay`](fn@replay) does both and compares.
+//! [`Reader`] gives [`Record`]s one after the other and holds no more than one in memory. Nothing here needs a
+//! decoder: the crate `daedalus-replay` records and decodes.
 
 #![forbid(unsafe_code)]
 
 mod error;
 pub mod format;
-mod picture;
-mod player;
 mod reader;
-mod recorder;
-mod replay;
 mod writer;
 
-pub use error::{ReplayError, TraceError};
+pub use error::TraceError;
 pub use format::{Buffer, Control, Done, Job, Plane, Record, Session, Verdict};
-pub use picture::{Md5Sum, Size, checksum, size_in_controls};
-pub use player::{Finished, Pace, Player};
 pub use reader::{Limits, Reader};
-pub use recorder::Recorder;
-pub use replay::{Difference, Options, Report, What, replay};
 pub use writer::Writer;

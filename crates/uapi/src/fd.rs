@@ -35,7 +35,7 @@ pub const DMA_BUF_IOCTL_SYNC: Opcode = opcode::write::<u64>(b'b', 0);
 ///
 /// # Safety
 /// `T` must be the argument type of `OPCODE`, and whatever the call returns in it must be valid.
-unsafe fn exchange<const OPCODE: Opcode, T>(fd: BorrowedFd<'_>, argument: &mut T) -> Result<()> {
+pub(crate) unsafe fn exchange<const OPCODE: Opcode, T>(fd: BorrowedFd<'_>, argument: &mut T) -> Result<()> {
     // SAFETY: the caller vouches for the type.
     let call = unsafe { Updater::<OPCODE, T>::new(argument) };
     // SAFETY: the kernel accesses `size_of::<T>()` bytes, which the number encodes.

@@ -3,10 +3,11 @@
 //!
 //! [`protocol`] mirrors `include/uapi/linux/daedalus.h` structure by structure and reads
 //! messages; [`fd`] wraps the two kinds of file descriptor; [`v4l2_controls`] mirrors the codec
-//! controls of `linux/v4l2-controls.h`. Layouts are compared with the C headers by this crate's
+//! controls of `linux/v4l2-controls.h`; [`video`] asks video nodes of other drivers what they are. Layouts are compared with the C headers by this crate's
 //! tests.
 
 pub mod fd;
 pub mod fourcc;
 pub mod protocol;
 pub mod v4l2_controls;
+pub mod video;

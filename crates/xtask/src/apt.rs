@@ -189,6 +189,11 @@ impl PrivateApt {
             .collect())
     }
 
+    /// The fields of all packages, as of apt-cache dumpavail.
+    pub(crate) fn available(&self) -> Result<String> {
+        self.cmd("apt-cache").arg("dumpavail").output()
+    }
+
     fn field(&self, name: &str, field: &str) -> Result<String> {
         let shown = self
             .cmd("apt-cache")

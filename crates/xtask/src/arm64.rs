@@ -97,6 +97,11 @@ fn guests(args: &Args) -> Vec<(Pages, String)> {
     guests
 }
 
+/// Whether the packages are upgraded in this guest: once is enough, for DKMS builds the module again.
+fn upgraded(pages: Pages) -> bool {
+    pages == Pages::Large
+}
+
 /// Builds the packages, and runs the guests one after the other.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let started = Instant::now();
@@ -123,6 +128,13 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             Ok(String::new())
         });
     }
+    let later = dir.join("later");
+    if outcome.ok() && guests(args).iter().any(|(pages, _)| upgraded(*pages)) {
+        outcome.check("a later version of the packages builds", || {
+            let _lock = lock_file(&packages.join(".lock"), "building the packages")?;
+            package::later(bed, &packages, &later)
+        });
+    }
     let mut rows = Vec::new();
     if let Some((emulator, disk, clips)) = inputs {
         for (pages, cpu) in guests(args) {
@@ -131,6 +143,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
                 disk: &disk,
                 clips: &clips,
                 packages: &packages,
+                later: upgraded(pages).then_some(later.as_path()),
             };
             let own = guest::run(bed, &place, pages, &cpu)?;
             rows.push(json!({ "pages": pages.to_string(), "cpu": cpu, "checks": own.checks() }));

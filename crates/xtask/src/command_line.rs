@@ -6,10 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::bed::{Bed, read};
 use crate::cache::write_whole;
+use crate::cmd::last_lines;
 use crate::demo::play;
 use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
@@ -24,7 +25,7 @@ pub(crate) struct Args {
 }
 
 /// The situations of `doctor`: the file of its output, and what it must name as cause and as cure.
-const SITUATIONS: [(&str, &str, &str); 6] = [
+const SITUATIONS: [(&str, &str, &str); 8] = [
     (
         "kernel-without-mem2mem",
         "has no CONFIG_V4L2_MEM2MEM_DEV",
@@ -54,6 +55,16 @@ const SITUATIONS: [(&str, &str, &str); 6] = [
         "codec-library-missing",
         "is not there, so daedalusd cannot start",
         "apt install --reinstall libavcodec",
+    ),
+    (
+        "av1-library-missing",
+        "is not there, so daedalusd cannot start",
+        "apt install --reinstall libdav1d",
+    ),
+    (
+        "library-of-a-library-missing",
+        "it cannot start: the loader says of libvpx",
+        "apt install --reinstall libvpx",
     ),
 ];
 
@@ -94,6 +105,14 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             Ok(String::new())
         });
     }
+    outcome.check("daedalus is linked with no decoder", || {
+        let text = read(&out.join("linked.txt"))?;
+        ensure!(
+            text.contains("libc.so") && !text.contains("libav") && !text.contains("dav1d"),
+            "{text}"
+        );
+        Ok(String::new())
+    });
     outcome.check("daedalus doctor: nothing is wrong", || {
         let text = read(&out.join("healthy.txt"))?;
         ensure!(!text.contains("FAIL") && text.contains("finds v4l2sl"), "{text}");
@@ -129,7 +148,86 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         ensure!(sessions == 3, "{sessions} sessions:\n{text}");
         Ok(String::new())
     });
+    outcome.check(
+        "daedalusd: another broker follows, a session keeps its worker",
+        || {
+            let text = read(&out.join("replaced.txt"))?;
+            replaced_broker(&text)
+        },
+    );
+    beside_another(out, &outcome);
     Ok(outcome)
+}
+
+/// Two looks at the sessions: the same one, with the same worker, has gone on and lost nothing.
+fn replaced_broker(text: &str) -> Result<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let [before, after] = lines[..] else {
+        bail!("not one session before and one after:\n{text}");
+    };
+    let value = |line: &str, name: &str| -> Result<u64> {
+        line.split(' ')
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+            .and_then(|value| value.parse().ok())
+            .with_context(|| format!("no {name}:\n{text}"))
+    };
+    for name in ["id", "worker"] {
+        ensure!(
+            value(before, name)? == value(after, name)?,
+            "another {name}:\n{text}"
+        );
+    }
+    let done = (value(before, "done")?, value(after, "done")?);
+    ensure!(done.1 > done.0, "nothing was decoded afterwards:\n{text}");
+    ensure!(value(after, "failed")? == 0, "pictures were lost:\n{text}");
+    Ok(format!("{} pictures before, {} after, none lost", done.0, done.1))
+}
+
+/// What is offered while visl is loaded, which takes every codec.
+fn beside_another(out: &Path, outcome: &Outcome) {
+    let says = |file: &str, wanted: &[&str]| -> Result<()> {
+        let text = read(&out.join(file))?;
+        for words in wanted {
+            ensure!(text.contains(words), "{file} does not say \"{words}\":\n{text}");
+        }
+        Ok(())
+    };
+    outcome.check("daedalusd: codecs of another decoder are left to it", || {
+        says("hardware.txt", &["/dev/video0 visl h264,vp9,av1"])?;
+        for file in ["all-left.txt", "all-left-asked.txt"] {
+            says(file, &["nothing is offered", "h264 by /dev/video0 (visl)"])?;
+        }
+        says("all-left-doctor.txt", &["note daemon: nothing is offered"])?;
+        Ok(String::new())
+    });
+    for (name, offered) in [
+        ("all", &["S264", "VP9F", "AV1F"][..]),
+        ("list", &["VP9F", "AV1F"]),
+        ("rest", &["VP9F", "AV1F"]),
+    ] {
+        outcome.check(&format!("daedalusd beside another decoder: {name}"), || {
+            let text = read(&out.join(format!("offered-{name}.txt")))?;
+            let found: Vec<&str> = ["S264", "VP9F", "AV1F"]
+                .into_iter()
+                .filter(|format| text.contains(format))
+                .collect();
+            ensure!(found == offered, "{found:?} are offered:\n{text}");
+            Ok(format!("{} as {}", found.join(", "), last_lines(&text, 1)))
+        });
+    }
+    outcome.check("daedalus verify: the device is found by its name", || {
+        let text = read(&out.join("verify-beside.txt"))?;
+        let exact = text.lines().filter(|line| line.contains(": exact, ")).count();
+        ensure!(exact == 3, "{text}");
+        Ok(String::new())
+    });
+    outcome.check("daedalusd: a mistake in the configuration", || {
+        says(
+            "bad-config.txt",
+            &["/tmp/bad.conf: line 2: codecs: 'h265' is none of h264, vp9, av1"],
+        )?;
+        Ok(String::new())
+    });
 }
 
 /// Replaces the fenced block after `<!-- capture: NAME -->`.
@@ -155,6 +253,26 @@ fn replaced(document: &str, name: &str, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_that_lost_its_worker_is_noticed() {
+        let line = |id, worker, done, failed| {
+            format!(
+                "id={id} client=7 worker={worker} format=S264 (0x1) state=streaming done={done} failed={failed}\n"
+            )
+        };
+        let judge = |after: &str| replaced_broker(&(line(1, 5, 3, 0) + after));
+        assert!(judge(&line(1, 5, 4, 0)).is_ok());
+        for after in [
+            line(1, 6, 4, 0),
+            line(2, 5, 4, 0),
+            line(1, 5, 3, 0),
+            line(1, 5, 4, 1),
+        ] {
+            assert!(judge(&after).is_err(), "{after}");
+        }
+        assert!(judge("").is_err());
+    }
 
     #[test]
     fn a_capture_replaces_its_block_only() {

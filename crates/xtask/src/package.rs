@@ -2,10 +2,12 @@
 //! `./dev package`: the Debian packages, built with no network in a Debian 13 root of their own, examined by lintian,
 //! and installed into and purged from a Debian 13 that has no kernel. Results: target/package.
 
+mod crates;
 mod install;
 mod kernels;
 mod versions;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -38,6 +40,9 @@ pub(crate) struct Args {
     /// docs/supported-kernels.md
     #[arg(long, conflicts_with = "build_only")]
     kernels: bool,
+    /// Only compare the crates of the programs with Debian's, and write docs/crates.md
+    #[arg(long, conflicts_with_all = ["build_only", "kernels"])]
+    crates: bool,
 }
 
 /// Builds, examines and installs the packages.
@@ -53,6 +58,10 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     std::fs::create_dir_all(&dir)?;
     let _lock = lock_file(&dir.join(".lock"), "building the packages")?;
     let outcome = Outcome::new();
+    if args.crates {
+        outcome.check("docs/crates.md is written", || crates::run(bed));
+        return Ok(outcome);
+    }
     let version = versions::version(&bed.repo)?;
     if args.kernels {
         if outcome.check("the module's package builds", || {
@@ -103,18 +112,7 @@ fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String
     copy_tree(bed, &source)?;
     let log = dir.join("build.log");
     std::fs::remove_file(&log).ok();
-    for (kind, architecture) in builds {
-        let _step = ui::Step::begin(&format!("building the packages ({kind}, {architecture})"));
-        root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &[])?
-            .arg("--chdir")
-            .arg(root::inside(bed, &source))
-            .arg("dpkg-buildpackage")
-            .arg(format!("--build={kind}"))
-            .arg(format!("--host-arch={architecture}"))
-            .arg("--no-sign")
-            .log(&log)
-            .run()?;
-    }
+    buildpackage(bed, &source, &log, builds)?;
     let names: Vec<String> = debs(dir)?
         .iter()
         .filter(|deb| !is_debug(deb))
@@ -124,6 +122,68 @@ fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String
         bail!("not {count} packages: {names:?}");
     }
     Ok(names.join(" "))
+}
+
+/// Builds the packages of arm64 once more, from what [`everything`] built into `dir`, as a later version; into `to`. Only
+/// the packages' version differs: the programs are the same.
+pub(crate) fn later(bed: &Bed, dir: &Path, to: &Path) -> Result<String> {
+    let source = dir.join("source");
+    let version = versions::version(&source)?;
+    let later = format!("{version}+later1");
+    let changelog = source.join("debian/changelog");
+    let old = read(&changelog)?;
+    let signature = old
+        .lines()
+        .find(|line| line.starts_with(" -- "))
+        .context("debian/changelog has no signature")?;
+    let entry = format!(
+        "daedalus-v4l2 ({later}) unstable; urgency=medium\n\n  * A later version.\n\n{signature}\n\n"
+    );
+    write_whole(&changelog, &(entry + &old))?;
+    let dkms = source.join("debian/daedalus-v4l2-dkms.dkms");
+    let stated = |version: &str| format!("PACKAGE_VERSION=\"{version}\"");
+    write_whole(&dkms, &read(&dkms)?.replace(&stated(&version), &stated(&later)))?;
+    let result = buildpackage(
+        bed,
+        &source,
+        &dir.join("later.log"),
+        &[("all", "amd64"), ("any", "arm64")],
+    );
+    remove_tree(bed, to)?;
+    std::fs::create_dir_all(to)?;
+    for deb in debs(dir)? {
+        let name = deb
+            .file_name()
+            .context("a package without a name")?
+            .to_string_lossy()
+            .into_owned();
+        if name.contains(&format!("_{later}_")) {
+            std::fs::rename(&deb, to.join(name))?;
+        }
+    }
+    result?;
+    let count = debs(to)?.iter().filter(|deb| !is_debug(deb)).count();
+    if count != 2 {
+        bail!("{count} packages of version {later}, not 2");
+    }
+    Ok(later)
+}
+
+/// Runs dpkg-buildpackage; what it makes is beside `source`.
+fn buildpackage(bed: &Bed, source: &Path, log: &Path, builds: &[Build]) -> Result<()> {
+    for (kind, architecture) in builds {
+        let _step = ui::Step::begin(&format!("building the packages ({kind}, {architecture})"));
+        root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &[])?
+            .arg("--chdir")
+            .arg(root::inside(bed, source))
+            .arg("dpkg-buildpackage")
+            .arg(format!("--build={kind}"))
+            .arg(format!("--host-arch={architecture}"))
+            .arg("--no-sign")
+            .log(log)
+            .run()?;
+    }
+    Ok(())
 }
 
 /// Copies what git knows of.
@@ -141,6 +201,9 @@ fn copy_tree(bed: &Bed, to: &Path) -> Result<()> {
         }
         std::fs::create_dir_all(to.parent().context("a file without a directory")?)?;
         std::fs::copy(&from, &to).with_context(|| format!("cannot copy {name}"))?;
+        // With its time: cargo builds anew what seems to have changed.
+        let modified = std::fs::metadata(&from)?.modified()?;
+        File::options().write(true).open(&to)?.set_modified(modified)?;
     }
     Ok(())
 }

@@ -9,19 +9,28 @@ use anyhow::{Context, Result, bail};
 use crate::bed::{Bed, data_lines, read};
 use crate::root;
 
-/// Name, FFmpeg's options, frames. Key frames come often in the long one: a worker is killed while it plays.
-const CLIPS: [(&str, &str, u32); 4] = [
-    ("h264.264", "-c:v libx264 -preset veryfast -g 10 -f h264", 10),
+/// Name, FFmpeg's options, frames, frames per second. Key frames come often in the long ones: workers end while they play;
+/// the slow one is played while packages are installed.
+const CLIPS: [(&str, &str, u32, u32); 5] = [
+    ("h264.264", "-c:v libx264 -preset veryfast -g 10 -f h264", 10, 25),
     (
         "vp9.ivf",
         "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 500k -f ivf",
         10,
+        25,
     ),
-    ("av1.ivf", "-c:v libsvtav1 -preset 12 -crf 40 -f ivf", 10),
+    ("av1.ivf", "-c:v libsvtav1 -preset 12 -crf 40 -f ivf", 10, 25),
     (
         "long.264",
         "-c:v libx264 -preset veryfast -g 5 -bf 0 -f h264",
         500,
+        25,
+    ),
+    (
+        "slow.264",
+        "-c:v libx264 -preset veryfast -g 5 -bf 0 -f h264",
+        9000,
+        5,
     ),
 ];
 
@@ -34,10 +43,11 @@ pub(super) fn make(bed: &Bed, dir: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(&clips)?;
     let log = dir.join("clips.log");
     std::fs::remove_file(&log).ok();
-    for (name, options, frames) in CLIPS {
+    for (name, options, frames, rate) in CLIPS {
         root::command(bed, "ffmpeg")?
             .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi"])
-            .args(["-i", "testsrc2=size=320x180:rate=25", "-pix_fmt", "yuv420p"])
+            .args(["-i", &format!("testsrc2=size=320x180:rate={rate}")])
+            .args(["-pix_fmt", "yuv420p"])
             .args(["-frames:v", &frames.to_string()])
             .args(options.split(' '))
             .arg(root::inside(bed, &clips.join(name)))

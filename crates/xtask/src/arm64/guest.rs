@@ -30,6 +30,8 @@ pub(super) struct Place<'a> {
     pub(super) disk: &'a Path,
     pub(super) clips: &'a Path,
     pub(super) packages: &'a Path,
+    /// Packages of a later version, to which the guest upgrades.
+    pub(super) later: Option<&'a Path>,
 }
 
 /// Boots a guest and waits for its end; its checks.
@@ -38,7 +40,7 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Resu
     let name = format!("{pages}-{cpu}");
     let dir = bed.target.join("arm64").join(&name);
     remove_tree(bed, &dir)?;
-    for part in ["in/packages", "out", "tmp"] {
+    for part in ["in", "out", "tmp"] {
         fs::create_dir_all(dir.join(part))?;
     }
     fill(bed, place, &dir.join("in"), pages, cpu)?;
@@ -69,18 +71,27 @@ fn fill(bed: &Bed, place: &Place<'_>, to: &Path, pages: Pages, cpu: &str) -> Res
         u8::from(cpu == "max")
     );
     fs::write(to.join("settings"), settings)?;
-    for deb in package::debs(place.packages)? {
+    copy_packages(place.packages, &to.join("packages"))?;
+    if let Some(later) = place.later {
+        copy_packages(later, &to.join("later"))?;
+    }
+    for (from, name) in [(place.clips, "clips"), (&bed.repo.join("debian/tests"), "tests")] {
+        Cmd::new("cp").arg("-r").arg(from).arg(to.join(name)).run()?;
+    }
+    Ok(())
+}
+
+fn copy_packages(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for deb in package::debs(from)? {
         let file = deb
             .file_name()
             .context("a package without a name")?
             .to_string_lossy()
             .into_owned();
         if !package::is_debug(&deb) && (file.ends_with("_all.deb") || file.ends_with("_arm64.deb")) {
-            fs::copy(&deb, to.join("packages").join(file))?;
+            fs::copy(&deb, to.join(file))?;
         }
-    }
-    for (from, name) in [(place.clips, "clips"), (&bed.repo.join("debian/tests"), "tests")] {
-        Cmd::new("cp").arg("-r").arg(from).arg(to.join(name)).run()?;
     }
     Ok(())
 }

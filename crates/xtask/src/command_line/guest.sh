@@ -33,13 +33,16 @@ broken wrong-group-of-user --user nobody
 daedalus doctor --user root >healthy.txt
 daedalus doctor --json >healthy.json
 
-# The loader wants the library for this program, too: it gets a copy, which doctor does not look at.
-library=$(ldd "$(command -v daedalusd)" | awk '$1 ~ /^libavcodec/ { print $3 }')
-mkdir /tmp/libraries
-cp -L "$library" /tmp/libraries/
-mount --bind /dev/null "$(readlink -f "$library")"
-LD_LIBRARY_PATH=/tmp/libraries broken codec-library-missing
-umount "$(readlink -f "$library")"
+# A library that is hidden: the daemon's own ones, and one of those that libavcodec is linked with.
+ldd "$(command -v daedalus)" >linked.txt
+for pair in libavcodec:codec-library-missing libdav1d:av1-library-missing libvpx:library-of-a-library-missing; do
+	library=$(ldd "$(command -v daedalusd)" | awk -v name="${pair%:*}" 'index($1, name ".so.") == 1 { print $3 }')
+	library=$(readlink -f "$library")
+	mount --bind /dev/null "$library"
+	broken "${pair#*:}"
+	daedalusd --version >/dev/null 2>&1 && exit 1
+	umount "$library"
+done
 
 # A clip of each codec.
 daedalus verify "${clips[@]}" >verify.txt
@@ -85,7 +88,59 @@ done
 kill "$server"
 touch /tmp/enough
 sleep 1
-id=$(daedalus status --json | grep -o '"id":[0-9]*' | head -n 1 | cut -d: -f2)
+# The last players may have ended.
+id=$(daedalus status --json | grep -o '"id":[0-9]*' | head -n 1 | cut -d: -f2) || true
 if [ -n "$id" ]; then daedalus abort "$id" || true; fi
 if daedalus abort 999999 2>abort.txt; then exit 1; fi
 grep -q 'no session 999999' abort.txt
+
+# A broker that another one is to follow says so by its status; a session that plays keeps its worker.
+sessions=/sys/kernel/debug/daedalus/sessions
+until [ -z "$(cat "$sessions")" ]; do sleep 0.1; done
+gst-launch-1.0 -q filesrc "location=${clips[0]}" ! h264parse ! identity sleep-time=200000 ! v4l2slh264dec ! fakesink \
+	>>players.log 2>&1 &
+player=$!
+until grep -q ' worker=[1-9].* done=[1-9]' "$sessions"; do sleep 0.1; done
+cat "$sessions" >replaced.txt
+status=0
+kill -USR1 "$DAEDALUS_BROKER"
+wait "$DAEDALUS_BROKER" || status=$?
+[ "$status" = 75 ]
+daedalus_start
+sleep 3
+cat "$sessions" >>replaced.txt
+wait "$player"
+daedalus_stop
+
+# Beside another decoder, whose nodes have the first numbers. Each broker is started as the service does.
+daedalus_unload
+modprobe -d /mnt/modules visl
+hardware=/run/daedalus-v4l2-hardware
+daedalusd hardware --output "$hardware"
+cp "$hardware" hardware.txt
+daedalus_load
+timeout 30 daedalusd broker --hardware "$hardware" >all-left.txt 2>&1
+timeout 30 daedalusd broker >all-left-asked.txt 2>&1
+daedalus doctor >all-left-doctor.txt
+daedalus_nodes && exit 1
+# offered NAME [ARGUMENT …]: what clients find.
+offered() {
+	local name=$1
+	shift
+	daedalus_start "$@"
+	v4l2-ctl -d "$DAEDALUS_VIDEO" --list-formats-out >"offered-$name.txt"
+	echo "$DAEDALUS_VIDEO" >>"offered-$name.txt"
+}
+echo 'codecs = all' >/tmp/all.conf
+offered all --config /tmp/all.conf --hardware "$hardware"
+daedalus verify "${clips[@]}" >verify-beside.txt
+daedalus_stop
+echo 'codecs = vp9, av1' >/tmp/list.conf
+offered list --config /tmp/list.conf --hardware "$hardware"
+daedalus_stop
+echo '/dev/video10 bcm2835-codec h264' >/tmp/h264
+offered rest --hardware /tmp/h264
+daedalus_stop
+printf '# mine\ncodecs = h264, h265\n' >/tmp/bad.conf
+timeout 30 daedalusd broker --config /tmp/bad.conf >bad-config.txt 2>&1 && exit 1
+daedalus_unload

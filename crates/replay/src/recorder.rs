@@ -6,11 +6,12 @@ use std::io::{self, Write};
 
 use daedalus_engine as engine;
 use daedalus_engine::RawPicture;
+use daedalus_trace::format::MAX_CONTROLS;
+use daedalus_trace::{Buffer, Control, Done, Job, Plane, Record, Session, Verdict, Writer};
 use daedalus_uapi::protocol::{JOB_F_SAME_CAPTURE, MsgJob};
 
-use crate::format::{Buffer, Control, Done, Job, MAX_CONTROLS, Plane, Record, Session, Verdict};
 use crate::picture::{Size, checksum, size_in_controls};
-use crate::writer::Writer;
+use crate::verdict;
 
 /// Writes the trace of a session. Nothing that it does can be seen by the decoder or by the client, but
 /// for the time that it takes.
@@ -112,7 +113,7 @@ impl<W: Write> Recorder<W> {
     /// As [`Recorder::new`].
     pub fn done(&mut self, report: &engine::Done) -> io::Result<()> {
         let reason = report.reason.as_ref().map(ToString::to_string);
-        self.answer(report.job, report.status.into(), reason.unwrap_or_default())
+        self.answer(report.job, verdict(report.status), reason.unwrap_or_default())
     }
 
     /// A job is answered with an error, and the decoder has reported nothing about it.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus`: what people use around the device. One file per command.
+//! `daedalus`: what people use around the device. One file per command. It is linked with no decoder, so that it can say
+//! which one is missing.
+//!
+//! A library only so that the definition of its command line can be read, for its manual pages.
 
 #![forbid(unsafe_code)]
 
 mod abort;
-mod assets;
 mod bench;
 mod decode;
 mod device;
@@ -21,7 +23,7 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Looks into the daedalus video decoder.
 #[derive(Debug, Parser)]
@@ -52,14 +54,14 @@ enum Command {
     /// Look at traces, which `daedalusd broker --record DIR` makes.
     #[command(subcommand)]
     Trace(trace::Command),
-    /// Decode traces again, without device and client, and compare with what was recorded.
+    /// Decode traces again, without device and client, and compare with what was recorded: runs `daedalusd replay`.
+    #[command(disable_help_flag = true)]
     Replay(replay::Args),
-    /// Write manual pages and shell completions
-    #[command(name = "__assets", hide = true)]
-    Assets(assets::Args),
 }
 
-fn main() -> ExitCode {
+/// What `daedalus` is.
+#[must_use]
+pub fn main() -> ExitCode {
     let result = match &Cli::parse().command {
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
@@ -71,7 +73,6 @@ fn main() -> ExitCode {
         Command::Abort(args) => abort::run(args),
         Command::Trace(command) => trace::run(command),
         Command::Replay(args) => replay::run(args),
-        Command::Assets(args) => assets::run(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -83,6 +84,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The definition of the command line.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -102,10 +109,8 @@ fn open(path: &std::path::Path) -> Result<daedalus_trace::Reader<std::fs::File>>
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_definition_is_consistent() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

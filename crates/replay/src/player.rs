@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use daedalus_engine as engine;
 use daedalus_engine::memory::Mapping;
 use daedalus_engine::{Decoder, RawPicture};
+use daedalus_trace::{Job, Record, Verdict};
 use daedalus_uapi::protocol;
 
 use crate::error::ReplayError;
-use crate::format::{Job, Record, Verdict};
 use crate::picture::Size;
+use crate::verdict;
 
 /// Most memory of all buffers of a trace at a time, in bytes: 100 of 2160p with 10 bit.
 const MEMORY: u64 = 4 << 30;
@@ -303,7 +304,7 @@ impl Player {
             let reason = report.reason.map(|reason| reason.to_string());
             self.finish(
                 pending,
-                report.status.into(),
+                verdict(report.status),
                 reason.unwrap_or_default(),
                 finished,
             );

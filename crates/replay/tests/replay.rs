@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob};
-use daedalus_trace::{
-    Finished, Options, Pace, Player, Reader, Record, ReplayError, Report, Verdict, What, Writer, replay,
-};
+use daedalus_replay::{Finished, Options, Pace, Player, ReplayError, Report, What, replay};
+use daedalus_trace::{Reader, Record, Verdict, Writer};
 
 const CODECS: [Codec; 3] = [Codec::H264, Codec::Vp9, Codec::Av1];
 
@@ -152,7 +151,7 @@ fn another_record_is_found() -> Result<()> {
     ensure!(report.different == 1 && report.pictures == jobs.len() as u64);
     ensure!(matches!(
         report.differences[..],
-        [daedalus_trace::Difference {
+        [daedalus_replay::Difference {
             job: 7,
             index: 6,
             what: What::Picture { .. }

@@ -7,12 +7,11 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use daedalus_engine as engine;
+use daedalus_trace::{Done, Reader, Record, TraceError, Verdict};
 
-use crate::error::{ReplayError, TraceError};
-use crate::format::{Done, Record, Verdict};
+use crate::error::ReplayError;
 use crate::picture::{Md5Sum, checksum};
 use crate::player::{Finished, Pace, Player};
-use crate::reader::Reader;
 
 /// Differences that a [`Report`] lists; it counts all.
 const LISTED: usize = 100;

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `daedalusd replay`: decodes traces and compares. `daedalus replay` runs it: the decoders are linked with the daemon
+//! only, so that `daedalus doctor` can say that one of them is missing.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use daedalus_replay::{Options, Pace, Report, replay};
+use daedalus_trace::Reader;
+use serde::Serialize;
+
+/// Differences that are printed of each trace.
+const SHOWN: usize = 5;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplayOptions {
+    /// The traces
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Threads of the decoder
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    threads: u32,
+    /// Complete jobs only when a buffer is to be used again, as for a client that is always ahead;
+    /// without it every job is completed before the next begins
+    #[arg(long)]
+    free_running: bool,
+    /// Compare statuses but no pictures, so that the time is that of decoding
+    #[arg(long)]
+    unchecked: bool,
+    /// One JSON object per trace and line instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one trace came to.
+#[derive(Serialize)]
+struct Row {
+    file: String,
+    session: Option<u64>,
+    threads: u32,
+    pace: &'static str,
+    equal: bool,
+    jobs: u64,
+    statuses: u64,
+    pictures: u64,
+    held: u64,
+    errors: u64,
+    refused: u64,
+    unanswered: u64,
+    cut: bool,
+    different: u64,
+    differences: Vec<String>,
+    /// Why it could not be replayed.
+    error: Option<String>,
+    /// From the first record to the last, with reading and comparing.
+    seconds: f64,
+    /// In calls of the decoder.
+    decoding_seconds: f64,
+    /// Jobs per second of the whole time.
+    fps: f64,
+}
+
+/// Runs it. It fails if something differs, or could not be replayed.
+pub(crate) fn main(args: &ReplayOptions) -> ExitCode {
+    match run(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Who reads through `head` has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("daedalusd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn run(args: &ReplayOptions) -> Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let mut all_equal = true;
+    for file in &args.files {
+        let row = row(args, file);
+        all_equal &= row.equal;
+        if args.json {
+            serde_json::to_writer(&mut out, &row)?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "{}", row.text())?;
+        }
+        out.flush()?;
+    }
+    Ok(all_equal)
+}
+
+fn row(args: &ReplayOptions, file: &Path) -> Row {
+    let mut session = None;
+    let played = play(args, file, &mut session);
+    let (report, error) = match played {
+        Ok(report) => (report, None),
+        Err(error) => (Report::default(), Some(format!("{error:#}"))),
+    };
+    let seconds = report.elapsed.as_secs_f64();
+    Row {
+        file: file.display().to_string(),
+        session,
+        threads: args.threads,
+        pace: if args.free_running {
+            "free-running"
+        } else {
+            "lock-step"
+        },
+        equal: error.is_none() && report.equal(),
+        jobs: report.jobs,
+        statuses: report.statuses,
+        pictures: report.pictures,
+        held: report.held,
+        errors: report.errors,
+        refused: report.refused,
+        unanswered: report.unanswered,
+        cut: report.cut,
+        different: report.different,
+        differences: report.differences.iter().map(ToString::to_string).collect(),
+        error,
+        seconds,
+        decoding_seconds: report.decoding.as_secs_f64(),
+        fps: if seconds > 0.0 {
+            report.jobs as f64 / seconds
+        } else {
+            0.0
+        },
+    }
+}
+
+fn play(args: &ReplayOptions, file: &Path, session: &mut Option<u64>) -> Result<Report> {
+    let input = File::open(file).with_context(|| file.display().to_string())?;
+    let mut trace = Reader::new(input).with_context(|| file.display().to_string())?;
+    *session = Some(trace.session().session);
+    let options = Options {
+        engine: daedalus_engine::Options {
+            threads: daedalus_engine::Threads::Fixed(args.threads),
+            ..daedalus_engine::Options::default()
+        },
+        pace: if args.free_running {
+            Pace::FreeRunning
+        } else {
+            Pace::LockStep
+        },
+        unchecked: args.unchecked,
+    };
+    replay(&mut trace, &options).with_context(|| format!("after {} records", trace.records()))
+}
+
+impl Row {
+    fn text(&self) -> String {
+        let Self { file, .. } = self;
+        if let Some(error) = &self.error {
+            return format!("{file}: FAILED: {error}");
+        }
+        let mut notes = String::new();
+        for (count, what) in [
+            (self.errors, "recorded errors"),
+            (self.held, "continued by the next job"),
+            (self.refused, "answered without decoding"),
+            (self.unanswered, "never answered"),
+        ] {
+            if count > 0 {
+                notes.push_str(&format!(", {count} {what}"));
+            }
+        }
+        if self.cut {
+            notes.push_str(", cut off");
+        }
+        let verdict = if self.equal {
+            "equal".to_owned()
+        } else if self.statuses == 0 {
+            "NOTHING TO COMPARE".to_owned()
+        } else {
+            format!("{} JOBS DIFFER", self.different)
+        };
+        let mut text = format!(
+            "{file}: {verdict}: {} jobs, {} statuses and {} pictures compared{notes}; {:.1} fps",
+            self.jobs, self.statuses, self.pictures, self.fps
+        );
+        for difference in self.differences.iter().take(SHOWN) {
+            text.push_str(&format!("\n  {difference}"));
+        }
+        text
+    }
+}
