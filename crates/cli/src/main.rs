@@ -8,6 +8,7 @@ mod assets;
 mod decode;
 mod device;
 mod doctor;
+mod junit;
 mod metrics;
 mod player;
 mod replay;
