@@ -166,10 +166,11 @@ fn from_image(bed: &Bed, archive: &Path, results: &Path) -> Result<String> {
     remove_tree(bed, &place)?;
     let rows = play::rows(&out)?;
     let guest = ran.err().map(|error| format!("{error:#}"));
-    let streams: Vec<Stream> = match std::fs::read(out.join("clips.json")) {
+    let mut streams: Vec<Stream> = match std::fs::read(out.join("clips.json")) {
         Ok(list) => serde_json::from_slice(&list).context("the image's list of clips is malformed")?,
         Err(_) => bail!(guest.unwrap_or_else(|| "the guest left no list of clips".to_owned())),
     };
+    streams.retain(|stream| stream.name.contains(SHOWN));
     ui::line("GStreamer in the image's guest, through /dev/videoN, kernel module and daemon:");
     shown_rows(
         bed,

@@ -20,8 +20,11 @@ use crate::{build, demo, module, root, ui};
 const NAME: &str = "daedalus-image-amd64";
 /// Where the guest has the demonstration's clips, with their list.
 pub(crate) const CLIPS: &str = "/usr/share/daedalus/clips";
-/// What is left out of the root: what apt downloads again, texts for people, and the packing program.
-const LEFT_OUT: [&str; 12] = [
+/// The size of the small clips: the name's end.
+const SMALL: &str = "240p";
+/// What is left out of the root: what apt downloads again, texts for people, OpenGL (there is no GPU) with its
+/// compiler, neural networks, and the packing program.
+const LEFT_OUT: [&str; 21] = [
     "var/lib/apt/lists/*",
     "var/cache/*",
     "var/log/*",
@@ -33,10 +36,19 @@ const LEFT_OUT: [&str; 12] = [
     "usr/share/bash-completion/*",
     "usr/share/pocketsphinx/*",
     "usr/share/fonts/*",
+    "usr/lib/x86_64-linux-gnu/libLLVM*",
+    "usr/lib/x86_64-linux-gnu/libz3*",
+    "usr/lib/x86_64-linux-gnu/libgallium*",
+    "usr/lib/x86_64-linux-gnu/lib*_mesa*",
+    "usr/lib/x86_64-linux-gnu/gbm",
+    "usr/lib/x86_64-linux-gnu/libdnnl*",
+    "usr/lib/x86_64-linux-gnu/libonnx*",
+    "usr/lib/x86_64-linux-gnu/gstreamer-1.0/libgstonnx.so",
+    "usr/lib/python3.13/test",
     "usr/bin/*squashfs*",
 ];
 /// Fast to unpack, and blocks as the kernel's page cache likes them.
-const PACKED: [&str; 6] = ["-comp", "zstd", "-Xcompression-level", "19", "-b", "128K"];
+const PACKED: [&str; 6] = ["-comp", "zstd", "-Xcompression-level", "15", "-b", "128K"];
 
 /// Arguments of `./dev image`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -314,7 +326,7 @@ fn modules(bed: &Bed, layer: &Path) -> Result<()> {
     Ok(std::fs::remove_dir(lib)?)
 }
 
-/// The clips that `./dev demo` shows, with their references.
+/// The clips that `./dev demo` shows, and small ones, with their references.
 fn clips(bed: &Bed, list: &Path) -> Result<()> {
     let (from, streams) = play::clips(bed)?;
     let (from, to) = (
@@ -323,7 +335,7 @@ fn clips(bed: &Bed, list: &Path) -> Result<()> {
     );
     let shown: Vec<&Stream> = streams
         .iter()
-        .filter(|stream| stream.name.contains(demo::SHOWN))
+        .filter(|stream| stream.name.contains(demo::SHOWN) || stream.name.contains(SMALL))
         .collect();
     for stream in &shown {
         let references = stream.references.iter().map(|reference| &reference.path);
