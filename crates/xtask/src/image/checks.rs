@@ -240,14 +240,21 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
 /// The same fault has the same effect each time, and the right one.
 fn faults(user: &User<'_>, outcome: &Outcome) {
     let verify = format!("daedalus verify {CLIPS}/h264-240p.h264");
-    for (fault, first) in [
-        ("error:5", true),
-        ("drop:5", true),
-        ("crash:5", true),
-        ("stall:5:300", false),
+    // GStreamer shows a picture that carries the error flag, and loses those of a worker that is lost.
+    for (fault, lost, said) in [
+        ("error:5", false, "failed job=5 reason=on purpose"),
+        ("stall:5:300", false, "stalling on purpose job=5"),
+        ("drop:5", true, "not answered on purpose job=5"),
+        ("crash:5", true, "crashing on purpose job=5"),
     ] {
         outcome.check(&format!("image: --fault {fault}, twice"), || {
-            let once = || user.ends(&["--fault", fault, "--", "sh", "-c", &verify], i32::from(first));
+            let once = || -> Result<Ran> {
+                let words = ["--logs", "logs", "--fault", fault, "--", "sh", "-c", &verify];
+                let ran = user.ends(&words, i32::from(lost))?;
+                let log = read(&user.home.join("logs/daedalusd.log"))?;
+                ensure!(log.contains(said), "the daemon does not say '{said}':\n{log}");
+                Ok(ran)
+            };
             let (one, two) = (once()?, once()?);
             // The rate is the machine's.
             let text = |ran: &Ran| ran.out.split("),").next().unwrap_or_default().to_owned();
