@@ -48,7 +48,7 @@ const LEFT_OUT: [&str; 21] = [
     "usr/bin/*squashfs*",
 ];
 /// Fast to unpack, and blocks as the kernel's page cache likes them.
-const PACKED: [&str; 6] = ["-comp", "zstd", "-Xcompression-level", "15", "-b", "128K"];
+const PACKED: [&str; 6] = ["-comp", "zstd", "-Xcompression-level", "9", "-b", "128K"];
 
 /// Arguments of `./dev image`.
 #[derive(clap::Args, Clone, Debug, Default)]
