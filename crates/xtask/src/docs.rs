@@ -130,7 +130,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     for block in of(Place::Root) {
         let command = |script: &Path| {
             Ok(root::command(bed, "bash")?
-                .args(["-eu", "-o", "pipefail"])
+                .args(["-eu"])
                 .arg(root::inside(bed, script)))
         };
         outside(&dir, block, &outcome, command);
@@ -138,7 +138,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     for block in of(Place::Host) {
         let command = |script: &Path| {
             Ok(Cmd::new("bash")
-                .args(["-eu", "-o", "pipefail"])
+                .args(["-eu"])
                 .arg(script)
                 .cwd(&bed.repo))
         };
@@ -153,7 +153,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         for block in blocks {
             let command = |script: &Path| {
                 Ok(Cmd::new("bash")
-                    .args(["-eu", "-o", "pipefail"])
+                    .args(["-eu"])
                     .arg(script)
                     .cwd(&place))
             };
@@ -217,7 +217,7 @@ fn in_guest(bed: &Bed, blocks: &[&Block], outcome: &Outcome) -> Result<()> {
         script.push_str(&format!(
             "cat >/tmp/{file}.sh <<'end of block'\n{}\nend of block\n\
              cp -r /tmp/clips /tmp/{file}\n\
-             (cd /tmp/{file} && exec timeout 120 bash -eu -o pipefail /tmp/{file}.sh) >{file}.log 2>&1 && \
+             (cd /tmp/{file} && exec timeout 120 bash -eu /tmp/{file}.sh) >{file}.log 2>&1 && \
              status=0 || status=$?\n\
              echo $status >{file}.status\n\
              rm -r /tmp/{file}\n",
