@@ -17,7 +17,10 @@ pub(crate) enum Verdict {
     /// Why.
     Failed(String),
     /// Why not run, or why the result does not count.
-    #[allow(dead_code, reason = "of the two programs that have this file, one skips nothing")]
+    #[allow(
+        dead_code,
+        reason = "of the two programs that have this file, one skips nothing"
+    )]
     Skipped(String),
 }
 
