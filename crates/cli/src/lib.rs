@@ -11,6 +11,7 @@ mod bench;
 mod decode;
 mod device;
 mod doctor;
+mod junit;
 mod metrics;
 mod player;
 mod replay;

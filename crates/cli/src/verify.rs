@@ -5,10 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use daedalus_client::raw::Shape;
 use serde::Serialize;
 
+use crate::junit::{self, Case, Verdict};
 use crate::player::{By, is_wide, progress, start};
 
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,9 @@ pub(crate) struct Args {
     /// One JSON object per file and line instead of text
     #[arg(long)]
     json: bool,
+    /// Write a JUnit report with a test case for each file
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
 }
 
 #[derive(Default, Serialize)]
@@ -45,7 +49,7 @@ struct Difference {
 /// Runs it. False: a file differs, or could not be compared.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let mut out = std::io::stdout().lock();
-    let mut all = true;
+    let (mut all, mut cases) = (true, Vec::new());
     for file in &args.files {
         let mut row = Row {
             file: file.display().to_string(),
@@ -58,12 +62,26 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         row.equal = row.error.is_none() && row.difference.is_none() && row.frames > 0;
         row.fps = row.frames as f64 / started.elapsed().as_secs_f64();
         all &= row.equal;
+        cases.push(Case {
+            class: "verify".into(),
+            name: row.file.clone(),
+            seconds: started.elapsed().as_secs_f64(),
+            verdict: if row.equal {
+                Verdict::Passed
+            } else {
+                Verdict::Failed(text(&row))
+            },
+        });
         if args.json {
             serde_json::to_writer(&mut out, &row)?;
             writeln!(out)?;
         } else {
             writeln!(out, "{}", text(&row))?;
         }
+    }
+    if let Some(file) = &args.junit {
+        std::fs::write(file, junit::report("daedalus", &cases))
+            .with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(all)
 }

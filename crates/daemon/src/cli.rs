@@ -115,8 +115,9 @@ pub(crate) struct DecodeOptions {
     #[arg(long, value_enum, default_value = "auto")]
     backend: BackendName,
     /// Misbehave on purpose, so that a client's handling can be tested: stall:JOB:MS waits before
-    /// the job, crash:JOB aborts the worker, error:JOB fails the job. JOB is the number of the job
-    /// within its session, from 1, or "all". May be repeated.
+    /// the job, crash:JOB aborts the worker, error:JOB fails the job, drop:JOB never answers it, until the
+    /// module's watchdog ends job and worker. JOB is the number of the job within its session, from 1, or
+    /// "all". May be repeated.
     #[arg(long = "fault", value_name = "FAULT", hide_short_help = true)]
     pub(crate) faults: Vec<Fault>,
 }

@@ -24,6 +24,8 @@ pub(crate) enum Action {
     Crash,
     /// Decode the job, but report an error.
     Error,
+    /// Decode the job, and never answer it: the module's watchdog ends it, and the worker.
+    Drop,
 }
 
 impl Fault {
@@ -35,7 +37,7 @@ impl Fault {
 
 /// Why a text is no fault.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("expected stall:JOB:MS, crash:JOB or error:JOB, where JOB is a number or \"all\"")]
+#[error("expected stall:JOB:MS, crash:JOB, error:JOB or drop:JOB, where JOB is a number or \"all\"")]
 pub(crate) struct FaultError;
 
 impl FromStr for Fault {
@@ -53,6 +55,7 @@ impl FromStr for Fault {
             "stall" => Action::Stall(Duration::from_millis(word()?.parse().map_err(|_| FaultError)?)),
             "crash" => Action::Crash,
             "error" => Action::Error,
+            "drop" => Action::Drop,
             _ => return Err(FaultError),
         };
         match words.next() {
@@ -68,6 +71,7 @@ impl fmt::Display for Fault {
             Action::Stall(_) => "stall",
             Action::Crash => "crash",
             Action::Error => "error",
+            Action::Drop => "drop",
         };
         match self.job {
             None => write!(f, "{name}:all")?,
@@ -75,7 +79,7 @@ impl fmt::Display for Fault {
         }
         match self.action {
             Action::Stall(time) => write!(f, ":{}", time.as_millis()),
-            Action::Crash | Action::Error => Ok(()),
+            Action::Crash | Action::Error | Action::Drop => Ok(()),
         }
     }
 }
@@ -91,6 +95,7 @@ mod tests {
             "stall:all:1",
             "crash:1",
             "crash:all",
+            "drop:3",
             "error:18446744073709551615",
         ] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);

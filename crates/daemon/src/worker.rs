@@ -296,10 +296,16 @@ where
             if let Some(pending) = self.pending.remove(at) {
                 self.end(&pending.brackets);
             }
+            if self.meant_to(Action::Drop, report.job) {
+                tracing::warn!(job = report.job, "not answered on purpose");
+                continue;
+            }
             let status = match (report.status, &report.reason) {
                 (Status::Error, Some(reason)) => self.warn(report.job, reason),
                 (Status::Error, None) => self.warn(report.job, &"the decoder gives no reason"),
-                (Status::Ok, _) if self.fails_on_purpose(report.job) => self.warn(report.job, &"on purpose"),
+                (Status::Ok, _) if self.meant_to(Action::Error, report.job) => {
+                    self.warn(report.job, &"on purpose")
+                }
                 (Status::Ok, _) => {
                     self.failing = false;
                     STATUS_OK
@@ -385,15 +391,15 @@ where
                     tracing::error!(job, "crashing on purpose");
                     std::process::abort();
                 }
-                Action::Error => {}
+                Action::Error | Action::Drop => {}
             }
         }
     }
 
-    fn fails_on_purpose(&self, job: u64) -> bool {
+    fn meant_to(&self, action: Action, job: u64) -> bool {
         self.faults
             .iter()
-            .any(|fault| fault.action == Action::Error && fault.hits(job))
+            .any(|fault| fault.action == action && fault.hits(job))
     }
 }
 

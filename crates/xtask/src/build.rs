@@ -126,6 +126,7 @@ pub(crate) fn announce(bed: &Bed, kernels: &[Kernel]) -> Result<bool> {
                 Kernel::Plain => {
                     "a UML kernel from Debian's source: 4-7 minutes on 2 processors, 2.2 GB".to_owned()
                 }
+                Kernel::Image => "the same, linked statically, for the image: 3-6 minutes, 0.5 GB".to_owned(),
                 Kernel::Coverage => "the same with counters in the module: 3-6 minutes, 0.5 GB".to_owned(),
                 Kernel::Sanitizers => "the same with KASAN and lockdep: 6-10 minutes, 1 GB".to_owned(),
             });

@@ -173,6 +173,8 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         set.root.display()
     );
     report::summary(&dir, &file_name(&set, args, "summary"), &reports)?;
+    let junit = format!("{}.xml", file_name(&set, args, "junit"));
+    report::junit(&dir.join(junit), &reports)?;
     Ok(outcome)
 }
 

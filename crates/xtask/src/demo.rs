@@ -6,21 +6,23 @@ pub(crate) mod play;
 mod sheet;
 
 use std::io::IsTerminal;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 
 use crate::bed::Bed;
+use crate::cache::remove_tree;
+use crate::cmd::Cmd;
 use crate::guest::Kernel;
 use crate::outcome::Outcome;
-use crate::{build, root, ui};
+use crate::{build, image, root, ui};
 use play::{Played, Playing, Row, Stream, write_json};
 use sheet::Nv12;
 
 /// The clips that are shown: the name's end.
-const SHOWN: &str = "1080p";
+pub(crate) const SHOWN: &str = "1080p";
 /// Display-order indices of the pictures on the contact sheet; two thirds into a clip there is a cut.
 const KEPT: [usize; 3] = [8, 30, 55];
 /// A coded key frame of the demo exceeds this many bytes.
@@ -32,6 +34,9 @@ pub(crate) struct Args {
     /// Leave out the pictures that the engine decodes without a kernel
     #[arg(long)]
     device_only: bool,
+    /// Build nothing: play the clips of an image that `./dev image` made, in its guest
+    #[arg(long, value_name = "FILE", conflicts_with = "device_only")]
+    image: Option<PathBuf>,
 }
 
 impl Args {
@@ -49,6 +54,12 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     // What an earlier run left must not pass for this one's.
     for file in ["results.json", "demo.png", "engine-only.json", "engine-only.png"] {
         std::fs::remove_file(results.join(file)).ok();
+    }
+    if let Some(archive) = &args.image {
+        outcome.check("demo: GStreamer, device, daemon, in the image's guest", || {
+            from_image(bed, archive, &results)
+        });
+        return Ok(outcome);
     }
     build::announce(bed, &[Kernel::Plain])?;
     bed.host.ready()?;
@@ -123,10 +134,61 @@ fn engine_only(bed: &Bed, list: &Path, results: &Path) -> Result<String> {
     ))
 }
 
+/// Options of `daedalus-tests play`, for either guest.
+fn arguments() -> String {
+    let keep = KEPT.map(|frame| format!("--keep {frame}")).join(" ");
+    format!("--only={SHOWN} {keep} --stall 30 --limit 120")
+}
+
+/// Decodes the image's own clips in its guest.
+fn from_image(bed: &Bed, archive: &Path, results: &Path) -> Result<String> {
+    let place = results.join("image");
+    remove_tree(bed, &place)?;
+    let image = image::unpack(archive, &place)?;
+    let out = results.join("from-image");
+    remove_tree(bed, &out)?;
+    std::fs::create_dir_all(&out)?;
+    let clips = image::CLIPS;
+    let script = format!(
+        "cp {clips}/clips.json . && exec daedalus-tests play --client {} --list {clips}/clips.json --out . {}",
+        play::GSTREAMER,
+        arguments()
+    );
+    let log = results.join("from-image.log");
+    std::fs::remove_file(&log).ok();
+    let started = Instant::now();
+    let ran = Cmd::new(image.join("run"))
+        .args(["--timeout", "480", "--", "sh", "-c", &script])
+        .cwd(&out)
+        .log(&log)
+        .run();
+    let seconds = started.elapsed().as_secs_f64();
+    remove_tree(bed, &place)?;
+    let rows = play::rows(&out)?;
+    let guest = ran.err().map(|error| format!("{error:#}"));
+    let mut streams: Vec<Stream> = match std::fs::read(out.join("clips.json")) {
+        Ok(list) => serde_json::from_slice(&list).context("the image's list of clips is malformed")?,
+        Err(_) => bail!(guest.unwrap_or_else(|| "the guest left no list of clips".to_owned())),
+    };
+    streams.retain(|stream| stream.name.contains(SHOWN));
+    ui::line("GStreamer in the image's guest, through /dev/videoN, kernel module and daemon:");
+    shown_rows(
+        bed,
+        results,
+        &streams,
+        Played {
+            rows,
+            guest,
+            out_dir: out,
+            seconds,
+            client_version: String::new(),
+        },
+    )
+}
+
 /// Decodes the clips by GStreamer through the device in the guest.
 fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<String> {
-    let keep = KEPT.map(|frame| format!("--keep {frame}")).join(" ");
-    let arguments = format!("--only={SHOWN} {keep} --stall 30 --limit 120");
+    let arguments = arguments();
     let streams: Vec<Stream> = streams
         .iter()
         .filter(|stream| stream.name.contains(SHOWN))
@@ -146,7 +208,12 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
     )?;
     let played = played.pop().context("nothing was played")?;
     ui::line("GStreamer in the guest, through /dev/videoN, kernel module and daemon:");
-    table(&played.rows, &streams);
+    shown_rows(bed, results, &streams, played)
+}
+
+/// The table, the pictures and the judgement of what was played.
+fn shown_rows(bed: &Bed, results: &Path, streams: &[Stream], played: Played) -> Result<String> {
+    table(&played.rows, streams);
     let Played {
         rows,
         guest,
@@ -167,7 +234,7 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
             "rows": rows,
         }),
     )?;
-    match (judge(&rows, &streams), guest) {
+    match (judge(&rows, streams), guest) {
         // The guest's own words say why rows are missing.
         (Err(rows), Some(guest)) => bail!("{rows:#}: {guest}"),
         (rows, None) => rows?,

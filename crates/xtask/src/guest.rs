@@ -24,11 +24,13 @@ pub(crate) enum Kernel {
     Sanitizers,
     /// Counts which of the module's lines ran.
     Coverage,
+    /// Plain, linked statically, with a root that is a file: what `./dev image` packs.
+    Image,
 }
 
 impl Kernel {
     /// How many there are.
-    pub(crate) const COUNT: usize = 3;
+    pub(crate) const COUNT: usize = 4;
 
     /// From 0 on.
     pub(crate) fn index(self) -> usize {
@@ -36,6 +38,7 @@ impl Kernel {
             Self::Plain => 0,
             Self::Sanitizers => 1,
             Self::Coverage => 2,
+            Self::Image => 3,
         }
     }
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Kernel {
             Self::Plain => "plain",
             Self::Sanitizers => "sanitizers",
             Self::Coverage => "coverage",
+            Self::Image => "image",
         })
     }
 }

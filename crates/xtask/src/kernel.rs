@@ -132,6 +132,7 @@ pub(crate) fn make(bed: &Bed, which: Kernel) -> Result<Built> {
     let what = match which {
         Kernel::Plain => "building the UML kernel (3-6 minutes, 0.5 GB)",
         Kernel::Sanitizers => "building the UML kernel with KASAN and lockdep (6-10 minutes, 1 GB)",
+        Kernel::Image => "building the UML kernel of the image (3-6 minutes, 0.5 GB)",
         Kernel::Coverage => "building the UML kernel that counts lines (3-6 minutes, 0.5 GB)",
     };
     let tree = bed

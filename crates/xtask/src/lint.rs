@@ -10,6 +10,7 @@ use crate::apt::{self, PrivateApt};
 use crate::bed::Bed;
 use crate::cache::{Stamp, lock_file, remove_tree};
 use crate::cmd::{Cmd, last_lines};
+use crate::docs;
 use crate::guest::Kernel;
 use crate::module;
 use crate::outcome::Outcome;
@@ -23,6 +24,7 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     bed.host.ready()?;
     let outcome = Outcome::new();
     files(bed, &outcome);
+    docs::marked(bed, &outcome);
     rust(bed, &outcome);
     crates(bed, &outcome);
     checkpatch(bed, &outcome);
@@ -40,33 +42,24 @@ pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
             .cwd(&bed.repo)
             .output()
             .context("the tree is no git checkout")?;
+        let listed = listed(&crate::bed::read(&bed.repo.join("REUSE.toml"))?);
         let (mut wrong, mut count) = (Vec::new(), 0);
         for name in names.split('\0').filter(|name| !name.is_empty()) {
-            let end = Path::new(name)
-                .extension()
-                .and_then(|end| end.to_str())
-                .unwrap_or_default();
-            let code = ["rs", "c", "h", "sh", "toml", "config", "patch"].contains(&end)
-                || ["dev", ".ci/run"].contains(&name)
-                || name.starts_with("testbed/uml/")
-                || name.ends_with("Kbuild")
-                || name.ends_with("Makefile");
-            // A file that was just removed and is not committed yet has nothing to check.
+            // A file that was just removed and is not committed yet has nothing to check, nor has one that is no text.
             let Ok(text) = std::fs::read_to_string(bed.repo.join(name)) else {
                 continue;
             };
-            if !code {
-                continue;
-            }
             count += 1;
-            if !text
-                .lines()
-                .take(4)
-                .any(|line| line.contains("SPDX-License-Identifier: "))
-            {
-                wrong.push(format!("{name} has no SPDX-License-Identifier"));
+            let licence =
+                name.starts_with("LICENSES/") || listed.iter().any(|pattern| matches(pattern, name));
+            let header = |line: &str| line.contains("SPDX-License-Identifier: ");
+            if !licence && !text.lines().take(4).any(header) {
+                wrong.push(format!(
+                    "{name} has no SPDX-License-Identifier and is not in REUSE.toml"
+                ));
             }
-            if ["rs", "c", "h"].contains(&end) && text.lines().count() > MOST_LINES {
+            let end = Path::new(name).extension().and_then(|end| end.to_str());
+            if matches!(end, Some("rs" | "c" | "h")) && text.lines().count() > MOST_LINES {
                 wrong.push(format!("{name} has more than {MOST_LINES} lines"));
             }
         }
@@ -75,6 +68,26 @@ pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
         }
         Ok(format!("{count} files"))
     });
+}
+
+/// The patterns of REUSE.toml's `path` lines.
+fn listed(text: &str) -> Vec<String> {
+    text.lines()
+        .filter(|line| line.starts_with("path"))
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// True if `name` is meant by a pattern, in which `*` is anything without a directory.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((begin, end)) => name
+            .strip_prefix(begin)
+            .and_then(|rest| rest.strip_suffix(end))
+            .is_some_and(|rest| !rest.contains('/')),
+    }
 }
 
 /// Runs cargo in the root with a log of its own.
@@ -332,6 +345,15 @@ fn warnings<'a>(log: &'a str, kernel: &[String]) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_without_a_header_are_listed_by_pattern() {
+        let listed = listed("version = 1\npath = [\"*.md\", \"docs/*\", \"a\"]\nother = \"b\"\n");
+        assert_eq!(listed, ["*.md", "docs/*", "a"]);
+        let any = |name: &str| listed.iter().any(|pattern| matches(pattern, name));
+        assert!(any("README.md") && any("docs/x.png") && any("a"));
+        assert!(!any("crates/README.md") && !any("docs/x/y") && !any("b"));
+    }
 
     #[test]
     fn test_results_add_up() {

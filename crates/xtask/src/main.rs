@@ -13,12 +13,16 @@ mod compliance;
 mod conformance;
 mod coverage;
 mod demo;
+mod docs;
 mod enter;
 mod foreign;
 mod fuzz;
 mod guest;
 mod host;
+mod image;
 mod ioctls;
+#[path = "../../cli/src/junit.rs"]
+mod junit;
 mod kernel;
 mod lint;
 mod module;
@@ -89,6 +93,10 @@ enum Command {
     Package(package::Args),
     /// Install the packages into a Debian 13 for arm64 under QEMU, use them as a user would, and purge them
     Arm64(arm64::Args),
+    /// Pack kernel, root, module and daemon into one archive that boots anywhere, and try it
+    Image(image::Args),
+    /// Run the commands of README.md and docs/ as they are written there
+    Docs(docs::Args),
     /// Run a command in a guest, with the module loaded and the daemon started
     Guest(GuestArgs),
     /// Run a command in the Debian 13 root, at the top of the tree
@@ -180,6 +188,8 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Modules => Ok(finish(&foreign::run(bed)?)),
         Command::Package(args) => Ok(finish(&package::run(bed, args)?)),
         Command::Arm64(args) => Ok(finish(&arm64::run(bed, args)?)),
+        Command::Docs(args) => Ok(finish(&docs::run(bed, args)?)),
+        Command::Image(args) => Ok(finish(&image::run(bed, args)?)),
         Command::Build => build::everything(bed).map(|()| ExitCode::SUCCESS),
         Command::Guest(args) => guest::run_command(bed, args),
         Command::Root(args) => root::run_command(bed, &args.command),

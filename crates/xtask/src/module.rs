@@ -80,7 +80,7 @@ pub(crate) fn make(bed: &Bed, which: Kernel, dir: &Path, goal: &str) -> Result<C
         .env("MAKEFLAGS", "");
     Ok(match which {
         Kernel::Coverage => make.arg("GCOV_PROFILE=y"),
-        Kernel::Plain | Kernel::Sanitizers => make,
+        Kernel::Plain | Kernel::Sanitizers | Kernel::Image => make,
     })
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Kind {
     list: &'static str,
     /// For the user: what is made, how large, how long.
     what: &'static str,
+    /// The directory of the tree with its first process, `guest-start`, and its last step, `customize`.
+    start: &'static str,
     /// A list of packages that are downloaded, not installed, with the package lists: `apt-get --no-download` installs
     /// them later with no network.
     archive: Option<&'static str>,
@@ -41,6 +43,7 @@ pub(crate) const BED: Kind = Kind {
     name: "root",
     list: "testbed/root/packages",
     what: "2 GB, 1-2 minutes",
+    start: "testbed/root",
     archive: None,
 };
 
@@ -49,6 +52,7 @@ pub(crate) const PACKAGING: Kind = Kind {
     name: "packaging",
     list: "testbed/package/build",
     what: "for building packages: 2 GB, 1-2 minutes",
+    start: "testbed/root",
     archive: None,
 };
 
@@ -57,6 +61,7 @@ pub(crate) const BENCH: Kind = Kind {
     name: "bench",
     list: "testbed/bench/packages",
     what: "for the bench: 1.7 GB, 1-2 minutes",
+    start: "testbed/root",
     archive: None,
 };
 
@@ -65,7 +70,17 @@ pub(crate) const FRESH: Kind = Kind {
     name: "fresh",
     list: "testbed/package/fresh",
     what: "to install packages into: 0.5 GB, 1 minute",
+    start: "testbed/root",
     archive: Some("testbed/package/archive"),
+};
+
+/// What `./dev image` packs.
+pub(crate) const IMAGE: Kind = Kind {
+    name: "image",
+    list: "testbed/image/packages",
+    what: "for the image: 0.9 GB, 1-2 minutes",
+    start: "testbed/image",
+    archive: None,
 };
 
 /// What the arm64 guest is run from.
@@ -73,6 +88,7 @@ pub(crate) const EMULATOR: Kind = Kind {
     name: "emulator",
     list: "testbed/arm64/emulator",
     what: "with QEMU: 0.6 GB, 1-4 minutes",
+    start: "testbed/root",
     archive: None,
 };
 
@@ -81,12 +97,13 @@ pub(crate) fn stamp(bed: &Bed) -> Result<Stamp> {
     stamp_of(bed, BED)
 }
 
-fn stamp_of(bed: &Bed, kind: Kind) -> Result<Stamp> {
+/// The inputs of a root.
+pub(crate) fn stamp_of(bed: &Bed, kind: Kind) -> Result<Stamp> {
     let stamp = Stamp::new()
         .with("suite", bed.conf("root.suite")?)
         .with("packages", &packages(bed, kind.list)?.join("\n"))
-        .with("hook", &read(&bed.repo.join("testbed/root/customize"))?)
-        .with("start", &read(&bed.repo.join("testbed/root/guest-start"))?);
+        .with("hook", &read(&bed.repo.join(kind.start).join("customize"))?)
+        .with("start", &read(&bed.repo.join(kind.start).join("guest-start"))?);
     Ok(match kind.archive {
         Some(list) => stamp.with("archive", &packages(bed, list)?.join("\n")),
         None => stamp,
@@ -173,7 +190,7 @@ pub(crate) fn debootstrap(
 
 /// What mmdebstrap does when the packages are installed.
 fn hooks(bed: &Bed, kind: Kind) -> Result<Vec<String>> {
-    let testbed = bed.repo.join("testbed/root");
+    let testbed = bed.repo.join(kind.start);
     if let Some(list) = kind.archive {
         let names = packages(bed, list)?.join(" ");
         return Ok(vec![

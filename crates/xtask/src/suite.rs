@@ -12,7 +12,8 @@ use crate::cache::write_whole;
 use crate::guest::Kernel;
 use crate::outcome::{Outcome, Verdict};
 use crate::{
-    build, command_line, compliance, conformance, demo, foreign, fuzz, ioctls, lint, replay, torture, ui,
+    build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay, torture,
+    ui,
 };
 
 /// Arguments of `./dev test`.
@@ -30,6 +31,7 @@ pub(crate) fn run(bed: &Bed, _args: &Args) -> Result<Outcome> {
     std::thread::scope(|scope| {
         let kernels = scope.spawn(|| kernels(bed, &outcome));
         lint::files(bed, &outcome);
+        docs::marked(bed, &outcome);
         lint::rust(bed, &outcome);
         lint::unit_tests(bed, &outcome);
         let built = outcome.check("daemon and tools build", || {
@@ -82,6 +84,7 @@ fn guests(bed: &Bed, outcome: &Outcome) {
     group(outcome, "command line", || {
         command_line::run(bed, &command_line::Args::default())
     });
+    group(outcome, "docs", || docs::run(bed, &docs::Args::quick()));
     group(outcome, "replay", || replay::run(bed, &replay::Args::default()));
     // Its inputs come from the traces of the replay.
     group(outcome, "fuzz", || fuzz::run(bed, &fuzz::Args::quick()));

@@ -173,7 +173,7 @@ const LIFE_MIB: u32 = 4096;
 /// Whether a scenario is run.
 fn taken(scenario: &str, kernel: Kernel, quick: bool) -> bool {
     let left = match kernel {
-        Kernel::Plain | Kernel::Coverage => &STATES[..],
+        Kernel::Plain | Kernel::Coverage | Kernel::Image => &STATES[..],
         Kernel::Sanitizers => &EXACTNESS[..],
     };
     !(quick && left.contains(&scenario))
@@ -227,7 +227,7 @@ const QUICK_PATIENCE: u32 = 2;
 fn limits(kernel: Kernel, quick: bool) -> Limits {
     let patience = if quick { QUICK_PATIENCE } else { 1 };
     match kernel {
-        Kernel::Plain => Limits {
+        Kernel::Plain | Kernel::Image => Limits {
             pending_ms: 1000 * patience,
             life: Duration::from_secs(600),
             parameters: &[],

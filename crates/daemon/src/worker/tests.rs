@@ -505,6 +505,17 @@ fn faults_hit_their_job() {
 }
 
 #[test]
+fn a_dropped_job_is_not_answered() {
+    let run = Run {
+        faults: vec!["drop:2".parse().unwrap()],
+        ..Run::default()
+    };
+    let did = run.journal(&[bytes(job(1, 2)), bytes(job(2, 2)), bytes(job(3, 2))]);
+    let answers: Vec<_> = did.into_iter().filter(|d| matches!(d, Answer(..))).collect();
+    assert_eq!(answers, [Answer(1, STATUS_OK), Answer(3, STATUS_OK)]);
+}
+
+#[test]
 fn recycled_memory_is_the_same() {
     let controls: Vec<Control<'_>> = Vec::with_capacity(16);
     let memory = controls.as_ptr() as usize;

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::folders::Item;
 use super::limits::Limit;
 use crate::demo::play::{Played, Row, write_json};
+use crate::junit::{self, Case};
 
 /// What a stream came to through a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -91,6 +92,26 @@ pub(crate) struct Report {
     /// Of all streams, from each client's start to its end.
     pub(crate) seconds: f64,
     pub(crate) lines: Vec<Line>,
+}
+
+/// Writes every line as a test, a report of all codecs and clients in JUnit's XML.
+pub(super) fn junit(file: &Path, reports: &[Report]) -> Result<()> {
+    let cases: Vec<Case> = reports
+        .iter()
+        .flat_map(|report| report.lines.iter().map(move |line| (report, line)))
+        .map(|(report, line)| Case {
+            class: format!("{}.{}", report.codec, report.client),
+            name: line.file.clone(),
+            seconds: line.seconds,
+            verdict: match line.verdict {
+                Verdict::Exact => junit::Verdict::Passed,
+                Verdict::Wrong => junit::Verdict::Failed(line.reason.clone()),
+                _ => junit::Verdict::Skipped(line.reason.clone()),
+            },
+        })
+        .collect();
+    std::fs::write(file, junit::report("conformance", &cases))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// What an imitated client's error begins with when the real client refuses the stream.

@@ -55,7 +55,7 @@ pub(super) fn damage(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
         .filter(|kernel| !args.quick || *kernel == Kernel::Plain)
     {
         let variants = match kernel {
-            Kernel::Plain | Kernel::Coverage => args.variants,
+            Kernel::Plain | Kernel::Coverage | Kernel::Image => args.variants,
             Kernel::Sanitizers => (args.variants / SANITIZED_SHARE).max(KINDS),
         };
         // Pictures of H.264 are decoded side by side where there are threads for it.
@@ -100,7 +100,7 @@ fn run(
     outcome: &Outcome,
 ) -> Result<()> {
     let each = match kernel {
-        Kernel::Plain | Kernel::Coverage => Duration::from_secs(900),
+        Kernel::Plain | Kernel::Coverage | Kernel::Image => Duration::from_secs(900),
         Kernel::Sanitizers => Duration::from_secs(1800),
     };
     let tool = lists.tool(kernel, each);

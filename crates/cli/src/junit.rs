@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Reports in JUnit's XML, which CI services show as tests. `./dev` uses this file, too.
+
+/// One test.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) class: String,
+    pub(crate) name: String,
+    pub(crate) seconds: f64,
+    pub(crate) verdict: Verdict,
+}
+
+/// How a test ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    /// Why.
+    Failed(String),
+    /// Why not run, or why the result does not count.
+    #[allow(
+        dead_code,
+        reason = "of the two programs that have this file, one skips nothing"
+    )]
+    Skipped(String),
+}
+
+/// A report with one suite.
+pub(crate) fn report(suite: &str, cases: &[Case]) -> String {
+    let count = |wanted: fn(&Verdict) -> bool| cases.iter().filter(|case| wanted(&case.verdict)).count();
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" \
+         errors=\"0\" skipped=\"{}\" time=\"{:.3}\">\n",
+        escaped(suite),
+        cases.len(),
+        count(|verdict| matches!(verdict, Verdict::Failed(_))),
+        count(|verdict| matches!(verdict, Verdict::Skipped(_))),
+        cases.iter().map(|case| case.seconds).sum::<f64>(),
+    );
+    for case in cases {
+        let verdict = match &case.verdict {
+            Verdict::Passed => String::new(),
+            Verdict::Failed(why) => element("failure", why),
+            Verdict::Skipped(why) => element("skipped", why),
+        };
+        text.push_str(&format!(
+            "<testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\">{verdict}</testcase>\n",
+            escaped(&case.class),
+            escaped(&case.name),
+            case.seconds,
+        ));
+    }
+    text + "</testsuite>\n</testsuites>\n"
+}
+
+fn element(name: &str, why: &str) -> String {
+    format!(
+        "<{name} message=\"{}\">{}</{name}>",
+        escaped(why.lines().next().unwrap_or_default()),
+        escaped(why)
+    )
+}
+
+/// Text for an attribute or an element: XML 1.0 has no place for control characters.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\n' | '\t' => out.push(character),
+            control if control.is_control() => out.push('\u{fffd}'),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_counted_and_escaped() {
+        let case = |name: &str, verdict| Case {
+            class: "c".into(),
+            name: name.into(),
+            seconds: 0.25,
+            verdict,
+        };
+        let text = report(
+            "s",
+            &[
+                case("a", Verdict::Passed),
+                case("<b>", Verdict::Failed("1 & 2\nmore\u{1b}[0m".into())),
+                case("d", Verdict::Skipped("no".into())),
+            ],
+        );
+        assert!(
+            text.contains("tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\" time=\"0.750\""),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "name=\"&lt;b&gt;\" time=\"0.250\"><failure message=\"1 &amp; 2\">1 &amp; 2\nmore\u{fffd}[0m</failure>"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("<skipped message=\"no\">no</skipped>"), "{text}");
+        assert!(
+            text.contains("<testcase classname=\"c\" name=\"a\" time=\"0.250\"></testcase>"),
+            "{text}"
+        );
+    }
+}
