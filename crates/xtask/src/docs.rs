@@ -136,12 +136,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         outside(&dir, block, &outcome, command);
     }
     for block in of(Place::Host) {
-        let command = |script: &Path| {
-            Ok(Cmd::new("bash")
-                .args(["-eu"])
-                .arg(script)
-                .cwd(&bed.repo))
-        };
+        let command = |script: &Path| Ok(Cmd::new("bash").args(["-eu"]).arg(script).cwd(&bed.repo));
         outside(&dir, block, &outcome, command);
     }
     let blocks = of(Place::Image);
@@ -151,12 +146,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             std::fs::copy(clip, place.join(name))?;
         }
         for block in blocks {
-            let command = |script: &Path| {
-                Ok(Cmd::new("bash")
-                    .args(["-eu"])
-                    .arg(script)
-                    .cwd(&place))
-            };
+            let command = |script: &Path| Ok(Cmd::new("bash").args(["-eu"]).arg(script).cwd(&place));
             outside(&dir, block, &outcome, command);
         }
         remove_tree(bed, &dir.join("image"))?;

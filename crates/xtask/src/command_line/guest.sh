@@ -133,7 +133,7 @@ offered() {
 }
 echo 'codecs = all' >/tmp/all.conf
 offered all --config /tmp/all.conf --hardware "$hardware"
-daedalus verify "${clips[@]}" >verify-beside.txt
+daedalus verify "${clips[0]}" >verify-beside.txt
 daedalus_stop
 echo 'codecs = vp9, av1' >/tmp/list.conf
 offered list --config /tmp/list.conf --hardware "$hardware"
