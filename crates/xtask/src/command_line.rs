@@ -124,6 +124,20 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         ensure!(exact == 3, "{text}");
         Ok(String::new())
     });
+    outcome.check("daedalus bench: device and software, and its report", || {
+        let json: serde_json::Value = serde_json::from_str(&read(&out.join("bench.json"))?)?;
+        let row = &json["rows"][0];
+        for way in ["device", "software"] {
+            let fps = row[way]["fps"][0].as_f64().unwrap_or_default();
+            ensure!(fps > 0.0 && row["frames"].as_u64() > Some(0), "{row}");
+        }
+        let report = read(&out.join("bench.md"))?;
+        ensure!(
+            report.contains("| kernel | ") && report.contains("| over 30 fps |"),
+            "{report}"
+        );
+        Ok(String::new())
+    });
     for (command, file) in [("status", "status.txt"), ("top", "top.txt")] {
         outcome.check(&format!("daedalus {command}: three clients"), || {
             let text = read(&out.join(file))?;

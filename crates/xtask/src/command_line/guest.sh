@@ -53,6 +53,9 @@ daedalus decode "${clips[0]}" -o /tmp/clip.y4m --json
 head -c 9 /tmp/clip.y4m | grep -q YUV4MPEG2
 rm /tmp/clip.y4m
 
+daedalus bench "${clips[0]}" --runs 1 --json >bench.json
+daedalus bench "${clips[0]}" --runs 1 --pi-report >bench.md
+
 # Three clients, each over and over.
 for clip in "${clips[@]}"; do
 	case $clip in
