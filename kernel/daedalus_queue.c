@@ -45,11 +45,21 @@ static const struct vb2_mem_ops *maker(void *priv)
 	return &vb2_dma_contig_memops;
 }
 
+/*
+ * Where devices that have 32 address bits reach it without a bounce buffer. The
+ * DMA allocator of contiguous memory knows that by itself and warns of the flag.
+ * The queue's lock is held, as for every allocation.
+ */
 static void *scattered_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long size)
 {
 #if HAVE_SCATTERED
-	void *mem = vb2_dma_sg_memops.alloc(vb, dev, size);
+	struct vb2_queue *vq = vb->vb2_queue;
+	gfp_t flags = vq->gfp_flags;
+	void *mem;
 
+	vq->gfp_flags |= __GFP_DMA32;
+	mem = vb2_dma_sg_memops.alloc(vb, dev, size);
+	vq->gfp_flags = flags;
 	return IS_ERR(mem) ? mem : (void *)((unsigned long)mem | SCATTERED_TAG);
 #else
 	return ERR_PTR(-ENOMEM);
@@ -341,11 +351,8 @@ int daedalus_queue_init(void *priv, struct vb2_queue *src, struct vb2_queue *dst
 		vq->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_COPY;
 		vq->lock = &ctx->lock;
 		vq->dev = &ctx->dev->pdev->dev;
-		/*
-		 * On the client's control group's account, and where devices that
-		 * have 32 address bits reach it without a bounce buffer.
-		 */
-		vq->gfp_flags = __GFP_NOWARN | __GFP_ACCOUNT | __GFP_DMA32;
+		/* On the client's control group's account. */
+		vq->gfp_flags = __GFP_NOWARN | __GFP_ACCOUNT;
 		vq->allow_cache_hints = 1;
 		vq->max_num_buffers = DAEDALUS_MAX_BUFFERS;
 		ret = vb2_queue_init(vq);
