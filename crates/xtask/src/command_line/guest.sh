@@ -113,6 +113,8 @@ daedalus_start
 sleep 3
 cat "$sessions" >>replaced.txt
 wait "$player"
+# Its worker is not this broker's, so nobody waits for it.
+while pgrep -x daedalus-worker >/dev/null; do sleep 0.1; done
 daedalus_stop
 
 # Beside another decoder, whose nodes have the first numbers. Each broker is started as the service does.
