@@ -212,7 +212,7 @@ impl H264Decoder {
             .inspect_err(|_| self.first_field = None)?;
         // CAPTURE may be unusable: the picture is decoded nevertheless, since later ones refer to it.
         let offer = picture::offer(&Target::of(&job.raw), self.options.direct);
-        let packet = self.packet().finish();
+        let packet = self.packets[0].finish();
         self.context.begin(&packet, job.id, offer);
         Ok(Coded {
             params,
@@ -332,14 +332,6 @@ impl H264Decoder {
             // With slice threads H.264 conceals nothing, and of damage nothing is heard.
             Threading::Slices(1)
         }
-    }
-
-    /// The packet that is being built.
-    fn packet(&mut self) -> &mut PacketBuilder {
-        if self.packets.is_empty() {
-            self.packets.push(PacketBuilder::default());
-        }
-        &mut self.packets[0]
     }
 
     /// A reference that the picture may use is not exact, or was not decoded by this decoder. With `gaps` in

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::bed::Bed;
 use crate::demo::play::{self, Playing, ReferenceList, Stream, write_json};
+use crate::guest;
 use crate::outcome::{self, Check, Outcome};
 use crate::ui;
 use client::Choice;
@@ -266,8 +267,8 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
 
 /// Words for a shell.
 fn quoted(words: &[String]) -> String {
-    let quote = |word: &String| format!("'{}'", word.replace('\'', "'\\''"));
-    words.iter().map(quote).collect::<Vec<_>>().join(" ")
+    let words: Vec<String> = words.iter().map(|word| guest::quoted(word)).collect();
+    words.join(" ")
 }
 
 /// A row of a MANIFEST of ../shared/vectors, `file` as CODEC/FILE, as a stream to play in the guest; `None` where

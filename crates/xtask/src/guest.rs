@@ -311,7 +311,7 @@ fn streamed(cmd: &Cmd, log: &Path) -> Result<Ended> {
 }
 
 /// One word of shell.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 

@@ -11,7 +11,7 @@ use daedalus_uapi::fourcc;
 use super::clip::Clip;
 use super::daemon::Broker;
 use super::isolation::set_parameter;
-use super::sessions::{one_picture, patiently};
+use super::sessions::{mapped_dmabufs, one_picture, patiently};
 use super::{Common, Figures, debugfs};
 
 /// The clips of which one picture is decoded in each kind.
@@ -54,7 +54,7 @@ fn kinds(nodes: &Nodes, clips: &[Clip], kind: Kind) -> Result<()> {
         let [own] = own.as_slice() else {
             anyhow::bail!("{} sessions, not one", own.len());
         };
-        let mapped = mapped_by(own.number("worker"))?;
+        let mapped = kinds_of(&mapped_dmabufs(own.number("worker") as u32)?)?;
         ensure!(
             !mapped.is_empty() && mapped.iter().all(|one| *one == kind),
             "{}: buffers are to be {kind:?} and are {mapped:?}",
@@ -65,31 +65,19 @@ fn kinds(nodes: &Nodes, clips: &[Clip], kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// The kinds of the dmabufs that a process has mapped.
-fn mapped_by(pid: u64) -> Result<Vec<Kind>> {
-    let path = format!("/proc/{pid}/smaps");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    parse(&text)
-}
-
-fn parse(smaps: &str) -> Result<Vec<Kind>> {
-    let mut kinds = Vec::new();
-    let mut dmabuf = false;
-    for line in smaps.lines() {
-        if let Some(flags) = line.strip_prefix("VmFlags:") {
-            if std::mem::take(&mut dmabuf) {
-                let has = |flag| flags.split_whitespace().any(|one| one == flag);
-                kinds.push(match (has("pf"), has("mm")) {
-                    (true, false) => Kind::Contiguous,
-                    (false, true) => Kind::Scattered,
-                    _ => anyhow::bail!("a dmabuf is mapped in neither way: {flags}"),
-                });
-            }
-        } else if line.ends_with("/dmabuf:") {
-            dmabuf = true;
+/// The kinds of dmabufs, by their entries in `smaps`.
+fn kinds_of(entries: &[String]) -> Result<Vec<Kind>> {
+    let kind = |entry: &String| {
+        let flags = entry.lines().find_map(|line| line.strip_prefix("VmFlags:"));
+        let flags = flags.context("an entry without VmFlags")?;
+        let has = |flag| flags.split_whitespace().any(|one| one == flag);
+        match (has("pf"), has("mm")) {
+            (true, false) => Ok(Kind::Contiguous),
+            (false, true) => Ok(Kind::Scattered),
+            _ => anyhow::bail!("a dmabuf is mapped in neither way: {flags}"),
         }
-    }
-    Ok(kinds)
+    };
+    entries.iter().map(kind).collect()
 }
 
 /// Has a CAPTURE buffer of [`LARGE`] made, writes to its last byte; its size.
@@ -124,6 +112,7 @@ fn large(nodes: &Nodes) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sessions::dmabufs;
     use super::*;
 
     #[test]
@@ -132,7 +121,11 @@ mod tests {
 7f00-7f10 rw-s 00000000 00:0a 3                                  /dmabuf:\nRss: 4 kB\nVmFlags: rd wr sh pf io de\n\
 7f10-7f20 r--s 00000000 00:0a 4                                  /dmabuf:\nVmFlags: rd mr ms de dd mm\n\
 7f20-7f30 rw-p 00000000 00:00 0\nVmFlags: rd wr mr\n";
-        assert_eq!(parse(smaps).unwrap(), [Kind::Contiguous, Kind::Scattered]);
-        assert!(parse("7f00-7f10 rw-s 0 0 3 /dmabuf:\nVmFlags: rd wr\n").is_err());
+        assert_eq!(
+            kinds_of(&dmabufs(smaps)).unwrap(),
+            [Kind::Contiguous, Kind::Scattered]
+        );
+        let neither = dmabufs("7f00-7f10 rw-s 0 0 3 /dmabuf:\nVmFlags: rd wr\n");
+        assert!(kinds_of(&neither).is_err());
     }
 }

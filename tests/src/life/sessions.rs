@@ -93,6 +93,31 @@ pub(super) fn patiently<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
+/// The entries of the dmabufs that a process has mapped, each with its header (proc_pid_smaps(5)).
+pub(super) fn mapped_dmabufs(pid: u32) -> Result<Vec<String>> {
+    let path = format!("/proc/{pid}/smaps");
+    let smaps = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    Ok(dmabufs(&smaps))
+}
+
+/// The entries of dmabufs in a `smaps` file.
+pub(super) fn dmabufs(smaps: &str) -> Vec<String> {
+    let mut entries: Vec<String> = Vec::new();
+    let mut is_dmabuf = false;
+    for line in smaps.lines() {
+        let is_header = !line.split(' ').next().is_some_and(|word| word.ends_with(':'));
+        if is_header {
+            is_dmabuf = line.contains("dmabuf");
+            entries.extend(is_dmabuf.then(String::new));
+        }
+        if let (true, Some(entry)) = (is_dmabuf, entries.last_mut()) {
+            entry.push_str(line);
+            entry.push('\n');
+        }
+    }
+    entries
+}
+
 /// What one process has mapped of dmabufs.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Mapped {
@@ -103,29 +128,22 @@ struct Mapped {
 
 impl Mapped {
     fn of(pid: u32) -> Result<Self> {
-        let path = format!("/proc/{pid}/smaps");
-        Ok(Self::parse(
-            &std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?,
-        ))
+        Ok(Self::parse(&mapped_dmabufs(pid)?))
     }
 
-    fn parse(smaps: &str) -> Self {
-        let mut mapped = Self::default();
-        let mut is_dmabuf = false;
-        for line in smaps.lines() {
-            let mut words = line.split_whitespace();
-            let first = words.next().unwrap_or_default();
-            if !first.ends_with(':') {
-                is_dmabuf = line.contains("dmabuf");
-                mapped.mappings += usize::from(is_dmabuf);
-            } else if is_dmabuf && first == "Rss:" {
-                mapped.resident_kib += words
-                    .next()
-                    .and_then(|word| word.parse::<u64>().ok())
-                    .unwrap_or_default();
-            }
+    fn parse(entries: &[String]) -> Self {
+        let resident = |line: &str| {
+            let words = line.strip_prefix("Rss:")?;
+            words.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        Self {
+            mappings: entries.len(),
+            resident_kib: entries
+                .iter()
+                .flat_map(|entry| entry.lines())
+                .filter_map(resident)
+                .sum(),
         }
-        mapped
     }
 }
 
@@ -444,6 +462,6 @@ mod tests {
             mappings: 2,
             resident_kib: 4,
         };
-        assert_eq!(Mapped::parse(smaps), expected);
+        assert_eq!(Mapped::parse(&dmabufs(smaps)), expected);
     }
 }

@@ -71,14 +71,11 @@ impl<'o> Forker<'o> {
 
     /// A worker crashed: later ones are not to have its addresses.
     pub(crate) fn renew(&mut self) {
-        if let Some(server) = &mut self.server {
-            server.known = true;
-        }
-        if self
-            .server
-            .as_ref()
-            .is_some_and(|server| server.wanted.is_empty())
-        {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        server.known = true;
+        if server.wanted.is_empty() {
             self.server = None;
             // Now, so that it is ready when a worker is wanted.
             if let Err(error) = self.server() {
@@ -140,10 +137,10 @@ impl<'o> Forker<'o> {
     }
 
     fn server(&mut self) -> io::Result<&mut Server> {
-        if self.server.is_none() {
-            self.server = Some(Server::start(self.options, self.user)?);
+        match &mut self.server {
+            Some(server) => Ok(server),
+            none => Ok(none.insert(Server::start(self.options, self.user)?)),
         }
-        self.server.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
