@@ -8,26 +8,30 @@
 use daedalus_bitstream::av1::{Av1Frame, Av1Writer};
 use daedalus_uapi::v4l2_controls::{
     V4L2_AV1_FILM_GRAIN_FLAG_APPLY_GRAIN, V4L2_AV1_FRAME_FLAG_USE_SUPERRES, V4L2_AV1_INTRA_ONLY_FRAME,
-    V4L2_AV1_KEY_FRAME, V4L2_CID_STATELESS_AV1_FILM_GRAIN, V4L2_CID_STATELESS_AV1_FRAME,
-    V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4l2CtrlAv1FilmGrain,
-    V4l2CtrlAv1Frame, V4l2CtrlAv1Sequence, V4l2CtrlAv1TileGroupEntry,
+    V4L2_AV1_KEY_FRAME, V4L2_AV1_REFS_PER_FRAME, V4L2_CID_STATELESS_AV1_FILM_GRAIN,
+    V4L2_CID_STATELESS_AV1_FRAME, V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY,
+    V4l2CtrlAv1FilmGrain, V4l2CtrlAv1Frame, V4l2CtrlAv1Sequence, V4l2CtrlAv1TileGroupEntry,
 };
 
+use crate::begun::Queue;
 use crate::error::{EngineError, JobError};
+use crate::frames::Offer;
 use crate::history::History;
-use crate::libdav1d::Context;
+use crate::libdav1d::{Context, Request};
 use crate::payload::{self, PacketBuilder};
 use crate::picture::{self, Shown};
 use crate::raw::{Lines, Target};
 use crate::{Decoder, Done, Job, Options, controls};
 
-/// What is known of the packet that was built.
-struct Built {
-    /// What is wrong with the references.
-    damage: Option<JobError>,
-    /// How many frames dav1d asks for before the one that it outputs: with film grain, the reference. `None` if
-    /// that is not known.
-    others: Option<usize>,
+/// What is to be known of a picture when it is final.
+#[derive(Debug)]
+struct Coded {
+    /// The tag of its packet.
+    tag: i64,
+    /// A slot that it refers to does not hold what the client says.
+    stale_reference: bool,
+    /// The timestamps of its references.
+    references: [Option<u64>; V4L2_AV1_REFS_PER_FRAME],
 }
 
 /// An AV1 session.
@@ -40,7 +44,9 @@ pub(crate) struct Av1Decoder {
     used: bool,
     options: Options,
     writer: Av1Writer,
-    packets: PacketBuilder,
+    /// Packets in turn, as many as may be in flight: the memory of each is used again.
+    packets: Vec<PacketBuilder>,
+    begun: Queue<Coded>,
     /// Private copy of the OUTPUT buffer.
     coded: Vec<u8>,
     tiles: Vec<V4l2CtrlAv1TileGroupEntry>,
@@ -57,7 +63,8 @@ impl Av1Decoder {
             used: false,
             options: options.clone(),
             writer: Av1Writer::new(),
-            packets: PacketBuilder::default(),
+            packets: Vec::new(),
+            begun: Queue::default(),
             coded: Vec::new(),
             tiles: Vec::new(),
             history: History::default(),
@@ -65,35 +72,56 @@ impl Av1Decoder {
         })
     }
 
-    fn decode(&mut self, job: &Job<'_>) -> Result<(), JobError> {
-        // Decoded even if CAPTURE is unusable: later pictures refer to this one.
-        let target = Target::of(&job.raw);
-        let offer = picture::offer(&target, self.options.direct);
-        let mut spoiled = false;
-        let ready = self.provide_threads(job);
-        let picture = ready.and_then(|()| self.build_packet(job)).and_then(|built| {
-            let offer = offer.filter(|_| built.others.is_some());
-            let others = built.others.unwrap_or(0);
-            let frame = self.context.decode(&self.packets.finish(), offer, others);
-            spoiled = self.context.took_offer();
-            Ok((frame?, built.damage))
-        });
-        self.history.add(job.timestamp, matches!(picture, Ok((_, None))));
-        let target = target?;
-        match picture {
+    /// Gives the job's frame to dav1d.
+    fn begin(&mut self, job: &Job<'_>) -> Result<Coded, JobError> {
+        self.provide_threads(job)?;
+        // CAPTURE may be unusable: the picture is decoded nevertheless, since later ones refer to it.
+        let offer = picture::offer(&Target::of(&job.raw), self.options.direct);
+        let (request, mut coded) = self.build_packet(job, offer)?;
+        coded.tag = self.context.begin(request);
+        Ok(coded)
+    }
+
+    /// Waits for the oldest job, and reports it.
+    fn complete(&mut self, done: &mut Vec<Done>) {
+        let Some(begun) = self.begun.pop() else {
+            return;
+        };
+        let (took_offer, picture) = match begun.coded {
+            Ok(coded) => {
+                let decoded = self.context.finish(coded.tag);
+                let wrong = coded.stale_reference || self.has_wrong_references(&coded);
+                let damage = wrong.then_some(JobError::References);
+                (decoded.took_offer, decoded.picture.map(|frame| (frame, damage)))
+            }
+            Err(error) => (false, Err(error)),
+        };
+        self.history
+            .add(begun.timestamp, matches!(picture, Ok((_, None))));
+        let result = Target::of(&begun.raw).and_then(|target| match picture {
             Ok((frame, damage)) => self.shown.picture(&target, frame, Lines::All, damage),
             Err(error) => {
                 // dav1d conceals nothing.
-                self.shown.substitute(&target, spoiled);
+                self.shown.substitute(&target, took_offer);
                 Err(error)
             }
-        }
+        });
+        done.push(Done::from_result(begun.job, result));
+        self.begun.give_back(begun.raw);
     }
 
-    /// Puts the frame, headers and tiles, into the packet. If the client has shown a key frame again
+    /// The oldest job is reported at once when asked for.
+    fn is_complete(&self) -> bool {
+        self.begun.oldest().is_some_and(|coded| match coded {
+            Ok(coded) => self.context.is_final(coded.tag),
+            Err(_) => true,
+        })
+    }
+
+    /// Puts the frame, headers and tiles, into a packet. If the client has shown a key frame again
     /// before it, a temporal unit that does the same comes first; dav1d's picture for that one is
     /// followed, and so superseded, by the frame's.
-    fn build_packet(&mut self, job: &Job<'_>) -> Result<Built, JobError> {
+    fn build_packet(&mut self, job: &Job<'_>, offer: Option<Offer>) -> Result<(Request, Coded), JobError> {
         let (sequence, _) =
             controls::get::<V4l2CtrlAv1Sequence>(job.controls, V4L2_CID_STATELESS_AV1_SEQUENCE)?;
         let (frame, _) = controls::get::<V4l2CtrlAv1Frame>(job.controls, V4L2_CID_STATELESS_AV1_FRAME)?;
@@ -110,6 +138,11 @@ impl Av1Decoder {
         )?;
         self.coded.clear();
         payload::append(&job.coded, &mut self.coded)?;
+        // The one that was used longest ago.
+        self.packets
+            .resize_with(self.context.depth() + 2, PacketBuilder::default);
+        self.packets.rotate_right(1);
+        let packet = &mut self.packets[0];
         let written = self.writer.write(
             &Av1Frame {
                 sequence: &sequence,
@@ -119,16 +152,22 @@ impl Av1Decoder {
                 payload: &self.coded,
                 timestamp: job.timestamp,
             },
-            self.packets.start(),
+            packet.start(),
         );
         let written = written.map_err(|error| JobError::Av1Headers(error.to_string()))?;
-        let grain = film_grain.is_some_and(|grain| grain.flags & V4L2_AV1_FILM_GRAIN_FLAG_APPLY_GRAIN != 0);
         let superres = frame.flags & V4L2_AV1_FRAME_FLAG_USE_SUPERRES != 0;
-        Ok(Built {
-            damage: (written.stale_reference || self.has_wrong_references(&frame))
-                .then_some(JobError::References),
-            others: (!superres && written.reshown.is_none()).then_some(usize::from(grain)),
-        })
+        let request = Request {
+            packet: packet.finish(),
+            pictures: 1 + u32::from(written.reshown.is_some()),
+            grain: film_grain.is_some_and(|grain| grain.flags & V4L2_AV1_FILM_GRAIN_FLAG_APPLY_GRAIN != 0),
+            offer: offer.filter(|_| !superres && written.reshown.is_none()),
+        };
+        let coded = Coded {
+            tag: 0,
+            stale_reference: written.stale_reference,
+            references: references(&frame),
+        };
+        Ok((request, coded))
     }
 
     /// Opens the decoder anew if, before the first picture, it has not the threads that such pictures are worth.
@@ -145,27 +184,45 @@ impl Av1Decoder {
 
     /// A reference is known not to be exact. One that is missing is the writer's to notice, which knows what is in
     /// the slots.
-    fn has_wrong_references(&mut self, frame: &V4l2CtrlAv1Frame) -> bool {
-        let intra = matches!(frame.frame_type, V4L2_AV1_KEY_FRAME | V4L2_AV1_INTRA_ONLY_FRAME);
-        !intra
-            && frame.ref_frame_idx.iter().any(|&slot| {
-                let timestamp = usize::try_from(slot)
-                    .ok()
-                    .and_then(|slot| frame.reference_frame_ts.get(slot));
-                timestamp.is_some_and(|&timestamp| self.history.is_wrong(timestamp))
-            })
+    fn has_wrong_references(&mut self, coded: &Coded) -> bool {
+        let mut references = coded.references.iter().flatten();
+        references.any(|&timestamp| self.history.is_wrong(timestamp))
     }
+}
+
+/// The timestamps of the pictures that a frame may refer to.
+fn references(frame: &V4l2CtrlAv1Frame) -> [Option<u64>; V4L2_AV1_REFS_PER_FRAME] {
+    let intra = matches!(frame.frame_type, V4L2_AV1_KEY_FRAME | V4L2_AV1_INTRA_ONLY_FRAME);
+    frame.ref_frame_idx.map(|slot| {
+        let slot = usize::try_from(slot).ok().filter(|_| !intra)?;
+        frame.reference_frame_ts.get(slot).copied()
+    })
 }
 
 impl Decoder for Av1Decoder {
     fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
-        let result = self.decode(job);
-        done.push(Done::from_result(job.id, result));
+        let coded = self.begin(job);
+        self.begun.push(job, coded);
+        while self.begun.len() > self.context.depth() || self.is_complete() {
+            self.complete(done);
+        }
     }
 
-    fn drain(&mut self, _done: &mut Vec<Done>) {}
+    fn advance(&mut self, done: &mut Vec<Done>) {
+        self.complete(done);
+        while self.is_complete() {
+            self.complete(done);
+        }
+    }
+
+    fn drain(&mut self, done: &mut Vec<Done>) {
+        while self.begun.len() > 0 {
+            self.complete(done);
+        }
+    }
 
     fn reset(&mut self) {
+        self.begun.clear();
         self.context.flush();
         self.used = false;
         self.writer.reset();

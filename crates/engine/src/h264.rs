@@ -25,7 +25,6 @@
 //! it gave up stay in its buffers, survive a flush and spoil the next picture, even an IDR one. So it
 //! is opened anew for the first IDR picture after damage.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use daedalus_bitstream::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
@@ -38,6 +37,7 @@ use daedalus_uapi::v4l2_controls::{
     V4l2CtrlH264Pps, V4l2CtrlH264ScalingMatrix, V4l2CtrlH264Sps, V4l2H264DpbEntry,
 };
 
+use crate::begun::{Begun, Queue};
 use crate::error::{EngineError, JobError};
 use crate::frames::Frame;
 use crate::history::History;
@@ -46,7 +46,7 @@ use crate::payload::{self, PacketBuilder};
 use crate::picture::{self, Shown};
 use crate::raw::{Lines, Target};
 use crate::slices::Slices;
-use crate::{Decoder, Done, Job, Options, RawPicture, controls};
+use crate::{Decoder, Done, Job, Options, controls};
 
 /// A first field whose second has not come yet.
 #[derive(Debug)]
@@ -117,19 +117,11 @@ impl Structure {
     }
 }
 
-/// A job that was begun and is not reported.
-#[derive(Debug)]
-struct Begun {
-    job: u64,
-    timestamp: u64,
-    raw: RawPicture,
-    /// What libavcodec was given, or why nothing.
-    coded: Result<Coded, JobError>,
-}
-
 /// What is to be known of a picture when it is final.
 #[derive(Debug)]
 struct Coded {
+    /// The tag of its packet.
+    tag: u64,
     params: V4l2CtrlH264DecodeParams,
     structure: Structure,
     /// Gaps in `frame_num` are no errors.
@@ -147,9 +139,7 @@ pub(crate) struct H264Decoder {
     /// Packets in turn, as many as may be in flight: the memory of each is used again.
     packets: Vec<PacketBuilder>,
     parameter_sets: ParameterSets,
-    begun: VecDeque<Begun>,
-    /// For the next jobs, so that nothing is allocated for them.
-    spare: Vec<RawPicture>,
+    begun: Queue<Coded>,
     first_field: Option<FirstField>,
     history: History,
     recovery: Option<Recovery>,
@@ -172,8 +162,7 @@ impl H264Decoder {
             options: options.clone(),
             packets: Vec::new(),
             parameter_sets: ParameterSets::default(),
-            begun: VecDeque::new(),
-            spare: Vec::new(),
+            begun: Queue::default(),
             first_field: None,
             history: History::default(),
             recovery: None,
@@ -215,6 +204,7 @@ impl H264Decoder {
         let packet = self.packets[0].finish();
         self.context.begin(&packet, job.id, offer);
         Ok(Coded {
+            tag: job.id,
             params,
             structure: Structure::of(&params),
             gaps: sps.flags & V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED != 0,
@@ -224,18 +214,18 @@ impl H264Decoder {
 
     /// Waits for the oldest job, and reports it.
     fn complete(&mut self, done: &mut Vec<Done>) {
-        let Some(begun) = self.begun.pop_front() else {
+        let Some(begun) = self.begun.pop() else {
             return;
         };
         let Begun {
             job,
             timestamp,
-            mut raw,
+            raw,
             coded,
         } = begun;
         let (took_offer, picture) = match coded {
             Ok(coded) => {
-                let (took_offer, picture) = self.finish_packet(job, coded.structure);
+                let (took_offer, picture) = self.finish_packet(&coded);
                 (
                     took_offer,
                     picture.map(|picture| self.judge(timestamp, &coded, picture)),
@@ -254,21 +244,21 @@ impl H264Decoder {
             }
         });
         done.push(Done::from_result(job, result));
-        raw.planes.clear();
-        self.spare.push(raw);
+        self.begun.give_back(raw);
     }
 
     fn complete_all(&mut self, done: &mut Vec<Done>) {
-        while !self.begun.is_empty() {
+        while self.begun.len() > 0 {
             self.complete(done);
         }
     }
 
     /// The oldest job is reported at once when asked for.
     fn is_complete(&self) -> bool {
-        self.begun
-            .front()
-            .is_some_and(|begun| begun.coded.is_err() || self.context.is_final(begun.job))
+        self.begun.oldest().is_some_and(|coded| match coded {
+            Ok(coded) => self.context.is_final(coded.tag),
+            Err(_) => true,
+        })
     }
 
     /// Finds out whether a picture is exact, and remembers it.
@@ -289,15 +279,15 @@ impl H264Decoder {
     }
 
     /// Waits for the picture of a job's packet; the other value is whether it may be in CAPTURE.
-    fn finish_packet(&mut self, job: u64, structure: Structure) -> (bool, Result<Picture, JobError>) {
-        let decoded = self.context.finish(job);
+    fn finish_packet(&mut self, coded: &Coded) -> (bool, Result<Picture, JobError>) {
+        let decoded = self.context.finish(coded.tag);
         let first_field = self.first_field.take();
         self.spoiled |= decoded.complaints > 0 || decoded.result.is_err();
         if let Err(error) = decoded.result {
             return (decoded.took_offer, Err(error));
         }
         let damage = (decoded.complaints > 0).then_some(JobError::Damaged(decoded.complaints));
-        let picture = match (decoded.frame, structure, first_field) {
+        let picture = match (decoded.frame, coded.structure, first_field) {
             (Some(frame), Structure::Frame, _) => Ok((frame, Lines::All, damage)),
             (Some(frame), Structure::Field { bottom }, _) => {
                 self.first_field = Some(FirstField {
@@ -413,20 +403,7 @@ impl Decoder for H264Decoder {
             self.complete(done);
         }
         let coded = self.begin(job, done);
-        let mut raw = self.spare.pop().unwrap_or_else(|| RawPicture {
-            format: 0,
-            width: 0,
-            height: 0,
-            planes: Vec::new(),
-        });
-        (raw.format, raw.width, raw.height) = (job.raw.format, job.raw.width, job.raw.height);
-        raw.planes.clone_from(&job.raw.planes);
-        self.begun.push_back(Begun {
-            job: job.id,
-            timestamp: job.timestamp,
-            raw,
-            coded,
-        });
+        self.begun.push(job, coded);
         while self.is_complete() {
             self.complete(done);
         }

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! dav1d: the only module that calls it.
 //!
-//! No frame delay, whatever the number of threads, hidden frames output too: when `dav1d_send_data` and the calls that take
-//! its output have returned, the packet's picture is final. A picture with film grain is output in a
-//! second frame; the one without remains dav1d's reference. Invariants of the unsafe code:
+//! With one thread a packet's picture is final when `dav1d_send_data` and the calls that take its output have
+//! returned. With more, as many packets are decoded at one time, and a picture is final when dav1d outputs it: when
+//! its place is wanted for a later packet, or when it is asked for output a second time after a packet (that, it
+//! takes as the end of the stream: it waits for the oldest picture). Output is in the order of the packets, hidden
+//! frames too, and each picture and each error has its packet's tag.
+//!
+//! A picture with film grain is output in a second frame; the one without remains dav1d's reference. The two have
+//! one frame header, and while a picture lives no other has that. Invariants of the unsafe code:
 //! - `Context` owns the `Dav1dContext`; nobody else has the pointer.
 //! - The allocator's cookie points to the pool that `Context` owns, boxed, from before `dav1d_open`
 //!   until after `dav1d_close`. All pictures taken out are released before.
@@ -11,7 +16,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dav1d_sys as sys;
 
@@ -32,16 +37,113 @@ pub(crate) fn is_usable() -> bool {
     version >> 16 == API_MAJOR
 }
 
+/// Most packets that are decoded at one time.
+const MAX_DEPTH: u32 = 4;
+
+/// The time stamp of errors that are no packet's.
+const NO_TAG: i64 = i64::MIN;
+
+/// What is to be decoded.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The OBUs of a frame, after those that show an earlier one again.
+    pub(crate) packet: Packet,
+    /// Pictures that come out: that of the frame is the last.
+    pub(crate) pictures: u32,
+    /// The last picture has film grain.
+    pub(crate) grain: bool,
+    /// Memory that the last picture may be put into.
+    pub(crate) offer: Option<Offer>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// The last picture, with its film grain.
+    pub(crate) picture: Result<Arc<Frame>, JobError>,
+    /// The memory on offer was taken, and may have been written to.
+    pub(crate) took_offer: bool,
+}
+
 /// State that the allocator callback uses.
 #[derive(Debug, Default)]
 struct Allocator {
     pool: Pool,
-    /// Where a frame may be put, after `others` others.
+    flights: Flights,
+}
+
+/// Packets that were begun and not finished, in this order.
+#[derive(Debug, Default)]
+struct Flights {
+    all: Vec<Flight>,
+    /// The packet that dav1d reads; the first frame that it asks for is the packet's.
+    sending: Option<i64>,
+}
+
+/// A packet that is being decoded.
+#[derive(Debug, Default)]
+struct Flight {
+    tag: i64,
+    /// Pictures that are still to come.
+    awaited: u32,
+    grain: bool,
     offer: Option<Offer>,
-    others: usize,
     took_offer: bool,
-    /// Why a frame was refused.
-    refused: Option<JobError>,
+    /// Address of the frame's header; 0 before dav1d has asked for memory.
+    header: usize,
+    /// The last picture that came out.
+    picture: Option<Arc<Frame>>,
+    /// What went wrong, its memory being refused or dav1d's doing.
+    error: Option<JobError>,
+}
+
+impl Flight {
+    fn is_over(&self) -> bool {
+        self.awaited == 0 || self.error.is_some()
+    }
+}
+
+impl Flights {
+    fn of(&mut self, tag: i64) -> Option<&mut Flight> {
+        self.all.iter_mut().find(|flight| flight.tag == tag)
+    }
+
+    /// A picture came out: packets before its own have nothing more to come.
+    fn picture(&mut self, tag: i64, frame: Arc<Frame>) {
+        let Some(at) = self.all.iter().position(|flight| flight.tag == tag) else {
+            return;
+        };
+        for earlier in self.all.iter_mut().take(at).filter(|flight| !flight.is_over()) {
+            earlier.error = Some(JobError::NoPicture);
+        }
+        if let Some(flight) = self.all.get_mut(at) {
+            flight.picture = Some(frame);
+            flight.awaited = flight.awaited.saturating_sub(1);
+        }
+    }
+
+    /// dav1d failed. Why memory was refused says more than what it makes of that.
+    fn error(&mut self, tag: i64, error: JobError) {
+        if let Some(flight) = self.of(tag) {
+            flight.error.get_or_insert(error);
+        }
+    }
+
+    /// The packet whose frame has this header, and whether this is the frame that comes out.
+    fn claim(&mut self, header: usize) -> Option<(&mut Flight, bool)> {
+        let sending = self.sending;
+        if let Some(at) = self.all.iter().position(|flight| flight.header == header) {
+            // A second frame with the grain is made when the picture is output. With super-resolution there is
+            // another, when the packet is read.
+            let flight = self.all.get_mut(at)?;
+            let last = flight.grain && sending.is_none();
+            return Some((flight, last));
+        }
+        let flight = self.of(sending?).filter(|flight| flight.header == 0)?;
+        flight.header = header;
+        let last = !flight.grain;
+        Some((flight, last))
+    }
 }
 
 /// An open decoder.
@@ -49,10 +151,22 @@ struct Allocator {
 pub(crate) struct Context {
     context: NonNull<sys::Dav1dContext>,
     allocator: Box<Mutex<Allocator>>,
+    /// Packets that are decoded at one time.
+    depth: usize,
+    /// The tag of the last packet.
+    tag: i64,
+}
+
+/// What a call for output gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// A picture or an error.
+    Something,
+    Nothing,
 }
 
 impl Context {
-    /// Opens a decoder with `threads` threads, which one packet is decoded with.
+    /// Opens a decoder with `threads` threads, which decode as many packets at one time, up to [`MAX_DEPTH`].
     pub(crate) fn open(threads: u32) -> Result<Self, EngineError> {
         if !is_usable() {
             return Err(EngineError::NoDecoder("AV1"));
@@ -64,7 +178,8 @@ impl Context {
         // SAFETY: all bytes are initialised, and zero is valid for every field.
         let mut settings = unsafe { settings.assume_init() };
         settings.n_threads = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
-        settings.max_frame_delay = 1;
+        let depth = threads.clamp(1, MAX_DEPTH);
+        settings.max_frame_delay = c_int::try_from(depth).unwrap_or(1);
         settings.all_layers = 1;
         settings.output_invisible_frames = 1;
         settings.apply_grain = 1;
@@ -79,7 +194,12 @@ impl Context {
         // SAFETY: both pointers are valid; the cookie lives until the context is closed.
         let code = unsafe { sys::dav1d_open(&mut context, &settings) };
         match NonNull::new(context) {
-            Some(context) if code == 0 => Ok(Self { context, allocator }),
+            Some(context) if code == 0 => Ok(Self {
+                context,
+                allocator,
+                depth: usize::try_from(depth).unwrap_or(1),
+                tag: 0,
+            }),
             _ => Err(EngineError::Library {
                 call: "dav1d_open",
                 code,
@@ -87,50 +207,76 @@ impl Context {
         }
     }
 
-    /// Decodes the OBUs of one packet and returns the last picture of it that dav1d outputs, with its
-    /// film grain. It may be decoded into `offer`: into the frame which dav1d asks for after `others`.
-    ///
-    /// # Errors
-    /// What dav1d refuses, [`JobError::NoPicture`] if nothing came out.
-    pub(crate) fn decode(
-        &mut self,
-        packet: &Packet,
-        offer: Option<Offer>,
-        others: usize,
-    ) -> Result<Arc<Frame>, JobError> {
-        let mut allocator = self.allocator();
-        allocator.refused = None;
-        allocator.offer = offer;
-        allocator.others = others;
-        allocator.took_offer = false;
-        drop(allocator);
-        let mut picture = None;
-        let result = self.send(packet, &mut picture);
-        let mut allocator = self.allocator();
-        allocator.offer = None;
-        if let Some(refused) = allocator.refused.take() {
-            return Err(refused);
+    /// How many packets it makes sense to leave unfinished while the next is begun.
+    pub(crate) fn depth(&self) -> usize {
+        if self.depth > 1 { self.depth } else { 0 }
+    }
+
+    /// Begins to decode. If as many packets as [`Context::depth`] are being decoded, it waits for the oldest. Returns
+    /// the tag by which the packet is known until it is finished.
+    pub(crate) fn begin(&mut self, request: Request) -> i64 {
+        self.tag += 1;
+        let tag = self.tag;
+        self.lock().flights.all.push(Flight {
+            tag,
+            awaited: request.pictures,
+            grain: request.grain,
+            offer: request.offer,
+            ..Flight::default()
+        });
+        if let Err(error) = self.send(&request.packet, tag) {
+            self.lock().flights.error(tag, error);
         }
-        result?;
-        picture.ok_or(JobError::NoPicture)
+        // Once: asked again, dav1d would wait for a picture if it decodes several.
+        while self.take() == Taken::Something && self.depth == 1 {}
+        tag
     }
 
-    /// The memory on offer for the last packet was taken, and may have been written to.
-    pub(crate) fn took_offer(&self) -> bool {
-        self.allocator().took_offer
+    /// Whether [`Context::finish`] would return at once.
+    pub(crate) fn is_final(&self, tag: i64) -> bool {
+        self.lock().flights.of(tag).is_none_or(|flight| flight.is_over())
     }
 
-    /// Forgets all pictures.
+    /// Waits until a packet is decoded.
+    pub(crate) fn finish(&mut self, tag: i64) -> Decoded {
+        // Twice nothing: all has come out that ever will.
+        let mut left = 2;
+        while left > 0 && !self.is_final(tag) {
+            left = match self.take() {
+                Taken::Something => 2,
+                Taken::Nothing => left - 1,
+            };
+        }
+        let flights = &mut self.lock().flights.all;
+        let position = flights.iter().position(|flight| flight.tag == tag);
+        let Some(flight) = position.map(|at| flights.remove(at)) else {
+            return Decoded {
+                picture: Err(JobError::NoPicture),
+                took_offer: false,
+            };
+        };
+        Decoded {
+            picture: match (flight.error, flight.picture) {
+                (Some(error), _) => Err(error),
+                (None, Some(picture)) if flight.awaited == 0 => Ok(picture),
+                (None, _) => Err(JobError::NoPicture),
+            },
+            took_offer: flight.took_offer,
+        }
+    }
+
+    /// Forgets all pictures, and unfinished packets.
     pub(crate) fn flush(&mut self) {
         // SAFETY: the context is open.
         unsafe { sys::dav1d_flush(self.context.as_ptr()) };
+        self.lock().flights.all.clear();
     }
 
-    fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {
+    fn lock(&self) -> MutexGuard<'_, Allocator> {
         self.allocator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&mut self, packet: &Packet, picture: &mut Option<Arc<Frame>>) -> Result<(), JobError> {
+    fn send(&mut self, packet: &Packet, tag: i64) -> Result<(), JobError> {
         let mut data = std::mem::MaybeUninit::<sys::Dav1dData>::zeroed();
         let owner = Box::into_raw(Box::new(packet.clone()));
         let bytes = packet.data();
@@ -154,50 +300,77 @@ impl Context {
         }
         // SAFETY: zeroed, and filled in by the library.
         let mut data = unsafe { data.assume_init() };
+        data.m.timestamp = tag;
         loop {
+            self.lock().flights.sending = Some(tag);
             // SAFETY: context and data are valid.
             let sent = unsafe { sys::dav1d_send_data(self.context.as_ptr(), &mut data) };
-            let taken = self.take_pictures(picture);
-            if sent == sys::DAV1D_ERR_AGAIN && taken.is_ok() {
+            self.lock().flights.sending = None;
+            // An earlier packet is not read to its end while there is output.
+            if sent == sys::DAV1D_ERR_AGAIN && self.take() == Taken::Something {
                 continue;
             }
             if sent < 0 {
                 // SAFETY: the data is valid, and was not taken.
                 unsafe { sys::dav1d_data_unref(&mut data) };
+                // Or it would be taken for the next error's.
+                self.tag_of_error();
                 return Err(JobError::Library {
                     call: "dav1d_send_data",
                     code: sent,
                 });
             }
-            return taken;
+            return Ok(());
         }
     }
 
-    /// Takes what the decoder has to output; keeps the last.
-    fn take_pictures(&mut self, picture: &mut Option<Arc<Frame>>) -> Result<(), JobError> {
-        loop {
-            let mut out = std::mem::MaybeUninit::<sys::Dav1dPicture>::zeroed();
-            // SAFETY: the context is open; a blank picture is zero.
-            let code = unsafe { sys::dav1d_get_picture(self.context.as_ptr(), out.as_mut_ptr()) };
-            if code == sys::DAV1D_ERR_AGAIN {
-                return Ok(());
-            }
-            if code < 0 {
-                return Err(JobError::Library {
-                    call: "dav1d_get_picture",
-                    code,
-                });
-            }
-            // SAFETY: on success the library filled in the picture.
-            let mut out = unsafe { out.assume_init() };
-            let frame = out.allocator_data.cast_const().cast::<Frame>();
-            // SAFETY: `alloc_picture` stored a strong count there, which the picture still owns.
-            unsafe { Arc::increment_strong_count(frame) };
-            // SAFETY: the count was just made for this.
-            *picture = Some(unsafe { Arc::from_raw(frame) });
-            // SAFETY: the picture is valid and released once.
-            unsafe { sys::dav1d_picture_unref(&mut out) };
+    /// Takes one picture, or one error, if the decoder has it. If this is not the first such call after a packet, it
+    /// waits for a picture that is being decoded.
+    fn take(&mut self) -> Taken {
+        let mut out = std::mem::MaybeUninit::<sys::Dav1dPicture>::zeroed();
+        // SAFETY: the context is open; a blank picture is zero.
+        let code = unsafe { sys::dav1d_get_picture(self.context.as_ptr(), out.as_mut_ptr()) };
+        if code == sys::DAV1D_ERR_AGAIN {
+            return Taken::Nothing;
         }
+        if code < 0 {
+            let error = JobError::Library {
+                call: "dav1d_get_picture",
+                code,
+            };
+            let tag = self.tag_of_error();
+            self.lock().flights.error(tag, error);
+            return Taken::Something;
+        }
+        // SAFETY: on success the library filled in the picture.
+        let mut out = unsafe { out.assume_init() };
+        let frame = out.allocator_data.cast_const().cast::<Frame>();
+        // SAFETY: `alloc_picture` stored a strong count there, which the picture still owns.
+        unsafe { Arc::increment_strong_count(frame) };
+        // SAFETY: the count was just made for this.
+        let frame = unsafe { Arc::from_raw(frame) };
+        let tag = out.m.timestamp;
+        // SAFETY: the picture is valid and released once.
+        unsafe { sys::dav1d_picture_unref(&mut out) };
+        self.lock().flights.picture(tag, frame);
+        Taken::Something
+    }
+
+    /// The packet that the last error is about.
+    fn tag_of_error(&mut self) -> i64 {
+        let mut props = std::mem::MaybeUninit::<sys::Dav1dDataProps>::zeroed();
+        // SAFETY: the context is open, and blank properties are zero.
+        let code =
+            unsafe { sys::dav1d_get_decode_error_data_props(self.context.as_ptr(), props.as_mut_ptr()) };
+        if code < 0 {
+            return NO_TAG;
+        }
+        // SAFETY: all bytes were initialised, and filled in by the library.
+        let mut props = unsafe { props.assume_init() };
+        let tag = props.timestamp;
+        // SAFETY: the properties are valid, and released once.
+        unsafe { sys::dav1d_data_props_unref(&mut props) };
+        tag
     }
 }
 
@@ -220,23 +393,24 @@ unsafe extern "C" fn alloc_picture(picture: *mut sys::Dav1dPicture, cookie: *mut
     // SAFETY: the cookie is the allocator of the `Context`, which outlives the C object.
     let allocator = unsafe { &*cookie.cast_const().cast::<Mutex<Allocator>>() };
     let mut allocator = allocator.lock().unwrap_or_else(PoisonError::into_inner);
-    let allocator = &mut *allocator;
-    let offer = if allocator.others == 0 {
-        allocator.offer.take()
-    } else {
-        allocator.others -= 1;
-        None
+    let Allocator { pool, flights } = &mut *allocator;
+    let (flight, last) = match flights.claim(picture.frame_hdr.addr()) {
+        Some((flight, last)) => (Some(flight), last),
+        None => (None, false),
     };
+    let mut unknown = Flight::default();
+    let flight = flight.unwrap_or(&mut unknown);
+    let offer = flight.offer.take_if(|_| last);
     let lent = layout_of(&picture.p)
         .ok_or(JobError::PixelFormat(picture.p.layout as i32))
         .and_then(|layout| {
-            let frame = allocator.pool.acquire(layout, offer.as_ref());
+            let frame = pool.acquire(layout, offer.as_ref());
             frame.map_err(|_| JobError::NoMemory)
         });
     match lent {
         Ok(frame) => {
             let luma = frame.plane_ptr(0);
-            allocator.took_offer |= offer.is_some_and(|offer| offer.luma.as_ptr() == luma);
+            flight.took_offer |= offer.is_some_and(|offer| offer.luma.as_ptr() == luma);
             for plane in 0..frame.layout.planes() {
                 picture.data[plane] = frame.plane_ptr(plane).cast();
             }
@@ -245,7 +419,7 @@ unsafe extern "C" fn alloc_picture(picture: *mut sys::Dav1dPicture, cookie: *mut
             0
         }
         Err(error) => {
-            allocator.refused = Some(error);
+            flight.error.get_or_insert(error);
             sys::DAV1D_ERR_NOMEM
         }
     }

@@ -143,7 +143,7 @@ fn av1_vectors_are_exact() -> Result<()> {
 
 const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
 
-/// ENGINE_MATRIX in the environment asks for every stream with every combination, which takes an hour.
+/// ENGINE_MATRIX in the environment asks for every stream with every combination, which takes minutes.
 fn every(sample: usize) -> usize {
     if std::env::var_os("ENGINE_MATRIX").is_some() {
         1
