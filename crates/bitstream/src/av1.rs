@@ -97,6 +97,8 @@ pub struct Av1Written {
     /// Whether it begins with a sequence header that differs from the one before (or is the first):
     /// the decoder drops its references.
     pub new_sequence: bool,
+    /// A key frame that goes into all slots, with a sequence header: nothing before it is needed any more.
+    pub independent: bool,
     /// `show_frame`: whether the decoder outputs the picture without being asked for hidden ones.
     pub shown: bool,
     /// `refresh_frame_flags` as they apply: the slots that the frame goes into.
@@ -262,6 +264,7 @@ impl Av1Writer {
             reshown,
             frame: start..out.len(),
             new_sequence,
+            independent: kind.reset_all,
             shown: kind.show,
             refresh: kind.refresh,
             stale_reference,

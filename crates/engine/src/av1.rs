@@ -161,6 +161,7 @@ impl Av1Decoder {
             pictures: 1 + u32::from(written.reshown.is_some()),
             grain: film_grain.is_some_and(|grain| grain.flags & V4L2_AV1_FILM_GRAIN_FLAG_APPLY_GRAIN != 0),
             offer: offer.filter(|_| !superres && written.reshown.is_none()),
+            independent: written.independent,
         };
         let coded = Coded {
             tag: 0,

@@ -46,7 +46,7 @@ use crate::payload::{self, PacketBuilder};
 use crate::picture::{self, Shown};
 use crate::raw::{Lines, Target};
 use crate::slices::Slices;
-use crate::{Decoder, Done, Job, Options, controls};
+use crate::{Decoder, Done, Job, Options, RawPicture, controls};
 
 /// A first field whose second has not come yet.
 #[derive(Debug)]
@@ -150,6 +150,15 @@ pub(crate) struct H264Decoder {
     shown: Shown,
 }
 
+/// A job whose picture is final, and not yet in CAPTURE.
+#[derive(Debug)]
+struct Settled {
+    job: u64,
+    raw: RawPicture,
+    took_offer: bool,
+    picture: Result<Picture, JobError>,
+}
+
 /// A decoded picture, the lines of it that are decoded, and what libavcodec complained about.
 type Picture = (Arc<Frame>, Lines, Option<JobError>);
 
@@ -172,8 +181,13 @@ impl H264Decoder {
         })
     }
 
-    /// Gives the job's slices to libavcodec.
-    fn begin(&mut self, job: &Job<'_>, done: &mut Vec<Done>) -> Result<Coded, JobError> {
+    /// Gives the job's slices to libavcodec. `settled` is the job before those that were begun.
+    fn begin(
+        &mut self,
+        job: &Job<'_>,
+        settled: &mut Option<Settled>,
+        done: &mut Vec<Done>,
+    ) -> Result<Coded, JobError> {
         let (params, _) =
             controls::get::<V4l2CtrlH264DecodeParams>(job.controls, V4L2_CID_STATELESS_H264_DECODE_PARAMS)?;
         let (sps, _) = controls::get::<V4l2CtrlH264Sps>(job.controls, V4L2_CID_STATELESS_H264_SPS)?;
@@ -181,6 +195,7 @@ impl H264Decoder {
         let changed = self.geometry != Some(geometry);
         let idr = params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0;
         if changed || idr {
+            self.show(settled.take(), done);
             self.complete_all(done);
         }
         let idr = idr && self.first_field.is_none();
@@ -212,17 +227,14 @@ impl H264Decoder {
         })
     }
 
-    /// Waits for the oldest job, and reports it.
-    fn complete(&mut self, done: &mut Vec<Done>) {
-        let Some(begun) = self.begun.pop() else {
-            return;
-        };
+    /// Waits for the oldest job.
+    fn settle(&mut self) -> Option<Settled> {
         let Begun {
             job,
             timestamp,
             raw,
             coded,
-        } = begun;
+        } = self.begun.pop()?;
         let (took_offer, picture) = match coded {
             Ok(coded) => {
                 let (took_offer, picture) = self.finish_packet(&coded);
@@ -236,6 +248,25 @@ impl H264Decoder {
         if picture.is_err() {
             self.history.add(timestamp, false);
         }
+        Some(Settled {
+            job,
+            raw,
+            took_offer,
+            picture,
+        })
+    }
+
+    /// Writes what is not in CAPTURE yet, and reports the job.
+    fn show(&mut self, settled: Option<Settled>, done: &mut Vec<Done>) {
+        let Some(Settled {
+            job,
+            raw,
+            took_offer,
+            picture,
+        }) = settled
+        else {
+            return;
+        };
         let result = Target::of(&raw).and_then(|target| match picture {
             Ok((frame, lines, damage)) => self.shown.picture(&target, frame, lines, damage),
             Err(error) => {
@@ -245,6 +276,12 @@ impl H264Decoder {
         });
         done.push(Done::from_result(job, result));
         self.begun.give_back(raw);
+    }
+
+    /// Waits for the oldest job, and reports it.
+    fn complete(&mut self, done: &mut Vec<Done>) {
+        let settled = self.settle();
+        self.show(settled, done);
     }
 
     fn complete_all(&mut self, done: &mut Vec<Done>) {
@@ -399,10 +436,14 @@ fn order_of(entry: &V4l2H264DpbEntry) -> i32 {
 
 impl Decoder for H264Decoder {
     fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
+        // Its thread has the next packet before this one writes the rest of the picture.
+        let mut settled = None;
         while self.begun.len() >= self.context.depth() {
-            self.complete(done);
+            self.show(settled, done);
+            settled = self.settle();
         }
-        let coded = self.begin(job, done);
+        let coded = self.begin(job, &mut settled, done);
+        self.show(settled, done);
         self.begun.push(job, coded);
         while self.is_complete() {
             self.complete(done);

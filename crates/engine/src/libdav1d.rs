@@ -7,6 +7,12 @@
 //! takes as the end of the stream: it waits for the oldest picture). Output is in the order of the packets, hidden
 //! frames too, and each picture and each error has its packet's tag.
 //!
+//! dav1d looks for work from its oldest place on, and counts which that is. The count is right only if all pictures
+//! are taken out once one has been asked for as at the end of the stream, and it is not right after an error (a
+//! place that had one is counted twice); then a picture that waits for another is forgotten, for good. So nothing is
+//! sent before all have come out in the first case, and in the second packets are decoded one by one until
+//! a key frame makes it possible to begin anew.
+//!
 //! A picture with film grain is output in a second frame; the one without remains dav1d's reference. The two have
 //! one frame header, and while a picture lives no other has that. Invariants of the unsafe code:
 //! - `Context` owns the `Dav1dContext`; nobody else has the pointer.
@@ -54,6 +60,8 @@ pub(crate) struct Request {
     pub(crate) grain: bool,
     /// Memory that the last picture may be put into.
     pub(crate) offer: Option<Offer>,
+    /// Nothing that was decoded before is needed any more, and a sequence header is in the packet.
+    pub(crate) independent: bool,
 }
 
 /// What became of it.
@@ -78,6 +86,8 @@ struct Flights {
     all: Vec<Flight>,
     /// The packet that dav1d reads; the first frame that it asks for is the packet's.
     sending: Option<i64>,
+    /// There was an error since dav1d began anew.
+    failed: bool,
 }
 
 /// A packet that is being decoded.
@@ -115,6 +125,7 @@ impl Flights {
         };
         for earlier in self.all.iter_mut().take(at).filter(|flight| !flight.is_over()) {
             earlier.error = Some(JobError::NoPicture);
+            self.failed = true;
         }
         if let Some(flight) = self.all.get_mut(at) {
             flight.picture = Some(frame);
@@ -124,6 +135,7 @@ impl Flights {
 
     /// dav1d failed. Why memory was refused says more than what it makes of that.
     fn error(&mut self, tag: i64, error: JobError) {
+        self.failed = true;
         if let Some(flight) = self.of(tag) {
             flight.error.get_or_insert(error);
         }
@@ -155,6 +167,8 @@ pub(crate) struct Context {
     depth: usize,
     /// The tag of the last packet.
     tag: i64,
+    /// A picture was asked for as at the end of the stream, and others are being decoded.
+    draining: bool,
 }
 
 /// What a call for output gave.
@@ -199,6 +213,7 @@ impl Context {
                 allocator,
                 depth: usize::try_from(depth).unwrap_or(1),
                 tag: 0,
+                draining: false,
             }),
             _ => Err(EngineError::Library {
                 call: "dav1d_open",
@@ -215,6 +230,13 @@ impl Context {
     /// Begins to decode. If as many packets as [`Context::depth`] are being decoded, it waits for the oldest. Returns
     /// the tag by which the packet is known until it is finished.
     pub(crate) fn begin(&mut self, request: Request) -> i64 {
+        let failed = self.has_failed();
+        if failed || self.draining {
+            self.take_all();
+        }
+        if failed && request.independent {
+            self.restart();
+        }
         self.tag += 1;
         let tag = self.tag;
         self.lock().flights.all.push(Flight {
@@ -229,6 +251,9 @@ impl Context {
         }
         // Once: asked again, dav1d would wait for a picture if it decodes several.
         while self.take() == Taken::Something && self.depth == 1 {}
+        if self.has_failed() {
+            self.take_all();
+        }
         tag
     }
 
@@ -239,14 +264,7 @@ impl Context {
 
     /// Waits until a packet is decoded.
     pub(crate) fn finish(&mut self, tag: i64) -> Decoded {
-        // Twice nothing: all has come out that ever will.
-        let mut left = 2;
-        while left > 0 && !self.is_final(tag) {
-            left = match self.take() {
-                Taken::Something => 2,
-                Taken::Nothing => left - 1,
-            };
-        }
+        self.take_until(|flights| flights.of(tag).is_none_or(|flight| flight.is_over()));
         let flights = &mut self.lock().flights.all;
         let position = flights.iter().position(|flight| flight.tag == tag);
         let Some(flight) = position.map(|at| flights.remove(at)) else {
@@ -265,11 +283,49 @@ impl Context {
         }
     }
 
+    /// dav1d cannot be relied on to decode several packets at one time.
+    fn has_failed(&self) -> bool {
+        self.depth > 1 && self.lock().flights.failed
+    }
+
+    /// Waits for every picture that is being decoded.
+    fn take_all(&mut self) {
+        self.take_until(|flights| flights.all.iter().all(Flight::is_over));
+        self.draining = false;
+    }
+
+    /// Takes what comes out until `enough`, or until nothing more will come.
+    fn take_until(&mut self, enough: impl Fn(&mut Flights) -> bool) {
+        // Twice nothing: all has come out.
+        let mut left = 2;
+        while !enough(&mut self.lock().flights) {
+            self.draining = true;
+            left = match self.take() {
+                Taken::Something => 2,
+                Taken::Nothing => left - 1,
+            };
+            if left == 0 {
+                let flights = &mut self.lock().flights;
+                flights.failed = true;
+                for flight in flights.all.iter_mut().filter(|flight| !flight.is_over()) {
+                    flight.error = Some(JobError::NoPicture);
+                }
+            }
+        }
+    }
+
     /// Forgets all pictures, and unfinished packets.
     pub(crate) fn flush(&mut self) {
+        self.restart();
+        self.lock().flights.all.clear();
+    }
+
+    /// Has dav1d forget all pictures. None is being decoded, or it is not wanted any more.
+    fn restart(&mut self) {
         // SAFETY: the context is open.
         unsafe { sys::dav1d_flush(self.context.as_ptr()) };
-        self.lock().flights.all.clear();
+        self.draining = false;
+        self.lock().flights.failed = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, Allocator> {
@@ -419,6 +475,7 @@ unsafe extern "C" fn alloc_picture(picture: *mut sys::Dav1dPicture, cookie: *mut
             0
         }
         Err(error) => {
+            // That dav1d fails now is noted when it says so.
             flight.error.get_or_insert(error);
             sys::DAV1D_ERR_NOMEM
         }

@@ -6,11 +6,14 @@ mod support;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use daedalus_engine::{Options, Threads};
+use daedalus_client::Visible;
+use daedalus_engine::{Options, Status, Threads};
 use daedalus_uapi::fourcc;
 use md5::{Digest, Md5};
+use support::{Capture, Player};
 
 /// One row of a MANIFEST.
 struct Vector {
@@ -159,6 +162,97 @@ fn other_formats_are_exact() -> Result<()> {
         for codec in CODECS {
             check_all(codec, &Options::default(), format, every(23))?;
         }
+    }
+    Ok(())
+}
+
+/// Decodes the first jobs of a file as a client does that has up to `ahead` of them in flight: it submits until so
+/// many are not reported, then waits for the oldest. Returns each job's status and picture.
+fn with_jobs_in_flight(path: &Path, threads: u32, ahead: usize) -> Result<Vec<(Status, Vec<u8>)>> {
+    const JOBS: usize = 24;
+    let options = Options {
+        threads: Threads::Fixed(threads),
+        ..Options::default()
+    };
+    let jobs = daedalus_client::jobs(path)?;
+    let mut player = Player::new(jobs.codec().coded_format(), &options)?;
+    let (mut pictures, mut reports) = (Vec::<(Capture, Visible)>::new(), Vec::new());
+    for job in jobs.take(JOBS) {
+        let job = job?;
+        let first_field = pictures.last().filter(|_| job.same_capture);
+        let capture = match first_field {
+            Some((capture, _)) => capture.clone(),
+            None => {
+                let format = if job.bit_depth > 8 {
+                    fourcc::P010
+                } else {
+                    fourcc::NV12
+                };
+                Capture::new(format, job.coded_width, job.coded_height)?
+            }
+        };
+        player.submit(&job, &job.payload, &capture)?;
+        pictures.push((capture, job.visible));
+        reports.append(&mut player.reports());
+        while pictures.len() - reports.len() >= ahead {
+            player.advance();
+            let before = reports.len();
+            reports.append(&mut player.reports());
+            ensure!(reports.len() > before, "job {before} is not reported");
+        }
+    }
+    player.decoder().drain(&mut reports);
+    ensure!(
+        reports.len() == pictures.len(),
+        "{} reports of {} jobs",
+        reports.len(),
+        pictures.len()
+    );
+    let pictures = reports.iter().zip(&pictures).enumerate();
+    pictures
+        .map(|(index, (report, (capture, visible)))| {
+            ensure!(report.job == index as u64 + 1, "not in the order of submission");
+            Ok((report.status, capture.semi_planar(*visible)?))
+        })
+        .collect()
+}
+
+/// However many jobs a client has in flight, and however many threads decode them: the same pictures, and an end.
+#[test]
+fn jobs_in_flight_change_nothing() -> Result<()> {
+    /// A stream takes a second.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    for codec in CODECS {
+        let only = std::env::var("ENGINE_VECTORS").unwrap_or_default();
+        let vectors = vectors(codec)?;
+        let some = vectors
+            .iter()
+            .step_by(every(7))
+            .filter(|vector| vector.name.contains(&only));
+        let mut count = 0;
+        for vector in some {
+            count += 1;
+            let one = with_jobs_in_flight(&vector.path, 1, 1).with_context(|| vector.name.clone())?;
+            for (threads, ahead) in [(2, 2), (2, 3), (3, 2), (4, 3), (4, 5), (2, 100)] {
+                let (send, receive) = std::sync::mpsc::channel();
+                let path = vector.path.clone();
+                // On a thread that can be left behind: what is looked for is that it hangs.
+                std::thread::spawn(move || send.send(with_jobs_in_flight(&path, threads, ahead)));
+                let several = receive.recv_timeout(PATIENCE).with_context(|| {
+                    format!(
+                        "{}: {threads} threads hang with {ahead} jobs in flight",
+                        vector.name
+                    )
+                })??;
+                let different = several.iter().zip(&one).position(|(several, one)| several != one);
+                ensure!(
+                    several.len() == one.len() && different.is_none(),
+                    "{}: {threads} threads, {ahead} jobs in flight: job {different:?} differs",
+                    vector.name
+                );
+            }
+        }
+        println!("{codec}: {count} streams are the same however many jobs are in flight");
     }
     Ok(())
 }

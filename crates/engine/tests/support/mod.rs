@@ -17,6 +17,7 @@ use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
 
 /// A CAPTURE buffer in private memory.
+#[derive(Clone)]
 pub(crate) struct Capture {
     /// The buffer as a job names it.
     pub(crate) raw: RawPicture,
@@ -167,6 +168,33 @@ impl Player {
         payload: &[u8],
         capture: &Capture,
     ) -> Result<Done> {
+        self.submit(coded, payload, capture)?;
+        if self.done.is_empty() {
+            self.decoder.advance(&mut self.done);
+        }
+        ensure!(self.done.len() == 1, "{} answers for one job", self.done.len());
+        let done = self.done.remove(0);
+        ensure!(
+            done.job == self.jobs,
+            "answer for job {} to job {}",
+            done.job,
+            self.jobs
+        );
+        Ok(done)
+    }
+
+    /// Has the decoder report the oldest job at least.
+    pub(crate) fn advance(&mut self) {
+        self.decoder.advance(&mut self.done);
+    }
+
+    /// What was reported since the last call.
+    pub(crate) fn reports(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Submits `coded` with another payload, to be decoded into `capture`.
+    pub(crate) fn submit(&mut self, coded: &CodedJob, payload: &[u8], capture: &Capture) -> Result<()> {
         self.jobs += 1;
         for control in &coded.controls {
             self.sticky.insert(control.id, control.value.clone());
@@ -192,18 +220,7 @@ impl Player {
             raw: capture.raw.clone(),
         };
         self.decoder.submit(&job, &mut self.done);
-        if self.done.is_empty() {
-            self.decoder.advance(&mut self.done);
-        }
-        ensure!(self.done.len() == 1, "{} answers for one job", self.done.len());
-        let done = self.done.remove(0);
-        ensure!(
-            done.job == self.jobs,
-            "answer for job {} to job {}",
-            done.job,
-            self.jobs
-        );
-        Ok(done)
+        Ok(())
     }
 }
 
