@@ -164,8 +164,8 @@ pub enum Backend {
 
 /// Threads of a session.
 ///
-/// VP9 has use for as many as a picture has tile columns. AV1 decodes as many pictures at a time, up to four, each by
-/// all threads. In H.264 each decodes a picture of its own, where the sequence is progressive; of what is not, one
+/// VP9 has use for as many as a picture has tile columns. AV1 decodes several pictures at a time, each by all
+/// threads. In H.264 each decodes a picture of its own, where the sequence is progressive; of what is not, one
 /// thread decodes everything. libavcodec's slice threads do not conceal damage, and do not report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {

@@ -2,7 +2,7 @@
 //! dav1d: the only module that calls it.
 //!
 //! With one thread a packet's picture is final when `dav1d_send_data` and the calls that take its output have
-//! returned. With more, as many packets are decoded at one time, and a picture is final when dav1d outputs it: when
+//! returned. With more, several packets are decoded at one time, and a picture is final when dav1d outputs it: when
 //! its place is wanted for a later packet, or when it is asked for output a second time after a packet (that, it
 //! takes as the end of the stream: it waits for the oldest picture). Output is in the order of the packets, hidden
 //! frames too, and each picture and each error has its packet's tag.
@@ -42,9 +42,6 @@ pub(crate) fn is_usable() -> bool {
     let version = unsafe { sys::dav1d_version_api() };
     version >> 16 == API_MAJOR
 }
-
-/// Most packets that are decoded at one time.
-const MAX_DEPTH: u32 = 4;
 
 /// The time stamp of errors that are no packet's.
 const NO_TAG: i64 = i64::MIN;
@@ -180,7 +177,8 @@ enum Taken {
 }
 
 impl Context {
-    /// Opens a decoder with `threads` threads, which decode as many packets at one time, up to [`MAX_DEPTH`].
+    /// Opens a decoder with `threads` threads. How many packets they decode at one time, dav1d chooses: the square
+    /// root of that number, for each takes memory, six bytes for a pixel at least, and has work for several.
     pub(crate) fn open(threads: u32) -> Result<Self, EngineError> {
         if !is_usable() {
             return Err(EngineError::NoDecoder("AV1"));
@@ -192,8 +190,7 @@ impl Context {
         // SAFETY: all bytes are initialised, and zero is valid for every field.
         let mut settings = unsafe { settings.assume_init() };
         settings.n_threads = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
-        let depth = threads.clamp(1, MAX_DEPTH);
-        settings.max_frame_delay = c_int::try_from(depth).unwrap_or(1);
+        settings.max_frame_delay = 0;
         settings.all_layers = 1;
         settings.output_invisible_frames = 1;
         settings.apply_grain = 1;
@@ -204,6 +201,8 @@ impl Context {
             alloc_picture_callback: Some(alloc_picture),
             release_picture_callback: Some(release_picture),
         };
+        // SAFETY: the function wants settings (dav1d/dav1d.h), although these bindings have it that it wants a context.
+        let depth = unsafe { sys::dav1d_get_frame_delay(ptr::from_mut(&mut settings).cast()) };
         let mut context = ptr::null_mut();
         // SAFETY: both pointers are valid; the cookie lives until the context is closed.
         let code = unsafe { sys::dav1d_open(&mut context, &settings) };
@@ -211,7 +210,7 @@ impl Context {
             Some(context) if code == 0 => Ok(Self {
                 context,
                 allocator,
-                depth: usize::try_from(depth).unwrap_or(1),
+                depth: usize::try_from(depth).unwrap_or(1).max(1),
                 tag: 0,
                 draining: false,
             }),

@@ -17,6 +17,9 @@ use crate::torture::in_guest;
 /// MiB of memory of the guest: the buffers of a 4K session are some hundred.
 const GUEST_MIB: u32 = 4096;
 
+/// Threads of the workers: one, which the targets are for, and as many as `--threads=auto` takes at most.
+const THREADS: [u32; 2] = [1, 4];
+
 /// Private pages in KiB, as `daedalus-bench memory` prints them.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Owners {
@@ -31,7 +34,7 @@ pub(crate) struct Owners {
 
 /// One session.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Row {
+struct Line {
     codec: String,
     width: u32,
     height: u32,
@@ -39,6 +42,14 @@ pub(crate) struct Row {
     jobs: usize,
     owners: Owners,
     private: u64,
+}
+
+/// One session, and the threads of its worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    threads: u32,
+    #[serde(flatten)]
+    line: Line,
 }
 
 fn mib(kib: u64) -> f64 {
@@ -50,20 +61,35 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(2))?;
     clips.extend(clips::repeated(bed, Kind::TenBit, args.times(4))?);
     clips.extend(clips::repeated(bed, Kind::Large, args.times(4))?);
-    let mut script = PATIENT.to_owned() + "daedalus_start\n";
-    for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
-        script.push_str(&format!(
-            "daedalus-bench memory --clip {} --broker $DAEDALUS_BROKER >>lines.jsonl\n",
-            in_guest(bed, &clip.path)?
-        ));
+    let clips: Vec<_> = clips.iter().filter(|clip| args.takes(&clip.codec)).collect();
+    let mut script = PATIENT.to_owned();
+    for threads in THREADS {
+        script.push_str(&format!("daedalus_start --threads={threads}\n"));
+        for clip in &clips {
+            script.push_str(&format!(
+                "daedalus-bench memory --clip {} --broker $DAEDALUS_BROKER >>lines.jsonl\n",
+                in_guest(bed, &clip.path)?
+            ));
+        }
+        script.push_str("daedalus_stop\n");
     }
-    script.push_str("daedalus_stop\ndaedalus_unload\n");
+    script.push_str("daedalus_unload\n");
     let job = GuestJob::new("bench-memory", &script)
         .mem_mib(GUEST_MIB)
         .timeout(Duration::from_secs(900));
-    let rows = guest_lines::<Row>(bed, &job)?;
-    ensure!(!rows.is_empty(), "nothing was measured");
-    Ok(rows)
+    let lines = guest_lines::<Line>(bed, &job)?;
+    ensure!(!lines.is_empty(), "nothing was measured");
+    ensure!(
+        lines.len() == clips.len() * THREADS.len(),
+        "{} lines of {} clips",
+        lines.len(),
+        clips.len()
+    );
+    let threads = THREADS
+        .iter()
+        .flat_map(|threads| clips.iter().map(move |_| *threads));
+    let rows = threads.zip(lines).map(|(threads, line)| Row { threads, line });
+    Ok(rows.collect())
 }
 
 /// The table.
@@ -72,6 +98,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
         "Private memory of a worker after a clip, in MiB, without the client's buffers",
         &[
             "codec",
+            "threads",
             "size",
             "bit",
             "pictures",
@@ -84,12 +111,13 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
             "largest mappings",
         ],
     );
-    for row in rows {
+    for Row { threads, line: row } in rows {
         let owners = &row.owners;
         let cell = |kib: u64| format!("{:.1}", mib(kib));
         let largest: Vec<String> = owners.largest.iter().take(6).map(|kib| cell(*kib)).collect();
         table.row(vec![
             row.codec.clone(),
+            threads.to_string(),
             format!("{}x{}", row.width, row.height),
             row.bit_depth.to_string(),
             row.jobs.to_string(),
@@ -110,6 +138,8 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
     let most = |lines: std::ops::Range<u32>| {
         rows.map(|rows| {
             rows.iter()
+                .filter(|row| row.threads == 1)
+                .map(|row| &row.line)
                 .filter(|row| row.bit_depth == 8 && lines.contains(&row.height))
                 .map(|row| mib(row.private))
                 .fold(0.0, f64::max)
@@ -121,7 +151,9 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
         .map(|(lines, name, bound)| Target {
             wish: true,
             ..Target::new(
-                format!("6: MiB of a worker's private memory, {name}, 8 bit, the most of all codecs"),
+                format!(
+                    "6: MiB of a worker's private memory, {name}, 8 bit, 1 thread, the most of all codecs"
+                ),
                 Bound::AtMost(bound),
                 most(lines),
             )
