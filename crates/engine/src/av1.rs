@@ -13,7 +13,7 @@ use daedalus_uapi::v4l2_controls::{
     V4l2CtrlAv1FilmGrain, V4l2CtrlAv1Frame, V4l2CtrlAv1Sequence, V4l2CtrlAv1TileGroupEntry,
 };
 
-use crate::begun::Queue;
+use crate::begun::{Queue, Refers};
 use crate::error::{EngineError, JobError};
 use crate::frames::Offer;
 use crate::history::History;
@@ -32,6 +32,12 @@ struct Coded {
     stale_reference: bool,
     /// The timestamps of its references.
     references: [Option<u64>; V4L2_AV1_REFS_PER_FRAME],
+}
+
+impl Refers for Coded {
+    fn references(&self) -> impl Iterator<Item = u64> {
+        self.references.iter().flatten().copied()
+    }
 }
 
 /// An AV1 session.
@@ -76,7 +82,8 @@ impl Av1Decoder {
     fn begin(&mut self, job: &Job<'_>) -> Result<Coded, JobError> {
         self.provide_threads(job)?;
         // CAPTURE may be unusable: the picture is decoded nevertheless, since later ones refer to it.
-        let offer = picture::offer(&Target::of(&job.raw), self.options.direct);
+        let direct = self.options.direct && !self.begun.reads(&job.raw);
+        let offer = picture::offer(&Target::of(&job.raw), direct);
         let (request, mut coded) = self.build_packet(job, offer)?;
         coded.tag = self.context.begin(request);
         Ok(coded)
@@ -186,8 +193,9 @@ impl Av1Decoder {
     /// A reference is known not to be exact. One that is missing is the writer's to notice, which knows what is in
     /// the slots.
     fn has_wrong_references(&mut self, coded: &Coded) -> bool {
-        let mut references = coded.references.iter().flatten();
-        references.any(|&timestamp| self.history.is_wrong(timestamp))
+        coded
+            .references()
+            .any(|timestamp| self.history.is_wrong(timestamp))
     }
 }
 

@@ -1,10 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Jobs that were given to a library and are not reported: several, where it decodes several at one time.
+//!
+//! A client may queue the buffer of a picture again when it has queued the last job that refers to the picture: jobs
+//! are done in order. So the buffer of a job may be one that an earlier job, still being decoded, refers to. It is
+//! decoded into private memory then, and copied when its turn has come.
 
 use std::collections::VecDeque;
 
 use crate::error::JobError;
+use crate::memory::Plane;
 use crate::{Job, RawPicture};
+
+/// Pictures whose buffers are remembered: as in [`crate::history`].
+const PICTURES: usize = 4096;
+
+/// Most references of a picture: H.264 has 16.
+const REFERENCES: usize = 16;
+
+/// What is known of a picture.
+pub(crate) trait Refers {
+    /// The timestamps of the pictures that it may refer to.
+    fn references(&self) -> impl Iterator<Item = u64>;
+}
 
 /// A job that was begun and is not reported. `C` is what is to be known of its picture when that is final.
 #[derive(Debug)]
@@ -14,6 +31,8 @@ pub(crate) struct Begun<C> {
     pub(crate) raw: RawPicture,
     /// What the library was given, or why nothing.
     pub(crate) coded: Result<C, JobError>,
+    /// Where the pictures are that it refers to, by [`place`].
+    reads: [usize; REFERENCES],
 }
 
 /// The begun jobs of a session, in decode order.
@@ -22,6 +41,13 @@ pub(crate) struct Queue<C> {
     begun: VecDeque<Begun<C>>,
     /// For the next jobs, so that nothing is allocated for them.
     spare: Vec<RawPicture>,
+    /// Timestamps and places of pictures, in the order in which they were last referred to.
+    places: VecDeque<(u64, usize)>,
+}
+
+/// Where a picture goes: the address of its first plane, 0 if it has none.
+fn place(raw: &RawPicture) -> usize {
+    raw.planes.first().map_or(0, Plane::address)
 }
 
 impl<C> Default for Queue<C> {
@@ -29,13 +55,30 @@ impl<C> Default for Queue<C> {
         Self {
             begun: VecDeque::new(),
             spare: Vec::new(),
+            places: VecDeque::with_capacity(PICTURES),
         }
     }
 }
 
-impl<C> Queue<C> {
+impl<C: Refers> Queue<C> {
+    /// Whether the buffer has a picture that a begun job refers to.
+    pub(crate) fn reads(&self, raw: &RawPicture) -> bool {
+        let place = place(raw);
+        self.begun.iter().any(|begun| begun.reads.contains(&place))
+    }
+
     /// Adds the job that was just begun.
     pub(crate) fn push(&mut self, job: &Job<'_>, coded: Result<C, JobError>) {
+        let mut reads = [0; REFERENCES];
+        if let Ok(coded) = &coded {
+            for (to, timestamp) in reads.iter_mut().zip(coded.references()) {
+                *to = self.find(timestamp);
+            }
+        }
+        if self.places.len() == PICTURES {
+            self.places.pop_front();
+        }
+        self.places.push_back((job.timestamp, place(&job.raw)));
         let mut raw = self.spare.pop().unwrap_or_else(|| RawPicture {
             format: 0,
             width: 0,
@@ -49,7 +92,18 @@ impl<C> Queue<C> {
             timestamp: job.timestamp,
             raw,
             coded,
+            reads,
         });
+    }
+
+    /// The place of the latest picture with the timestamp, 0 if there is none.
+    fn find(&mut self, timestamp: u64) -> usize {
+        let at = self.places.iter().rposition(|(known, _)| *known == timestamp);
+        let Some(found) = at.and_then(|at| self.places.remove(at)) else {
+            return 0;
+        };
+        self.places.push_back(found);
+        found.1
     }
 
     /// Takes the oldest job. Its `raw` is to be given back.
@@ -72,8 +126,9 @@ impl<C> Queue<C> {
         self.begun.len()
     }
 
-    /// Forgets all of them.
+    /// Forgets all of them, and all pictures.
     pub(crate) fn clear(&mut self) {
+        self.places.clear();
         while let Some(begun) = self.begun.pop_front() {
             self.give_back(begun.raw);
         }

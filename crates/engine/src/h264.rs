@@ -37,7 +37,7 @@ use daedalus_uapi::v4l2_controls::{
     V4l2CtrlH264Pps, V4l2CtrlH264ScalingMatrix, V4l2CtrlH264Sps, V4l2H264DpbEntry,
 };
 
-use crate::begun::{Begun, Queue};
+use crate::begun::{Begun, Queue, Refers};
 use crate::error::{EngineError, JobError};
 use crate::frames::Frame;
 use crate::history::History;
@@ -130,6 +130,12 @@ struct Coded {
     inter: bool,
 }
 
+impl Refers for Coded {
+    fn references(&self) -> impl Iterator<Item = u64> {
+        active(&self.params).map(|entry| entry.reference_ts)
+    }
+}
+
 /// An H.264 session.
 #[derive(Debug)]
 pub(crate) struct H264Decoder {
@@ -215,7 +221,8 @@ impl H264Decoder {
             .build_packet(job, &sps)
             .inspect_err(|_| self.first_field = None)?;
         // CAPTURE may be unusable: the picture is decoded nevertheless, since later ones refer to it.
-        let offer = picture::offer(&Target::of(&job.raw), self.options.direct);
+        let direct = self.options.direct && !self.begun.reads(&job.raw);
+        let offer = picture::offer(&Target::of(&job.raw), direct);
         let packet = self.packets[0].finish();
         self.context.begin(&packet, job.id, offer);
         Ok(Coded {
@@ -234,6 +241,7 @@ impl H264Decoder {
             timestamp,
             raw,
             coded,
+            ..
         } = self.begun.pop()?;
         let (took_offer, picture) = match coded {
             Ok(coded) => {
@@ -366,19 +374,15 @@ impl H264Decoder {
     fn has_wrong_references(&mut self, params: &V4l2CtrlH264DecodeParams, order: i32, gaps: bool) -> bool {
         let after = |recovery: &Recovery| order >= recovery.order;
         let recovery = self.recovery;
-        params
-            .dpb
-            .iter()
-            .filter(|entry| entry.flags & V4L2_H264_DPB_ENTRY_FLAG_ACTIVE != 0)
-            .any(|entry| match (self.history.find(entry.reference_ts), &recovery) {
-                (Some(picture), _) if picture.exact => false,
-                (Some(picture), Some(recovery)) => picture.index >= recovery.index || !after(recovery),
-                (None, Some(recovery)) => {
-                    let lost = !gaps && order_of(entry) >= recovery.order;
-                    lost || !recovery.idr && !after(recovery)
-                }
-                (_, None) => true,
-            })
+        active(params).any(|entry| match (self.history.find(entry.reference_ts), &recovery) {
+            (Some(picture), _) if picture.exact => false,
+            (Some(picture), Some(recovery)) => picture.index >= recovery.index || !after(recovery),
+            (None, Some(recovery)) => {
+                let lost = !gaps && order_of(entry) >= recovery.order;
+                lost || !recovery.idr && !after(recovery)
+            }
+            (_, None) => true,
+        })
     }
 
     /// Puts parameter sets and slices into the packet.
@@ -423,6 +427,12 @@ impl H264Decoder {
         self.spoiled = false;
         Ok(())
     }
+}
+
+/// The references of a picture.
+fn active(params: &V4l2CtrlH264DecodeParams) -> impl Iterator<Item = &V4l2H264DpbEntry> {
+    let dpb = params.dpb.iter();
+    dpb.filter(|entry| entry.flags & V4L2_H264_DPB_ENTRY_FLAG_ACTIVE != 0)
 }
 
 /// `PicOrderCnt()` of a reference.

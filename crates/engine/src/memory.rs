@@ -248,6 +248,11 @@ impl Plane {
         })
     }
 
+    /// Where the plane begins: no other plane does while this memory is mapped.
+    pub(crate) fn address(&self) -> usize {
+        self.mapping.at(self.offset).addr()
+    }
+
     /// Whether `offset` within the plane is `from_offset` within `from`.
     pub(crate) fn is_at(&self, offset: usize, from: &Mapping, from_offset: usize) -> bool {
         std::ptr::eq(Arc::as_ptr(&self.mapping), from) && self.offset + offset == from_offset

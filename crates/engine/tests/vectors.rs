@@ -3,13 +3,13 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use daedalus_client::Visible;
 use daedalus_engine::{Options, Status, Threads};
 use daedalus_uapi::fourcc;
 use md5::{Digest, Md5};
@@ -166,55 +166,74 @@ fn other_formats_are_exact() -> Result<()> {
     Ok(())
 }
 
-/// Decodes the first jobs of a file as a client does that has up to `ahead` of them in flight: it submits until so
-/// many are not reported, then waits for the oldest. Returns each job's status and picture.
+/// Jobs of a stream that [`with_jobs_in_flight`] decodes.
+const JOBS_IN_FLIGHT: usize = 60;
+
+/// Decodes a file as a client does that has up to `ahead` jobs in flight: it submits until so many are not reported,
+/// then waits for the oldest. A buffer is used again as early as can be: when its picture was reported, and the last job
+/// that refers to it was submitted. Returns each job's status and picture.
 fn with_jobs_in_flight(path: &Path, threads: u32, ahead: usize) -> Result<Vec<(Status, Vec<u8>)>> {
-    const JOBS: usize = 24;
     let options = Options {
         threads: Threads::Fixed(threads),
         ..Options::default()
     };
     let jobs = daedalus_client::jobs(path)?;
     let mut player = Player::new(jobs.codec().coded_format(), &options)?;
-    let (mut pictures, mut reports) = (Vec::<(Capture, Visible)>::new(), Vec::new());
-    for job in jobs.take(JOBS) {
-        let job = job?;
-        let first_field = pictures.last().filter(|_| job.same_capture);
-        let capture = match first_field {
-            Some((capture, _)) => capture.clone(),
-            None => {
-                let format = if job.bit_depth > 8 {
-                    fourcc::P010
-                } else {
-                    fourcc::NV12
-                };
-                Capture::new(format, job.coded_width, job.coded_height)?
+    let jobs: Vec<_> = jobs.take(JOBS_IN_FLIGHT).collect::<Result<_, _>>()?;
+    let last = support::last_uses(&jobs);
+    let mut free: Vec<Capture> = Vec::new();
+    // Of jobs that are not reported, then of pictures that may be references.
+    let mut submitted: VecDeque<(usize, Capture)> = VecDeque::new();
+    let mut held: Vec<(u64, Capture)> = Vec::new();
+    let mut pictures = Vec::new();
+    for (index, job) in jobs.iter().enumerate() {
+        held.retain(|(timestamp, capture)| {
+            let needed = last.get(timestamp).is_some_and(|&last| last >= index);
+            if !needed {
+                free.push(capture.clone());
             }
+            needed
+        });
+        let format = if job.bit_depth > 8 {
+            fourcc::P010
+        } else {
+            fourcc::NV12
         };
-        player.submit(&job, &job.payload, &capture)?;
-        pictures.push((capture, job.visible));
-        reports.append(&mut player.reports());
-        while pictures.len() - reports.len() >= ahead {
+        let first_field = job.same_capture.then(|| {
+            let captures = submitted.iter().map(|(_, capture)| capture);
+            let held = held.iter().map(|(_, capture)| capture);
+            held.chain(captures).next_back().cloned()
+        });
+        let fits = |old: &Capture| {
+            let raw = &old.raw;
+            (raw.format, raw.width, raw.height)
+                == (format, job.coded_width, job.coded_height.next_multiple_of(2))
+        };
+        let capture = match (first_field.flatten(), free.iter().rposition(fits)) {
+            (Some(capture), _) => capture,
+            (None, Some(at)) => free.remove(at),
+            (None, None) => Capture::new(format, job.coded_width, job.coded_height)?,
+        };
+        player.submit(job, &job.payload, &capture)?;
+        submitted.push_back((index, capture));
+        let mut reports = player.reports();
+        while !submitted.is_empty() {
+            for report in reports.drain(..) {
+                let (at, capture) = submitted.pop_front().context("a report without a job")?;
+                ensure!(report.job == at as u64 + 1, "not in the order of submission");
+                pictures.push((report.status, capture.semi_planar(jobs[at].visible)?));
+                held.retain(|(timestamp, _)| *timestamp != jobs[at].timestamp);
+                held.push((jobs[at].timestamp, capture));
+            }
+            if submitted.len() < ahead && index + 1 < jobs.len() {
+                break;
+            }
             player.advance();
-            let before = reports.len();
-            reports.append(&mut player.reports());
-            ensure!(reports.len() > before, "job {before} is not reported");
+            reports = player.reports();
+            ensure!(!reports.is_empty() || submitted.is_empty(), "nothing is reported");
         }
     }
-    player.decoder().drain(&mut reports);
-    ensure!(
-        reports.len() == pictures.len(),
-        "{} reports of {} jobs",
-        reports.len(),
-        pictures.len()
-    );
-    let pictures = reports.iter().zip(&pictures).enumerate();
-    pictures
-        .map(|(index, (report, (capture, visible)))| {
-            ensure!(report.job == index as u64 + 1, "not in the order of submission");
-            Ok((report.status, capture.semi_planar(*visible)?))
-        })
-        .collect()
+    Ok(pictures)
 }
 
 /// However many jobs a client has in flight, and however many threads decode them: the same pictures, and an end.
