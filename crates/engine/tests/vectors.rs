@@ -252,7 +252,7 @@ fn jobs_in_flight_change_nothing() -> Result<()> {
         for vector in some {
             count += 1;
             let one = with_jobs_in_flight(&vector.path, 1, 1).with_context(|| vector.name.clone())?;
-            for (threads, ahead) in [(2, 2), (2, 3), (3, 2), (4, 3), (4, 5), (2, 100)] {
+            for (threads, ahead) in [(2, 2), (2, 3), (3, 2), (4, 1), (4, 3), (4, 5), (2, 100)] {
                 let (send, receive) = std::sync::mpsc::channel();
                 let path = vector.path.clone();
                 // On a thread that can be left behind: what is looked for is that it hangs.

@@ -66,7 +66,7 @@ pub(crate) struct Args {
 
 impl Args {
     /// What `./dev test` runs, one after the other.
-    pub(crate) fn tests() -> [Self; 4] {
+    pub(crate) fn tests() -> [Self; 5] {
         let base = Self {
             silent: true,
             ..Self::default()
@@ -81,6 +81,14 @@ impl Args {
                 quick: true,
                 daemon: vec!["--threads=1".into(), "--no-direct".into()],
                 module: vec!["scattered=1".into()],
+                ..base.clone()
+            },
+            // Several pictures at a time, by a client that has several in flight: the guest's one processor would get
+            // one thread.
+            Self {
+                quick: true,
+                client: Choice::FfmpegLike,
+                daemon: vec!["--threads=2".into()],
                 ..base.clone()
             },
             Self {

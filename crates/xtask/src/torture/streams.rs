@@ -58,11 +58,11 @@ pub(super) fn damage(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
             Kernel::Plain | Kernel::Coverage | Kernel::Image => args.variants,
             Kernel::Sanitizers => (args.variants / SANITIZED_SHARE).max(KINDS),
         };
-        // Pictures of H.264 are decoded side by side where there are threads for it.
+        // Pictures of H.264 and AV1 are decoded side by side where there are threads for it.
         let scenarios: Vec<_> = CODECS
             .iter()
             .map(|codec| (*codec, ""))
-            .chain([("h264", " --threads=2")])
+            .chain([("h264", " --threads=2"), ("av1", " --threads=2")])
             .map(|(codec, threads)| {
                 let scenario =
                     format!("damage {codec}-groups{threads} --larger {codec}-480p --variants {variants}");
