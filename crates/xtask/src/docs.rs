@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
 
 use crate::bed::{Bed, read};
 use crate::cache::remove_tree;
@@ -91,14 +92,33 @@ fn all(bed: &Bed) -> Result<Vec<Block>> {
 /// The check that every block says where it is run.
 pub(crate) fn marked(bed: &Bed, outcome: &Outcome) {
     outcome.check(
-        "documents: every block of commands is run, or says why not",
+        "documents: every block of commands is run, or says why not, and is understood",
         || {
             let blocks = all(bed)?;
             let run = blocks.iter().filter(|block| block.place.is_some()).count();
             ensure!(run > 0, "no block is run");
-            Ok(format!("{run} of {} are run", blocks.len()))
+            let ours = understood(&blocks)?;
+            Ok(format!(
+                "{run} of {} are run; {ours} commands of ./dev are understood",
+                blocks.len()
+            ))
         },
     );
+}
+
+/// The check that every `./dev …` in them is understood, whether it is run or not. Returns how many there are.
+fn understood(blocks: &[Block]) -> Result<usize> {
+    let lines = blocks.iter().flat_map(Block::commands);
+    let ours: Vec<&str> = lines.filter(|line| line.starts_with("./dev ")).collect();
+    for line in &ours {
+        let words = line
+            .split_whitespace()
+            .take_while(|word| !["|", "&&", ">", ";"].contains(word));
+        if let Err(error) = crate::Cli::try_parse_from(words) {
+            ensure!(!error.use_stderr(), "`{line}`: {error}");
+        }
+    }
+    Ok(ours.len())
 }
 
 /// Runs the blocks; `Err` is for what kept it from running at all.
