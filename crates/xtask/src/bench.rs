@@ -91,6 +91,9 @@ pub(crate) struct Args {
     /// Size of the clips of `device`; the targets are for 1080p
     #[arg(long, default_value = "1080p", value_parser = ["1080p", "480p", "360p", "240p", "qvga"])]
     size: String,
+    /// Processors of the guest of `device` and `clients`
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=4))]
+    cpus: u32,
     /// `engine` decodes 4K, too
     #[arg(long)]
     large: bool,

@@ -75,6 +75,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     script.push_str("daedalus_stop\ndaedalus_unload\n");
     let timeout = Duration::from_secs(300 + 500 * (args.runs as u64 + 1));
     let job = GuestJob::new("bench-clients", &script)
+        .cpus(args.cpus)
         .mem_mib(GUEST_MIB)
         .timeout(timeout);
     let result = guest::run(bed, &job)?;

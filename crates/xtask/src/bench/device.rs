@@ -74,7 +74,10 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     script.push_str("daedalus_stop\ndaedalus_unload\n");
     // A run and its proof take about 10 s on an idle machine.
     let timeout = Duration::from_secs(300 + 400 * (args.runs as u64 + 1));
-    let result = guest::run(bed, &GuestJob::new("bench-device", &script).timeout(timeout))?;
+    let job = GuestJob::new("bench-device", &script)
+        .cpus(args.cpus)
+        .timeout(timeout);
+    let result = guest::run(bed, &job)?;
     result.judge()?;
     clips
         .iter()
