@@ -119,10 +119,8 @@ impl Av1Decoder {
 
     /// The oldest job is reported at once when asked for.
     fn is_complete(&self) -> bool {
-        self.begun.oldest().is_some_and(|coded| match coded {
-            Ok(coded) => self.context.is_final(coded.tag),
-            Err(_) => true,
-        })
+        self.begun
+            .oldest_is_complete(|coded| self.context.is_final(coded.tag))
     }
 
     /// Puts the frame, headers and tiles, into a packet. If the client has shown a key frame again

@@ -117,9 +117,10 @@ impl<C: Refers> Queue<C> {
         self.spare.push(raw);
     }
 
-    /// What the oldest job waits for.
-    pub(crate) fn oldest(&self) -> Option<&Result<C, JobError>> {
-        self.begun.front().map(|begun| &begun.coded)
+    /// There is a job, and the oldest waits for nothing: its picture `is_final`, or it never reached the library.
+    pub(crate) fn oldest_is_complete(&self, is_final: impl Fn(&C) -> bool) -> bool {
+        let coded = self.begun.front().map(|begun| &begun.coded);
+        coded.is_some_and(|coded| coded.as_ref().map_or(true, is_final))
     }
 
     pub(crate) fn len(&self) -> usize {

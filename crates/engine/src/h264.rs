@@ -46,7 +46,7 @@ use crate::payload::{self, PacketBuilder};
 use crate::picture::{self, Shown};
 use crate::raw::{Lines, Target};
 use crate::slices::Slices;
-use crate::{Decoder, Done, Job, Options, RawPicture, controls};
+use crate::{Decoder, Done, Job, Options, controls};
 
 /// A first field whose second has not come yet.
 #[derive(Debug)]
@@ -156,15 +156,6 @@ pub(crate) struct H264Decoder {
     shown: Shown,
 }
 
-/// A job whose picture is final, and not yet in CAPTURE.
-#[derive(Debug)]
-struct Settled {
-    job: u64,
-    raw: RawPicture,
-    took_offer: bool,
-    picture: Result<Picture, JobError>,
-}
-
 /// A decoded picture, the lines of it that are decoded, and what libavcodec complained about.
 type Picture = (Arc<Frame>, Lines, Option<JobError>);
 
@@ -187,13 +178,8 @@ impl H264Decoder {
         })
     }
 
-    /// Gives the job's slices to libavcodec. `settled` is the job before those that were begun.
-    fn begin(
-        &mut self,
-        job: &Job<'_>,
-        settled: &mut Option<Settled>,
-        done: &mut Vec<Done>,
-    ) -> Result<Coded, JobError> {
+    /// Gives the job's slices to libavcodec.
+    fn begin(&mut self, job: &Job<'_>, done: &mut Vec<Done>) -> Result<Coded, JobError> {
         let (params, _) =
             controls::get::<V4l2CtrlH264DecodeParams>(job.controls, V4L2_CID_STATELESS_H264_DECODE_PARAMS)?;
         let (sps, _) = controls::get::<V4l2CtrlH264Sps>(job.controls, V4L2_CID_STATELESS_H264_SPS)?;
@@ -201,7 +187,6 @@ impl H264Decoder {
         let changed = self.geometry != Some(geometry);
         let idr = params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0;
         if changed || idr {
-            self.show(settled.take(), done);
             self.complete_all(done);
         }
         let idr = idr && self.first_field.is_none();
@@ -234,15 +219,18 @@ impl H264Decoder {
         })
     }
 
-    /// Waits for the oldest job.
-    fn settle(&mut self) -> Option<Settled> {
-        let Begun {
+    /// Waits for the oldest job, and reports it.
+    fn complete(&mut self, done: &mut Vec<Done>) {
+        let Some(Begun {
             job,
             timestamp,
             raw,
             coded,
             ..
-        } = self.begun.pop()?;
+        }) = self.begun.pop()
+        else {
+            return;
+        };
         let (took_offer, picture) = match coded {
             Ok(coded) => {
                 let (took_offer, picture) = self.finish_packet(&coded);
@@ -256,25 +244,6 @@ impl H264Decoder {
         if picture.is_err() {
             self.history.add(timestamp, false);
         }
-        Some(Settled {
-            job,
-            raw,
-            took_offer,
-            picture,
-        })
-    }
-
-    /// Writes what is not in CAPTURE yet, and reports the job.
-    fn show(&mut self, settled: Option<Settled>, done: &mut Vec<Done>) {
-        let Some(Settled {
-            job,
-            raw,
-            took_offer,
-            picture,
-        }) = settled
-        else {
-            return;
-        };
         let result = Target::of(&raw).and_then(|target| match picture {
             Ok((frame, lines, damage)) => self.shown.picture(&target, frame, lines, damage),
             Err(error) => {
@@ -286,12 +255,6 @@ impl H264Decoder {
         self.begun.give_back(raw);
     }
 
-    /// Waits for the oldest job, and reports it.
-    fn complete(&mut self, done: &mut Vec<Done>) {
-        let settled = self.settle();
-        self.show(settled, done);
-    }
-
     fn complete_all(&mut self, done: &mut Vec<Done>) {
         while self.begun.len() > 0 {
             self.complete(done);
@@ -300,10 +263,8 @@ impl H264Decoder {
 
     /// The oldest job is reported at once when asked for.
     fn is_complete(&self) -> bool {
-        self.begun.oldest().is_some_and(|coded| match coded {
-            Ok(coded) => self.context.is_final(coded.tag),
-            Err(_) => true,
-        })
+        self.begun
+            .oldest_is_complete(|coded| self.context.is_final(coded.tag))
     }
 
     /// Finds out whether a picture is exact, and remembers it.
@@ -446,14 +407,10 @@ fn order_of(entry: &V4l2H264DpbEntry) -> i32 {
 
 impl Decoder for H264Decoder {
     fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
-        // Its thread has the next packet before this one writes the rest of the picture.
-        let mut settled = None;
         while self.begun.len() >= self.context.depth() {
-            self.show(settled, done);
-            settled = self.settle();
+            self.complete(done);
         }
-        let coded = self.begin(job, &mut settled, done);
-        self.show(settled, done);
+        let coded = self.begin(job, done);
         self.begun.push(job, coded);
         while self.is_complete() {
             self.complete(done);

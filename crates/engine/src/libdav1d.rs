@@ -449,12 +449,9 @@ unsafe extern "C" fn alloc_picture(picture: *mut sys::Dav1dPicture, cookie: *mut
     let allocator = unsafe { &*cookie.cast_const().cast::<Mutex<Allocator>>() };
     let mut allocator = allocator.lock().unwrap_or_else(PoisonError::into_inner);
     let Allocator { pool, flights } = &mut *allocator;
-    let (flight, last) = match flights.claim(picture.frame_hdr.addr()) {
-        Some((flight, last)) => (Some(flight), last),
-        None => (None, false),
-    };
     let mut unknown = Flight::default();
-    let flight = flight.unwrap_or(&mut unknown);
+    let claim = flights.claim(picture.frame_hdr.addr());
+    let (flight, last) = claim.unwrap_or((&mut unknown, false));
     let offer = flight.offer.take_if(|_| last);
     let lent = layout_of(&picture.p)
         .ok_or(JobError::PixelFormat(picture.p.layout as i32))
