@@ -146,7 +146,9 @@ pub(super) fn own_reference(
 /// As for [`own_reference`].
 pub(super) fn ffmpeg_reference(clip: &Path, shape: Shape) -> Result<Vec<String>> {
     let mut c = Command::new("ffmpeg");
-    c.args(["-v", "error", "-nostdin", "-i"]).arg(clip).args([
+    // More threads decode fields of H.264 wrong at times (ARCHITECTURE.md, Threads).
+    c.args(["-v", "error", "-nostdin", "-threads", "1", "-i"]);
+    c.arg(clip).args([
         "-f",
         "rawvideo",
         "-pix_fmt",

@@ -155,7 +155,9 @@ pub(super) fn frames(decoder: &str, spec: &Spec, clip: &Path, work: &Path) -> Re
 pub(super) fn ffmpeg(spec: &Spec, clip: &Path, first: &Pictures) -> Result<Pictures> {
     let format = if spec.depth == 8 { "yuv420p" } else { "yuv420p10le" };
     let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-nostdin", "-i"]).arg(clip).args([
+    // More threads decode fields of H.264 wrong at times (ARCHITECTURE.md, Threads).
+    command.args(["-v", "error", "-nostdin", "-threads", "1", "-i"]);
+    command.arg(clip).args([
         "-noautoscale",
         "-f",
         "rawvideo",

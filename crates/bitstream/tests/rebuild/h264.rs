@@ -65,7 +65,8 @@ pub(crate) fn rebuild(vector: &Vector) -> Result<String, String> {
     std::fs::write(&path, stream).map_err(|e| e.to_string())?;
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg
-        .args(["-v", "error", "-f", "h264", "-i"])
+        // More threads decode fields wrong, once in some hundred times (ARCHITECTURE.md, Threads).
+        .args(["-v", "error", "-threads", "1", "-f", "h264", "-i"])
         .arg(&path)
         .args(["-fps_mode", "passthrough"]);
     if (visible.width, visible.height) != coded {
