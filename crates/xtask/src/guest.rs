@@ -202,6 +202,13 @@ impl GuestResult {
     }
 }
 
+/// Whether each of the guest's processors has one of the host's to itself. Where the host puts two on one, the one that
+/// spins for a lock keeps the one that holds it from running.
+fn pinned(cpus: u32) -> bool {
+    let hosts = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cpus > 1 && usize::try_from(cpus).is_ok_and(|cpus| cpus <= hosts)
+}
+
 /// Runs a job to its end or its time limit. Makes the root, the kernel, the module and the programs first where
 /// they are missing or stale. `Err` is for what kept the guest from starting; the rest is [`GuestResult::judge`]'s.
 pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
@@ -254,6 +261,7 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
         .arg(format!("rootflags={}", root.display()))
         .arg(format!("mem={}M", job.mem_mib))
         .arg(format!("ncpus={}", job.cpus))
+        .args(pinned(job.cpus).then_some("pin_cpus"))
         .arg(format!("uml_dir={}/uml", out_dir.display()))
         .arg(format!("DAEDALUS_REPO={}", bed.repo.display()))
         .arg(format!("DAEDALUS_OUT={}", out_dir.display()))

@@ -13,7 +13,7 @@ use super::runs::{Entry, Plan, Row as Run, Rows};
 use super::{Args, Table, name_of, names_of_files};
 use crate::bed::Bed;
 use crate::demo::play::write_json;
-use crate::root;
+use crate::{root, ui};
 
 /// The most threads that are tried.
 const MOST_THREADS: usize = 4;
@@ -21,6 +21,10 @@ const MOST_THREADS: usize = 4;
 const TIMES: usize = 4;
 const TIMES_TEN_BIT: usize = 12;
 const TIMES_LARGE: usize = 6;
+
+/// Puts a command and what it starts into a scheduling class whose threads the host spreads over all processors at once,
+/// and which nothing else on the machine is in. Some hosts pack threads of the ordinary class on few processors.
+const REAL_TIME: [&str; 3] = ["chrt", "--rr", "1"];
 
 /// Target 1: codec, bits per sample, and the most that the engine may take of what ffmpeg takes, with one thread.
 pub(crate) const ONE_THREAD: [(&str, u8, f64); 6] = [
@@ -179,6 +183,14 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let most = processors.clamp(2, MOST_THREADS);
     let program = root::inside(bed, &bed.binaries()?.join("daedalus-bench"));
     let dir = bed.target.join("bench");
+    let spread = root::command(bed, REAL_TIME[0])?
+        .args(&REAL_TIME[1..])
+        .arg("true")
+        .output()
+        .is_ok();
+    if !spread {
+        ui::note("no real-time class here: the host may put threads of a decoder on one processor");
+    }
     let mut all = Vec::new();
     for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
         let (plan_file, rows_file) = (
@@ -186,7 +198,14 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
             dir.join(format!("rows-engine-{}.jsonl", clip.name)),
         );
         write_json(&plan_file, &plan(bed, clip, &decoder, args.runs, most))?;
-        root::command(bed, &program)?
+        let command = if spread {
+            root::command(bed, REAL_TIME[0])?
+                .args(&REAL_TIME[1..])
+                .arg(&program)
+        } else {
+            root::command(bed, &program)?
+        };
+        command
             .args(["alternate", "--scratch", "/tmp/daedalus-bench", "--plan"])
             .arg(root::inside(bed, &plan_file))
             .arg("--out")
