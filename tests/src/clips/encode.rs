@@ -139,16 +139,24 @@ pub(super) fn own_reference(
     }
 }
 
+/// FFmpeg decoding a clip, up to what is to be written and where. More threads than one decode fields of H.264 wrong at
+/// times (ARCHITECTURE.md, Threads).
+pub(super) fn ffmpeg_decoder(clip: &Path) -> Command {
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(["-v", "error", "-nostdin", "-threads", "1", "-i"])
+        .arg(clip);
+    command
+}
+
 /// The MD5 of every picture as NV12, in display order, from FFmpeg.
 ///
 /// # Errors
 ///
 /// As for [`own_reference`].
 pub(super) fn ffmpeg_reference(clip: &Path, shape: Shape) -> Result<Vec<String>> {
-    let mut c = Command::new("ffmpeg");
-    // More threads decode fields of H.264 wrong at times (ARCHITECTURE.md, Threads).
-    c.args(["-v", "error", "-nostdin", "-threads", "1", "-i"]);
-    c.arg(clip).args([
+    let mut c = ffmpeg_decoder(clip);
+    c.args([
         "-f",
         "rawvideo",
         "-pix_fmt",

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use md5::{Digest, Md5};
 
+use super::encode::ffmpeg_decoder;
 use super::generated::Spec;
 use crate::picture::{Shape, hex, md5_hex};
 
@@ -154,10 +155,8 @@ pub(super) fn frames(decoder: &str, spec: &Spec, clip: &Path, work: &Path) -> Re
 /// output must end where theirs do.
 pub(super) fn ffmpeg(spec: &Spec, clip: &Path, first: &Pictures) -> Result<Pictures> {
     let format = if spec.depth == 8 { "yuv420p" } else { "yuv420p10le" };
-    let mut command = Command::new("ffmpeg");
-    // More threads decode fields of H.264 wrong at times (ARCHITECTURE.md, Threads).
-    command.args(["-v", "error", "-nostdin", "-threads", "1", "-i"]);
-    command.arg(clip).args([
+    let mut command = ffmpeg_decoder(clip);
+    command.args([
         "-noautoscale",
         "-f",
         "rawvideo",
