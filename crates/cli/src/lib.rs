@@ -52,7 +52,7 @@ enum Command {
     Metrics(metrics::Args),
     /// Give a session up: its jobs end with an error at once, and its worker is killed
     Abort(abort::Args),
-    /// Look at traces, which `daedalusd broker --record DIR` makes.
+    /// Record what is decoded, and look at such traces
     #[command(subcommand)]
     Trace(trace::Command),
     /// Decode traces again, without device and client, and compare with what was recorded: runs `daedalusd replay`.

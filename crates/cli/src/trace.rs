@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus trace show`: what is in a trace.
+//! `daedalus trace`: `show`, what is in a trace; `record` and `replay`.
+
+mod record;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,10 +12,18 @@ use daedalus_trace::{Done, Job, Record, TraceError};
 use daedalus_uapi::fourcc;
 use serde::Serialize;
 
-use crate::open;
+use crate::{open, replay};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Have the service record the sessions that are opened from now on, until Ctrl-C. Needs root.
+    ///
+    /// Sessions that play already play on, and are not recorded. The traces hold the video that is decoded; they
+    /// belong to who called sudo, and nobody else can read them.
+    Record(record::Record),
+    /// Decode traces again, without device and client, and compare with what was recorded: `daedalus replay`.
+    #[command(disable_help_flag = true)]
+    Replay(replay::Args),
     /// Print what is in a trace, a line for each record
     Show(Show),
 }
@@ -101,7 +111,11 @@ struct Totals {
 
 /// Runs it. False: the trace is damaged; what could be read of it is printed.
 pub(crate) fn run(command: &Command) -> Result<bool> {
-    let Command::Show(show) = command;
+    let show = match command {
+        Command::Record(args) => return record::run(args),
+        Command::Replay(args) => return replay::run(args),
+        Command::Show(show) => show,
+    };
     let out = std::io::stdout().lock();
     print(&show.file, show.json, &mut std::io::BufWriter::new(out))
 }

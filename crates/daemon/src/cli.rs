@@ -69,7 +69,7 @@ pub(crate) struct BrokerOptions {
     pub(crate) hardware: Option<PathBuf>,
     /// Record every session to a file of its own in this directory, for `daedalusd replay`. The files
     /// hold the video that is decoded, and are readable by this user only.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "DAEDALUS_RECORD")]
     pub(crate) record: Option<PathBuf>,
     /// On SIGTERM leave the workers running; the module cannot be removed until their clients end.
     #[arg(long)]

@@ -173,20 +173,50 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     std::fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Removes a tree that root may own.
+/// Removes a tree that root may own, and unmounts what a maker of roots that was killed has left mounted in it.
 pub(crate) fn remove_tree(bed: &Bed, path: &Path) -> Result<()> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    // --one-file-system: whatever may still be mounted in a root is not part of the cache.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for mount in mounted_below(&mounts, &path.canonicalize()?) {
+        bed.host
+            .privileged(Cmd::new("umount").arg("--").arg(mount))?
+            .run()?;
+    }
+    // --one-file-system: whatever may be mounted in a root meanwhile is not part of the cache.
     bed.host
         .privileged(Cmd::new("rm").args(["-rf", "--one-file-system", "--"]).arg(path))?
         .run()
 }
 
+/// The mount points below a directory, the last one first, of the text of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+fn mounted_below(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    // White space and backslashes are written in octal.
+    let point = |text: &str| {
+        let text = text.replace("\\040", " ").replace("\\011", "\t");
+        PathBuf::from(text.replace("\\012", "\n").replace("\\134", "\\"))
+    };
+    let below = |path: &PathBuf| path != dir && path.starts_with(dir);
+    points.rev().map(point).filter(below).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_mounted_last_is_unmounted_first() {
+        let text = "21 1 8:1 / / rw - ext4 /dev/vda rw\n30 21 0:4 / /a\\040b/root/dev rw shared:2 - tmpfs none rw\n\
+                    31 30 0:5 / /a\\040b/root/dev/pts rw - devpts none rw\n32 21 0:6 / /a\\040broot rw - tmpfs none rw\n";
+        let found = mounted_below(text, Path::new("/a b"));
+        assert_eq!(
+            found,
+            [Path::new("/a b/root/dev/pts"), Path::new("/a b/root/dev")]
+        );
+        assert!(mounted_below(text, Path::new("/a b/root/dev/pts")).is_empty());
+    }
 
     #[test]
     fn inputs_make_the_name() {

@@ -96,6 +96,12 @@ id=$(daedalus status --json | grep -o '"id":[0-9]*' | head -n 1 | cut -d: -f2) |
 if [ -n "$id" ]; then daedalus abort "$id" || true; fi
 if daedalus abort 999999 2>abort.txt; then exit 1; fi
 grep -q 'no session 999999' abort.txt
+# Without systemd there is no service that could record, and nothing is made.
+if daedalus trace record /tmp/recorded 2>record.txt; then exit 1; fi
+grep -q 'the service does not run' record.txt
+if daedalus trace record '/tmp/a b' 2>record.txt; then exit 1; fi
+grep -q "' ' means something else" record.txt
+[ ! -e /tmp/recorded ]
 
 # A broker that another one is to follow says so by its status; a session that plays keeps its worker.
 sessions=/sys/kernel/debug/daedalus/sessions
