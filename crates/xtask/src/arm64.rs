@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// pointer authentication and branch target identification
     #[arg(long)]
     cpu: Option<String>,
+    /// Install the packages, and have Debian's Chromium play a clip of each codec on the device, instead of the rest
+    #[arg(long)]
+    chromium: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -91,15 +94,15 @@ fn guests(args: &Args) -> Vec<(Pages, String)> {
         .collect();
     let cpu = args.cpu.as_deref().unwrap_or(CPU);
     let mut guests: Vec<_> = pages.iter().map(|pages| (*pages, cpu.to_owned())).collect();
-    if args.cpu.is_none() && args.pages == Which::All {
+    if args.cpu.is_none() && args.pages == Which::All && !args.chromium {
         guests.push((Pages::Small, "max".to_owned()));
     }
     guests
 }
 
 /// Whether the packages are upgraded in this guest: once is enough, for DKMS builds the module again.
-fn upgraded(pages: Pages) -> bool {
-    pages == Pages::Large
+fn upgraded(pages: Pages, args: &Args) -> bool {
+    pages == Pages::Large && !args.chromium
 }
 
 /// Builds the packages, and runs the guests one after the other.
@@ -121,15 +124,15 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         outcome.check("the arm64 disk and the clips are there", || {
             let made = (
                 root::make(bed, root::EMULATOR)?,
-                disk::make(bed)?,
-                clips::make(bed, &dir)?,
+                disk::make(bed, args.chromium)?,
+                clips::make(bed, &dir, args.chromium)?,
             );
             inputs = Some(made);
             Ok(String::new())
         });
     }
     let later = dir.join("later");
-    if outcome.ok() && guests(args).iter().any(|(pages, _)| upgraded(*pages)) {
+    if outcome.ok() && guests(args).iter().any(|(pages, _)| upgraded(*pages, args)) {
         outcome.check("a later version of the packages builds", || {
             let _lock = lock_file(&packages.join(".lock"), "building the packages")?;
             package::later(bed, &packages, &later)
@@ -143,7 +146,8 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
                 disk: &disk,
                 clips: &clips,
                 packages: &packages,
-                later: upgraded(pages).then_some(later.as_path()),
+                later: upgraded(pages, args).then_some(later.as_path()),
+                chromium: args.chromium,
             };
             let own = guest::run(bed, &place, pages, &cpu)?;
             rows.push(json!({ "pages": pages.to_string(), "cpu": cpu, "checks": own.checks() }));
@@ -169,16 +173,16 @@ mod tests {
 
     #[test]
     fn both_page_sizes_and_once_the_largest_processor() {
-        let all = guests(&Args {
-            pages: Which::All,
-            cpu: None,
-        });
+        let args = |pages, cpu: Option<&str>, chromium| Args {
+            pages,
+            cpu: cpu.map(str::to_owned),
+            chromium,
+        };
+        let all = guests(&args(Which::All, None, false));
         assert_eq!(all.len(), 3);
         assert_eq!(all[2], (Pages::Small, "max".to_owned()));
-        let one = guests(&Args {
-            pages: Which::Large,
-            cpu: Some("max".into()),
-        });
+        assert_eq!(guests(&args(Which::All, None, true)).len(), 2);
+        let one = guests(&args(Which::Large, Some("max"), false));
         assert_eq!(one, [(Pages::Large, "max".to_owned())]);
     }
 }

@@ -34,8 +34,20 @@ const CLIPS: [(&str, &str, u32, u32); 5] = [
     ),
 ];
 
-/// Makes them in `dir`/clips: the clips, and `streams` with a directory per codec if the vectors are here.
-pub(super) fn make(bed: &Bed, dir: &Path) -> Result<PathBuf> {
+/// What Chromium plays: name, and FFmpeg's options. Below 360 lines it takes its own decoders (`kSoftwareDecoderHeightCutoff`
+/// in its media/filters/decoder_selector.cc).
+const FOR_CHROMIUM: [(&str, &str); 3] = [
+    ("h264.mp4", "-c:v libx264 -preset veryfast -profile:v high -g 20"),
+    (
+        "vp9.webm",
+        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 800k",
+    ),
+    ("av1.mp4", "-c:v libsvtav1 -preset 12 -crf 40"),
+];
+
+/// Makes them in `dir`/clips: the clips, `streams` with a directory per codec if the vectors are here, and `chromium`, if that
+/// is asked for, with the clips' checksums.
+pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
     let clips = dir.join("clips");
     if clips.exists() {
         std::fs::remove_dir_all(&clips)?;
@@ -57,7 +69,42 @@ pub(super) fn make(bed: &Bed, dir: &Path) -> Result<PathBuf> {
     if let Some(vectors) = bed.vectors() {
         streams(bed, &vectors, &clips.join("streams"))?;
     }
+    if chromium {
+        for_chromium(bed, &clips.join("chromium"), &log)?;
+    }
     Ok(clips)
+}
+
+/// The clips for Chromium, and for each NAME a NAME.md5 with the checksum of each picture as packed NV12, by FFmpeg.
+fn for_chromium(bed: &Bed, to: &Path, log: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for (name, options) in FOR_CHROMIUM {
+        let clip = root::inside(bed, &to.join(name));
+        root::command(bed, "ffmpeg")?
+            .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi"])
+            .args(["-i", "testsrc2=size=640x480:rate=5", "-pix_fmt", "yuv420p"])
+            .args(["-frames:v", "40"])
+            .args(options.split(' '))
+            .arg(&clip)
+            .log(log)
+            .run()?;
+        let pictures = root::command(bed, "ffmpeg")?
+            .args(["-nostdin", "-v", "error", "-threads", "1", "-i"])
+            .arg(&clip)
+            .args(["-pix_fmt", "nv12", "-f", "framemd5", "-"])
+            .output()?;
+        // A line is: stream, dts, pts, duration, bytes, checksum.
+        let sums: Vec<&str> = pictures
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| Some(line.rsplit_once(',')?.1.trim()))
+            .collect();
+        if sums.len() != 40 {
+            bail!("{name} has {} pictures, not 40", sums.len());
+        }
+        std::fs::write(to.join(format!("{name}.md5")), sums.join("\n") + "\n")?;
+    }
+    Ok(())
 }
 
 /// Copies what testbed/arm64/streams names, each stream as CODEC/NAME with its pictures' checksums as CODEC/NAME.md5.

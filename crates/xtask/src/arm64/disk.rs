@@ -16,25 +16,34 @@ use crate::{root, signals};
 pub(super) const FILE: &str = "disk.img";
 /// The disk's size; the file has holes.
 const SIZE: &str = "6G";
+const SIZE_WITH_CHROMIUM: &str = "8G";
 const PACKAGES: &str = "testbed/arm64/packages";
+const CHROMIUM: &str = "testbed/arm64/packages-chromium";
 const ARCHIVE: &str = "testbed/arm64/archive";
 /// What is put on the disk, and what puts it there.
 const SCRIPTS: [&str; 4] = ["customize", "initramfs", "bed-start", "bed.service"];
 
 /// The directory with the disk, and the kernel and initramfs of each page size.
-pub(super) fn make(bed: &Bed) -> Result<PathBuf> {
-    let (packages, archive) = (root::packages(bed, PACKAGES)?, root::packages(bed, ARCHIVE)?);
+pub(super) fn make(bed: &Bed, chromium: bool) -> Result<PathBuf> {
+    let (mut packages, archive) = (root::packages(bed, PACKAGES)?, root::packages(bed, ARCHIVE)?);
+    if chromium {
+        packages.extend(root::packages(bed, CHROMIUM)?);
+    }
+    let size = if chromium { SIZE_WITH_CHROMIUM } else { SIZE };
     let testbed = bed.repo.join("testbed/arm64");
     let mut stamp = Stamp::new()
         .with("suite", bed.conf("root.suite")?)
         .with("packages", &packages.join("\n"))
         .with("archive", &archive.join("\n"))
-        .with("size", SIZE);
+        .with("size", size);
     for script in SCRIPTS {
         stamp = stamp.with(script, &read(&testbed.join(script))?);
     }
-    let what =
-        "making the arm64 disk (Debian's packages: 430 MB to download, 1.6 GB on disk, several minutes)";
+    let what = if chromium {
+        "making the arm64 disk with Chromium (Debian's packages: 600 MB to download, 2.1 GB on disk, several minutes)"
+    } else {
+        "making the arm64 disk (Debian's packages: 430 MB to download, 1.6 GB on disk, several minutes)"
+    };
     let emulator = root::make(bed, root::EMULATOR)?;
     bed.cache.artefact("arm64", &stamp, what, |path| {
         remove_tree(bed, path)?;
@@ -64,7 +73,7 @@ pub(super) fn make(bed: &Bed) -> Result<PathBuf> {
                     .args(["-q", "-t", "ext4", "-d"])
                     .arg(&files)
                     .arg(&disk)
-                    .arg(SIZE),
+                    .arg(size),
             )?
             .log(&log)
             .run()?;

@@ -21,6 +21,7 @@ const LIMIT: Duration = Duration::from_secs(90 * 60);
 const DISK: &str = "/mnt/out";
 /// The guest's memory in MiB.
 const MEMORY: u32 = 2048;
+const MEMORY_WITH_CHROMIUM: u32 = 4096;
 /// Names of checks that the guest has begun, and what came of those that have ended.
 const CHECKS: &str = "checks.tsv";
 
@@ -32,12 +33,14 @@ pub(super) struct Place<'a> {
     pub(super) packages: &'a Path,
     /// Packages of a later version, to which the guest upgrades.
     pub(super) later: Option<&'a Path>,
+    /// Whether Chromium is on the disk, and plays the clips.
+    pub(super) chromium: bool,
 }
 
 /// Boots a guest and waits for its end; its checks.
 pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Result<Outcome> {
     let outcome = Outcome::new();
-    let name = format!("{pages}-{cpu}");
+    let name = format!("{pages}-{cpu}{}", if place.chromium { "-chromium" } else { "" });
     let dir = bed.target.join("arm64").join(&name);
     remove_tree(bed, &dir)?;
     for part in ["in", "out", "tmp"] {
@@ -46,7 +49,7 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Resu
     fill(bed, place, &dir.join("in"), pages, cpu)?;
     let console = dir.join("console.log");
     let qemu = qemu(bed, place, &dir, pages, cpu)?.log(&console).timeout(LIMIT);
-    let label = format!("arm64 {pages} {cpu}");
+    let label = format!("arm64 {name}").replace('-', " ");
     let ended = {
         let _step = ui::Step::begin(&format!("running the guest {label}"));
         watched(&qemu, &dir.join("out").join(CHECKS), &label, &outcome)?
@@ -64,6 +67,11 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Resu
 /// Puts together what the guest gets: the script and its settings, the packages, the clips.
 fn fill(bed: &Bed, place: &Place<'_>, to: &Path, pages: Pages, cpu: &str) -> Result<()> {
     fs::copy(bed.repo.join("testbed/arm64/run"), to.join("run"))?;
+    if place.chromium {
+        for file in ["chromium", "chromium.html"] {
+            fs::copy(bed.repo.join("testbed/arm64").join(file), to.join(file))?;
+        }
+    }
     // What both page sizes of the stock processor lack is wanted where it has to be.
     let settings = format!(
         "pages={}\nauthentication={}\n",
@@ -104,6 +112,11 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, pages: Pages, cpu: &str) -> Re
         let path = inside(dir.join(tag));
         format!("local,path={path},mount_tag={tag},security_model=none{more}")
     };
+    let memory = if place.chromium {
+        MEMORY_WITH_CHROMIUM
+    } else {
+        MEMORY
+    };
     let append = "console=ttyAMA0 root=/dev/vda rw panic=-1 oops=panic loglevel=7 systemd.show_status=no";
     Ok(
         root::command_in(bed, place.emulator, "env", &[(place.disk, DISK)])?
@@ -115,10 +128,16 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, pages: Pages, cpu: &str) -> Re
                 "-smp",
                 "2",
                 "-m",
-                &MEMORY.to_string(),
+                &memory.to_string(),
             ])
             .args(["-nodefaults", "-nographic", "-no-reboot", "-monitor", "none"])
             .args(["-serial", "stdio", "-device", "virtio-rng-pci"])
+            // Chromium allocates what it shows from a graphics card.
+            .args(if place.chromium {
+                &["-device", "virtio-gpu-pci"][..]
+            } else {
+                &[]
+            })
             .args(["-kernel", &format!("{DISK}/{}", pages.kernel())])
             .args(["-initrd", &format!("{DISK}/{}", pages.initramfs())])
             .args(["-append", append])
