@@ -20,7 +20,7 @@ pub(super) fn check(system: &System) -> Vec<Check> {
             &["-hide_banner", "-hwaccels"],
             "v4l2request",
             "this build has the v4l2request hwaccel: ffmpeg -hwaccel v4l2request sees the device",
-            "this build has no v4l2request hwaccel, so it decodes in software: Raspberry Pi OS' ffmpeg has it",
+            "this build has no v4l2request hwaccel, so it decodes in software",
         ));
     } else {
         checks.push(Check::note("FFmpeg", "not installed"));
@@ -40,23 +40,19 @@ pub(super) fn check(system: &System) -> Vec<Check> {
     let browser = ["chromium", "chromium-browser"]
         .into_iter()
         .find(|name| system.program(name).is_some());
-    // Its sandbox opens five names of each kind, and no others (docs/install.md has the source).
-    let pair = (0..5).any(|n| {
-        system.exists(&format!("/dev/video-dec{n}")) && system.exists(&format!("/dev/media-dec{n}"))
-    });
-    checks.push(match browser {
-        None => Check::note("Chromium", "not installed"),
-        Some(name) if pair => Check::note(
-            "Chromium",
-            format!("{name}: its sandbox finds a decoder; whether its build uses V4L2, chrome://gpu tells"),
-        ),
-        Some(name) => Check::note(
-            "Chromium",
-            format!(
-                "{name}: its sandbox opens only /dev/video-dec0 to 4 and /dev/media-dec0 to 4, which are not there"
-            ),
-        ),
-    });
+    checks.push(browser.map_or_else(
+        || Check::note("Chromium", "not installed"),
+        |name| {
+            let flags = "--enable-features=AcceleratedVideoDecoder,AcceleratedVideoDecodeLinuxGL,PreferV4L2VideoAcceleration";
+            Check::note(
+                "Chromium",
+                format!(
+                    "a build with V4L2, as Debian's for arm64, decodes by the device if it is started so: {name} {flags} \
+                     --ignore-gpu-blocklist --disable-gpu-sandbox (players.md says what that costs)"
+                ),
+            )
+        },
+    ));
     checks
 }
 

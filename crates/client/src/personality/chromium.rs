@@ -33,6 +33,8 @@
 //!
 //! Where this client does otherwise:
 //!
+//! * Builds for Linux (Debian's 156, seen by strace) have the device allocate as many CAPTURE buffers as the codec's
+//!   references need and some more (MMAP), and export each once (EXPBUF). This is what ChromeOS does.
 //! * Chromium crops to the render size of VP9 and AV1; the whole frame is shown here, since all of it was
 //!   decoded.
 //! * It does not wait for an IDR picture or a recovery point after the start of an H.264 stream.
