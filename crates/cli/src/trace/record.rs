@@ -71,7 +71,12 @@ pub(super) fn run(args: &Record) -> Result<bool> {
     // Whatever failed: the service must not go on recording.
     let stopped = stop();
     let traces = traces(&directory);
-    let given = give_back(&directory);
+    let given = if traces.is_empty() {
+        // So that it can be named again.
+        fs::remove_dir(&directory).context("the directory without a trace")
+    } else {
+        give_back(&directory)
+    };
     recorded?;
     stopped?;
     given?;
@@ -105,7 +110,9 @@ fn make(directory: &Path) -> Result<()> {
         .mode(0o700)
         .create(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    said(Command::new("chown").args(["--", USER]).arg(directory))
+    said(Command::new("chown").args(["--", USER]).arg(directory)).inspect_err(|_| {
+        fs::remove_dir(directory).ok();
+    })
 }
 
 /// Gives directory and traces to who called sudo, or to root. The service's user may have put links there: they
