@@ -49,7 +49,10 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Resu
     fill(bed, place, &dir.join("in"), pages, cpu)?;
     let console = dir.join("console.log");
     let qemu = qemu(bed, place, &dir, pages, cpu)?.log(&console).timeout(LIMIT);
-    let label = format!("arm64 {pages} {cpu}{}", if place.chromium { " Chromium" } else { "" });
+    let label = format!(
+        "arm64 {pages} {cpu}{}",
+        if place.chromium { " Chromium" } else { "" }
+    );
     let ended = {
         let _step = ui::Step::begin(&format!("running the guest {label}"));
         watched(&qemu, &dir.join("out").join(CHECKS), &label, &outcome)?
