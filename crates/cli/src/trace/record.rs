@@ -141,7 +141,10 @@ fn stop() -> Result<()> {
         .and_then(|()| {
             // Another setting of the administrator's may be beside it.
             Path::new(SETTING).parent().map(fs::remove_dir);
-            take_over()
+            take_over()?;
+            // systemd knows it no more. It is empty: what was in it for the service is `directory`.
+            fs::remove_dir(Path::new("/run").join(PLACE)).ok();
+            Ok(())
         })
         .with_context(|| format!("the service may still record; this ends it: {}", mending()))
 }
