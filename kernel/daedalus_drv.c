@@ -78,7 +78,9 @@ static void daedalus_req_free_rcu(struct rcu_head *rcu)
 
 static void daedalus_req_free(struct media_request *req)
 {
-	call_rcu(&container_of(req, struct daedalus_request, req)->rcu, daedalus_req_free_rcu);
+	/* Not lazily: who removes the module after the last client waits for this. */
+	call_rcu_hurry(&container_of(req, struct daedalus_request, req)->rcu,
+		       daedalus_req_free_rcu);
 }
 
 /*

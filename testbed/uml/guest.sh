@@ -69,10 +69,15 @@ daedalus_stop() {
 	wait "$DAEDALUS_BROKER"
 }
 
-# daedalus_unload: removes the module; fails if something still holds it, and says who.
+# daedalus_unload: removes the module; fails if something still holds it after a second, and says who. The last request
+# holds it for a grace period of RCU.
 daedalus_unload() {
-	rmmod daedalus_v4l2 && return
-	local fd
+	local fd try
+	for try in $(seq 20); do
+		rmmod daedalus_v4l2 2>/tmp/rmmod.txt && return
+		sleep 0.05
+	done
+	cat /tmp/rmmod.txt >&2
 	for fd in /proc/[0-9]*/fd/*; do
 		case $(readlink "$fd") in
 		*daedalus* | /dev/video* | /dev/media*)
