@@ -3,7 +3,7 @@
 //! alternate, so that they say something on a busy machine, too; never a check of `./dev test`.
 
 mod clients;
-mod clips;
+pub(crate) mod clips;
 mod dav1ddec;
 mod device;
 mod engine;

@@ -3,15 +3,15 @@
 //! into, `status`, `top` and `metrics` while three clients play, `decode` and `verify` of a clip of each codec. What
 //! `status` and `top` printed is what docs/command-line.md shows; --captures writes it there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::bed::{Bed, read};
+use crate::bench::clips::{Clip, Kind, repeated};
 use crate::cache::write_whole;
 use crate::cmd::last_lines;
-use crate::demo::play;
 use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
 use crate::torture;
@@ -23,6 +23,9 @@ pub(crate) struct Args {
     #[arg(long)]
     captures: bool,
 }
+
+/// How often a clip is played in a row by the three clients: sessions that are as short as one end between two looks.
+const TIMES: usize = 5;
 
 /// The situations of `doctor`: the file of its output, and what it must name as cause and as cure.
 const SITUATIONS: [(&str, &str, &str); 8] = [
@@ -71,17 +74,15 @@ const SITUATIONS: [(&str, &str, &str); 8] = [
 /// Runs it; `Err` is for what kept it from running at all.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let outcome = Outcome::new();
-    let (list, streams) = play::clips(bed)?;
-    let dir = list.parent().context("a list without a directory")?;
-    let clips = streams
-        .iter()
-        .take(3)
-        .map(|stream| torture::in_guest(bed, &dir.join(&stream.path)))
-        .collect::<Result<Vec<_>>>()?;
-    ensure!(clips.len() == 3, "there are {} clips, not 3", clips.len());
+    let clips = repeated(bed, Kind::Demo("1080p"), TIMES)?;
+    let paths = |which: fn(&Clip) -> &PathBuf| -> Result<String> {
+        let paths = clips.iter().map(|clip| torture::in_guest(bed, which(clip)));
+        Ok(paths.collect::<Result<Vec<_>>>()?.join(" "))
+    };
     let script = format!(
-        "clips=({})\n{}",
-        clips.join(" "),
+        "clips=({})\nlong=({})\n{}",
+        paths(|clip| &clip.once)?,
+        paths(|clip| &clip.path)?,
         include_str!("command_line/guest.sh")
     );
     let job = GuestJob::new("command-line", &script).timeout(Duration::from_secs(240));

@@ -56,15 +56,8 @@ pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
     let log = dir.join("clips.log");
     std::fs::remove_file(&log).ok();
     for (name, options, frames, rate) in CLIPS {
-        root::command(bed, "ffmpeg")?
-            .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi"])
-            .args(["-i", &format!("testsrc2=size=320x180:rate={rate}")])
-            .args(["-pix_fmt", "yuv420p"])
-            .args(["-frames:v", &frames.to_string()])
-            .args(options.split(' '))
-            .arg(root::inside(bed, &clips.join(name)))
-            .log(&log)
-            .run()?;
+        let source = format!("testsrc2=size=320x180:rate={rate}");
+        encode(bed, &source, frames, options, &clips.join(name), &log)?;
     }
     if let Some(vectors) = bed.vectors() {
         streams(bed, &vectors, &clips.join("streams"))?;
@@ -75,22 +68,26 @@ pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
     Ok(clips)
 }
 
+/// Encodes pictures of an FFmpeg source.
+fn encode(bed: &Bed, source: &str, frames: u32, options: &str, to: &Path, log: &Path) -> Result<()> {
+    root::command(bed, "ffmpeg")?
+        .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi", "-i", source])
+        .args(["-pix_fmt", "yuv420p", "-frames:v", &frames.to_string()])
+        .args(options.split(' '))
+        .arg(root::inside(bed, to))
+        .log(log)
+        .run()
+}
+
 /// The clips for Chromium, and for each NAME a NAME.md5 with the checksum of each picture as packed NV12, by FFmpeg.
 fn for_chromium(bed: &Bed, to: &Path, log: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for (name, options) in FOR_CHROMIUM {
-        let clip = root::inside(bed, &to.join(name));
-        root::command(bed, "ffmpeg")?
-            .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi"])
-            .args(["-i", "testsrc2=size=640x480:rate=5", "-pix_fmt", "yuv420p"])
-            .args(["-frames:v", "40"])
-            .args(options.split(' '))
-            .arg(&clip)
-            .log(log)
-            .run()?;
+        let clip = to.join(name);
+        encode(bed, "testsrc2=size=640x480:rate=5", 40, options, &clip, log)?;
         let pictures = root::command(bed, "ffmpeg")?
             .args(["-nostdin", "-v", "error", "-threads", "1", "-i"])
-            .arg(&clip)
+            .arg(root::inside(bed, &clip))
             .args(["-pix_fmt", "nv12", "-f", "framemd5", "-"])
             .output()?;
         // A line is: stream, dts, pts, duration, bytes, checksum.

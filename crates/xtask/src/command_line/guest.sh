@@ -56,20 +56,14 @@ rm /tmp/clip.y4m
 daedalus bench "${clips[0]}" --runs 1 --json >bench.json
 daedalus bench "${clips[0]}" --runs 1 --pi-report >bench.md
 
-# Three clients, each over and over. Sessions that are as short as the clips end between two looks at them.
-for clip in "${clips[@]}"; do
-	long=/tmp/long-$(basename "$clip")
-	case $clip in
-	*.ivf | *.webm | *.mkv) ffmpeg -nostdin -v error -stream_loop 4 -i "$clip" -c copy "$long" ;;
-	*) for _ in 1 2 3 4 5; do cat "$clip"; done >"$long" ;;
-	esac
+# Three clients, each over and over.
+for clip in "${long[@]}"; do
 	case $clip in
 	*.ivf) source=ivfparse ;;
-	*.webm | *.mkv) source=matroskademux ;;
 	*) source=identity ;;
 	esac
 	while [ ! -e /tmp/enough ]; do
-		gst-launch-1.0 -q filesrc "location=$long" ! $source ! parsebin ! \
+		gst-launch-1.0 -q filesrc "location=$clip" ! $source ! parsebin ! \
 			"v4l2sl$(basename "$clip" | grep -oE 'h264|vp9|av1' | head -n 1)dec" ! fakesink >>players.log 2>&1 || exit 1
 	done &
 done
