@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The tables of coded and picture formats, geometry, and the controls.
+ * The list of codecs, the table of picture formats, and geometry.
  */
 #include <linux/sizes.h>
 
-#include "daedalus_drv.h"
+#include "daedalus_codec.h"
 
 /*
  * Decoders write whole blocks of up to 128x128 pixels (AV1's superblock) and
@@ -21,150 +21,11 @@
 #define CODED_EXTRA	SZ_256K
 #define CODED_MAX	SZ_256M
 
-static unsigned int h264_depth(union v4l2_ctrl_ptr p)
-{
-	return 8 + p.p_h264_sps->bit_depth_luma_minus8;
-}
-
-static unsigned int vp9_depth(union v4l2_ctrl_ptr p)
-{
-	return p.p_vp9_frame->bit_depth;
-}
-
-static unsigned int av1_depth(union v4l2_ctrl_ptr p)
-{
-	return p.p_av1_sequence->bit_depth;
-}
-
-/*
- * Chromium's first AV1_SEQUENCE has a bit depth and nothing else. Newer cores
- * refuse profile 0 without the subsampling that profile 0 always has.
- */
-static int av1_sequence_validate(const struct v4l2_ctrl *ctrl, union v4l2_ctrl_ptr ptr)
-{
-	struct v4l2_ctrl_av1_sequence *seq = ptr.p_av1_sequence;
-
-	if (seq->seq_profile == 0)
-		seq->flags |= V4L2_AV1_SEQUENCE_FLAG_SUBSAMPLING_X |
-			      V4L2_AV1_SEQUENCE_FLAG_SUBSAMPLING_Y;
-	return v4l2_ctrl_type_op_validate(ctrl, ptr);
-}
-
-static const struct v4l2_ctrl_type_ops av1_sequence_type_ops = {
-	.equal = v4l2_ctrl_type_op_equal,
-	.init = v4l2_ctrl_type_op_init,
-	.log = v4l2_ctrl_type_op_log,
-	.validate = av1_sequence_validate,
+const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS] = {
+	&daedalus_h264,
+	&daedalus_vp9,
+	&daedalus_av1,
 };
-
-static int daedalus_s_ctrl(struct v4l2_ctrl *ctrl);
-
-static const struct v4l2_ctrl_ops daedalus_ctrl_ops = {
-	.s_ctrl = daedalus_s_ctrl,
-};
-
-/* A control whose value every job carries. */
-#define JOB_CTRL(_id) { .cfg = { .id = (_id) }, .in_job = true }
-/* The one among them that tells the bit depth. */
-#define DEPTH_CTRL(_id) \
-	{ .cfg = { .id = (_id), .ops = &daedalus_ctrl_ops }, .in_job = true }
-/* A menu that says what is possible; @_skip has a bit for each item that is not. */
-#define MENU_CTRL(_id, _max, _skip) \
-	{ .cfg = { .id = (_id), .max = (_max), .menu_skip_mask = (_skip) } }
-
-static const struct daedalus_ctrl_desc h264_ctrls[] = {
-	DEPTH_CTRL(V4L2_CID_STATELESS_H264_SPS),
-	JOB_CTRL(V4L2_CID_STATELESS_H264_PPS),
-	JOB_CTRL(V4L2_CID_STATELESS_H264_SCALING_MATRIX),
-	JOB_CTRL(V4L2_CID_STATELESS_H264_PRED_WEIGHTS),
-	JOB_CTRL(V4L2_CID_STATELESS_H264_SLICE_PARAMS),
-	JOB_CTRL(V4L2_CID_STATELESS_H264_DECODE_PARAMS),
-	{
-		.cfg = {
-			.id = V4L2_CID_STATELESS_H264_DECODE_MODE,
-			.min = V4L2_STATELESS_H264_DECODE_MODE_FRAME_BASED,
-			.max = V4L2_STATELESS_H264_DECODE_MODE_FRAME_BASED,
-			.def = V4L2_STATELESS_H264_DECODE_MODE_FRAME_BASED,
-		},
-	},
-	{
-		.cfg = {
-			.id = V4L2_CID_STATELESS_H264_START_CODE,
-			.min = V4L2_STATELESS_H264_START_CODE_ANNEX_B,
-			.max = V4L2_STATELESS_H264_START_CODE_ANNEX_B,
-			.def = V4L2_STATELESS_H264_START_CODE_ANNEX_B,
-		},
-	},
-	MENU_CTRL(V4L2_CID_MPEG_VIDEO_H264_PROFILE,
-		  V4L2_MPEG_VIDEO_H264_PROFILE_CONSTRAINED_HIGH,
-		  ~(BIT_ULL(V4L2_MPEG_VIDEO_H264_PROFILE_BASELINE) |
-		    BIT_ULL(V4L2_MPEG_VIDEO_H264_PROFILE_CONSTRAINED_BASELINE) |
-		    BIT_ULL(V4L2_MPEG_VIDEO_H264_PROFILE_MAIN) |
-		    BIT_ULL(V4L2_MPEG_VIDEO_H264_PROFILE_HIGH) |
-		    BIT_ULL(V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_10) |
-		    BIT_ULL(V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_10_INTRA) |
-		    BIT_ULL(V4L2_MPEG_VIDEO_H264_PROFILE_CONSTRAINED_HIGH))),
-	MENU_CTRL(V4L2_CID_MPEG_VIDEO_H264_LEVEL, V4L2_MPEG_VIDEO_H264_LEVEL_6_2, 0),
-};
-
-static const struct daedalus_ctrl_desc vp9_ctrls[] = {
-	DEPTH_CTRL(V4L2_CID_STATELESS_VP9_FRAME),
-	JOB_CTRL(V4L2_CID_STATELESS_VP9_COMPRESSED_HDR),
-	MENU_CTRL(V4L2_CID_MPEG_VIDEO_VP9_PROFILE, V4L2_MPEG_VIDEO_VP9_PROFILE_2,
-		  BIT_ULL(V4L2_MPEG_VIDEO_VP9_PROFILE_1)),
-	MENU_CTRL(V4L2_CID_MPEG_VIDEO_VP9_LEVEL, V4L2_MPEG_VIDEO_VP9_LEVEL_6_2, 0),
-};
-
-static const struct daedalus_ctrl_desc av1_ctrls[] = {
-	{
-		.cfg = {
-			.id = V4L2_CID_STATELESS_AV1_SEQUENCE,
-			.ops = &daedalus_ctrl_ops,
-			.type_ops = &av1_sequence_type_ops,
-		},
-		.in_job = true,
-	},
-	JOB_CTRL(V4L2_CID_STATELESS_AV1_FRAME),
-	{
-		.cfg = {
-			.id = V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY,
-			.dims = { V4L2_AV1_MAX_TILE_COUNT },
-		},
-		.in_job = true,
-	},
-	JOB_CTRL(V4L2_CID_STATELESS_AV1_FILM_GRAIN),
-	MENU_CTRL(V4L2_CID_MPEG_VIDEO_AV1_PROFILE, V4L2_MPEG_VIDEO_AV1_PROFILE_MAIN, 0),
-	MENU_CTRL(V4L2_CID_MPEG_VIDEO_AV1_LEVEL, V4L2_MPEG_VIDEO_AV1_LEVEL_7_3, 0),
-};
-
-const struct daedalus_codec daedalus_codecs[] = {
-	{
-		.fourcc = V4L2_PIX_FMT_H264_SLICE,
-		.bit = DAEDALUS_CODEC_H264,
-		.depth_ctrl = V4L2_CID_STATELESS_H264_SPS,
-		.depth = h264_depth,
-		.ctrls = h264_ctrls,
-		.num_ctrls = ARRAY_SIZE(h264_ctrls),
-	},
-	{
-		.fourcc = V4L2_PIX_FMT_VP9_FRAME,
-		.bit = DAEDALUS_CODEC_VP9,
-		.depth_ctrl = V4L2_CID_STATELESS_VP9_FRAME,
-		.depth = vp9_depth,
-		.ctrls = vp9_ctrls,
-		.num_ctrls = ARRAY_SIZE(vp9_ctrls),
-	},
-	{
-		.fourcc = V4L2_PIX_FMT_AV1_FRAME,
-		.bit = DAEDALUS_CODEC_AV1,
-		.depth_ctrl = V4L2_CID_STATELESS_AV1_SEQUENCE,
-		.depth = av1_depth,
-		.ctrls = av1_ctrls,
-		.num_ctrls = ARRAY_SIZE(av1_ctrls),
-	},
-};
-
-const unsigned int daedalus_num_codecs = ARRAY_SIZE(daedalus_codecs);
 
 static const struct daedalus_raw daedalus_raws[] = {
 	{ V4L2_PIX_FMT_NV12, false, 1, 1 },
@@ -174,19 +35,77 @@ static const struct daedalus_raw daedalus_raws[] = {
 	{ V4L2_PIX_FMT_P010, true, 1, 1 },
 };
 
-/* The codec of @fourcc if it is among @codecs; fourcc 0: the first of them. */
-const struct daedalus_codec *daedalus_find_codec(u32 codecs, u32 fourcc)
+/**
+ * daedalus_all_codecs() - the codecs that the module knows
+ *
+ * Return: DAEDALUS_CODEC_*.
+ */
+u32 daedalus_all_codecs(void)
+{
+	u32 all = 0;
+	unsigned int i;
+
+	for (i = 0; i < DAEDALUS_NUM_CODECS; i++)
+		all |= daedalus_codecs[i]->bit;
+	return all;
+}
+
+/**
+ * daedalus_enum_codec() - the codecs of a set, one after the other
+ * @codecs: DAEDALUS_CODEC_*
+ * @index: which
+ *
+ * Return: the codec, or NULL.
+ */
+const struct daedalus_codec *daedalus_enum_codec(u32 codecs, unsigned int index)
 {
 	unsigned int i;
 
-	for (i = 0; i < daedalus_num_codecs; i++)
-		if ((daedalus_codecs[i].bit & codecs) &&
-		    (!fourcc || daedalus_codecs[i].fourcc == fourcc))
-			return &daedalus_codecs[i];
+	for (i = 0; i < DAEDALUS_NUM_CODECS; i++)
+		if ((daedalus_codecs[i]->bit & codecs) && !index--)
+			return daedalus_codecs[i];
 	return NULL;
 }
 
-/* The @index-th picture format for streams of @depth bits, or NULL. */
+/**
+ * daedalus_find_codec() - a codec by its coded format
+ * @codecs: DAEDALUS_CODEC_* among which to look
+ * @fourcc: V4L2_PIX_FMT_*, or 0 for the first
+ *
+ * Return: the codec, or NULL.
+ */
+const struct daedalus_codec *daedalus_find_codec(u32 codecs, u32 fourcc)
+{
+	const struct daedalus_codec *codec;
+	unsigned int i;
+
+	for (i = 0; (codec = daedalus_enum_codec(codecs, i)); i++)
+		if (!fourcc || codec->fourcc == fourcc)
+			return codec;
+	return NULL;
+}
+
+/**
+ * daedalus_codec_index() - a codec's place in daedalus_codecs[]
+ * @codec: the codec
+ */
+unsigned int daedalus_codec_index(const struct daedalus_codec *codec)
+{
+	unsigned int i;
+
+	for (i = 0; i < DAEDALUS_NUM_CODECS - 1; i++)
+		if (daedalus_codecs[i] == codec)
+			break;
+	return i;
+}
+
+/**
+ * daedalus_enum_raw() - the picture formats of a bit depth, one after the other
+ * @depth: bits of a sample
+ * @index: which
+ *
+ * Return: the format, or NULL.
+ */
 const struct daedalus_raw *daedalus_enum_raw(unsigned int depth, unsigned int index)
 {
 	const bool deep = depth > 8;
@@ -198,7 +117,13 @@ const struct daedalus_raw *daedalus_enum_raw(unsigned int depth, unsigned int in
 	return NULL;
 }
 
-/* The picture format @fourcc, or the default one for streams of @depth bits. */
+/**
+ * daedalus_find_raw() - a picture format by its fourcc
+ * @depth: bits of a sample
+ * @fourcc: V4L2_PIX_FMT_*
+ *
+ * Return: that format, or the default one if there is none for this depth.
+ */
 const struct daedalus_raw *daedalus_find_raw(unsigned int depth, u32 fourcc)
 {
 	const struct daedalus_raw *raw;
@@ -210,9 +135,12 @@ const struct daedalus_raw *daedalus_find_raw(unsigned int depth, u32 fourcc)
 	return daedalus_enum_raw(depth, 0);
 }
 
-/* Completes an OUTPUT format: a sizeimage larger than needed is the client's. */
-void daedalus_fill_coded(const struct daedalus_codec *codec,
-			 struct v4l2_pix_format_mplane *pix)
+/**
+ * daedalus_fill_coded() - complete an OUTPUT format
+ * @codec: the codec
+ * @pix: in: width, height, and a sizeimage that is kept if it is larger than needed
+ */
+void daedalus_fill_coded(const struct daedalus_codec *codec, struct v4l2_pix_format_mplane *pix)
 {
 	struct v4l2_plane_pix_format *plane = &pix->plane_fmt[0];
 	u32 size;
@@ -230,9 +158,12 @@ void daedalus_fill_coded(const struct daedalus_codec *codec,
 	memset(pix->reserved, 0, sizeof(pix->reserved));
 }
 
-/* Completes a CAPTURE format from its width and height. */
-void daedalus_fill_raw(const struct daedalus_raw *raw,
-		       struct v4l2_pix_format_mplane *pix)
+/**
+ * daedalus_fill_raw() - complete a CAPTURE format
+ * @raw: the picture format
+ * @pix: in: width and height
+ */
+void daedalus_fill_raw(const struct daedalus_raw *raw, struct v4l2_pix_format_mplane *pix)
 {
 	u32 line, lines, luma, chroma, room;
 	unsigned int i;
@@ -262,40 +193,4 @@ void daedalus_fill_raw(const struct daedalus_raw *raw,
 		pix->plane_fmt[i].bytesperline = line / raw->chroma_planes;
 		pix->plane_fmt[i].sizeimage = room / 2 / raw->chroma_planes + PLANE_TAIL;
 	}
-}
-
-/* Runs with the handler's lock held, also from the claim work: no other lock. */
-static int daedalus_s_ctrl(struct v4l2_ctrl *ctrl)
-{
-	struct daedalus_ctx *ctx = container_of(ctrl->handler, struct daedalus_ctx, hdl);
-	unsigned int i;
-
-	for (i = 0; i < daedalus_num_codecs; i++)
-		if (daedalus_codecs[i].depth_ctrl == ctrl->id)
-			WRITE_ONCE(ctx->bit_depth, daedalus_codecs[i].depth(ctrl->p_new));
-	return 0;
-}
-
-/* Every control of every codec that the session offers. */
-int daedalus_init_controls(struct daedalus_ctx *ctx)
-{
-	struct v4l2_ctrl_handler *hdl = &ctx->hdl;
-	unsigned int c, i;
-	int ret;
-
-	ret = v4l2_ctrl_handler_init(hdl, 32);
-	if (ret)
-		return ret;
-	for (c = 0; c < daedalus_num_codecs; c++) {
-		if (!(daedalus_codecs[c].bit & ctx->codecs))
-			continue;
-		for (i = 0; i < daedalus_codecs[c].num_ctrls; i++)
-			v4l2_ctrl_new_custom(hdl, &daedalus_codecs[c].ctrls[i].cfg, NULL);
-	}
-	ret = hdl->error;
-	if (!ret)
-		ret = v4l2_ctrl_handler_setup(hdl);
-	if (ret)
-		v4l2_ctrl_handler_free(hdl);
-	return ret;
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What differs between Linux 6.12 and 7.2. No other file asks for the version.
+ * What differs between Linux 6.12 and 7.3. No other file asks for the version.
  */
 #ifndef DAEDALUS_COMPAT_H
 #define DAEDALUS_COMPAT_H
 
 #include <linux/delay.h>
 #include <linux/device.h>
-#include <linux/dma-map-ops.h>
 #include <linux/slab.h>
 #include <linux/version.h>
 #include <media/media-device.h>
@@ -59,21 +58,6 @@ static inline void daedalus_fh_del(struct v4l2_fh *fh, struct file *filp)
 #else
 #define DAEDALUS_VB2_WAIT_OPS
 #endif
-
-/*
- * The "device" is the CPU, so it sees what the CPU caches hold. Said before the
- * first allocation, this gives cached mappings and makes syncing a no-op.
- */
-static inline void daedalus_set_dma_coherent(struct device *dev)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
-	dev_set_dma_coherent(dev);
-#elif defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_DEVICE) || \
-	defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_CPU) || \
-	defined(CONFIG_ARCH_HAS_SYNC_DMA_FOR_CPU_ALL)
-	dev->dma_coherent = true;
-#endif
-}
 
 /*
  * Newer cores still count a request down after they called req_free; the

@@ -6,50 +6,40 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
-#include "daedalus_drv.h"
+#include "daedalus_core.h"
+#include "daedalus_debugfs.h"
+#include "daedalus_memory.h"
+#include "daedalus_sched.h"
+#include "daedalus_video.h"
 
-static struct dentry *root;
+static struct dentry *debugfs_dir;
 
-static const char * const state_names[] = {
-	[DAEDALUS_IDLE] = "idle",
-	[DAEDALUS_WAITING] = "waiting",
-	[DAEDALUS_STREAMING] = "streaming",
-	[DAEDALUS_DRAINING] = "draining",
-	[DAEDALUS_LOST] = "lost",
-};
-
-static void show_session(struct seq_file *m, struct daedalus_ctx *ctx)
+static void show_session(struct seq_file *m, struct daedalus_session *session)
 {
-	unsigned int waiting = 0, claimed = 0, handed;
-	struct daedalus_buf *buf;
-	struct daedalus_job *job;
-	s64 age = 0;
-	pid_t worker;
+	unsigned int requests = daedalus_controls_requests(session), waiting;
+	struct daedalus_sched_status status;
+	u32 format = READ_ONCE(session->coded_format);
+	u64 contiguous, scattered;
 
-	spin_lock(&ctx->job_lock);
-	list_for_each_entry(buf, &ctx->src_ready, entry)
-		waiting++;
-	list_for_each_entry(job, &ctx->jobs, entry)
-		claimed += job->state == DAEDALUS_JOB_CLAIMED;
-	handed = ctx->handed;
-	if (!list_empty(&ctx->jobs))
-		age = ktime_ms_delta(ktime_get(), ctx->head_since);
-	worker = ctx->worker ? pid_nr(ctx->worker->pid) : 0;
-	seq_printf(m, "id=%llu client=%d worker=%d format=%p4cc state=%s waiting=%u claimed=%u in_flight=%u done=%llu failed=%llu restarts=%u oldest_ms=%lld memory=%lld\n",
-		   ctx->id, ctx->pid, worker, &ctx->codec->fourcc, state_names[ctx->state],
-		   waiting, claimed, handed, ctx->done, ctx->failed, ctx->restarts, age,
-		   (long long)atomic64_read(&ctx->memory));
-	spin_unlock(&ctx->job_lock);
+	daedalus_pool_usage(session->pool, &contiguous, &scattered);
+	spin_lock(&session->lock);
+	daedalus_sched_status(session, &status);
+	waiting = daedalus_ctx_waiting(session);
+	spin_unlock(&session->lock);
+	seq_printf(m, "id=%llu client=%d worker=%d format=%p4cc state=%s waiting=%u claimed=%u in_flight=%u done=%llu failed=%llu restarts=%u oldest_ms=%lld memory=%llu contiguous=%llu scattered=%llu requests=%u\n",
+		   session->id, session->pid, status.worker, &format, status.state, waiting,
+		   status.claimed, status.handed, status.done, status.failed, session->restarts,
+		   status.oldest_ms, contiguous + scattered, contiguous, scattered, requests);
 }
 
 static int sessions_show(struct seq_file *m, void *unused)
 {
 	struct daedalus_dev *dev = m->private;
-	struct daedalus_ctx *ctx;
+	struct daedalus_session *session;
 
 	mutex_lock(&dev->lock);
-	list_for_each_entry(ctx, &dev->sessions, entry)
-		show_session(m, ctx);
+	list_for_each_entry(session, &dev->sessions, entry)
+		show_session(m, session);
 	mutex_unlock(&dev->lock);
 	return 0;
 }
@@ -58,35 +48,36 @@ DEFINE_SHOW_ATTRIBUTE(sessions);
 static int stats_show(struct seq_file *m, void *unused)
 {
 	struct daedalus_dev *dev = m->private;
-	struct daedalus_ctx *ctx;
-	unsigned int open = 0;
 
 	mutex_lock(&dev->lock);
-	list_for_each_entry(ctx, &dev->sessions, entry)
-		open++;
-	seq_printf(m, "state=%s\ndaemon=%s\ncodecs=%#x\nsessions=%u\nsessions_ever=%d\nbusy=%d\nbusy_peak=%d\nmemory=%lld\n",
+	seq_printf(m, "state=%s\ndaemon=%s\ncodecs=%#x\nfaces=%#x\nsessions=%zu\nsessions_ever=%d\n",
 		   dev->broker ? "serving" : dev->nodes ? "orphaned" : "unserved",
-		   dev->name, dev->codecs, open, atomic_read(&dev->opened),
-		   atomic_read(&dev->busy), atomic_read(&dev->busy_peak),
-		   (long long)atomic64_read(&dev->memory));
+		   dev->name, dev->codecs, dev->faces, list_count_nodes(&dev->sessions),
+		   atomic_read(&dev->opened));
 	mutex_unlock(&dev->lock);
+	seq_printf(m, "busy=%d\nbusy_peak=%d\nmemory=%lld\nrequests=%d\n",
+		   atomic_read(&dev->busy), atomic_read(&dev->busy_peak),
+		   (long long)atomic64_read(&dev->memory), atomic_read(&dev->requests));
+	seq_printf(m, "contiguous=%lld\ncontiguous_budget=%llu\ncontiguous_reason=%s\nmixed=%d\n",
+		   (long long)atomic64_read(&dev->contiguous), dev->contiguous_budget,
+		   daedalus_contiguous_reason(dev), atomic_read(&dev->mixed));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
 
 static ssize_t abort_write(struct file *filp, const char __user *from, size_t size, loff_t *pos)
 {
-	struct daedalus_ctx *ctx;
+	struct daedalus_session *session;
 	u64 id;
 	int ret = kstrtou64_from_user(from, size, 10, &id);
 
 	if (ret)
 		return ret;
-	ctx = daedalus_find_session(filp->private_data, id);
-	if (!ctx)
+	session = daedalus_session_find(filp->private_data, id);
+	if (!session)
 		return -ENOENT;
-	daedalus_abort(ctx);
-	daedalus_ctx_put(ctx);
+	daedalus_sched_abort(session);
+	daedalus_session_put(session);
 	return size;
 }
 
@@ -96,15 +87,20 @@ static const struct file_operations abort_fops = {
 	.write = abort_write,
 };
 
+/**
+ * daedalus_debugfs_init() - make the files
+ * @dev: the device
+ */
 void daedalus_debugfs_init(struct daedalus_dev *dev)
 {
-	root = debugfs_create_dir("daedalus", NULL);
-	debugfs_create_file("sessions", 0444, root, dev, &sessions_fops);
-	debugfs_create_file("stats", 0444, root, dev, &stats_fops);
-	debugfs_create_file("abort", 0200, root, dev, &abort_fops);
+	debugfs_dir = debugfs_create_dir("daedalus", NULL);
+	debugfs_create_file("sessions", 0444, debugfs_dir, dev, &sessions_fops);
+	debugfs_create_file("stats", 0444, debugfs_dir, dev, &stats_fops);
+	debugfs_create_file("abort", 0200, debugfs_dir, dev, &abort_fops);
 }
 
+/** daedalus_debugfs_exit() - take them back; waits until nobody reads them */
 void daedalus_debugfs_exit(void)
 {
-	debugfs_remove_recursive(root);
+	debugfs_remove_recursive(debugfs_dir);
 }

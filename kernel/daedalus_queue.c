@@ -1,283 +1,526 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The vb2 queues, and the memory behind buffers as workers see it.
+ * The stateless face's queues: from queued buffers and requests to jobs, and back.
  *
- * Memory: a plane of an MMAP buffer is vb2-dma-contig's, or vb2-dma-sg's if that
- * is wanted or if there is no contiguous memory for it. Each plane gets, in
- * buf_init, one dmabuf export of its own for workers (own export, own inode:
- * zapping it does not touch the client's mappings). Imported dmabufs are handed to
- * workers as they are: nothing here needs a DMA address, so they are neither
- * attached nor mapped, and scattered memory is as good as any.
+ * buf_queue puts buffers on the session's ready lists. The claim work pairs them,
+ * oldest first, applies the request's controls, copies all control values into the
+ * job's message, finishes the request and submits the job. Buffers come back in job
+ * order, CAPTURE first.
+ *
+ * The claim work waits for the session's control lock, for as long as somebody who
+ * sets controls takes to copy them from user memory. Nobody waits for the claim work:
+ * a queue that stops takes the job from it (&daedalus_job.cancelled), and the claim
+ * work touches no buffer of such a job again.
  */
+#include <linux/dma-buf.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
-#include <media/videobuf2-dma-contig.h>
-#include <media/videobuf2-dma-sg.h>
 
-#include "daedalus_drv.h"
+#include "daedalus_compat.h"
+#include "daedalus_core.h"
+#include "daedalus_video.h"
 
-/* Kinds of memory that there are besides contiguous. */
-#define HAVE_SCATTERED IS_REACHABLE(CONFIG_VIDEOBUF2_DMA_SG)
+#include "daedalus_trace.h"
 
-static struct vb2_mem_ops daedalus_mem_ops;
-
-/*
- * The core hands our memory operations the memory of a plane and says nothing of
- * its kind. All kinds are pointers to something aligned, so the kind is in the low
- * bits; 0 is contiguous.
- */
-#define IMPORT_TAG 1UL
-#define SCATTERED_TAG 2UL
-#define KIND_MASK 3UL
-
-static void *memory_of(void *priv)
+static struct daedalus_ctx *sched_to_ctx(struct daedalus_sched *sched)
 {
-	return (void *)((unsigned long)priv & ~KIND_MASK);
+	return container_of(sched, struct daedalus_ctx, sched);
 }
 
-/* What made the memory of an MMAP buffer's plane. */
-static const struct vb2_mem_ops *maker(void *priv)
+static spinlock_t *ctx_lock(struct daedalus_ctx *ctx)
 {
-#if HAVE_SCATTERED
-	if ((unsigned long)priv & SCATTERED_TAG)
-		return &vb2_dma_sg_memops;
-#endif
-	return &vb2_dma_contig_memops;
+	return &ctx->sched.session.lock;
 }
 
-/*
- * Where devices that have 32 address bits reach it without a bounce buffer. The
- * DMA allocator of contiguous memory knows that by itself and warns of the flag.
- * The queue's lock is held, as for every allocation.
- */
-static void *scattered_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long size)
+static void claim_later(struct daedalus_ctx *ctx)
 {
-#if HAVE_SCATTERED
-	struct vb2_queue *vq = vb->vb2_queue;
-	gfp_t flags = vq->gfp_flags;
-	void *mem;
-
-	vq->gfp_flags |= __GFP_DMA32;
-	mem = vb2_dma_sg_memops.alloc(vb, dev, size);
-	vq->gfp_flags = flags;
-	return IS_ERR(mem) ? mem : (void *)((unsigned long)mem | SCATTERED_TAG);
-#else
-	return ERR_PTR(-ENOMEM);
-#endif
+	queue_work(ctx->video->dev->claim_wq, &ctx->claim_work);
 }
 
-static void mmap_put(void *priv)
+/* --- buffers go back --- */
+
+static void return_dst(struct daedalus_ctx *ctx, struct daedalus_buf *dst)
 {
-	maker(priv)->put(memory_of(priv));
+	lockdep_assert_held(ctx_lock(ctx));
+	dst->vb.sequence = ctx->dst_sequence++;
+	vb2_buffer_done(&dst->vb.vb2_buf,
+			dst->failed ? VB2_BUF_STATE_ERROR : VB2_BUF_STATE_DONE);
 }
 
-static struct dma_buf *mmap_get_dmabuf(struct vb2_buffer *vb, void *priv,
-				       unsigned long flags)
+/* Its request is finished already, or will be. */
+static void return_src(struct daedalus_ctx *ctx, struct daedalus_buf *src, bool failed)
 {
-	return maker(priv)->get_dmabuf(vb, memory_of(priv), flags);
+	lockdep_assert_held(ctx_lock(ctx));
+	src->vb.sequence = ctx->src_sequence++;
+	vb2_buffer_done(&src->vb.vb2_buf, failed ? VB2_BUF_STATE_ERROR : VB2_BUF_STATE_DONE);
 }
 
-static int mmap_mmap(void *priv, struct vm_area_struct *vma)
+/* Leaves a queued request to the claim work. */
+static void finish_later(struct daedalus_ctx *ctx, struct media_request *req)
 {
-	return maker(priv)->mmap(memory_of(priv), vma);
+	lockdep_assert_held(ctx_lock(ctx));
+	media_request_get(req);
+	list_add_tail(&to_daedalus_request(req)->entry, &ctx->unfinished);
 }
 
-static void *import_attach(struct vb2_buffer *vb, struct device *dev,
-			   struct dma_buf *dbuf, unsigned long size)
+/* No further job comes for the held CAPTURE buffer. */
+static void release_held(struct daedalus_ctx *ctx)
 {
-	if (dbuf->size < size)
-		return ERR_PTR(-EFAULT);
-	if (!dbuf->ops->mmap)
-		return ERR_PTR(-EOPNOTSUPP);
-	if (!vb->vb2_queue->is_output && !(dbuf->file->f_mode & FMODE_WRITE))
-		return ERR_PTR(-EACCES);
-	return (void *)((unsigned long)dbuf | IMPORT_TAG);
+	struct daedalus_buf *dst = ctx->held;
+
+	lockdep_assert_held(ctx_lock(ctx));
+	if (!dst)
+		return;
+	ctx->held = NULL;
+	dst->hold = false;
+	if (!dst->jobs)
+		return_dst(ctx, dst);
 }
 
-static void import_detach(void *priv)
+static void release_job_dst(struct daedalus_ctx *ctx, struct daedalus_buf *dst)
 {
+	if (!--dst->jobs && !dst->hold)
+		return_dst(ctx, dst);
 }
 
-static int import_map(void *priv)
+/* Gives back a queue's buffers that no job has. */
+static void return_ready(struct daedalus_ctx *ctx, struct list_head *ready)
 {
-	return 0;
+	struct daedalus_buf *buf, *next;
+
+	lockdep_assert_held(ctx_lock(ctx));
+	list_for_each_entry_safe(buf, next, ready, entry) {
+		list_del(&buf->entry);
+		if (buf->job)
+			daedalus_job_put(&ctx->sched, buf->job);
+		else if (buf->vb.vb2_buf.req_obj.req)
+			finish_later(ctx, buf->vb.vb2_buf.req_obj.req);
+		buf->job = NULL;
+		vb2_buffer_done(&buf->vb.vb2_buf, VB2_BUF_STATE_ERROR);
+	}
 }
 
-static void import_unmap(void *priv)
+static void sched_finish(struct daedalus_sched *sched, struct daedalus_job *job)
 {
-}
+	struct daedalus_ctx *ctx = sched_to_ctx(sched);
 
-static void uncharge(struct daedalus_ctx *ctx, struct daedalus_buf *buf)
-{
-	atomic64_sub(buf->charged, &ctx->memory);
-	atomic64_sub(buf->charged, &ctx->dev->memory);
-	buf->charged = 0;
+	job->dst->failed |= job->failed;
+	release_job_dst(ctx, job->dst);
+	return_src(ctx, job->src, job->failed);
 }
 
 /*
- * MMAP memory within the limits. If one plane cannot be had, vb2 drops the
- * buffer's others without a buf_cleanup, so they are uncharged here.
+ * Takes back a job that no worker has: the stopping queue's buffer goes to the client,
+ * the other one waits for a new partner. The youngest job comes first.
  */
-static void *mmap_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long size)
+static void sched_requeue(struct daedalus_sched *sched, struct daedalus_job *job)
 {
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
-	struct daedalus_buf *buf = to_daedalus_buf(vb);
-	u64 ram = (u64)totalram_pages() << PAGE_SHIFT;
-	u64 own = (u64)daedalus_max_session_mb << 20 ?: ram / 2;
-	u64 all = (u64)daedalus_max_memory_mb << 20 ?: ram / 4 * 3;
-	void *mem = ERR_PTR(-ENOMEM);
-	bool fits;
+	struct daedalus_ctx *ctx = sched_to_ctx(sched);
+	struct daedalus_buf *src = job->src, *dst = job->dst;
 
-	buf->charged += size;
-	fits = atomic64_add_return(size, &ctx->memory) <= own;
-	fits &= atomic64_add_return(size, &ctx->dev->memory) <= all;
-	if (fits && !daedalus_scattered)
-		mem = vb2_dma_contig_memops.alloc(vb, dev, size);
-	if (fits && IS_ERR(mem))
-		mem = scattered_alloc(vb, dev, size);
-	if (IS_ERR(mem))
-		uncharge(ctx, buf);
-	return mem;
+	lockdep_assert_held(ctx_lock(ctx));
+	if (job->same_capture) {
+		dst->failed = true;
+		dst->jobs--;
+	} else {
+		if (ctx->held == dst)
+			ctx->held = NULL;
+		dst->hold = false;
+		dst->jobs = 0;
+		if (ctx->stopping == DAEDALUS_OUTPUT) {
+			list_add(&dst->entry, &ctx->dst_ready);
+		} else {
+			dst->failed = true;
+			return_dst(ctx, dst);
+		}
+	}
+	if (ctx->stopping == DAEDALUS_CAPTURE) {
+		src->job = job;
+		list_add(&src->entry, &ctx->src_ready);
+	} else {
+		return_src(ctx, src, true);
+		daedalus_job_put(sched, job);
+	}
 }
 
-/* The worker's export is no user that a client should hear of. */
-static unsigned int num_client_users(void *priv)
+static void sched_lost(struct daedalus_sched *sched)
 {
-	unsigned int users;
+	struct daedalus_ctx *ctx = sched_to_ctx(sched);
 
-	if ((unsigned long)priv & IMPORT_TAG)
-		return 1;
-	users = maker(priv)->num_users(memory_of(priv));
-	return users > 1 ? users - 1 : users;
+	release_held(ctx);
+	vb2_queue_error(&ctx->src);
+	vb2_queue_error(&ctx->dst);
+	return_ready(ctx, &ctx->src_ready);
+	claim_later(ctx);
 }
 
-void daedalus_queue_module_init(void)
+static const struct daedalus_sched_ops sched_ops = {
+	.finish = sched_finish,
+	.requeue = sched_requeue,
+	.lost = sched_lost,
+};
+
+/* --- claiming --- */
+
+/* Appends one control's current value to the message. */
+static int add_ctrl(struct daedalus_ctx *ctx, struct daedalus_job *job, u32 id, bool in_request)
 {
-	daedalus_mem_ops = vb2_dma_contig_memops;
-	daedalus_mem_ops.alloc = mmap_alloc;
-	daedalus_mem_ops.put = mmap_put;
-	daedalus_mem_ops.get_dmabuf = mmap_get_dmabuf;
-	daedalus_mem_ops.mmap = mmap_mmap;
-	daedalus_mem_ops.get_userptr = NULL;
-	daedalus_mem_ops.put_userptr = NULL;
-	/* The device is coherent: there is nothing to sync. */
-	daedalus_mem_ops.prepare = NULL;
-	daedalus_mem_ops.finish = NULL;
-	daedalus_mem_ops.vaddr = NULL;
-	daedalus_mem_ops.cookie = NULL;
-	daedalus_mem_ops.attach_dmabuf = import_attach;
-	daedalus_mem_ops.detach_dmabuf = import_detach;
-	daedalus_mem_ops.map_dmabuf = import_map;
-	daedalus_mem_ops.unmap_dmabuf = import_unmap;
-	daedalus_mem_ops.num_users = num_client_users;
+	struct v4l2_ctrl *ctrl = v4l2_ctrl_find(&ctx->hdl, id);
+	struct daedalus_ctrl *head;
+	u32 size, padded;
+	int ret;
+
+	if (WARN_ON(!ctrl))
+		return -EINVAL;
+	/* p_cur of a dynamic array moves when the client sets it: hence the lock. */
+	v4l2_ctrl_lock(ctrl);
+	size = ctrl->elems * ctrl->elem_size;
+	padded = ALIGN(size, 8);
+	ret = daedalus_job_reserve(job, job->msg_size + sizeof(*head) + padded);
+	if (ret)
+		goto unlock;
+	head = job->msg + job->msg_size;
+	head->id = id;
+	head->flags = in_request ? DAEDALUS_CTRL_F_IN_REQUEST : 0;
+	head->size = size;
+	head->elems = ctrl->elems;
+	memcpy(head + 1, ctrl->p_cur.p, size);
+	memset((void *)(head + 1) + size, 0, padded - size);
+	job->msg_size += sizeof(*head) + padded;
+unlock:
+	v4l2_ctrl_unlock(ctrl);
+	return ret;
 }
 
-static int daedalus_queue_setup(struct vb2_queue *vq, unsigned int *num_buffers,
-				unsigned int *num_planes, unsigned int sizes[],
-				struct device *alloc_devs[])
+/* Writes the values of the codec's controls behind the message's fixed part. */
+static int add_ctrls(struct daedalus_ctx *ctx, struct daedalus_job *job,
+		     const struct daedalus_codec *codec, struct media_request *req)
+{
+	struct daedalus_msg_job *msg;
+	struct v4l2_ctrl_handler *set;
+	unsigned int i;
+	int ret;
+
+	ret = daedalus_job_reserve(job, SZ_4K);
+	if (ret)
+		return ret;
+	memset(job->msg, 0, sizeof(*msg));
+	job->msg_size = sizeof(*msg);
+	set = v4l2_ctrl_request_hdl_find(req, &ctx->hdl);
+	for (i = 0; i < codec->num_ctrls && !ret; i++) {
+		const struct daedalus_ctrl_desc *desc = &codec->ctrls[i];
+
+		if (!desc->in_job)
+			continue;
+		ret = add_ctrl(ctx, job, desc->cfg.id,
+			       set && v4l2_ctrl_request_hdl_ctrl_find(set, desc->cfg.id));
+		msg = job->msg;
+		msg->num_ctrls++;
+	}
+	if (set)
+		v4l2_ctrl_request_hdl_put(set);
+	msg = job->msg;
+	msg->coded_format = codec->fourcc;
+	msg->msg.type = DAEDALUS_MSG_JOB;
+	msg->msg.size = job->msg_size;
+	return ret;
+}
+
+static void fill_plane(struct daedalus_plane *plane, struct vb2_buffer *vb, unsigned int i,
+		       u32 offset, u32 end, u32 bytesperline)
+{
+	plane->offset = offset;
+	plane->length = min_t(size_t, end, daedalus_mem_size(vb->planes[i].mem_priv)) - offset;
+	plane->bytesperline = bytesperline;
+}
+
+/* Writes the fixed part of the message, but for the planes' ids. */
+static void fill_header(struct daedalus_job *job)
+{
+	struct vb2_buffer *src = &job->src->vb.vb2_buf, *dst = &job->dst->vb.vb2_buf;
+	const struct v4l2_pix_format_mplane *fmt = &job->dst->fmt;
+	struct daedalus_msg_job *msg = job->msg;
+	unsigned int i;
+
+	msg->job = job->id;
+	msg->timestamp = src->timestamp;
+	msg->flags = job->same_capture ? DAEDALUS_JOB_F_SAME_CAPTURE : 0;
+	fill_plane(&msg->coded, src, 0, src->planes[0].data_offset, vb2_get_plane_payload(src, 0),
+		   0);
+	msg->raw_format = fmt->pixelformat;
+	msg->width = fmt->width;
+	msg->height = fmt->height;
+	msg->num_planes = fmt->num_planes;
+	memset(msg->raw, 0, sizeof(msg->raw));
+	job->coded = src->planes[0].mem_priv;
+	job->num_raw = fmt->num_planes;
+	for (i = 0; i < fmt->num_planes; i++) {
+		job->raw[i] = dst->planes[i].mem_priv;
+		fill_plane(&msg->raw[i], dst, i, 0, fmt->plane_fmt[i].sizeimage,
+			   fmt->plane_fmt[i].bytesperline);
+	}
+}
+
+/* What a CAPTURE buffer inherits. The core's helper changed its arguments. */
+static void copy_metadata(const struct daedalus_buf *src, struct daedalus_buf *dst)
+{
+	const u32 mask = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
+
+	dst->vb.vb2_buf.timestamp = src->vb.vb2_buf.timestamp;
+	dst->vb.vb2_buf.copied_timestamp = 1;
+	dst->vb.timecode = src->vb.timecode;
+	dst->vb.field = src->vb.field;
+	dst->vb.flags = (dst->vb.flags & ~mask) | (src->vb.flags & mask);
+}
+
+static bool may_claim(struct daedalus_ctx *ctx)
+{
+	return ctx->streaming == (DAEDALUS_OUTPUT | DAEDALUS_CAPTURE) && !ctx->stopping &&
+	       !ctx->sched.lost;
+}
+
+/* Takes the next pair of buffers off the ready lists. Returns whether there is one. */
+static bool claim_pair(struct daedalus_ctx *ctx, struct daedalus_buf **src_out,
+		       struct daedalus_buf **dst_out, bool *same_capture)
+{
+	struct daedalus_buf *src, *dst;
+
+	lockdep_assert_held(ctx_lock(ctx));
+	if (!may_claim(ctx))
+		return false;
+	src = list_first_entry_or_null(&ctx->src_ready, struct daedalus_buf, entry);
+	if (!src)
+		return false;
+	if (ctx->held && ctx->held->vb.vb2_buf.timestamp != src->vb.vb2_buf.timestamp)
+		release_held(ctx);
+	*same_capture = ctx->held;
+	dst = ctx->held ?: list_first_entry_or_null(&ctx->dst_ready, struct daedalus_buf, entry);
+	if (!dst)
+		return false;
+	list_del(&src->entry);
+	if (!*same_capture) {
+		list_del(&dst->entry);
+		dst->failed = false;
+		dst->jobs = 0;
+		copy_metadata(src, dst);
+	}
+	dst->jobs++;
+	dst->hold = src->vb.flags & V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF;
+	ctx->held = dst->hold ? dst : NULL;
+	*src_out = src;
+	*dst_out = dst;
+	return true;
+}
+
+/*
+ * Makes the next job: ctx->claiming, with a reference of the caller's. @spare is used
+ * up, or given back. Returns NULL if there is none to make.
+ */
+static struct daedalus_job *claim_job(struct daedalus_ctx *ctx, struct daedalus_job *spare)
+{
+	struct daedalus_job *job = NULL;
+	struct daedalus_buf *src, *dst;
+	bool same_capture;
+
+	lockdep_assert_held(ctx_lock(ctx));
+	while (!job && claim_pair(ctx, &src, &dst, &same_capture)) {
+		if (src->job) {
+			swap(job, src->job);
+		} else if (spare) {
+			swap(job, spare);
+		} else {
+			/* No memory. Older jobs come first; there is nothing to wait with. */
+			dst->failed = true;
+			release_job_dst(ctx, dst);
+			finish_later(ctx, src->vb.vb2_buf.req_obj.req);
+			return_src(ctx, src, true);
+		}
+	}
+	if (spare)
+		daedalus_job_put(&ctx->sched, spare);
+	if (!job)
+		return NULL;
+	job->id = ++ctx->sched.next_job;
+	job->state = DAEDALUS_JOB_CLAIMED;
+	job->cancelled = false;
+	job->src = src;
+	job->dst = dst;
+	job->same_capture = same_capture;
+	refcount_inc(&job->ref);
+	ctx->claiming = job;
+	return job;
+}
+
+/**
+ * daedalus_finish_requests() - finish the requests whose buffers were given back
+ * @ctx: the session
+ *
+ * Context: waits for the control lock.
+ */
+void daedalus_finish_requests(struct daedalus_ctx *ctx)
+{
+	struct daedalus_request *request;
+
+	for (;;) {
+		spin_lock(ctx_lock(ctx));
+		request = list_first_entry_or_null(&ctx->unfinished, struct daedalus_request,
+						   entry);
+		ctx->finishing = request;
+		if (request)
+			list_del_init(&request->entry);
+		spin_unlock(ctx_lock(ctx));
+		if (!request)
+			break;
+		daedalus_request_finish(&request->req, &ctx->hdl);
+		media_request_put(&request->req);
+	}
+	wake_up_all(&ctx->finished_wq);
+}
+
+static bool all_finished(struct daedalus_ctx *ctx)
+{
+	bool ret;
+
+	spin_lock(ctx_lock(ctx));
+	ret = list_empty(&ctx->unfinished) && !ctx->finishing &&
+	      (!ctx->claiming || !ctx->claiming->cancelled);
+	spin_unlock(ctx_lock(ctx));
+	return ret;
+}
+
+/**
+ * daedalus_wait_finished() - wait until the requests of a stopped queue are complete
+ * @ctx: the session
+ *
+ * A client may use its requests again after STREAMOFF. It waits for nobody but those
+ * who set this session's controls, and no lock is held.
+ */
+void daedalus_wait_finished(struct daedalus_ctx *ctx)
+{
+	wait_event_killable(ctx->finished_wq, all_finished(ctx));
+}
+
+static void prepare_job(struct daedalus_ctx *ctx, struct daedalus_job *job,
+			const struct daedalus_codec *codec, struct media_request *req)
+{
+	int ret;
+
+	ret = v4l2_ctrl_request_setup(req, &ctx->hdl);
+	if (!ret)
+		ret = add_ctrls(ctx, job, codec, req);
+	daedalus_request_finish(req, &ctx->hdl);
+	trace_daedalus_job_claim(ctx->sched.session.id, job->id, job->msg_size, ret);
+	job->prepared = true;
+	if (ret)
+		job->failed = true;
+}
+
+static void claim_work(struct work_struct *work)
+{
+	struct daedalus_ctx *ctx = container_of(work, struct daedalus_ctx, claim_work);
+	const struct daedalus_codec *codec;
+	struct media_request *req;
+	struct daedalus_job *job;
+
+	for (;;) {
+		daedalus_finish_requests(ctx);
+		job = daedalus_job_create(&ctx->sched);
+		spin_lock(ctx_lock(ctx));
+		job = claim_job(ctx, job);
+		req = job && !job->prepared ? job->src->vb.vb2_buf.req_obj.req : NULL;
+		if (req)
+			media_request_get(req);
+		codec = ctx->codec;
+		spin_unlock(ctx_lock(ctx));
+		if (!job) {
+			/* What could not be claimed for want of memory may have to be finished. */
+			daedalus_finish_requests(ctx);
+			return;
+		}
+
+		/* From here to the lock the job's buffers may be the client's again. */
+		if (req)
+			prepare_job(ctx, job, codec, req);
+
+		spin_lock(ctx_lock(ctx));
+		ctx->claiming = NULL;
+		if (!job->cancelled) {
+			if (job->failed)
+				job->state = DAEDALUS_JOB_ENDED;
+			else
+				fill_header(job);
+			daedalus_sched_submit(&ctx->sched, job);
+		}
+		daedalus_job_put(&ctx->sched, job);
+		spin_unlock(ctx_lock(ctx));
+		if (req)
+			media_request_put(req);
+	}
+}
+
+/**
+ * daedalus_flush_held() - V4L2_DEC_CMD_FLUSH: the last picture is complete as it is
+ * @ctx: the session
+ */
+void daedalus_flush_held(struct daedalus_ctx *ctx)
+{
+	struct daedalus_buf *src;
+
+	spin_lock(ctx_lock(ctx));
+	if (!list_empty(&ctx->src_ready)) {
+		src = list_last_entry(&ctx->src_ready, struct daedalus_buf, entry);
+		src->vb.flags &= ~V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF;
+	} else {
+		release_held(ctx);
+	}
+	spin_unlock(ctx_lock(ctx));
+}
+
+/* --- vb2 --- */
+
+static int queue_setup(struct vb2_queue *vq, unsigned int *num_buffers, unsigned int *num_planes,
+		       unsigned int sizes[], struct device *alloc_devs[])
 {
 	struct daedalus_ctx *ctx = vb2_get_drv_priv(vq);
 	const struct v4l2_pix_format_mplane *pix =
 		vq->is_output ? &ctx->coded_fmt : &ctx->raw_fmt;
+	struct daedalus_need *need = &ctx->need;
 	unsigned int i;
 
 	/* CREATE_BUFS: daedalus_video.c has checked the sizes against the format. */
-	if (*num_planes)
+	if (!*num_planes) {
+		*num_planes = pix->num_planes;
+		for (i = 0; i < pix->num_planes; i++)
+			sizes[i] = pix->plane_fmt[i].sizeimage;
+	}
+	if (vq->memory != VB2_MEMORY_MMAP || ctx->reserved ||
+	    daedalus_reserve_has(&ctx->reserve, *num_buffers, *num_planes, sizes))
 		return 0;
-	*num_planes = pix->num_planes;
-	for (i = 0; i < pix->num_planes; i++)
-		sizes[i] = pix->plane_fmt[i].sizeimage;
-	return 0;
+	/* Not under these locks: daedalus_ioctl() gets the memory and calls again. */
+	need->capture = !vq->is_output;
+	need->count = *num_buffers;
+	need->num_planes = *num_planes;
+	memcpy(need->sizes, sizes, *num_planes * sizeof(*sizes));
+	return -EAGAIN;
 }
 
-static void daedalus_mem_free(struct daedalus_ctx *ctx, struct daedalus_mem *mem)
+static int buf_init(struct vb2_buffer *vb)
 {
-	struct dma_buf *dbuf = mem->dbuf;
-	bool tell;
-
-	spin_lock(&ctx->job_lock);
-	list_del(&mem->entry);
-	mem->dbuf = NULL;
-	tell = ctx->worker && ctx->worker->id == mem->asked;
-	if (tell) {
-		list_add_tail(&mem->entry, &ctx->worker->gone);
-		wake_up(&ctx->worker->wq);
-	}
-	spin_unlock(&ctx->job_lock);
-	dma_buf_put(dbuf);
-	if (!tell)
-		kfree(mem);
-}
-
-static void daedalus_buf_cleanup(struct vb2_buffer *vb)
-{
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
-	struct daedalus_buf *buf = to_daedalus_buf(vb);
 	unsigned int i;
+	int ret = 0;
 
-	for (i = 0; i < ARRAY_SIZE(buf->mem); i++) {
-		if (buf->mem[i])
-			daedalus_mem_free(ctx, buf->mem[i]);
-		buf->mem[i] = NULL;
-	}
-	uncharge(ctx, buf);
-	kvfree(buf->job.msg);
-	buf->job.msg = NULL;
-	buf->job.msg_alloc = 0;
+	for (i = 0; i < vb->num_planes && !ret; i++)
+		ret = daedalus_mem_usable(vb->planes[i].mem_priv, vb->planes[i].length);
+	return ret;
 }
 
-static struct dma_buf *daedalus_plane_dmabuf(struct vb2_buffer *vb, unsigned int plane)
-{
-	struct vb2_plane *p = &vb->planes[plane];
-
-	if (vb->memory == VB2_MEMORY_DMABUF) {
-		get_dma_buf(p->dbuf);
-		return p->dbuf;
-	}
-	return vb->vb2_queue->mem_ops->get_dmabuf(vb, p->mem_priv,
-			(vb->vb2_queue->is_output ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-}
-
-static int daedalus_buf_init(struct vb2_buffer *vb)
-{
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
-	struct daedalus_buf *buf = to_daedalus_buf(vb);
-	struct daedalus_mem *mem;
-	unsigned int i;
-
-	for (i = 0; i < vb->num_planes; i++) {
-		mem = kzalloc_obj(*mem);
-		if (!mem)
-			goto err;
-		mem->dbuf = daedalus_plane_dmabuf(vb, i);
-		if (!mem->dbuf) {
-			kfree(mem);
-			goto err;
-		}
-		mem->id = atomic64_inc_return(&ctx->dev->next_id);
-		if (vb->memory == VB2_MEMORY_DMABUF)
-			mem->flags |= DAEDALUS_BUFFER_F_IMPORTED;
-		if (!vb->vb2_queue->is_output)
-			mem->flags |= DAEDALUS_BUFFER_F_WRITE;
-		buf->mem[i] = mem;
-		spin_lock(&ctx->job_lock);
-		list_add_tail(&mem->entry, &ctx->planes);
-		spin_unlock(&ctx->job_lock);
-	}
-	return 0;
-
-err:
-	daedalus_buf_cleanup(vb);
-	return -ENOMEM;
-}
-
-static int daedalus_buf_out_validate(struct vb2_buffer *vb)
+static int buf_out_validate(struct vb2_buffer *vb)
 {
 	to_vb2_v4l2_buffer(vb)->field = V4L2_FIELD_NONE;
 	return 0;
 }
 
-static int daedalus_buf_prepare(struct vb2_buffer *vb)
+static int buf_prepare(struct vb2_buffer *vb)
 {
 	struct daedalus_buf *buf = to_daedalus_buf(vb);
 	unsigned int i;
@@ -294,69 +537,203 @@ static int daedalus_buf_prepare(struct vb2_buffer *vb)
 	return 0;
 }
 
-static void daedalus_buf_queue(struct vb2_buffer *vb)
+static void buf_queue(struct vb2_buffer *vb)
 {
-	daedalus_buf_ready(vb2_get_drv_priv(vb->vb2_queue), to_daedalus_buf(vb));
+	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
+	struct daedalus_buf *buf = to_daedalus_buf(vb);
+
+	spin_lock(ctx_lock(ctx));
+	list_add_tail(&buf->entry, vb->vb2_queue->is_output ? &ctx->src_ready : &ctx->dst_ready);
+	spin_unlock(ctx_lock(ctx));
+	claim_later(ctx);
 }
 
-static void daedalus_buf_request_complete(struct vb2_buffer *vb)
+/* The queue was stopped before the buffer of this queued request came to it. */
+static void buf_request_complete(struct vb2_buffer *vb)
 {
 	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
 
-	v4l2_ctrl_request_complete(vb->req_obj.req, &ctx->hdl);
+	spin_lock(ctx_lock(ctx));
+	finish_later(ctx, vb->req_obj.req);
+	spin_unlock(ctx_lock(ctx));
+	claim_later(ctx);
 }
 
-static int daedalus_start_streaming(struct vb2_queue *vq, unsigned int count)
+static unsigned int queue_bit(struct vb2_queue *vq)
 {
-	daedalus_start(vb2_get_drv_priv(vq), vq->is_output ? BIT(0) : BIT(1));
+	return vq->is_output ? DAEDALUS_OUTPUT : DAEDALUS_CAPTURE;
+}
+
+static int start_streaming(struct vb2_queue *vq, unsigned int count)
+{
+	struct daedalus_ctx *ctx = vb2_get_drv_priv(vq);
+
+	daedalus_sched_start(&ctx->sched);
+	spin_lock(ctx_lock(ctx));
+	ctx->streaming |= queue_bit(vq);
+	if (vq->is_output)
+		ctx->src_sequence = 0;
+	else
+		ctx->dst_sequence = 0;
+	spin_unlock(ctx_lock(ctx));
+	claim_later(ctx);
 	return 0;
 }
 
-static void daedalus_stop_streaming(struct vb2_queue *vq)
+static void stop_streaming(struct vb2_queue *vq)
 {
-	daedalus_stop(vb2_get_drv_priv(vq), vq->is_output ? BIT(0) : BIT(1));
+	struct daedalus_ctx *ctx = vb2_get_drv_priv(vq);
+	struct daedalus_job *job;
+
+	lockdep_assert_held(&ctx->lock);
+	spin_lock(ctx_lock(ctx));
+	ctx->stopping = queue_bit(vq);
+	ctx->streaming &= ~ctx->stopping;
+	job = ctx->claiming;
+	if (job) {
+		job->cancelled = true;
+		sched_requeue(&ctx->sched, job);
+	}
+	spin_unlock(ctx_lock(ctx));
+
+	daedalus_sched_stop(&ctx->sched);
+
+	spin_lock(ctx_lock(ctx));
+	if (ctx->held) {
+		ctx->held->failed = true;
+		release_held(ctx);
+	}
+	return_ready(ctx, vq->is_output ? &ctx->src_ready : &ctx->dst_ready);
+	ctx->stopping = 0;
+	spin_unlock(ctx_lock(ctx));
+	daedalus_sched_stopped(&ctx->sched, ctx->streaming);
+	claim_later(ctx);
 }
 
-static const struct vb2_ops daedalus_vb2_ops = {
-	.queue_setup = daedalus_queue_setup,
-	.buf_init = daedalus_buf_init,
-	.buf_cleanup = daedalus_buf_cleanup,
-	.buf_out_validate = daedalus_buf_out_validate,
-	.buf_prepare = daedalus_buf_prepare,
-	.buf_queue = daedalus_buf_queue,
-	.buf_request_complete = daedalus_buf_request_complete,
-	.start_streaming = daedalus_start_streaming,
-	.stop_streaming = daedalus_stop_streaming,
+static const struct vb2_ops vb2_ops = {
+	.queue_setup = queue_setup,
+	.buf_init = buf_init,
+	.buf_out_validate = buf_out_validate,
+	.buf_prepare = buf_prepare,
+	.buf_queue = buf_queue,
+	.buf_request_complete = buf_request_complete,
+	.start_streaming = start_streaming,
+	.stop_streaming = stop_streaming,
 	DAEDALUS_VB2_WAIT_OPS
 };
 
-int daedalus_queue_init(void *priv, struct vb2_queue *src, struct vb2_queue *dst)
+static void *op_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long size)
 {
-	struct daedalus_ctx *ctx = priv;
-	struct vb2_queue *vq;
+	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
+
+	return daedalus_reserve_take(&ctx->reserve, size) ?: ERR_PTR(-ENOMEM);
+}
+
+static void op_release(void *mem)
+{
+	daedalus_mem_release(mem);
+}
+
+static struct dma_buf *op_get_dmabuf(struct vb2_buffer *vb, void *mem, unsigned long flags)
+{
+	return daedalus_mem_export(mem, flags);
+}
+
+static unsigned int op_num_users(void *mem)
+{
+	return daedalus_mem_users(mem);
+}
+
+static int op_mmap(void *mem, struct vm_area_struct *vma)
+{
+	return daedalus_mem_mmap(mem, vma);
+}
+
+static void *op_attach_dmabuf(struct vb2_buffer *vb, struct device *dev, struct dma_buf *dbuf,
+			      unsigned long size)
+{
+	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
+
+	return daedalus_mem_import(ctx->sched.session.pool, dbuf, !vb->vb2_queue->is_output);
+}
+
+/* The module needs no address of imported memory: workers map it. */
+static int op_map_dmabuf(void *mem)
+{
+	return 0;
+}
+
+static void op_unmap_dmabuf(void *mem)
+{
+}
+
+static const struct vb2_mem_ops mem_ops = {
+	.alloc = op_alloc,
+	.put = op_release,
+	.get_dmabuf = op_get_dmabuf,
+	.num_users = op_num_users,
+	.mmap = op_mmap,
+	.attach_dmabuf = op_attach_dmabuf,
+	.detach_dmabuf = op_release,
+	.map_dmabuf = op_map_dmabuf,
+	.unmap_dmabuf = op_unmap_dmabuf,
+};
+
+static int init_queue(struct daedalus_ctx *ctx, struct vb2_queue *vq)
+{
+	vq->io_modes = VB2_MMAP | VB2_DMABUF;
+	vq->drv_priv = ctx;
+	vq->buf_struct_size = sizeof(struct daedalus_buf);
+	vq->ops = &vb2_ops;
+	vq->mem_ops = &mem_ops;
+	vq->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_COPY;
+	vq->lock = &ctx->lock;
+	vq->dev = ctx->video->dev->parent;
+	vq->allow_cache_hints = 1;
+	vq->max_num_buffers = DAEDALUS_MAX_BUFFERS;
+	return vb2_queue_init(vq);
+}
+
+/**
+ * daedalus_queue_init() - prepare a session's queues
+ * @ctx: the session
+ *
+ * Return: 0 or an error.
+ */
+int daedalus_queue_init(struct daedalus_ctx *ctx)
+{
 	int ret;
 
-	src->type = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
-	src->supports_requests = 1;
-	src->requires_requests = 1;
-	src->subsystem_flags = VB2_V4L2_FL_SUPPORTS_M2M_HOLD_CAPTURE_BUF;
-	dst->type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+	mutex_init(&ctx->reserve_lock);
+	INIT_LIST_HEAD(&ctx->reserve.entries);
+	INIT_LIST_HEAD(&ctx->src_ready);
+	INIT_LIST_HEAD(&ctx->dst_ready);
+	INIT_LIST_HEAD(&ctx->unfinished);
+	init_waitqueue_head(&ctx->finished_wq);
+	INIT_WORK(&ctx->claim_work, claim_work);
+	daedalus_sched_init(&ctx->sched, &sched_ops);
 
-	for (vq = src; ; vq = dst) {
-		vq->io_modes = VB2_MMAP | VB2_DMABUF;
-		vq->drv_priv = ctx;
-		vq->buf_struct_size = sizeof(struct daedalus_buf);
-		vq->ops = &daedalus_vb2_ops;
-		vq->mem_ops = &daedalus_mem_ops;
-		vq->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_COPY;
-		vq->lock = &ctx->lock;
-		vq->dev = &ctx->dev->pdev->dev;
-		/* On the client's control group's account. */
-		vq->gfp_flags = __GFP_NOWARN | __GFP_ACCOUNT;
-		vq->allow_cache_hints = 1;
-		vq->max_num_buffers = DAEDALUS_MAX_BUFFERS;
-		ret = vb2_queue_init(vq);
-		if (ret || vq == dst)
-			return ret;
-	}
+	ctx->src.type = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
+	ctx->src.supports_requests = 1;
+	ctx->src.requires_requests = 1;
+	ctx->src.subsystem_flags = VB2_V4L2_FL_SUPPORTS_M2M_HOLD_CAPTURE_BUF;
+	ret = init_queue(ctx, &ctx->src);
+	if (ret)
+		return ret;
+	ctx->dst.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+	return init_queue(ctx, &ctx->dst);
+}
+
+/**
+ * daedalus_queue_exit() - end what the queues left running
+ * @ctx: the session, whose queues are released
+ *
+ * Context: waits for the claim work, so no lock of the core's is held.
+ */
+void daedalus_queue_exit(struct daedalus_ctx *ctx)
+{
+	cancel_work_sync(&ctx->claim_work);
+	daedalus_finish_requests(ctx);
+	daedalus_sched_exit(&ctx->sched);
+	mutex_destroy(&ctx->reserve_lock);
 }

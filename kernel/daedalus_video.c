@@ -1,40 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The video node: open, close, and the ioctls. The mem2mem core is used for its
- * ioctl glue only; jobs are daedalus_job.c's.
+ * The stateless face's video node: open, close and the ioctls.
+ *
+ * The core looks for the lock of a queue's ioctl in fh->m2m_ctx->q_lock, so a session
+ * has a struct v4l2_m2m_ctx for that alone: each has its own lock, and the order
+ * req_queue_mutex, ctx->lock is the core's. Nothing else is the mem2mem core's.
+ *
+ * Nothing slow happens under those two: an ioctl that allocates finds out there what
+ * it lacks, returns, gets the memory with no lock held, and goes in again.
  *
  * No ioctl op here uses its second argument: since 7.2 the core passes NULL.
  */
 #include <linux/capability.h>
-#include <linux/cred.h>
-#include <linux/pid.h>
 #include <linux/slab.h>
 #include <media/v4l2-event.h>
 #include <media/v4l2-ioctl.h>
 
-#include "daedalus_drv.h"
+#include "daedalus_compat.h"
+#include "daedalus_core.h"
+#include "daedalus_video.h"
 
-static void daedalus_ctx_free(struct kref *ref)
+static struct daedalus_ctx *file_to_ctx(struct file *filp)
 {
-	kfree(container_of(ref, struct daedalus_ctx, ref));
+	return container_of(daedalus_file_to_fh(filp), struct daedalus_ctx, fh);
 }
 
-void daedalus_ctx_put(struct daedalus_ctx *ctx)
+static u32 codecs_of(struct daedalus_ctx *ctx)
 {
-	kref_put(&ctx->ref, daedalus_ctx_free);
+	return ctx->sched.session.codecs;
+}
+
+static struct vb2_queue *queue_of(struct daedalus_ctx *ctx, enum v4l2_buf_type type)
+{
+	return V4L2_TYPE_IS_OUTPUT(type) ? &ctx->src : &ctx->dst;
 }
 
 /*
  * A CAPTURE format follows the stream's bit depth as long as no buffer was
- * allocated with it. Called with ctx->lock held.
+ * allocated with it.
  */
 static void refresh_raw_fmt(struct daedalus_ctx *ctx)
 {
-	unsigned int depth = READ_ONCE(ctx->bit_depth);
+	unsigned int depth = daedalus_bit_depth(ctx);
 	const struct daedalus_raw *raw = daedalus_find_raw(depth, ctx->raw_fmt.pixelformat);
 
-	if (raw->fourcc == ctx->raw_fmt.pixelformat ||
-	    vb2_is_busy(v4l2_m2m_get_dst_vq(ctx->fh.m2m_ctx)))
+	lockdep_assert_held(&ctx->lock);
+	if (raw->fourcc == ctx->raw_fmt.pixelformat || vb2_is_busy(&ctx->dst))
 		return;
 	daedalus_fill_raw(raw, &ctx->raw_fmt);
 }
@@ -54,37 +65,34 @@ static void reset_raw_fmt(struct daedalus_ctx *ctx)
 	ctx->raw_fmt.width = ctx->coded_fmt.width;
 	ctx->raw_fmt.height = ctx->coded_fmt.height;
 	copy_colour(&ctx->raw_fmt, &ctx->coded_fmt);
-	daedalus_fill_raw(daedalus_find_raw(READ_ONCE(ctx->bit_depth),
+	daedalus_fill_raw(daedalus_find_raw(daedalus_bit_depth(ctx),
 					    ctx->raw_fmt.pixelformat), &ctx->raw_fmt);
 }
 
 static int daedalus_querycap(struct file *filp, void *unused, struct v4l2_capability *cap)
 {
-	struct daedalus_dev *dev = daedalus_file_to_ctx(filp)->dev;
+	struct daedalus_video *video = file_to_ctx(filp)->video;
 
 	strscpy(cap->driver, DAEDALUS_DRIVER_NAME, sizeof(cap->driver));
-	strscpy(cap->card, dev->mdev.model, sizeof(cap->card));
+	strscpy(cap->card, video->requests.mdev.model, sizeof(cap->card));
 	return 0;
 }
 
 static int daedalus_enum_coded(struct file *filp, void *unused, struct v4l2_fmtdesc *f)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
-	unsigned int i, left = f->index;
+	const struct daedalus_codec *codec = daedalus_enum_codec(codecs_of(file_to_ctx(filp)),
+								 f->index);
 
-	for (i = 0; i < daedalus_num_codecs; i++) {
-		if ((daedalus_codecs[i].bit & ctx->codecs) && !left--) {
-			f->pixelformat = daedalus_codecs[i].fourcc;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	if (!codec)
+		return -EINVAL;
+	f->pixelformat = codec->fourcc;
+	return 0;
 }
 
 static int daedalus_enum_raw_fmt(struct file *filp, void *unused, struct v4l2_fmtdesc *f)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
-	const struct daedalus_raw *raw = daedalus_enum_raw(READ_ONCE(ctx->bit_depth), f->index);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+	const struct daedalus_raw *raw = daedalus_enum_raw(daedalus_bit_depth(ctx), f->index);
 
 	if (!raw)
 		return -EINVAL;
@@ -95,10 +103,10 @@ static int daedalus_enum_raw_fmt(struct file *filp, void *unused, struct v4l2_fm
 static int daedalus_enum_framesizes(struct file *filp, void *unused,
 				    struct v4l2_frmsizeenum *fsize)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
 
 	if (fsize->index || !fsize->pixel_format ||
-	    !daedalus_find_codec(ctx->codecs, fsize->pixel_format))
+	    !daedalus_find_codec(codecs_of(ctx), fsize->pixel_format))
 		return -EINVAL;
 	fsize->type = V4L2_FRMSIZE_TYPE_STEPWISE;
 	fsize->stepwise.min_width = 1;
@@ -112,7 +120,7 @@ static int daedalus_enum_framesizes(struct file *filp, void *unused,
 
 static int daedalus_g_fmt_coded(struct file *filp, void *unused, struct v4l2_format *f)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
 
 	mutex_lock(&ctx->lock);
 	f->fmt.pix_mp = ctx->coded_fmt;
@@ -122,7 +130,7 @@ static int daedalus_g_fmt_coded(struct file *filp, void *unused, struct v4l2_for
 
 static int daedalus_g_fmt_raw(struct file *filp, void *unused, struct v4l2_format *f)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
 
 	mutex_lock(&ctx->lock);
 	refresh_raw_fmt(ctx);
@@ -134,32 +142,32 @@ static int daedalus_g_fmt_raw(struct file *filp, void *unused, struct v4l2_forma
 static const struct daedalus_codec *try_coded(struct daedalus_ctx *ctx, struct v4l2_format *f)
 {
 	const struct daedalus_codec *codec =
-		daedalus_find_codec(ctx->codecs, f->fmt.pix_mp.pixelformat);
+		daedalus_find_codec(codecs_of(ctx), f->fmt.pix_mp.pixelformat);
 
 	if (!codec)
-		codec = daedalus_find_codec(ctx->codecs, 0);
+		codec = daedalus_find_codec(codecs_of(ctx), 0);
 	daedalus_fill_coded(codec, &f->fmt.pix_mp);
 	return codec;
 }
 
 static int daedalus_try_fmt_coded(struct file *filp, void *unused, struct v4l2_format *f)
 {
-	try_coded(daedalus_file_to_ctx(filp), f);
+	try_coded(file_to_ctx(filp), f);
 	return 0;
 }
 
-/* Called with ctx->lock held: the size and the colours are OUTPUT's to say. */
+/* The size and the colours are OUTPUT's to say. */
 static void try_raw(struct daedalus_ctx *ctx, struct v4l2_pix_format_mplane *pix)
 {
 	pix->width = ctx->coded_fmt.width;
 	pix->height = ctx->coded_fmt.height;
 	copy_colour(pix, &ctx->coded_fmt);
-	daedalus_fill_raw(daedalus_find_raw(READ_ONCE(ctx->bit_depth), pix->pixelformat), pix);
+	daedalus_fill_raw(daedalus_find_raw(daedalus_bit_depth(ctx), pix->pixelformat), pix);
 }
 
 static int daedalus_try_fmt_raw(struct file *filp, void *unused, struct v4l2_format *f)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
 
 	mutex_lock(&ctx->lock);
 	try_raw(ctx, &f->fmt.pix_mp);
@@ -175,7 +183,7 @@ static int daedalus_try_fmt_raw(struct file *filp, void *unused, struct v4l2_for
  */
 static int daedalus_s_fmt_coded(struct file *filp, void *unused, struct v4l2_format *f)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
 	const struct v4l2_pix_format_mplane *pix = &f->fmt.pix_mp;
 	const struct daedalus_codec *codec;
 	bool resized;
@@ -183,15 +191,16 @@ static int daedalus_s_fmt_coded(struct file *filp, void *unused, struct v4l2_for
 
 	mutex_lock(&ctx->lock);
 	codec = try_coded(ctx, f);
-	if (codec != ctx->codec && (vb2_is_busy(v4l2_m2m_get_src_vq(ctx->fh.m2m_ctx)) ||
-				    vb2_is_busy(v4l2_m2m_get_dst_vq(ctx->fh.m2m_ctx)))) {
+	if (codec != ctx->codec && (vb2_is_busy(&ctx->src) ||
+				    vb2_is_busy(&ctx->dst))) {
 		ret = -EBUSY;
 		goto unlock;
 	}
 	resized = pix->width != ctx->coded_fmt.width || pix->height != ctx->coded_fmt.height;
 	ctx->codec = codec;
+	WRITE_ONCE(ctx->sched.session.coded_format, codec->fourcc);
 	ctx->coded_fmt = *pix;
-	if (resized || !vb2_is_busy(v4l2_m2m_get_dst_vq(ctx->fh.m2m_ctx)))
+	if (resized || !vb2_is_busy(&ctx->dst))
 		reset_raw_fmt(ctx);
 	else
 		copy_colour(&ctx->raw_fmt, &ctx->coded_fmt);
@@ -202,11 +211,11 @@ unlock:
 
 static int daedalus_s_fmt_raw(struct file *filp, void *unused, struct v4l2_format *f)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
 	int ret = 0;
 
 	mutex_lock(&ctx->lock);
-	if (vb2_is_busy(v4l2_m2m_get_dst_vq(ctx->fh.m2m_ctx))) {
+	if (vb2_is_busy(&ctx->dst)) {
 		ret = -EBUSY;
 	} else {
 		try_raw(ctx, &f->fmt.pix_mp);
@@ -235,26 +244,15 @@ static void remember_fmt(struct vb2_queue *vq, unsigned int first, unsigned int 
 
 static int daedalus_reqbufs(struct file *filp, void *unused, struct v4l2_requestbuffers *rb)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
-	struct vb2_queue *vq = v4l2_m2m_get_vq(ctx->fh.m2m_ctx, rb->type);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
 	int ret;
 
-	if (!vq)
-		return -EINVAL;
-	/*
-	 * REQBUFS takes back what is queued with the queue's mmap_lock held, and to
-	 * complete a request takes the controls' lock. S_EXT_CTRLS holds that one
-	 * while it faults user memory in, and mmap() of a buffer nests mmap_lock in
-	 * the lock that the fault takes. So everything is taken back before.
-	 */
-	if (!vb2_is_streaming(vq) &&
-	    (rb->memory == V4L2_MEMORY_MMAP || rb->memory == V4L2_MEMORY_DMABUF))
-		vb2_streamoff(vq, rb->type);
+	/* The core has found this lock in fh->m2m_ctx. */
+	lockdep_assert_held(&ctx->lock);
 	refresh_raw_fmt(ctx);
-	ret = v4l2_m2m_reqbufs(filp, ctx->fh.m2m_ctx, rb);
+	ret = vb2_reqbufs(queue_of(ctx, rb->type), rb);
 	if (!ret && V4L2_TYPE_IS_CAPTURE(rb->type))
-		remember_fmt(v4l2_m2m_get_dst_vq(ctx->fh.m2m_ctx), 0, rb->count,
-			     &ctx->raw_fmt);
+		remember_fmt(&ctx->dst, 0, rb->count, &ctx->raw_fmt);
 	return ret;
 }
 
@@ -275,7 +273,7 @@ static bool sizes_suffice(const struct v4l2_pix_format_mplane *asked,
 static int daedalus_create_bufs(struct file *filp, void *unused,
 				struct v4l2_create_buffers *create)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
 	struct v4l2_pix_format_mplane *asked = &create->format.fmt.pix_mp;
 	struct v4l2_pix_format_mplane pix = *asked;
 	const struct daedalus_codec *codec;
@@ -284,12 +282,12 @@ static int daedalus_create_bufs(struct file *filp, void *unused,
 
 	refresh_raw_fmt(ctx);
 	if (create->count && V4L2_TYPE_IS_CAPTURE(create->format.type)) {
-		raw = daedalus_find_raw(READ_ONCE(ctx->bit_depth), asked->pixelformat);
+		raw = daedalus_find_raw(daedalus_bit_depth(ctx), asked->pixelformat);
 		if (raw->fourcc != asked->pixelformat)
 			return -EINVAL;
 		daedalus_fill_raw(raw, &pix);
 	} else if (create->count) {
-		codec = daedalus_find_codec(ctx->codecs, asked->pixelformat);
+		codec = daedalus_find_codec(codecs_of(ctx), asked->pixelformat);
 		if (!asked->pixelformat || codec != ctx->codec)
 			return -EINVAL;
 		pix.plane_fmt[0].sizeimage = 0;
@@ -297,19 +295,109 @@ static int daedalus_create_bufs(struct file *filp, void *unused,
 	}
 	if (create->count && !sizes_suffice(asked, &pix))
 		return -EINVAL;
-	ret = v4l2_m2m_create_bufs(filp, ctx->fh.m2m_ctx, create);
+	ret = vb2_create_bufs(queue_of(ctx, create->format.type), create);
 	if (!ret && create->count && V4L2_TYPE_IS_CAPTURE(create->format.type))
-		remember_fmt(v4l2_m2m_get_dst_vq(ctx->fh.m2m_ctx), create->index,
-			     create->count, &pix);
+		remember_fmt(&ctx->dst, create->index, create->count, &pix);
 	return ret;
+}
+
+/* Clients tell the queues' mmap() offsets apart by this bit. */
+#define CAPTURE_OFFSET	BIT(30)
+
+static void mark_offsets(struct vb2_queue *vq, struct v4l2_buffer *buf)
+{
+	unsigned int i;
+
+	if (vq->is_output || buf->memory != V4L2_MEMORY_MMAP)
+		return;
+	for (i = 0; i < buf->length; i++)
+		buf->m.planes[i].m.mem_offset += CAPTURE_OFFSET;
+}
+
+static int daedalus_remove_bufs(struct file *filp, void *unused, struct v4l2_remove_buffers *remove)
+{
+	struct vb2_queue *vq = queue_of(file_to_ctx(filp), remove->type);
+
+	if (vq->type != remove->type)
+		return -EINVAL;
+	return vb2_core_remove_bufs(vq, remove->index, remove->count);
+}
+
+static int daedalus_querybuf(struct file *filp, void *unused, struct v4l2_buffer *buf)
+{
+	struct vb2_queue *vq = queue_of(file_to_ctx(filp), buf->type);
+	int ret = vb2_querybuf(vq, buf);
+
+	if (!ret)
+		mark_offsets(vq, buf);
+	return ret;
+}
+
+static int daedalus_prepare_buf(struct file *filp, void *unused, struct v4l2_buffer *buf)
+{
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+	struct vb2_queue *vq = queue_of(ctx, buf->type);
+	int ret = vb2_prepare_buf(vq, &ctx->video->requests.mdev, buf);
+
+	if (!ret)
+		mark_offsets(vq, buf);
+	return ret;
+}
+
+static int daedalus_qbuf(struct file *filp, void *unused, struct v4l2_buffer *buf)
+{
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+	struct vb2_queue *vq = queue_of(ctx, buf->type);
+	int ret;
+
+	if (!vq->is_output && (buf->flags & V4L2_BUF_FLAG_REQUEST_FD))
+		return -EPERM;
+	ret = vb2_qbuf(vq, &ctx->video->requests.mdev, buf);
+	if (!ret)
+		mark_offsets(vq, buf);
+	return ret;
+}
+
+static int daedalus_dqbuf(struct file *filp, void *unused, struct v4l2_buffer *buf)
+{
+	struct vb2_queue *vq = queue_of(file_to_ctx(filp), buf->type);
+	int ret = vb2_dqbuf(vq, buf, filp->f_flags & O_NONBLOCK);
+
+	if (!ret)
+		mark_offsets(vq, buf);
+	return ret;
+}
+
+static int daedalus_expbuf(struct file *filp, void *unused, struct v4l2_exportbuffer *eb)
+{
+	return vb2_expbuf(queue_of(file_to_ctx(filp), eb->type), eb);
+}
+
+static int daedalus_streamon(struct file *filp, void *unused, enum v4l2_buf_type type)
+{
+	return vb2_streamon(queue_of(file_to_ctx(filp), type), type);
+}
+
+static int daedalus_streamoff(struct file *filp, void *unused, enum v4l2_buf_type type)
+{
+	return vb2_streamoff(queue_of(file_to_ctx(filp), type), type);
+}
+
+/* The stateless interface has one command. */
+static int daedalus_try_decoder_cmd(struct file *filp, void *unused, struct v4l2_decoder_cmd *cmd)
+{
+	if (cmd->cmd != V4L2_DEC_CMD_FLUSH)
+		return -EINVAL;
+	cmd->flags = 0;
+	return 0;
 }
 
 static int daedalus_decoder_cmd(struct file *filp, void *unused, struct v4l2_decoder_cmd *cmd)
 {
-	int ret = v4l2_m2m_ioctl_stateless_try_decoder_cmd(filp, unused, cmd);
+	int ret = daedalus_try_decoder_cmd(filp, unused, cmd);
 
 	if (!ret)
-		daedalus_flush_held(daedalus_file_to_ctx(filp));
+		daedalus_flush_held(file_to_ctx(filp));
 	return ret;
 }
 
@@ -332,121 +420,68 @@ const struct v4l2_ioctl_ops daedalus_ioctl_ops = {
 	.vidioc_s_fmt_vid_cap_mplane = daedalus_s_fmt_raw,
 	.vidioc_reqbufs = daedalus_reqbufs,
 	.vidioc_create_bufs = daedalus_create_bufs,
-	.vidioc_remove_bufs = v4l2_m2m_ioctl_remove_bufs,
-	.vidioc_querybuf = v4l2_m2m_ioctl_querybuf,
-	.vidioc_prepare_buf = v4l2_m2m_ioctl_prepare_buf,
-	.vidioc_qbuf = v4l2_m2m_ioctl_qbuf,
-	.vidioc_dqbuf = v4l2_m2m_ioctl_dqbuf,
-	.vidioc_expbuf = v4l2_m2m_ioctl_expbuf,
-	.vidioc_streamon = v4l2_m2m_ioctl_streamon,
-	.vidioc_streamoff = v4l2_m2m_ioctl_streamoff,
-	.vidioc_try_decoder_cmd = v4l2_m2m_ioctl_stateless_try_decoder_cmd,
+	.vidioc_remove_bufs = daedalus_remove_bufs,
+	.vidioc_querybuf = daedalus_querybuf,
+	.vidioc_prepare_buf = daedalus_prepare_buf,
+	.vidioc_qbuf = daedalus_qbuf,
+	.vidioc_dqbuf = daedalus_dqbuf,
+	.vidioc_expbuf = daedalus_expbuf,
+	.vidioc_streamon = daedalus_streamon,
+	.vidioc_streamoff = daedalus_streamoff,
+	.vidioc_try_decoder_cmd = daedalus_try_decoder_cmd,
 	.vidioc_decoder_cmd = daedalus_decoder_cmd,
 	.vidioc_subscribe_event = daedalus_subscribe_event,
 	.vidioc_unsubscribe_event = v4l2_event_unsubscribe,
 };
 
-/* Puts the session on the device's list if the limits have room for it. */
-static int enlist(struct daedalus_ctx *ctx)
+/* Gets the planes that the ioctl of this process lacked. */
+static int fill_reserve(struct daedalus_ctx *ctx)
 {
-	struct daedalus_dev *dev = ctx->dev;
-	unsigned int all = 0, own = 0;
-	struct daedalus_ctx *other;
-	int ret = -EMFILE;
-
-	mutex_lock(&dev->lock);
-	list_for_each_entry(other, &dev->sessions, entry) {
-		all++;
-		own += uid_eq(other->uid, ctx->uid);
-	}
-	if (all < daedalus_max_sessions &&
-	    (own < daedalus_max_sessions_per_user || capable(CAP_SYS_RESOURCE))) {
-		list_add_tail(&ctx->entry, &dev->sessions);
-		ret = 0;
-	}
-	mutex_unlock(&dev->lock);
-	return ret;
-}
-
-static int daedalus_open(struct file *filp)
-{
-	struct video_device *vdev = video_devdata(filp);
-	struct daedalus_dev *dev = video_get_drvdata(vdev);
-	struct daedalus_ctx *ctx;
+	struct daedalus_need *need = &ctx->need;
+	struct daedalus_pool *pool = ctx->sched.session.pool;
+	bool contiguous = false, fresh;
+	unsigned int i;
+	u64 size = 0;
 	int ret;
 
-	ret = daedalus_wait_broker(dev);
-	if (ret)
-		return ret;
-	ctx = kzalloc_obj(*ctx);
-	if (!ctx)
-		return -ENOMEM;
-	kref_init(&ctx->ref);
-	ctx->dev = dev;
-	ctx->pid = task_tgid_nr(current);
-	ctx->uid = current_euid();
-	ctx->bit_depth = 8;
-	mutex_init(&ctx->lock);
-	INIT_LIST_HEAD(&ctx->wanted_entry);
-	daedalus_job_init(ctx);
-
-	mutex_lock(&dev->lock);
-	ctx->codecs = dev->codecs;
-	ctx->id = ++dev->next_session;
-	mutex_unlock(&dev->lock);
-
-	ret = daedalus_init_controls(ctx);
-	if (ret)
-		goto err_put;
-	v4l2_fh_init(&ctx->fh, vdev);
-	ctx->fh.ctrl_handler = &ctx->hdl;
-	ctx->fh.m2m_ctx = v4l2_m2m_ctx_init(dev->m2m, ctx, daedalus_queue_init);
-	if (IS_ERR(ctx->fh.m2m_ctx)) {
-		ret = PTR_ERR(ctx->fh.m2m_ctx);
-		goto err_fh;
+	fresh = !vb2_get_num_buffers(&ctx->dst);
+	if (need->capture) {
+		for (i = 0; i < need->num_planes; i++)
+			size += PAGE_ALIGN(need->sizes[i]);
+		if (fresh)
+			ctx->contiguous = daedalus_contiguous_fits(pool, size);
+		contiguous = ctx->contiguous;
 	}
-
-	ctx->codec = daedalus_find_codec(ctx->codecs, 0);
-	ctx->coded_fmt.width = 1920;
-	ctx->coded_fmt.height = 1080;
-	ctx->coded_fmt.colorspace = V4L2_COLORSPACE_REC709;
-	daedalus_fill_coded(ctx->codec, &ctx->coded_fmt);
-	reset_raw_fmt(ctx);
-
-	ret = enlist(ctx);
-	if (ret)
-		goto err_m2m;
-	daedalus_fh_add(&ctx->fh, filp);
-	atomic_inc(&dev->opened);
-	return 0;
-
-err_m2m:
-	v4l2_m2m_ctx_release(ctx->fh.m2m_ctx);
-err_fh:
-	v4l2_fh_exit(&ctx->fh);
-	v4l2_ctrl_handler_free(&ctx->hdl);
-err_put:
-	daedalus_ctx_put(ctx);
+	ret = daedalus_reserve_add(pool, &ctx->reserve, need->count, need->num_planes,
+				   need->sizes, need->capture, &contiguous);
+	if (need->capture && ctx->contiguous && !contiguous) {
+		ctx->contiguous = false;
+		if (!fresh)
+			atomic_inc(&ctx->video->dev->mixed);
+	}
 	return ret;
 }
 
-static int daedalus_release(struct file *filp)
+/* An ioctl that allocates, with the memory got outside its locks. */
+static long allocating_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
-	struct daedalus_ctx *ctx = daedalus_file_to_ctx(filp);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+	long ret;
 
-	mutex_lock(&ctx->dev->lock);
-	list_del(&ctx->entry);
-	mutex_unlock(&ctx->dev->lock);
-
-	v4l2_m2m_ctx_release(ctx->fh.m2m_ctx);
-	daedalus_job_exit(ctx);
-	daedalus_worker_dismiss(ctx);
-
-	daedalus_fh_del(&ctx->fh, filp);
-	v4l2_fh_exit(&ctx->fh);
-	v4l2_ctrl_handler_free(&ctx->hdl);
-	daedalus_ctx_put(ctx);
-	return 0;
+	if (mutex_lock_killable(&ctx->reserve_lock))
+		return -ERESTARTSYS;
+	ctx->need.count = 0;
+	ctx->reserved = false;
+	ret = video_ioctl2(filp, cmd, arg);
+	if (ret == -EAGAIN && ctx->need.count) {
+		ret = fill_reserve(ctx);
+		ctx->reserved = true;
+		if (!ret)
+			ret = video_ioctl2(filp, cmd, arg);
+	}
+	daedalus_reserve_drop(&ctx->reserve);
+	mutex_unlock(&ctx->reserve_lock);
+	return ret;
 }
 
 /*
@@ -455,19 +490,192 @@ static int daedalus_release(struct file *filp)
  */
 static long daedalus_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
-	if (cmd == VIDIOC_S_PRIORITY && !capable(CAP_SYS_ADMIN))
-		return -EPERM;
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+	long ret;
+
+	if (_IOC_TYPE(cmd) != 'V')
+		return video_ioctl2(filp, cmd, arg);
+	/* By their numbers: the sizes of some are another for 32-bit programs. */
+	switch (_IOC_NR(cmd)) {
+	case _IOC_NR(VIDIOC_S_PRIORITY):
+		if (!capable(CAP_SYS_ADMIN))
+			return -EPERM;
+		break;
+	case _IOC_NR(VIDIOC_S_EXT_CTRLS):
+		ret = daedalus_controls_limit(ctx, arg);
+		if (ret)
+			return ret;
+		break;
+	case _IOC_NR(VIDIOC_CREATE_BUFS):
+		return allocating_ioctl(filp, cmd, arg);
+	case _IOC_NR(VIDIOC_REQBUFS):
+		ret = allocating_ioctl(filp, cmd, arg);
+		daedalus_wait_finished(ctx);
+		return ret;
+	case _IOC_NR(VIDIOC_STREAMOFF):
+		daedalus_sched_drain_imported(&ctx->sched);
+		ret = video_ioctl2(filp, cmd, arg);
+		daedalus_sched_undrain(&ctx->sched);
+		daedalus_wait_finished(ctx);
+		return ret;
+	}
 	return video_ioctl2(filp, cmd, arg);
+}
+
+static __poll_t poll_buffers(struct daedalus_ctx *ctx)
+{
+	struct vb2_queue *src = &ctx->src, *dst = &ctx->dst;
+	__poll_t events = 0;
+	unsigned long flags;
+
+	/* Nothing was queued that could come back. */
+	if ((!vb2_is_streaming(src) || src->error || list_empty(&src->queued_list)) &&
+	    (!vb2_is_streaming(dst) || dst->error || list_empty(&dst->queued_list)))
+		return EPOLLERR;
+	spin_lock_irqsave(&src->done_lock, flags);
+	if (!list_empty(&src->done_list))
+		events |= EPOLLOUT | EPOLLWRNORM;
+	spin_unlock_irqrestore(&src->done_lock, flags);
+	spin_lock_irqsave(&dst->done_lock, flags);
+	if (!list_empty(&dst->done_list))
+		events |= EPOLLIN | EPOLLRDNORM;
+	spin_unlock_irqrestore(&dst->done_lock, flags);
+	return events;
 }
 
 static __poll_t daedalus_poll(struct file *filp, struct poll_table_struct *wait)
 {
-	return v4l2_m2m_poll(filp, daedalus_file_to_ctx(filp)->fh.m2m_ctx, wait);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+	__poll_t wanted = poll_requested_events(wait), events = 0;
+
+	/* On all of them at the first call, whatever is wanted: later ones add none. */
+	poll_wait(filp, &ctx->src.done_wq, wait);
+	poll_wait(filp, &ctx->dst.done_wq, wait);
+	poll_wait(filp, &ctx->fh.wait, wait);
+	if (wanted & (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM))
+		events = poll_buffers(ctx);
+	if (v4l2_event_pending(&ctx->fh))
+		events |= EPOLLPRI;
+	return events;
 }
 
 static int daedalus_mmap(struct file *filp, struct vm_area_struct *vma)
 {
-	return v4l2_m2m_mmap(filp, daedalus_file_to_ctx(filp)->fh.m2m_ctx, vma);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+	const unsigned long first = CAPTURE_OFFSET >> PAGE_SHIFT;
+
+	if (vma->vm_pgoff < first)
+		return vb2_mmap(&ctx->src, vma);
+	vma->vm_pgoff -= first;
+	return vb2_mmap(&ctx->dst, vma);
+}
+
+/* --- open and close --- */
+
+static void ctx_release(struct daedalus_session *session)
+{
+	struct daedalus_ctx *ctx = session_to_ctx(session);
+
+	if (session->pool)
+		daedalus_pool_put(session->pool);
+	mutex_destroy(&ctx->lock);
+	kfree(ctx);
+}
+
+static int daedalus_open(struct file *filp)
+{
+	struct video_device *vdev = video_devdata(filp);
+	struct daedalus_video *video = video_get_drvdata(vdev);
+	struct daedalus_session *session;
+	struct daedalus_ctx *ctx;
+	int ret;
+
+	ret = daedalus_wait_broker(video->dev);
+	if (ret)
+		return ret;
+	ctx = kzalloc_obj(*ctx);
+	if (!ctx)
+		return -ENOMEM;
+	session = &ctx->sched.session;
+	ctx->video = video;
+	mutex_init(&ctx->lock);
+	daedalus_session_init(session, video->dev, ctx_release);
+	session->pool = daedalus_pool_create(video->dev);
+	if (!session->pool) {
+		ret = -ENOMEM;
+		goto err_put;
+	}
+	ctx->codec = daedalus_find_codec(codecs_of(ctx), 0);
+	ret = daedalus_controls_init(ctx);
+	if (ret)
+		goto err_put;
+	ret = daedalus_queue_init(ctx);
+	if (ret)
+		goto err_controls;
+	v4l2_fh_init(&ctx->fh, vdev);
+	ctx->fh.ctrl_handler = &ctx->hdl;
+	ctx->m2m.q_lock = &ctx->lock;
+	ctx->fh.m2m_ctx = &ctx->m2m;
+
+	ctx->coded_fmt.width = 1920;
+	ctx->coded_fmt.height = 1080;
+	ctx->coded_fmt.colorspace = V4L2_COLORSPACE_REC709;
+	daedalus_fill_coded(ctx->codec, &ctx->coded_fmt);
+	session->coded_format = ctx->codec->fourcc;
+	reset_raw_fmt(ctx);
+
+	ret = daedalus_session_add(session);
+	if (ret)
+		goto err_fh;
+	daedalus_fh_add(&ctx->fh, filp);
+	return 0;
+
+err_fh:
+	v4l2_fh_exit(&ctx->fh);
+	vb2_queue_release(&ctx->dst);
+	vb2_queue_release(&ctx->src);
+	daedalus_queue_exit(ctx);
+err_controls:
+	v4l2_ctrl_handler_free(&ctx->hdl);
+err_put:
+	daedalus_session_put(session);
+	return ret;
+}
+
+static void unpark(struct daedalus_parked *parked)
+{
+	struct daedalus_ctx *ctx = container_of(parked, struct daedalus_ctx, parked);
+
+	v4l2_ctrl_handler_free(&ctx->hdl);
+	daedalus_session_put(&ctx->sched.session);
+}
+
+/* What has to wait for the claim work, which nobody does under the core's locks. */
+static void destroy_work(struct work_struct *work)
+{
+	struct daedalus_ctx *ctx = container_of(work, struct daedalus_ctx, destroy_work);
+
+	daedalus_queue_exit(ctx);
+	ctx->parked.hdl = &ctx->hdl;
+	ctx->parked.release = unpark;
+	daedalus_park(&ctx->video->requests, &ctx->parked);
+}
+
+static int daedalus_release(struct file *filp)
+{
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+
+	daedalus_session_remove(&ctx->sched.session);
+	mutex_lock(&ctx->lock);
+	vb2_queue_release(&ctx->dst);
+	vb2_queue_release(&ctx->src);
+	mutex_unlock(&ctx->lock);
+	daedalus_sched_dismiss(&ctx->sched);
+	daedalus_fh_del(&ctx->fh, filp);
+	v4l2_fh_exit(&ctx->fh);
+	INIT_WORK(&ctx->destroy_work, destroy_work);
+	queue_work(ctx->video->dev->wq, &ctx->destroy_work);
+	return 0;
 }
 
 const struct v4l2_file_operations daedalus_fops = {
@@ -478,3 +686,15 @@ const struct v4l2_file_operations daedalus_fops = {
 	.unlocked_ioctl = daedalus_ioctl,
 	.mmap = daedalus_mmap,
 };
+
+/**
+ * daedalus_ctx_waiting() - OUTPUT buffers that wait to be claimed
+ * @session: the session
+ *
+ * Context: session->lock is held.
+ */
+unsigned int daedalus_ctx_waiting(struct daedalus_session *session)
+{
+	lockdep_assert_held(&session->lock);
+	return list_count_nodes(&session_to_ctx(session)->src_ready);
+}

@@ -2,15 +2,20 @@
 /*
  * The session fd: what a worker reads, asks for and answers.
  *
- * A worker fd holds a reference of its session, which outlives the client's file.
- * ctx->worker points to the one that decodes; a fd whose worker was dismissed or
- * killed stays open but is over: it reads end of file and answers nothing. What a
- * dismissed worker has mapped is not freed before it lets go, so one that does not
- * end by itself is killed: it may be stopped, with no broker left to see that.
+ * A session fd holds a reference of its session, which outlives the client's file.
+ * session->worker points to the one that decodes; a fd whose worker was dismissed or
+ * killed stays open but is over: it reads end of file and answers nothing.
+ *
+ * Only a process that attached itself is ever killed. A fd that a broker of protocol
+ * version 1 made attaches the first process that reads it, if that is the broker or
+ * a child of it; another one is not killed, only ignored.
+ *
+ * Locks: session->lock guards session->worker and the flags here.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/dma-buf.h>
 #include <linux/mm.h>
 #include <linux/pid.h>
 #include <linux/poll.h>
@@ -18,22 +23,108 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "daedalus_drv.h"
+#include "daedalus_compat.h"
+#include "daedalus_core.h"
+#include "daedalus_memory.h"
+#include "daedalus_worker.h"
 
-/* Something to read, or the end. Called with job_lock held. */
+#define FEATURES	(DAEDALUS_FEATURE_NEXT | DAEDALUS_FEATURE_CLEANS)
+
+/**
+ * struct daedalus_worker - a session fd
+ * @ref: held by the file, and by whoever ends the worker
+ * @session: referenced
+ * @version: of the protocol
+ * @broker: who made it, for version 1
+ * @pid: the process that attached itself, or NULL; set once
+ * @started: somebody attached or, in version 1, read
+ * @read_lock: one reader at a time; guards @bounce
+ * @wq: woken when there is something to read
+ * @expire: kills a dismissed worker that does not end
+ * @over: no longer the session's worker
+ * @reset: a reset message is due
+ * @windows: what it sees of the session's memory
+ * @msg_max: bytes of @bounce
+ * @bounce: a message on its way to user space
+ */
+struct daedalus_worker {
+	struct kref ref;
+	struct daedalus_session *session;
+	u32 version;
+	struct pid *broker;
+	struct pid *pid;
+	bool started;
+	struct mutex read_lock;	/* bounce */
+	wait_queue_head_t wq;
+	struct delayed_work expire;
+	bool over;
+	bool reset;
+	struct daedalus_windows windows;
+	u32 msg_max;
+	void *bounce;
+};
+
+static void worker_free(struct kref *ref)
+{
+	struct daedalus_worker *worker = container_of(ref, struct daedalus_worker, ref);
+
+	put_pid(worker->pid);
+	put_pid(worker->broker);
+	mutex_destroy(&worker->read_lock);
+	kvfree(worker->bounce);
+	daedalus_session_put(worker->session);
+	kfree(worker);
+}
+
+/**
+ * daedalus_worker_get() - take a reference
+ * @worker: the worker
+ *
+ * Return: @worker.
+ */
+struct daedalus_worker *daedalus_worker_get(struct daedalus_worker *worker)
+{
+	kref_get(&worker->ref);
+	return worker;
+}
+
+/**
+ * daedalus_worker_put() - drop a reference
+ * @worker: the worker
+ */
+void daedalus_worker_put(struct daedalus_worker *worker)
+{
+	kref_put(&worker->ref, worker_free);
+}
+
+/* Something to read, or the end. */
 static bool has_message(struct daedalus_worker *worker)
 {
-	return worker->over || worker->reset || !list_empty(&worker->gone) ||
-	       daedalus_next_job(worker->ctx);
+	struct daedalus_session *session = worker->session;
+
+	lockdep_assert_held(&session->lock);
+	return worker->over || worker->reset || READ_ONCE(worker->windows.gone) ||
+	       session->worker_ops->pending(session);
 }
 
 static bool readable(struct daedalus_worker *worker)
 {
 	bool ret;
 
-	spin_lock(&worker->ctx->job_lock);
+	spin_lock(&worker->session->lock);
 	ret = has_message(worker);
-	spin_unlock(&worker->ctx->job_lock);
+	spin_unlock(&worker->session->lock);
+	return ret;
+}
+
+static bool made_by_parent(struct daedalus_worker *worker)
+{
+	bool ret;
+
+	rcu_read_lock();
+	ret = task_tgid(current) == worker->broker ||
+	      task_tgid(rcu_dereference(current->real_parent)) == worker->broker;
+	rcu_read_unlock();
 	return ret;
 }
 
@@ -42,66 +133,66 @@ static bool readable(struct daedalus_worker *worker)
  * copied to user space need not wait for that. Returns its size, 0 at the end,
  * -EAGAIN if there is none, -EMSGSIZE if it is longer than @room.
  */
-static ssize_t take_message(struct daedalus_worker *worker, ssize_t room)
+static ssize_t take_message(struct daedalus_worker *worker, size_t room)
 {
-	struct daedalus_ctx *ctx = worker->ctx;
-	struct daedalus_msg *msg = (void *)worker->bounce;
-	struct daedalus_msg_buffer_gone *gone = (void *)worker->bounce;
-	struct daedalus_job *job;
-	struct daedalus_mem *mem = NULL;
+	struct daedalus_session *session = worker->session;
+	struct daedalus_msg_buffer_gone *gone = worker->bounce;
+	struct daedalus_msg *msg = worker->bounce;
 	ssize_t size;
+	u64 id;
 
-	spin_lock(&ctx->job_lock);
-	if (!worker->pid)
-		worker->pid = get_task_pid(current, PIDTYPE_TGID);
+	lockdep_assert_held(&worker->read_lock);
+	spin_lock(&session->lock);
+	if (!worker->started) {
+		worker->started = true;
+		if (made_by_parent(worker))
+			worker->pid = get_task_pid(current, PIDTYPE_TGID);
+	}
 	if (worker->over) {
 		size = 0;
+	} else if (room < sizeof(*gone)) {
+		size = has_message(worker) ? -EMSGSIZE : -EAGAIN;
 	} else if (worker->reset) {
+		worker->reset = false;
 		size = sizeof(*msg);
 		msg->type = DAEDALUS_MSG_RESET;
 		msg->size = size;
-		if (size <= room)
-			worker->reset = false;
-	} else if (!list_empty(&worker->gone)) {
-		mem = list_first_entry(&worker->gone, struct daedalus_mem, entry);
+	} else if (daedalus_windows_gone(session->pool, &worker->windows, &id)) {
 		size = sizeof(*gone);
 		gone->msg.type = DAEDALUS_MSG_BUFFER_GONE;
 		gone->msg.size = size;
-		gone->buffer = mem->id;
-		if (size <= room)
-			list_del(&mem->entry);
-		else
-			mem = NULL;
+		gone->buffer = id;
 	} else {
-		job = daedalus_next_job(ctx);
-		size = job ? (ssize_t)job->msg_size : -EAGAIN;
-		if (job && size <= room) {
-			memcpy(worker->bounce, job->msg, size);
-			daedalus_job_handed(ctx, job);
-		}
+		size = session->worker_ops->next(session, worker->bounce, room, worker->msg_max);
 	}
-	spin_unlock(&ctx->job_lock);
-	kfree(mem);
-	return size > room ? -EMSGSIZE : size;
+	spin_unlock(&session->lock);
+	return size;
 }
 
-static ssize_t worker_read(struct file *filp, char __user *to, size_t room, loff_t *pos)
+static ssize_t read_message(struct daedalus_worker *worker, char __user *to, size_t room,
+			    bool nonblocking)
 {
-	struct daedalus_worker *worker = filp->private_data;
 	ssize_t size;
 
+	if (worker->version > 1 && !READ_ONCE(worker->started))
+		return -ENOTCONN;
 	for (;;) {
 		if (mutex_lock_interruptible(&worker->read_lock))
 			return -ERESTARTSYS;
-		size = take_message(worker, min_t(size_t, room, DAEDALUS_MSG_MAX));
+		size = take_message(worker, min_t(size_t, room, worker->msg_max));
 		if (size > 0 && copy_to_user(to, worker->bounce, size))
 			size = -EFAULT;
 		mutex_unlock(&worker->read_lock);
-		if (size != -EAGAIN || (filp->f_flags & O_NONBLOCK))
+		if (size != -EAGAIN || nonblocking)
 			return size;
 		if (wait_event_interruptible(worker->wq, readable(worker)))
 			return -ERESTARTSYS;
 	}
+}
+
+static ssize_t worker_read(struct file *filp, char __user *to, size_t room, loff_t *pos)
+{
+	return read_message(filp->private_data, to, room, filp->f_flags & O_NONBLOCK);
 }
 
 static __poll_t worker_poll(struct file *filp, struct poll_table_struct *wait)
@@ -110,22 +201,67 @@ static __poll_t worker_poll(struct file *filp, struct poll_table_struct *wait)
 	__poll_t events = 0;
 
 	poll_wait(filp, &worker->wq, wait);
-	spin_lock(&worker->ctx->job_lock);
+	spin_lock(&worker->session->lock);
 	if (worker->over)
 		events = EPOLLIN | EPOLLRDNORM | EPOLLHUP;
 	else if (has_message(worker))
 		events = EPOLLIN | EPOLLRDNORM;
-	spin_unlock(&worker->ctx->job_lock);
+	spin_unlock(&worker->session->lock);
 	return events;
+}
+
+static long attach(struct daedalus_worker *worker, struct daedalus_attach __user *arg)
+{
+	struct daedalus_session *session = worker->session;
+	struct daedalus_attach req;
+	void *bounce;
+	long ret = 0;
+
+	if (copy_from_user(&req, arg, sizeof(req)))
+		return -EFAULT;
+	if (req.session || req.coded_format || req.face || req.reserved[0] || req.reserved[1] ||
+	    req.msg_max < DAEDALUS_MSG_MAX_V1)
+		return -EINVAL;
+	if (req.version < 2)
+		return -EPROTO;
+	req.version = DAEDALUS_VERSION;
+	req.msg_max = min(req.msg_max, DAEDALUS_MSG_LIMIT);
+	req.features &= FEATURES;
+	req.session = session->id;
+	req.coded_format = READ_ONCE(session->coded_format);
+	req.face = DAEDALUS_FACE_STATELESS;
+	bounce = kvzalloc(req.msg_max, GFP_KERNEL_ACCOUNT);
+	if (!bounce)
+		return -ENOMEM;
+	if (copy_to_user(arg, &req, sizeof(req))) {
+		kvfree(bounce);
+		return -EFAULT;
+	}
+
+	mutex_lock(&worker->read_lock);
+	spin_lock(&session->lock);
+	if (worker->started) {
+		ret = -EBUSY;
+	} else {
+		swap(worker->bounce, bounce);
+		worker->msg_max = req.msg_max;
+		worker->version = 2;
+		worker->pid = get_task_pid(current, PIDTYPE_TGID);
+		WRITE_ONCE(worker->started, true);
+	}
+	spin_unlock(&session->lock);
+	mutex_unlock(&worker->read_lock);
+	kvfree(bounce);
+	return ret;
 }
 
 /* Takes no vb2 lock: a client may hold those for as long as it likes. */
 static long buffer_fd(struct daedalus_worker *worker, struct daedalus_buffer_fd __user *arg)
 {
-	struct daedalus_ctx *ctx = worker->ctx;
+	struct daedalus_session *session = worker->session;
 	struct daedalus_buffer_fd req;
-	struct daedalus_mem *mem;
-	struct dma_buf *dbuf = NULL;
+	struct dma_buf *dbuf;
+	bool over;
 	int fd;
 
 	if (copy_from_user(&req, arg, sizeof(req)))
@@ -136,23 +272,25 @@ static long buffer_fd(struct daedalus_worker *worker, struct daedalus_buffer_fd 
 	if (fd < 0)
 		return fd;
 
-	spin_lock(&ctx->job_lock);
-	if (ctx->worker == worker) {
-		list_for_each_entry(mem, &ctx->planes, entry) {
-			if (mem->id != req.buffer)
-				continue;
-			dbuf = mem->dbuf;
-			get_dma_buf(dbuf);
-			mem->asked = worker->id;
-			req.flags = mem->flags;
-			break;
-		}
-	}
-	spin_unlock(&ctx->job_lock);
-	if (!dbuf) {
+	dbuf = ERR_PTR(-ENOENT);
+	spin_lock(&session->lock);
+	over = worker->over;
+	spin_unlock(&session->lock);
+	if (!over)
+		dbuf = daedalus_window_open(session->pool, req.buffer, &worker->windows,
+					    &req.flags);
+	if (IS_ERR(dbuf)) {
 		put_unused_fd(fd);
-		return -ENOENT;
+		return PTR_ERR(dbuf);
 	}
+	/* A worker that was ended meanwhile keeps nothing. */
+	spin_lock(&session->lock);
+	over = worker->over;
+	spin_unlock(&session->lock);
+	if (over)
+		daedalus_windows_close(session->pool, &worker->windows);
+	if (worker->version < 2)
+		req.flags &= ~DAEDALUS_BUFFER_F_INITIALISED;
 	req.fd = fd;
 	req.size = dbuf->size;
 	if (copy_to_user(arg, &req, sizeof(req))) {
@@ -166,6 +304,7 @@ static long buffer_fd(struct daedalus_worker *worker, struct daedalus_buffer_fd 
 
 static long job_done(struct daedalus_worker *worker, struct daedalus_job_done __user *arg)
 {
+	struct daedalus_session *session = worker->session;
 	struct daedalus_job_done done;
 
 	if (copy_from_user(&done, arg, sizeof(done)))
@@ -173,7 +312,35 @@ static long job_done(struct daedalus_worker *worker, struct daedalus_job_done __
 	if (done.status > DAEDALUS_STATUS_ERROR || done.flags || done.reserved[0] ||
 	    done.reserved[1])
 		return -EINVAL;
-	return daedalus_job_reply(worker, done.job, done.status != DAEDALUS_STATUS_OK);
+	return session->worker_ops->done(session, worker, done.job,
+					 done.status != DAEDALUS_STATUS_OK);
+}
+
+static long next(struct daedalus_worker *worker, struct daedalus_next __user *arg,
+		 bool nonblocking)
+{
+	struct daedalus_session *session = worker->session;
+	struct daedalus_next req;
+	u32 answer = 0;
+	ssize_t size;
+
+	if (copy_from_user(&req, arg, sizeof(req)))
+		return -EFAULT;
+	if (req.status > DAEDALUS_STATUS_ERROR || req.answer || req.flags)
+		return -EINVAL;
+	if (worker->version < 2)
+		return -ENOTTY;
+	if (req.job) {
+		if (session->worker_ops->done(session, worker, req.job,
+					      req.status != DAEDALUS_STATUS_OK))
+			answer = ENOENT;
+		if (put_user(0, &arg->job) || put_user(answer, &arg->answer))
+			return -EFAULT;
+	}
+	size = read_message(worker, u64_to_user_ptr(req.message), req.size, nonblocking);
+	if (size < 0)
+		return size;
+	return put_user((u32)size, &arg->size) ? -EFAULT : 0;
 }
 
 static long worker_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
@@ -185,16 +352,85 @@ static long worker_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 		return buffer_fd(worker, (void __user *)arg);
 	case DAEDALUS_IOC_JOB_DONE:
 		return job_done(worker, (void __user *)arg);
+	case DAEDALUS_IOC_ATTACH:
+		return attach(worker, (void __user *)arg);
+	case DAEDALUS_IOC_NEXT:
+		return next(worker, (void __user *)arg, filp->f_flags & O_NONBLOCK);
 	}
 	return -ENOTTY;
 }
 
-/* The worker is the session's no more. Called with job_lock held. */
-static void worker_end(struct daedalus_ctx *ctx)
+/**
+ * daedalus_worker_wake() - have a worker look for messages
+ * @worker: the worker
+ */
+void daedalus_worker_wake(struct daedalus_worker *worker)
 {
-	ctx->worker->over = true;
-	wake_up(&ctx->worker->wq);
-	ctx->worker = NULL;
+	wake_up(&worker->wq);
+}
+
+/**
+ * daedalus_worker_reset() - tell a worker that the client stopped a queue
+ * @worker: the worker
+ *
+ * Context: session->lock is held.
+ */
+void daedalus_worker_reset(struct daedalus_worker *worker)
+{
+	lockdep_assert_held(&worker->session->lock);
+	worker->reset = true;
+	wake_up(&worker->wq);
+}
+
+/**
+ * daedalus_worker_started() - whether a process attached itself
+ * @worker: the worker
+ */
+bool daedalus_worker_started(struct daedalus_worker *worker)
+{
+	return READ_ONCE(worker->started);
+}
+
+/**
+ * daedalus_worker_pid() - the worker's process
+ * @worker: the worker
+ *
+ * Context: session->lock is held.
+ * Return: its id in the initial namespace, or 0.
+ */
+pid_t daedalus_worker_pid(struct daedalus_worker *worker)
+{
+	lockdep_assert_held(&worker->session->lock);
+	return pid_nr(worker->pid);
+}
+
+/**
+ * daedalus_worker_end() - the worker is the session's no more
+ * @worker: the session's worker; reads the end of file from now on
+ *
+ * What it sees of memory goes by daedalus_worker_close_windows(), without the lock.
+ *
+ * Context: session->lock is held.
+ */
+void daedalus_worker_end(struct daedalus_worker *worker)
+{
+	lockdep_assert_held(&worker->session->lock);
+	worker->over = true;
+	worker->session->worker = NULL;
+	wake_up(&worker->wq);
+}
+
+/**
+ * daedalus_worker_kill() - kill the process that attached itself, if one did
+ * @worker: the worker
+ *
+ * Context: session->lock is held.
+ */
+void daedalus_worker_kill(struct daedalus_worker *worker)
+{
+	lockdep_assert_held(&worker->session->lock);
+	if (worker->pid)
+		kill_pid(worker->pid, SIGKILL, 1);
 }
 
 /* A dismissed worker had its time to end. */
@@ -203,93 +439,44 @@ static void expire_work(struct work_struct *work)
 	struct daedalus_worker *worker = container_of(to_delayed_work(work),
 						      struct daedalus_worker, expire);
 
-	spin_lock(&worker->ctx->job_lock);
-	if (worker->pid)
-		kill_pid(worker->pid, SIGKILL, 1);
-	spin_unlock(&worker->ctx->job_lock);
+	spin_lock(&worker->session->lock);
+	daedalus_worker_kill(worker);
+	spin_unlock(&worker->session->lock);
 }
 
-/*
- * The client has closed the session: its worker is told to end, and killed if it
- * has not done so within daedalus_worker_wait_ms.
+/**
+ * daedalus_worker_expire() - kill a worker that does not end by itself
+ * @worker: an ended one; it has worker_wait_ms to let go of its session fd
+ *
+ * It may be stopped, with no broker left to see that.
  */
-void daedalus_worker_dismiss(struct daedalus_ctx *ctx)
+void daedalus_worker_expire(struct daedalus_worker *worker)
 {
-	daedalus_unwant_worker(ctx);
-	spin_lock(&ctx->job_lock);
-	if (ctx->worker) {
-		queue_delayed_work(ctx->dev->wq, &ctx->worker->expire,
-				   msecs_to_jiffies(daedalus_worker_wait_ms));
-		worker_end(ctx);
-	}
-	spin_unlock(&ctx->job_lock);
+	queue_delayed_work(worker->session->dev->wq, &worker->expire,
+			   msecs_to_jiffies(daedalus_worker_wait_ms));
 }
 
-/*
- * Kills the session's worker, for it may be writing to buffers which the client
- * gets back. Called with job_lock held. Returns the worker's id, for
- * daedalus_worker_unmap() once the lock is dropped.
+/**
+ * daedalus_worker_close_windows() - take all memory from a worker
+ * @worker: the worker
+ *
+ * Context: sleeps, but waits for no user code. No lock of the session is held.
  */
-u64 daedalus_worker_kill(struct daedalus_ctx *ctx)
+void daedalus_worker_close_windows(struct daedalus_worker *worker)
 {
-	u64 id = ctx->worker->id;
-
-	if (ctx->worker->pid)
-		kill_pid(ctx->worker->pid, SIGKILL, 1);
-	worker_end(ctx);
-	daedalus_worker_lost(ctx);
-	return id;
-}
-
-/*
- * Takes the mappings away that a killed worker has of the session's memory: it
- * may take a moment to die. Imported memory is left alone: other processes'
- * mappings of it hang on the same inode.
- */
-void daedalus_worker_unmap(struct daedalus_ctx *ctx, u64 worker)
-{
-	struct daedalus_mem *mem;
-	struct dma_buf *dbuf;
-
-	while (worker) {
-		dbuf = NULL;
-		spin_lock(&ctx->job_lock);
-		list_for_each_entry(mem, &ctx->planes, entry) {
-			if (mem->asked != worker || (mem->flags & DAEDALUS_BUFFER_F_IMPORTED))
-				continue;
-			mem->asked = 0;
-			dbuf = mem->dbuf;
-			get_dma_buf(dbuf);
-			break;
-		}
-		spin_unlock(&ctx->job_lock);
-		if (!dbuf)
-			return;
-		unmap_mapping_range(dbuf->file->f_mapping, 0, 0, 1);
-		dma_buf_put(dbuf);
-	}
+	daedalus_windows_close(worker->session->pool, &worker->windows);
 }
 
 static int worker_release(struct inode *inode, struct file *filp)
 {
 	struct daedalus_worker *worker = filp->private_data;
-	struct daedalus_ctx *ctx = worker->ctx;
-	struct daedalus_mem *mem, *next;
+	struct daedalus_session *session = worker->session;
 
-	spin_lock(&ctx->job_lock);
-	if (ctx->worker == worker) {
-		worker_end(ctx);
-		daedalus_worker_lost(ctx);
-	}
-	spin_unlock(&ctx->job_lock);
+	session->worker_ops->lost(session, worker);
+	daedalus_worker_close_windows(worker);
 	/* Nobody dismisses it any more. */
 	cancel_delayed_work_sync(&worker->expire);
-	list_for_each_entry_safe(mem, next, &worker->gone, entry)
-		kfree(mem);
-	put_pid(worker->pid);
-	mutex_destroy(&worker->read_lock);
-	kvfree(worker);
-	daedalus_ctx_put(ctx);
+	daedalus_worker_put(worker);
 	return 0;
 }
 
@@ -302,79 +489,79 @@ static const struct file_operations worker_fops = {
 	.release = worker_release,
 };
 
-/* A referenced session by its id, or NULL. */
-struct daedalus_ctx *daedalus_find_session(struct daedalus_dev *dev, u64 id)
+static struct daedalus_worker *worker_create(struct daedalus_session *session, u32 version,
+					     struct pid *broker)
 {
-	struct daedalus_ctx *ctx, *found = NULL;
+	struct daedalus_worker *worker = kzalloc_obj(*worker);
 
-	mutex_lock(&dev->lock);
-	list_for_each_entry(ctx, &dev->sessions, entry) {
-		if (ctx->id == id) {
-			found = ctx;
-			kref_get(&ctx->ref);
-			break;
-		}
+	if (!worker)
+		return NULL;
+	worker->msg_max = DAEDALUS_MSG_MAX_V1;
+	worker->bounce = kvzalloc(worker->msg_max, GFP_KERNEL);
+	if (!worker->bounce) {
+		kfree(worker);
+		return NULL;
 	}
-	mutex_unlock(&dev->lock);
-	return found;
-}
-
-/* DAEDALUS_IOC_SESSION_FD: makes a worker for a session that waits for one. */
-int daedalus_session_fd(struct daedalus_dev *dev, struct daedalus_session_fd __user *arg)
-{
-	struct daedalus_session_fd req;
-	struct daedalus_worker *worker;
-	struct daedalus_ctx *ctx;
-	struct file *filp;
-	bool attached = false;
-	int fd, ret;
-
-	if (copy_from_user(&req, arg, sizeof(req)))
-		return -EFAULT;
-	if (req.fd || (req.flags & ~O_NONBLOCK) || req.reserved[0] || req.reserved[1])
-		return -EINVAL;
-	ctx = daedalus_find_session(dev, req.session);
-	if (!ctx)
-		return -ENOENT;
-	worker = kvzalloc_obj(*worker);
-	if (!worker) {
-		daedalus_ctx_put(ctx);
-		return -ENOMEM;
-	}
-	worker->ctx = ctx;
-	worker->id = atomic64_inc_return(&dev->next_id);
+	kref_init(&worker->ref);
+	kref_get(&session->ref);
+	worker->session = session;
+	worker->version = version;
+	worker->broker = get_pid(broker);
 	mutex_init(&worker->read_lock);
 	init_waitqueue_head(&worker->wq);
 	INIT_DELAYED_WORK(&worker->expire, expire_work);
-	INIT_LIST_HEAD(&worker->gone);
+	INIT_LIST_HEAD(&worker->windows.list);
+	worker->windows.wq = &worker->wq;
+	return worker;
+}
 
+/**
+ * daedalus_worker_open() - make a session fd for a session that waits for a worker
+ * @session: the session
+ * @version: of the protocol that the broker speaks
+ * @broker: the calling process
+ * @flags: O_NONBLOCK or 0
+ * @arg: its fd is filled in
+ *
+ * Return: 0; -ENOENT if the session does not wait for one; another error.
+ */
+int daedalus_worker_open(struct daedalus_session *session, u32 version, struct pid *broker,
+			 u32 flags, struct daedalus_session_fd __user *arg)
+{
+	struct daedalus_worker *worker;
+	bool seated = false;
+	struct file *filp;
+	int fd, ret;
+
+	worker = worker_create(session, version, broker);
+	if (!worker)
+		return -ENOMEM;
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0) {
-		ret = fd;
-		goto err_free;
+		daedalus_worker_put(worker);
+		return fd;
 	}
 	filp = anon_inode_getfile("[daedalus-session]", &worker_fops, worker,
-				  O_RDWR | (req.flags & O_NONBLOCK));
+				  O_RDWR | (flags & O_NONBLOCK));
 	if (IS_ERR(filp)) {
+		daedalus_worker_put(worker);
 		ret = PTR_ERR(filp);
 		goto err_fd;
 	}
-	req.fd = fd;
-	if (copy_to_user(arg, &req, sizeof(req))) {
+	if (put_user(fd, &arg->fd)) {
 		ret = -EFAULT;
 		goto err_file;
 	}
 
-	spin_lock(&ctx->job_lock);
-	if (!ctx->worker && ctx->state == DAEDALUS_WAITING) {
-		ctx->worker = worker;
-		ctx->state = DAEDALUS_STREAMING;
+	spin_lock(&session->lock);
+	if (!session->worker && session->worker_ops->wants(session)) {
+		session->worker = worker;
 		/* Within the lock: the worker may be lost, and another wanted, at once. */
-		daedalus_unwant_worker(ctx);
-		attached = true;
+		session->worker_ops->seated(session);
+		seated = true;
 	}
-	spin_unlock(&ctx->job_lock);
-	if (!attached) {
+	spin_unlock(&session->lock);
+	if (!seated) {
 		ret = -ENOENT;
 		goto err_file;
 	}
@@ -383,12 +570,7 @@ int daedalus_session_fd(struct daedalus_dev *dev, struct daedalus_session_fd __u
 
 err_file:
 	fput(filp);
-	put_unused_fd(fd);
-	return ret;
 err_fd:
 	put_unused_fd(fd);
-err_free:
-	kvfree(worker);
-	daedalus_ctx_put(ctx);
 	return ret;
 }

@@ -16,28 +16,41 @@
  *
  * The control fd
  * --------------
- *  1. DAEDALUS_IOC_HELLO agrees on the version and the features.
- *  2. DAEDALUS_IOC_REGISTER names the codecs served. The first registration
- *     creates the video and media nodes. They stay until the module is removed.
+ *  1. DAEDALUS_IOC_HELLO agrees on the version and the features, and tells what
+ *     the module has.
+ *  2. DAEDALUS_IOC_REGISTER names the codecs and faces served, and returns those
+ *     that the module took. The first registration creates the video and media
+ *     nodes. They stay until the module is removed.
  *  3. read() returns struct daedalus_event records; poll() says when there are
  *     any. For DAEDALUS_EVENT_WORKER_WANTED the broker calls
  *     DAEDALUS_IOC_SESSION_FD and hands the fd to a new worker.
  * Closing the control fd orphans the device: sessions whose worker lives go on,
  * other work is answered with an error after the grace period (the module's
  * parameter worker_wait_ms), and open() of the video node fails with ENODEV
- * after the same period. A new broker may register at any time.
+ * after the same period. A new broker may register at any time. Workers outlive
+ * their broker, so each session fd keeps the version with which it was made.
  *
  * The session fd
  * --------------
- * read() returns exactly one message, which starts with struct daedalus_msg. A
- * buffer of DAEDALUS_MSG_MAX bytes always suffices; with a smaller one read()
- * may fail with EMSGSIZE and the message stays. read() waits unless the fd is
- * O_NONBLOCK (EAGAIN). It returns 0 once the session is over; the worker then
- * exits. Closing the session fd (or dying) fails the jobs that were read and
- * not answered; jobs not yet read wait for the next worker.
+ * The worker first calls DAEDALUS_IOC_ATTACH. That, and nothing else, makes the
+ * calling process the session's worker: the one that the module kills when it
+ * hangs. read() then returns exactly one message, which starts with struct
+ * daedalus_msg. A buffer of the size that DAEDALUS_IOC_ATTACH returned always
+ * suffices; with a smaller one read() may fail with EMSGSIZE and the message
+ * stays. read() waits unless the fd is O_NONBLOCK (EAGAIN). It returns 0 once the
+ * session is over; the worker then exits. Closing the session fd (or dying) fails
+ * the jobs that were read and not answered; jobs not yet read wait for the next
+ * worker.
  *
  * Jobs are read in order. They may be answered in any order with
  * DAEDALUS_IOC_JOB_DONE; the client sees them complete in job order.
+ * DAEDALUS_IOC_NEXT answers a job and reads the next message in one call.
+ *
+ * The module may take a plane's memory away at any time: when the client stops a
+ * queue, or frees the buffer, or the job took too long. The worker's mapping
+ * stays valid, but what it reads and writes there is a page of its own. A later
+ * answer gets ENOENT, and DAEDALUS_MSG_BUFFER_GONE tells when to unmap. Memory that
+ * the client imported cannot be taken away; see DAEDALUS_BUFFER_F_IMPORTED.
  *
  * Rules
  * -----
@@ -45,8 +58,20 @@
  * module answers EINVAL otherwise. Integers are in the machine's byte order.
  * Every structure has the same layout on 32-bit and 64-bit ABIs.
  *
+ * Numbers
+ * -------
+ * ioctls 0x00 to 0x1f are of the control fd; 0x20 to 0x2f of session fds of all
+ * faces; 0x30 to 0x4f of the stateful face. Messages 0x00 to 0x1f are of all faces
+ * and of the stateless one, 0x20 to 0x3f of the stateful one.
+ *
  * Changes
  * -------
+ * version 2: HELLO tells codecs, faces and the message size; REGISTER returns what
+ *	was taken instead of refusing codecs that it does not know; ATTACH, NEXT;
+ *	messages of more than 16 KiB; DAEDALUS_BUFFER_F_INITIALISED. A module that
+ *	speaks version 2 serves daemons of version 1: DAEDALUS_IOC_REGISTER_V1, no
+ *	ATTACH (the first to read a session fd is the worker if it is the broker or
+ *	its child), messages of at most DAEDALUS_MSG_MAX_V1 bytes.
  * version 1: first version.
  */
 #ifndef _UAPI_LINUX_DAEDALUS_H
@@ -55,17 +80,33 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* The version of the protocol that this header describes. */
-#define DAEDALUS_VERSION		1
+/* The version of the protocol that this header describes, and the oldest served. */
+#define DAEDALUS_VERSION		2
+#define DAEDALUS_MIN_VERSION		1
 
 /* The control device, and the driver name that both nodes report. */
 #define DAEDALUS_CONTROL_NAME		"daedalus-v4l2"
 #define DAEDALUS_DRIVER_NAME		"daedalus"
 
-/* Bits of daedalus_register.codecs. */
+/* Codecs. A module knows a part of them: see daedalus_hello.codecs. */
 #define DAEDALUS_CODEC_H264		0x1
 #define DAEDALUS_CODEC_VP9		0x2
 #define DAEDALUS_CODEC_AV1		0x4
+#define DAEDALUS_CODEC_VP8		0x8
+#define DAEDALUS_CODEC_MPEG2		0x10
+#define DAEDALUS_CODEC_HEVC		0x20
+
+/* Faces: the V4L2 interfaces that clients see. */
+#define DAEDALUS_FACE_STATELESS		0x1
+#define DAEDALUS_FACE_STATEFUL		0x2
+
+/* Bits of daedalus_hello.features. */
+#define DAEDALUS_FEATURE_NEXT		0x1	/* DAEDALUS_IOC_NEXT is there */
+/*
+ * The module makes finished pictures visible to devices that imported them; the
+ * worker need not clean caches.
+ */
+#define DAEDALUS_FEATURE_CLEANS		0x2
 
 /**
  * struct daedalus_hello - DAEDALUS_IOC_HELLO, on the control fd
@@ -75,6 +116,9 @@
  *	that the module speaks.
  * @features: in: the features that the daemon knows; out: those of them that
  *	the module has too. Version 1 has none.
+ * @codecs: in: zero; out, from version 2 on: DAEDALUS_CODEC_* of the module
+ * @faces: in: zero; out, from version 2 on: DAEDALUS_FACE_* of the module
+ * @msg_max: in: zero; out, from version 2 on: bytes of the longest message
  * @reserved: zero
  *
  * Must come first, once per open. EPROTO if there is no common version, EBUSY
@@ -84,26 +128,35 @@ struct daedalus_hello {
 	__u32 version;
 	__u32 min_version;
 	__u64 features;
-	__u64 reserved[2];
+	__u32 codecs;
+	__u32 faces;
+	__u32 msg_max;
+	__u32 reserved;
 };
 
 /**
  * struct daedalus_register - DAEDALUS_IOC_REGISTER, on the control fd
  * @name: the daemon's name, NUL-terminated printable ASCII, not empty. It is
  *	shown as part of the device's card name and in debugfs.
- * @codecs: the DAEDALUS_CODEC_* that the daemon can decode, at least one. It
- *	decides what sessions opened from now on offer.
+ * @codecs: in: the DAEDALUS_CODEC_* that the daemon can decode; out: those of
+ *	them that the module took. They decide what sessions opened from now on
+ *	offer.
  * @flags: zero
+ * @faces: in: the DAEDALUS_FACE_* that the daemon serves, 0 for the stateless one;
+ *	out: those that the module took. Version 1: zero.
  * @reserved: zero
  *
  * EPROTO before DAEDALUS_IOC_HELLO; EBUSY while another daemon is registered or
- * if this fd is registered already; EINVAL for bad fields.
+ * if this fd is registered already; EINVAL for bad fields, or if nothing was left
+ * to take. DAEDALUS_IOC_REGISTER_V1 has the same structure, returns nothing, and
+ * answers EINVAL for a codec that the module does not know.
  */
 struct daedalus_register {
 	__u8 name[32];
 	__u32 codecs;
 	__u32 flags;
-	__u64 reserved[2];
+	__u32 faces;
+	__u32 reserved[3];
 };
 
 /* A session has jobs, or began to stream, and has no worker. */
@@ -137,8 +190,8 @@ struct daedalus_event {
  * @flags: in: O_NONBLOCK or 0
  * @reserved: zero
  *
- * The session's worker is whoever holds the fd: the broker closes its own copy
- * when the worker has it. ENOENT if the session is gone or has a worker
+ * The broker hands the fd to a worker and closes its own copy. The session's worker
+ * is whoever calls DAEDALUS_IOC_ATTACH. ENOENT if the session is gone or has a worker
  * already, ENOTCONN before DAEDALUS_IOC_REGISTER.
  */
 struct daedalus_session_fd {
@@ -148,8 +201,34 @@ struct daedalus_session_fd {
 	__u64 reserved[2];
 };
 
-/* No message is longer than this, in bytes. */
-#define DAEDALUS_MSG_MAX		16384
+/**
+ * struct daedalus_attach - DAEDALUS_IOC_ATTACH, on a session fd
+ * @version: in: the newest version that the worker speaks; out: the version of
+ *	this session fd
+ * @msg_max: in: bytes of the longest message that the worker takes, at least
+ *	DAEDALUS_MSG_MAX_V1; out: bytes of the longest that it gets
+ * @features: in: the features that the worker knows; out: those of them that the
+ *	module has too
+ * @session: out: the session's id
+ * @coded_format: out: V4L2_PIX_FMT_* of OUTPUT
+ * @face: out: DAEDALUS_FACE_*
+ * @reserved: zero
+ *
+ * From then on the module may kill the calling process. EBUSY if the session fd was
+ * attached already, EPROTO if @version is less than 2.
+ */
+struct daedalus_attach {
+	__u32 version;
+	__u32 msg_max;
+	__u64 features;
+	__u64 session;
+	__u32 coded_format;
+	__u32 face;
+	__u64 reserved[2];
+};
+
+/* Version 1: no message is longer than this, in bytes. Later: ATTACH tells. */
+#define DAEDALUS_MSG_MAX_V1		16384
 
 /* struct daedalus_msg_job */
 #define DAEDALUS_MSG_JOB		1
@@ -278,6 +357,8 @@ struct daedalus_msg_buffer_gone {
  * DMA_BUF_IOCTL_SYNC and treat reads as slow.
  */
 #define DAEDALUS_BUFFER_F_IMPORTED	0x2
+/* From version 2 on: pictures of this memory are grey where nobody wrote yet. */
+#define DAEDALUS_BUFFER_F_INITIALISED	0x4
 
 /**
  * struct daedalus_buffer_fd - DAEDALUS_IOC_BUFFER_FD, on a session fd
@@ -320,15 +401,40 @@ struct daedalus_job_done {
 	__u64 reserved[2];
 };
 
+/**
+ * struct daedalus_next - DAEDALUS_IOC_NEXT, on a session fd
+ * @job: in: the job to answer, or 0; out: 0 once the answer was taken or refused,
+ *	so that a call which a signal ended can be repeated as it is
+ * @status: DAEDALUS_STATUS_*, of @job
+ * @answer: out: 0, or ENOENT as DAEDALUS_IOC_JOB_DONE returns it
+ * @message: in: address of the memory for the next message
+ * @size: in: bytes of that memory; out: bytes of the message, 0 if the session is
+ *	over
+ * @flags: zero
+ *
+ * As DAEDALUS_IOC_JOB_DONE followed by read(), with the errors of read().
+ */
+struct daedalus_next {
+	__u64 job;
+	__u32 status;
+	__u32 answer;
+	__u64 message;
+	__u32 size;
+	__u32 flags;
+};
+
 #define DAEDALUS_IOC_MAGIC		0xDA
 
 /* On the control fd. */
 #define DAEDALUS_IOC_HELLO	_IOWR(DAEDALUS_IOC_MAGIC, 0x00, struct daedalus_hello)
-#define DAEDALUS_IOC_REGISTER	_IOW(DAEDALUS_IOC_MAGIC, 0x01, struct daedalus_register)
+#define DAEDALUS_IOC_REGISTER_V1 _IOW(DAEDALUS_IOC_MAGIC, 0x01, struct daedalus_register)
+#define DAEDALUS_IOC_REGISTER	_IOWR(DAEDALUS_IOC_MAGIC, 0x01, struct daedalus_register)
 #define DAEDALUS_IOC_SESSION_FD	_IOWR(DAEDALUS_IOC_MAGIC, 0x02, struct daedalus_session_fd)
 
 /* On a session fd. */
 #define DAEDALUS_IOC_BUFFER_FD	_IOWR(DAEDALUS_IOC_MAGIC, 0x20, struct daedalus_buffer_fd)
 #define DAEDALUS_IOC_JOB_DONE	_IOW(DAEDALUS_IOC_MAGIC, 0x21, struct daedalus_job_done)
+#define DAEDALUS_IOC_ATTACH	_IOWR(DAEDALUS_IOC_MAGIC, 0x22, struct daedalus_attach)
+#define DAEDALUS_IOC_NEXT	_IOWR(DAEDALUS_IOC_MAGIC, 0x23, struct daedalus_next)
 
 #endif /* _UAPI_LINUX_DAEDALUS_H */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Coded and raw formats. A codec is one file with one struct daedalus_codec, and a
+ * line in daedalus_codecs[], which is the only list.
+ */
+#ifndef DAEDALUS_CODEC_H
+#define DAEDALUS_CODEC_H
+
+#include <linux/videodev2.h>
+#include <linux/daedalus.h>
+#include <media/v4l2-ctrls.h>
+
+#define DAEDALUS_MAX_DIM	8192U	/* pixels or lines of a picture */
+
+/**
+ * struct daedalus_ctrl_desc - one control of a codec
+ * @cfg: as v4l2_ctrl_new_custom() wants it
+ * @in_job: its value is sent with every job
+ */
+struct daedalus_ctrl_desc {
+	struct v4l2_ctrl_config cfg;
+	bool in_job;
+};
+
+/* A control whose value every job carries. */
+#define DAEDALUS_JOB_CTRL(_id) { .cfg = { .id = (_id) }, .in_job = true }
+/* A menu that says what is possible; @_skip has a bit for each item that is not. */
+#define DAEDALUS_MENU_CTRL(_id, _max, _skip) \
+	{ .cfg = { .id = (_id), .max = (_max), .menu_skip_mask = (_skip) } }
+/**
+ * struct daedalus_codec - everything that is special about a coded format
+ * @fourcc: V4L2_PIX_FMT_* of OUTPUT
+ * @bit: DAEDALUS_CODEC_*
+ * @depth_ctrl: id of the control that tells the bit depth, or 0: always 8
+ * @depth: reads the bit depth from a value of @depth_ctrl
+ * @ctrls: its controls
+ * @num_ctrls: number of @ctrls
+ */
+struct daedalus_codec {
+	u32 fourcc;
+	u32 bit;
+	u32 depth_ctrl;
+	unsigned int (*depth)(union v4l2_ctrl_ptr p);
+	const struct daedalus_ctrl_desc *ctrls;
+	unsigned int num_ctrls;
+};
+
+extern const struct daedalus_codec daedalus_h264;
+extern const struct daedalus_codec daedalus_vp9;
+extern const struct daedalus_codec daedalus_av1;
+
+#define DAEDALUS_NUM_CODECS	3
+extern const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS];
+
+/**
+ * struct daedalus_raw - a picture format
+ * @fourcc: V4L2_PIX_FMT_* of CAPTURE
+ * @deep: for streams of more than 8 bit; a sample then has two bytes
+ * @mem_planes: memory planes
+ * @chroma_planes: colour planes besides luma: 1 (interleaved) or 2
+ */
+struct daedalus_raw {
+	u32 fourcc;
+	bool deep;
+	u8 mem_planes;
+	u8 chroma_planes;
+};
+
+u32 daedalus_all_codecs(void);
+const struct daedalus_codec *daedalus_enum_codec(u32 codecs, unsigned int index);
+const struct daedalus_codec *daedalus_find_codec(u32 codecs, u32 fourcc);
+unsigned int daedalus_codec_index(const struct daedalus_codec *codec);
+const struct daedalus_raw *daedalus_enum_raw(unsigned int depth, unsigned int index);
+const struct daedalus_raw *daedalus_find_raw(unsigned int depth, u32 fourcc);
+void daedalus_fill_coded(const struct daedalus_codec *codec, struct v4l2_pix_format_mplane *pix);
+void daedalus_fill_raw(const struct daedalus_raw *raw, struct v4l2_pix_format_mplane *pix);
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The core: the device, its sessions, the wish for workers, the limits.
+ *
+ * Layers. Each file calls only those below it; a lower layer reaches a higher one
+ * only through a structure of operations that the higher one registered.
+ *
+ *	daedalus_drv				module, platform device, suspend
+ *	daedalus_debugfs			files for people
+ *	daedalus_control			the control fd: the daemon's broker
+ *	daedalus_nodes				the stateless face: its nodes,
+ *	daedalus_video				open, close and ioctls,
+ *	daedalus_controls  daedalus_queue	controls; buffers to jobs and back
+ *	daedalus_requests  daedalus_codec	requests; coded and raw formats
+ *	daedalus_h264  daedalus_vp9  daedalus_av1	one file per codec
+ *	daedalus_sched				jobs, the clock, who ends what
+ *	daedalus_worker				session fds, messages
+ *	daedalus_memory				planes, exports, workers' windows
+ *	daedalus_core				this
+ */
+#ifndef DAEDALUS_CORE_H
+#define DAEDALUS_CORE_H
+
+#include <linux/kref.h>
+#include <linux/ktime.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/uidgid.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/daedalus.h>
+
+struct daedalus_event;
+struct daedalus_pool;
+struct daedalus_worker;
+struct daedalus_worker_ops;
+struct device;
+
+/* Module parameters. */
+extern unsigned int daedalus_watchdog_ms;
+extern unsigned int daedalus_drain_ms;
+extern unsigned int daedalus_worker_wait_ms;
+extern unsigned int daedalus_max_sessions;
+extern unsigned int daedalus_max_sessions_per_user;
+extern unsigned int daedalus_max_session_mb;
+extern unsigned int daedalus_max_memory_mb;
+extern unsigned int daedalus_min_available_mb;
+extern unsigned int daedalus_max_contiguous_mb;
+extern int daedalus_contiguous;
+extern unsigned int daedalus_max_requests;
+extern unsigned int daedalus_max_requests_per_user;
+extern unsigned int daedalus_max_requests_per_session;
+
+/**
+ * struct daedalus_dev - the device
+ * @parent: the platform device, which owns DMA memory and prefixes log lines
+ * @wq: runs watchdogs, frees memory, ends sessions; nothing on it waits for user
+ *	space
+ * @claim_wq: runs claims, which wait for a session's control handler; whoever
+ *	sets controls holds that while it copies from user memory
+ * @lock: guards @broker, @nodes, @codecs, @name and @sessions
+ * @broker: who registered (an opaque key), or NULL: the device is orphaned
+ * @broker_wq: woken when a broker registers
+ * @nodes: the nodes are registered; they stay until the module goes
+ * @codecs: DAEDALUS_CODEC_* that new sessions offer
+ * @faces: DAEDALUS_FACE_* that are offered
+ * @name: of the daemon
+ * @sessions: every struct daedalus_session with an open file
+ * @wanted_lock: guards @wanted
+ * @wanted: sessions in need of a worker
+ * @wanted_wq: woken when @wanted gets an entry
+ * @next_session: the next session's id
+ * @next_id: the next plane's id
+ * @frozen: user space is frozen, or about to be: clocks stand still
+ * @busy: sessions that have a job with their worker now
+ * @busy_peak: the most there ever were
+ * @opened: sessions there ever were
+ * @requests: requests that exist
+ * @memory: bytes of MMAP planes, until the last reference of each is gone
+ * @contiguous: those of them that are contiguous
+ * @contiguous_budget: how many bytes may be; set once
+ * @cma: free bytes of the CMA area when the module was loaded; 0: there is none
+ * @mixed: contiguous queues that got a scattered buffer since loading
+ *
+ * Open nodes, requests, session fds and exported buffers pin the module, so this
+ * lives from module init until after the last of them is gone.
+ */
+struct daedalus_dev {
+	struct device *parent;
+	struct workqueue_struct *wq;
+	struct workqueue_struct *claim_wq;
+
+	struct mutex lock;	/* broker, nodes, sessions */
+	const void *broker;
+	wait_queue_head_t broker_wq;
+	bool nodes;
+	u32 codecs;
+	u32 faces;
+	char name[32];
+	struct list_head sessions;
+
+	spinlock_t wanted_lock;	/* wanted */
+	struct list_head wanted;
+	wait_queue_head_t wanted_wq;
+
+	u64 next_session;
+	atomic64_t next_id;
+	bool frozen;
+	atomic_t busy;
+	atomic_t busy_peak;
+	atomic_t opened;
+	atomic_t requests;
+	atomic64_t memory;
+	atomic64_t contiguous;
+	u64 contiguous_budget;
+	u64 cma;
+	atomic_t mixed;
+};
+
+/**
+ * struct daedalus_session - one open of a video node, as the lower layers see it
+ * @ref: held by the open file and by each session fd
+ * @release: frees it; may run in any context that may sleep
+ * @dev: the device
+ * @entry: in &daedalus_dev.sessions
+ * @wanted_entry: in &daedalus_dev.wanted
+ * @reported: the broker knows that a worker is wanted; guarded by
+ *	&daedalus_dev.wanted_lock
+ * @id: never reused
+ * @pid: the client's, for people
+ * @uid: who opened it
+ * @codecs: DAEDALUS_CODEC_* that it offers
+ * @coded_format: fourcc of OUTPUT, for the broker's event
+ * @pool: its memory
+ * @lock: guards what the scheduler and the worker layer keep of it
+ * @worker: who decodes, or NULL
+ * @worker_ops: what a worker calls; set before the session is listed
+ * @restarts: workers lost
+ */
+struct daedalus_session {
+	struct kref ref;
+	void (*release)(struct daedalus_session *session);
+	struct daedalus_dev *dev;
+	struct list_head entry;
+	struct list_head wanted_entry;
+	bool reported;
+	u64 id;
+	pid_t pid;
+	kuid_t uid;
+	u32 codecs;
+	u32 coded_format;
+	struct daedalus_pool *pool;
+
+	spinlock_t lock;	/* jobs, lists, worker */
+	struct daedalus_worker *worker;
+	const struct daedalus_worker_ops *worker_ops;
+	u32 restarts;
+};
+
+struct daedalus_dev *daedalus_dev_create(struct device *parent);
+void daedalus_dev_destroy(struct daedalus_dev *dev);
+
+void daedalus_session_init(struct daedalus_session *session, struct daedalus_dev *dev,
+			   void (*release)(struct daedalus_session *session));
+int daedalus_session_add(struct daedalus_session *session);
+void daedalus_session_remove(struct daedalus_session *session);
+struct daedalus_session *daedalus_session_find(struct daedalus_dev *dev, u64 id);
+void daedalus_session_put(struct daedalus_session *session);
+
+void daedalus_want_worker(struct daedalus_session *session);
+void daedalus_unwant_worker(struct daedalus_session *session);
+bool daedalus_any_wanted(struct daedalus_dev *dev);
+bool daedalus_take_wanted(struct daedalus_dev *dev, struct daedalus_event *event);
+void daedalus_forget_reports(struct daedalus_dev *dev);
+int daedalus_wait_broker(struct daedalus_dev *dev);
+
+#endif
