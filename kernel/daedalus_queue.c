@@ -120,8 +120,9 @@ static void sched_requeue(struct daedalus_sched *sched, struct daedalus_job *job
 
 	lockdep_assert_held(ctx_lock(ctx));
 	if (job->same_capture) {
+		/* What the older jobs have written stays. */
 		dst->failed = true;
-		dst->jobs--;
+		release_job_dst(ctx, dst);
 	} else {
 		if (ctx->held == dst)
 			ctx->held = NULL;

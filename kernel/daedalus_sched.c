@@ -597,10 +597,12 @@ static void resume(struct daedalus_sched *sched)
 	lockdep_assert_held(&session->lock);
 	if (sched->draining)
 		return;
-	if (session->worker)
+	if (session->worker) {
 		daedalus_worker_wake(session->worker);
-	else if (should_have_worker(sched))
+	} else if (should_have_worker(sched)) {
+		sched->alone_since = ktime_get();
 		daedalus_want_worker(session);
+	}
 	if (oldest_job(sched))
 		watchdog_arm(sched);
 }
@@ -822,5 +824,4 @@ void daedalus_sched_exit(struct daedalus_sched *sched)
 		kvfree(job->msg);
 		kfree(job);
 	}
-	mutex_destroy(&sched->revoke_lock);
 }

@@ -12,6 +12,7 @@ use crate::cache::{Stamp, lock_file, remove_tree};
 use crate::cmd::{Cmd, last_lines};
 use crate::docs;
 use crate::guest::Kernel;
+use crate::layers;
 use crate::module;
 use crate::outcome::Outcome;
 use crate::root;
@@ -34,8 +35,9 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Headers and sizes of all files of the tree.
+/// Headers and sizes of all files of the tree, and the layers of the module.
 pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
+    layers::check(bed, outcome);
     outcome.check("every file names its licence and has one role", || {
         let names = Cmd::new("git")
             .args(["-c", "safe.directory=*", "ls-files", "-z"])

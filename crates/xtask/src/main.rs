@@ -24,6 +24,7 @@ mod ioctls;
 #[path = "../../cli/src/junit.rs"]
 mod junit;
 mod kernel;
+mod layers;
 mod lint;
 mod module;
 mod outcome;
