@@ -55,7 +55,7 @@ pub(crate) struct Args {
     /// An argument of `daedalusd broker`, such as --daemon=--no-direct; may be repeated
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     daemon: Vec<String>,
-    /// A parameter of the module, such as --module=scattered=1; may be repeated
+    /// A parameter of the module, such as --module=contiguous=1; may be repeated
     #[arg(long, value_name = "PARAMETER=VALUE")]
     module: Vec<String>,
     /// h264, vp9 or av1; all three if none is named
@@ -80,7 +80,7 @@ impl Args {
             Self {
                 quick: true,
                 daemon: vec!["--threads=1".into(), "--no-direct".into()],
-                module: vec!["scattered=1".into()],
+                module: vec!["contiguous=1".into(), "max_contiguous_mb=512".into()],
                 ..base.clone()
             },
             // Several pictures at a time, by a client that has several in flight: the guest's one processor would get
