@@ -6,7 +6,7 @@
 //! and [`av1`] parse headers, keep the references and fill in the `V4L2_CID_STATELESS_*` controls. It
 //! needs no device. The second half drives a device with them: [`decoder`] on top of [`device`] and
 //! [`queue`], which wrap the ioctls of [`v4l2`]. [`personality`] drives it as other clients do. [`gdp`] and [`raw`] read what GStreamer
-//! hands over.
+//! hands over. [`vectors`] says where the conformance vectors are.
 
 pub mod av1;
 mod bits;
@@ -23,6 +23,7 @@ pub mod picture;
 pub mod queue;
 pub mod raw;
 pub mod v4l2;
+pub mod vectors;
 pub mod vp9;
 
 pub use error::ParseError;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Parses every stream of the vectors, and compares what would be shown with their MANIFESTs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use daedalus_client::vectors;
 
 /// A row of a MANIFEST.
 struct Row {
@@ -12,16 +14,13 @@ struct Row {
     one_size: bool,
 }
 
-/// The rows of `codec`'s MANIFEST; empty, with a word about it, when the vectors are not there.
+/// The rows of `codec`'s MANIFEST; none when the vectors are not there.
 fn rows(codec: &str) -> Vec<Row> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/vectors")
-        .join(codec);
-    let Ok(manifest) = std::fs::read_to_string(folder.join("MANIFEST.tsv")) else {
-        eprintln!("SKIPPED {codec}: no vectors in ../shared/vectors (unpack them next to the repository)");
+    let Some(folder) = vectors::for_test(codec, "streams are parsed") else {
         return Vec::new();
     };
-    manifest
+    std::fs::read_to_string(folder.join("MANIFEST.tsv"))
+        .unwrap()
         .lines()
         .filter(|line| !line.starts_with('#') && !line.starts_with("file\t"))
         .map(|line| {

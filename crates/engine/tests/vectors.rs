@@ -25,14 +25,10 @@ struct Vector {
 }
 
 fn vectors(codec: &str) -> Result<Vec<Vector>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/vectors")
-        .join(codec);
-    let manifest = folder.join("MANIFEST.tsv");
-    let Ok(text) = std::fs::read_to_string(&manifest) else {
-        println!("skipped: 1 suite ({codec}): no conformance vectors; unpack them to ../shared/vectors");
+    let Some(folder) = daedalus_client::vectors::for_test(codec, "the engine's pictures") else {
         return Ok(Vec::new());
     };
+    let text = std::fs::read_to_string(folder.join("MANIFEST.tsv"))?;
     let mut rows = text.lines().filter(|line| !line.starts_with('#'));
     let columns: Vec<_> = rows.next().context("no header")?.split('\t').collect();
     let column = |name| {

@@ -6,10 +6,8 @@
 mod clips;
 mod support;
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context, Result, ensure};
-use daedalus_client::{Codec, CodedJob};
+use daedalus_client::{Codec, CodedJob, vectors};
 use daedalus_replay::{Finished, Options, Pace, Player, ReplayError, Report, What, replay};
 use daedalus_trace::{Reader, Record, Verdict, Writer};
 
@@ -74,33 +72,45 @@ fn clips_are_replayed_exactly() -> Result<()> {
 /// that change.
 #[test]
 fn vectors_are_replayed_exactly() -> Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    for (codec, file) in [
-        (Codec::H264, "h264/JVT-AVC_V1/CABA3_SVA_B.264"),
-        (Codec::H264, "h264/JVT-AVC_V1/CVFI2_SVA_C.264"),
-        (Codec::H264, "h264/JVT-FR-EXT/HCAMFF1_HHI.264"),
-        (Codec::H264, "h264/goh264/high10_partitioned_p_cavlc.h264"),
-        (Codec::Vp9, "vp9/libvpx/vp90-2-02-size-66x18.webm"),
-        (Codec::Vp9, "vp9/libvpx/vp90-2-16-intra-only.webm"),
+    let streams: [(Codec, &str, &[&str]); 3] = [
+        (
+            Codec::H264,
+            "h264",
+            &[
+                "JVT-AVC_V1/CABA3_SVA_B.264",
+                "JVT-AVC_V1/CVFI2_SVA_C.264",
+                "JVT-FR-EXT/HCAMFF1_HHI.264",
+                "goh264/high10_partitioned_p_cavlc.h264",
+            ],
+        ),
         (
             Codec::Vp9,
-            "vp9/cros-codecs/vp90-2-10-show-existing-frame.vp9.ivf",
+            "vp9",
+            &[
+                "libvpx/vp90-2-02-size-66x18.webm",
+                "libvpx/vp90-2-16-intra-only.webm",
+                "cros-codecs/vp90-2-10-show-existing-frame.vp9.ivf",
+            ],
         ),
-        (Codec::Av1, "av1/dav1d/8-bit/issues/309_odd_width.ivf"),
-        (Codec::Av1, "av1/dav1d/8-bit/data/00001131.ivf"),
         (
             Codec::Av1,
-            "av1/dav1d/10-bit/film_grain/av1-1-b10-23-film_grain-50.ivf",
+            "av1",
+            &[
+                "dav1d/8-bit/issues/309_odd_width.ivf",
+                "dav1d/8-bit/data/00001131.ivf",
+                "dav1d/10-bit/film_grain/av1-1-b10-23-film_grain-50.ivf",
+            ],
         ),
-    ] {
-        let path: PathBuf = folder.join(file);
-        if !folder.is_dir() {
-            println!("skipped: no conformance vectors; unpack them to ../shared/vectors");
-            return Ok(());
+    ];
+    for (codec, folder, files) in streams {
+        let Some(folder) = vectors::for_test(folder, "vectors are replayed exactly") else {
+            continue;
+        };
+        for file in files {
+            let jobs = daedalus_client::jobs(&folder.join(file))?.collect::<Result<Vec<_>, _>>()?;
+            let trace = support::record(codec.coded_format(), &jobs, &[]).context(*file)?;
+            check(&trace, jobs.len()).context(*file)?;
         }
-        let jobs = daedalus_client::jobs(&path)?.collect::<Result<Vec<_>, _>>()?;
-        let trace = support::record(codec.coded_format(), &jobs, &[]).context(file)?;
-        check(&trace, jobs.len()).context(file)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::cache::Cache;
 use crate::guest::Kernel;
 use crate::host::Host;
-use crate::{build, kernel, module, root};
+use crate::{build, kernel, module, root, vectors};
 
 /// What the command line says of every command.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,11 +87,7 @@ impl Bed {
 
     /// The conformance vectors beside the tree, if they are there.
     pub(crate) fn vectors(&self) -> Option<PathBuf> {
-        self.repo
-            .join("../shared/vectors")
-            .canonicalize()
-            .ok()
-            .filter(|dir| dir.is_dir())
+        vectors::beside(&self.repo)
     }
 
     /// The Debian 13 root.

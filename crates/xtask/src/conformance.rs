@@ -20,13 +20,10 @@ use crate::demo::play::{self, Playing, ReferenceList, Stream, write_json};
 use crate::guest;
 use crate::outcome::{self, Check, Outcome};
 use crate::ui;
+use crate::vectors;
 use client::Choice;
 use folders::{CODECS, Item, Set};
 use report::{Line, Report, Verdict};
-
-/// What a run without vectors says.
-pub(crate) const NO_VECTORS: &str = "no vectors: put them at ../shared/vectors beside the tree, or name a directory with \
-                          --vectors (MANIFEST.tsv, the streams and FILE.nv12.frames.md5, or such a directory per codec)";
 
 /// Arguments of `./dev conformance`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -40,7 +37,7 @@ pub(crate) struct Args {
     /// The rows of subset.tsv, which between them have every feature that clients treat in their own way
     #[arg(long)]
     subset: bool,
-    /// A directory with MANIFEST.tsv, or with such directories in it, instead of ../shared/vectors
+    /// A directory with MANIFEST.tsv, or with such directories in it, instead of the vectors beside the tree
     #[arg(long)]
     vectors: Option<PathBuf>,
     /// The streams that this tree generates (made first if they are not there: several minutes)
@@ -142,8 +139,13 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         None => match bed.vectors() {
             Some(dir) => Set::open("vectors", &dir)?,
             None => {
+                let reason = format!(
+                    "{}, or name a directory with --vectors (MANIFEST.tsv, the streams and FILE.nv12.frames.md5, or such \
+                     a directory per codec)",
+                    vectors::MISSING
+                );
                 for codec in CODECS.into_iter().filter(|codec| args.wants(codec)) {
-                    outcome.skip(&format!("conformance {codec} ({})", args.mode()), NO_VECTORS);
+                    outcome.skip(&format!("conformance {codec} ({})", args.mode()), &reason);
                 }
                 return Ok(outcome);
             }
@@ -187,7 +189,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// `SET-MODE-NAME`; the set is left out for ../shared/vectors, the mode if it is all of it.
+/// `SET-MODE-NAME`; the set is left out for the vectors beside the tree, the mode if it is all of it.
 fn file_name(set: &Set, args: &Args, name: &str) -> String {
     let mode = Some(args.mode().replace(' ', "-")).filter(|mode| *mode != "all");
     let set = Some(set.name.as_str()).filter(|name| *name != "vectors");
@@ -279,8 +281,8 @@ fn quoted(words: &[String]) -> String {
     words.join(" ")
 }
 
-/// A row of a MANIFEST of ../shared/vectors, `file` as CODEC/FILE, as a stream to play in the guest; `None` where
-/// there are no vectors.
+/// A row of a MANIFEST of the vectors, `file` as CODEC/FILE, as a stream to play in the guest; `None` where there are
+/// none.
 pub(crate) fn listed(bed: &Bed, file: &str) -> Result<Option<Stream>> {
     let Some(dir) = bed.vectors() else {
         return Ok(None);

@@ -129,7 +129,7 @@ impl GuestJob {
         self
     }
 
-    /// What the guest sees as /mnt/vectors instead of ../shared/vectors.
+    /// What the guest sees as /mnt/vectors instead of the vectors beside the tree.
     pub(crate) fn vectors(mut self, dir: &Path) -> Self {
         self.vectors = Some(dir.to_owned());
         self

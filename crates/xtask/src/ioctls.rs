@@ -12,6 +12,7 @@ use crate::conformance;
 use crate::demo::play::write_json;
 use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
+use crate::vectors;
 
 /// Where the traces are, in the tree.
 const TRACES: &str = "tests/data/ioctls";
@@ -31,7 +32,7 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let mut script = String::from("daedalus_start\n");
     for trace in &traces {
         let Some(stream) = conformance::listed(bed, &trace.stream)? else {
-            outcome.skip("ioctls", conformance::NO_VECTORS);
+            outcome.skip("ioctls", vectors::MISSING);
             return Ok(outcome);
         };
         write_json(&dir.join(format!("{}.json", trace.name)), &[stream])?;

@@ -16,6 +16,7 @@ use crate::layers;
 use crate::module;
 use crate::outcome::Outcome;
 use crate::root;
+use crate::vectors;
 
 /// A source file has one role; more lines than this say that it has several.
 const MOST_LINES: usize = 900;
@@ -25,6 +26,7 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     bed.host.ready()?;
     let outcome = Outcome::new();
     files(bed, &outcome);
+    place_of_vectors(bed, &outcome);
     docs::marked(bed, &outcome);
     rust(bed, &outcome);
     crates(bed, &outcome);
@@ -39,19 +41,10 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
 pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
     layers::check(bed, outcome);
     outcome.check("every file names its licence and has one role", || {
-        let names = Cmd::new("git")
-            .args(["-c", "safe.directory=*", "ls-files", "-z"])
-            .cwd(&bed.repo)
-            .output()
-            .context("the tree is no git checkout")?;
         let listed = listed(&crate::bed::read(&bed.repo.join("REUSE.toml"))?);
-        let (mut wrong, mut count) = (Vec::new(), 0);
-        for name in names.split('\0').filter(|name| !name.is_empty()) {
-            // A file that was just removed and is not committed yet has nothing to check, nor has one that is no text.
-            let Ok(text) = std::fs::read_to_string(bed.repo.join(name)) else {
-                continue;
-            };
-            count += 1;
+        let files = texts(bed)?;
+        let mut wrong = Vec::new();
+        for (name, text) in &files {
             let licence =
                 name.starts_with("LICENSES/") || listed.iter().any(|pattern| matches(pattern, name));
             let header = |line: &str| line.contains("SPDX-License-Identifier: ");
@@ -68,8 +61,53 @@ pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
         if !wrong.is_empty() {
             bail!("{}", wrong.join("; "));
         }
-        Ok(format!("{count} files"))
+        Ok(format!("{} files", files.len()))
     });
+}
+
+/// Reads the text files that git knows of: their names and what is in them.
+fn texts(bed: &Bed) -> Result<Vec<(String, String)>> {
+    let names = Cmd::new("git")
+        .args(["-c", "safe.directory=*", "ls-files", "-z"])
+        .cwd(&bed.repo)
+        .output()
+        .context("the tree is no git checkout")?;
+    // A file that was just removed and is not committed yet has nothing to check, nor has one that is no text.
+    let text = |name: &str| {
+        let text = std::fs::read_to_string(bed.repo.join(name)).ok()?;
+        Some((name.to_owned(), text))
+    };
+    Ok(names.split('\0').filter_map(text).collect())
+}
+
+/// Checks that every file that wants the vectors asks `vectors::beside` for them.
+fn place_of_vectors(bed: &Bed, outcome: &Outcome) {
+    outcome.check("one file says where the vectors are", || {
+        let files = texts(bed)?;
+        let (told, wrong): (Vec<&str>, Vec<&str>) = files
+            .iter()
+            .filter(|(_, text)| names_vectors(text))
+            .map(|(name, _)| name.as_str())
+            .partition(|name| may_name_vectors(name));
+        if !wrong.is_empty() {
+            bail!("{}: ask crates/client/src/vectors.rs", wrong.join(", "));
+        }
+        Ok(told.join(", "))
+    });
+}
+
+/// Returns true if a text has the vectors' path, or the part of it that another spelling begins with.
+fn names_vectors(text: &str) -> bool {
+    let whole = vectors::PLACE.trim_start_matches("../");
+    let beside = vectors::PLACE.trim_end_matches("/vectors");
+    text.contains(whole) || text.contains(beside)
+}
+
+/// Returns true for the file with the function, the script that makes the mount point in the root, and documents, which
+/// tell their readers where to put the vectors.
+fn may_name_vectors(name: &str) -> bool {
+    let files = ["crates/client/src/vectors.rs", "testbed/root/customize"];
+    files.contains(&name) || name.ends_with(".md")
 }
 
 /// The patterns of REUSE.toml's `path` lines.
@@ -132,6 +170,26 @@ pub(crate) fn unit_tests(bed: &Bed, outcome: &Outcome) {
         }
         Ok(format!("{passed} passed, {ignored} ignored"))
     });
+    let text = std::fs::read_to_string(bed.target.join("test/unit.log")).unwrap_or_default();
+    let skips = skips(&text);
+    if !skips.is_empty() {
+        outcome.skip(&format!("unit tests: {}", skips.join(", ")), vectors::MISSING);
+    }
+}
+
+/// Returns what tests of a `cargo test` log said that they skipped for want of the vectors.
+fn skips(log: &str) -> Vec<&str> {
+    // A test's line may begin with what the harness said of another test.
+    let part = |line: &str| {
+        let begin = line.find(vectors::SKIPPED)? + vectors::SKIPPED.len();
+        let end = line.find(vectors::MISSING)?.checked_sub(": ".len())?;
+        Some((begin, end))
+    };
+    log.lines()
+        .filter_map(|line| part(line).and_then(|(begin, end)| line.get(begin..end)))
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 /// What the targets that failed said at their end, of a `cargo test --no-fail-fast` log; empty if none is named.
@@ -358,11 +416,32 @@ mod tests {
     }
 
     #[test]
+    fn only_one_source_may_name_the_vectors() {
+        let whole = format!("dir.join({:?})", vectors::PLACE);
+        let (parent, name) = vectors::PLACE.rsplit_once('/').unwrap_or_default();
+        let parts = format!("dir.join({parent:?}).join({name:?})");
+        assert!(names_vectors(&whole) && names_vectors(&parts) && names_vectors(&whole.replace("../", "x/")));
+        assert!(!names_vectors(
+            "let vectors = vectors::beside(tree); // a shared mapping"
+        ));
+        assert!(may_name_vectors("README.md") && may_name_vectors("crates/client/src/vectors.rs"));
+        assert!(!may_name_vectors("crates/client/tests/vectors.rs"));
+    }
+
+    #[test]
     fn test_results_add_up() {
         let log = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
                    test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured\n";
         assert_eq!(test_counts(log), (7, 1));
         assert_eq!(test_counts("nothing"), (0, 0));
+    }
+
+    #[test]
+    fn skipped_tests_are_named_once() {
+        let line = format!("{}the engine (vp9): {}\n", vectors::SKIPPED, vectors::MISSING);
+        let log = format!("test a ... {line}ok\n{line}test result: ok\n");
+        assert_eq!(skips(&log), ["the engine (vp9)"]);
+        assert!(skips("test result: ok. 3 passed").is_empty());
     }
 
     #[test]

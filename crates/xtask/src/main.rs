@@ -37,6 +37,13 @@ mod suite;
 mod sysctl;
 mod torture;
 mod ui;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the client's tests use all of it, and it is public there"
+)]
+#[path = "../../client/src/vectors.rs"]
+mod vectors;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -67,7 +74,7 @@ enum Command {
     Demo(demo::Args),
     /// v4l2-compliance on the video and media node, next to the in-kernel visl
     Compliance,
-    /// Decode the vectors of ../shared/vectors through the device, and compare with their MANIFEST
+    /// Decode the conformance vectors through the device, and compare with their MANIFEST
     Conformance(conformance::Args),
     /// Record what GStreamer plays in a guest, and decode the traces again without one
     Replay(replay::Args),

@@ -98,10 +98,7 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
             (list, "vectors")
         }
         // Fewer features, and the same ways of decoding.
-        None => (
-            play::clips(bed)?.0,
-            "generated clips, for want of ../shared/vectors",
-        ),
+        None => (play::clips(bed)?.0, "generated clips, for want of vectors"),
     };
     let names = names(&list)?;
     let inside = list
@@ -157,7 +154,11 @@ fn stream(vectors: &Path, line: &str) -> Result<Value> {
     let (size, path) = line.split_once(' ').context("no size")?;
     let (width, height) = size.split_once('x').context("no size")?;
     let (codec, _) = path.split_once('/').context("no codec")?;
-    ensure!(vectors.join(path).is_file(), "../shared/vectors has no {path}");
+    ensure!(
+        vectors.join(path).is_file(),
+        "{} has no {path}",
+        vectors.display()
+    );
     // 10 bit has its checksums as P010, 8 bit as NV12.
     let ten_bit = vectors.join(format!("{path}.p010.frames.md5")).is_file();
     let (layout, format) = if ten_bit {

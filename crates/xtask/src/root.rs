@@ -12,11 +12,10 @@ use crate::apt;
 use crate::bed::{Bed, data_lines, read};
 use crate::cache::{Stamp, remove_tree};
 use crate::cmd::Cmd;
+use crate::vectors;
 
 /// Where the tree is in the root.
 pub(crate) const TREE: &str = "/daedalus/tree";
-/// Where the conformance vectors are in the root: `../shared/vectors` of the tree.
-const VECTORS: &str = "/daedalus/shared/vectors";
 /// Where unpacked kernel headers are mounted in the root.
 pub(crate) const HEADERS: &str = "/daedalus/headers";
 /// Where the vendored crates are in the root.
@@ -261,7 +260,9 @@ pub(crate) fn command_in(
         .arg("--bind")
         .arg(format!("{}={CRATES}", crates.display()));
     if let Some(vectors) = bed.vectors() {
-        cmd = cmd.arg("--bind").arg(format!("{}={VECTORS}", vectors.display()));
+        // Beside the tree in the root, too.
+        let inside = format!("{TREE}/{}", vectors::PLACE);
+        cmd = cmd.arg("--bind").arg(format!("{}={inside}", vectors.display()));
     }
     for (from, to) in binds {
         cmd = cmd.arg("--bind").arg(format!("{}={to}", from.display()));

@@ -18,6 +18,7 @@ use crate::conformance::generated;
 use crate::demo::play::{self, write_json};
 use crate::guest::{self, GuestJob, Kernel};
 use crate::outcome::{Check, Outcome, Verdict};
+use crate::vectors;
 
 /// What there is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -209,9 +210,6 @@ const VECTORS: [(&str, &str); 6] = [
     ("av1/dav1d/10-bit/quantizer/av1-1-b10-00-quantizer-22.ivf", "p010"),
 ];
 
-/// Where to get the vectors.
-const NO_VECTORS: &str = "no ../shared/vectors here: unpack the vectors next to the repository";
-
 /// Limits of a kernel: how long a pending call may take when something is killed, how long a guest, and the module's
 /// parameters that go with it.
 struct Limits {
@@ -338,7 +336,10 @@ fn life(bed: &Bed, kernel: Kernel, lists: &str, args: &Args, outcome: &Outcome) 
             wanted.push(format!("play {path}"));
         }
     } else {
-        outcome.skip(&format!("life ({kernel}): fields, 10 bit, sizes"), NO_VECTORS);
+        outcome.skip(
+            &format!("life ({kernel}): fields, 10 bit, sizes"),
+            vectors::MISSING,
+        );
     }
     script.push_str("daedalus_unload\n");
     let name = format!("torture-life-{kernel}");

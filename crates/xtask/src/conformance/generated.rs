@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The streams that ../shared/vectors lacks: made by `daedalus-tests generated` in the Debian root, which has the
+//! The streams that the vectors lack: made by `daedalus-tests generated` in the Debian root, which has the
 //! encoders, as a folder with MANIFEST.tsv.
 
 use std::path::PathBuf;

@@ -188,7 +188,7 @@ pub(crate) struct Playing<'a> {
     pub(crate) arguments: &'a str,
     /// Of the guest.
     pub(crate) timeout: Duration,
-    /// What the guest sees as /mnt/vectors; ../shared/vectors if `None`.
+    /// What the guest sees as /mnt/vectors; the vectors beside the tree if `None`.
     pub(crate) vectors: Option<&'a Path>,
 }
 
