@@ -131,7 +131,7 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
 fn document(rows: &[Row]) -> String {
     let mut text = "# Supported kernels\n\n\
         Written by `./dev package --kernels`, which has DKMS build the packaged module against the headers of\n\
-        Debian's kernels (`testbed/headers`). The package is for Linux 6.12 to 7.2; a kernel without\n\
+        Debian's kernels (`testbed/headers`). The package is for Linux 6.12 to 7.3; a kernel without\n\
         `V4L2_MEM2MEM_DEV`, `VIDEOBUF2_DMA_CONTIG` or `MEDIA_CONTROLLER` is skipped by `BUILD_EXCLUSIVE_CONFIG`\n\
         in dkms.conf: installing goes on, there is no device. A module that was built is not thereby run: what runs in\n\
         which kernel is in [install.md](install.md).\n\n\
@@ -154,7 +154,48 @@ fn document(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    /// Whether DKMS takes dkms.conf to be for a kernel: it reads the file as a script of bash, as here.
+    fn is_for(kernel: &str) -> bool {
+        Command::new("bash")
+            .args([
+                "-c",
+                "kernel_source_dir=; . \"$1\" && [[ $2 =~ $BUILD_EXCLUSIVE_KERNEL ]]",
+            ])
+            .arg("dkms")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../debian/daedalus-v4l2-dkms.dkms"))
+            .arg(kernel)
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    #[test]
+    fn the_package_is_for_the_kernels_that_it_names() {
+        for kernel in [
+            "6.12.117+deb13-arm64",
+            "6.19.0",
+            "7.0.1",
+            "7.2.13+deb14-amd64",
+            "7.3",
+            "7.3.4+deb13-arm64",
+        ] {
+            assert!(is_for(kernel), "{kernel}");
+        }
+        for kernel in [
+            "6.1.0-40-arm64",
+            "6.11.9",
+            "6.120.1",
+            "7.4.0",
+            "7.30.1",
+            "8.7.3",
+            "16.12.1",
+        ] {
+            assert!(!is_for(kernel), "{kernel}");
+        }
+    }
 
     #[test]
     fn a_row_says_what_is_missing() {
