@@ -57,7 +57,7 @@ use outcome::Outcome;
 
 /// Builds, runs and tests daedalus-v4l2 in a kernel of its own, on a Debian 12 or 13 with a Rust toolchain.
 #[derive(Parser)]
-#[command(name = "dev", disable_help_subcommand = false)]
+#[command(name = "dev", bin_name = "./dev", disable_help_subcommand = false)]
 struct Cli {
     /// Install no package on this machine: fail and name the missing ones instead
     #[arg(long, global = true)]
@@ -213,5 +213,28 @@ fn finish(outcome: &Outcome) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_names_what_is_typed() {
+        let mut command = Cli::command();
+        command.build();
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Usage: ./dev "), "{help}");
+        let sub = command
+            .find_subcommand_mut("conformance")
+            .map(|sub| sub.render_long_help().to_string());
+        assert!(sub.is_some_and(|help| help.contains("Usage: ./dev conformance ")));
+        let error = Cli::try_parse_from(["target/xtask", "nothing"])
+            .err()
+            .map(|error| error.to_string());
+        assert!(error.is_some_and(|text| text.contains("./dev") && !text.contains("xtask")));
     }
 }
