@@ -16,8 +16,10 @@
 //! | timing, decoder model, `buffer_removal_time`, frame ids | absent | they do not affect decoding |
 //! | `still_picture`, `reduced_still_picture_header` | 0 | all that the reduced header implies is in the frame control, explicitly |
 //! | `seq_force_screen_content_tools`, `seq_force_integer_mv` | SELECT | the frame control has the resulting values |
+//! | `enable_superres`, `enable_ref_frame_mvs`, `enable_warped_motion`, `enable_restoration`, `separate_uv_delta_q` | 1 | they only let a frame's header code what the frame control decides; a VA-API client, which is not told them, sets them for each frame anew |
+//! | `max_frame_width_minus_1`, `max_frame_height_minus_1` | the largest | they only bound the frames' sizes; a VA-API client sets them for each frame anew |
 //! | colour description, chroma sample position | unspecified | they do not affect decoding, but for film grain with the identity matrix and restricted clipping |
-//! | `frame_size_override_flag`, `found_ref` | size explicit where it is not the sequence's maximum; `found_ref` 0 | a reference's size is only a short form of the explicit one |
+//! | `frame_size_override_flag`, `found_ref` | size explicit (where it is not the largest); `found_ref` 0 | a reference's size is only a short form of the explicit one |
 //! | `frame_width_minus_1` | `upscaled_width` with superres | clients put the width after downscaling into the control's `frame_width_minus_1` |
 //! | `frame_refs_short_signaling` | 0 | `ref_frame_idx` holds the outcome |
 //! | `ref_order_hint` | the order hints of the writer's own slots | they must be those that the decoder has |
@@ -138,7 +140,7 @@ impl Slot {
 #[derive(Debug)]
 pub struct Av1Writer {
     slots: [Slot; SLOTS],
-    /// The sequence control that was last written.
+    /// The sequence that was last written, as [`SequenceInfo::control`] has it.
     sequence: Option<V4l2CtrlAv1Sequence>,
     /// Buffers kept from frame to frame.
     header: Vec<u8>,
@@ -178,7 +180,7 @@ impl Av1Writer {
     pub fn write(&mut self, job: &Av1Frame<'_>, out: &mut Vec<u8>) -> Result<Av1Written, Av1Error> {
         let frame = job.frame;
         let sequence = SequenceInfo::new(job.sequence)?;
-        let new_sequence = self.sequence.as_ref() != Some(job.sequence);
+        let new_sequence = self.sequence.as_ref() != Some(sequence.control());
         let mut slots = if new_sequence {
             [Slot::EMPTY; SLOTS]
         } else {
@@ -201,7 +203,7 @@ impl Av1Writer {
 
         let stale_reference = !kind.intra && stale_reference(&slots, frame);
 
-        let size = frame::Size::new(&sequence, frame)?;
+        let size = frame::Size::new(frame)?;
         let layout = TileLayout::new(&sequence, &size, &frame.tile_info)?;
         let (columns, rows) = (frame.tile_info.tile_cols, frame.tile_info.tile_rows);
         let size_bytes = frame.tile_info.tile_size_bytes;
@@ -259,7 +261,7 @@ impl Av1Writer {
             }
         }
         self.slots = slots;
-        self.sequence = Some(*job.sequence);
+        self.sequence = Some(*sequence.control());
         Ok(Av1Written {
             reshown,
             frame: start..out.len(),

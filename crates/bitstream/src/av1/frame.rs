@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Frame header (5.9).
+//! Frame header (5.9). The sequence has all tools of `sequence::TOOLS`; the header codes which the frame uses.
 
 use daedalus_uapi::v4l2_controls::*;
 
 use super::error::{Av1Error, at_most};
 use super::motion::{self, GlobalMotion};
-use super::sequence::SequenceInfo;
+use super::sequence::{MAX_SIZE, SequenceInfo};
 use super::tiles::TileLayout;
 use super::{FrameKind, PRIMARY_REF_NONE, SLOTS, Slot, grain};
 use crate::bits::BitWriter;
@@ -25,12 +25,10 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn new(sequence: &SequenceInfo, frame: &V4l2CtrlAv1Frame) -> Result<Self, Av1Error> {
+    pub(super) fn new(frame: &V4l2CtrlAv1Frame) -> Result<Self, Av1Error> {
         let use_superres = frame.flags & V4L2_AV1_FRAME_FLAG_USE_SUPERRES != 0;
         let superres_denom = u32::from(frame.superres_denom);
-        if use_superres
-            && !(sequence.flag(V4L2_AV1_SEQUENCE_FLAG_ENABLE_SUPERRES) && (9..=16).contains(&superres_denom))
-        {
+        if use_superres && !(9..=16).contains(&superres_denom) {
             return Err(Av1Error::OutOfRange {
                 field: "superres_denom",
                 value: superres_denom.into(),
@@ -187,7 +185,7 @@ pub(super) fn write(
         w.flag(c.flag(V4L2_AV1_FRAME_FLAG_FORCE_INTEGER_MV));
     }
     let switch = c.frame.frame_type == V4L2_AV1_SWITCH_FRAME;
-    let size_override = switch || (c.size.width, c.size.height) != c.sequence.max_size;
+    let size_override = switch || (c.size.width, c.size.height) != MAX_SIZE;
     if !switch {
         w.flag(size_override);
     }
@@ -232,7 +230,7 @@ pub(super) fn write(
         }
     }
     let all_lossless = coded_lossless && !c.upscaled();
-    if !all_lossless && !c.allow_intrabc() && c.sequence.flag(V4L2_AV1_SEQUENCE_FLAG_ENABLE_RESTORATION) {
+    if !all_lossless && !c.allow_intrabc() {
         loop_restoration(w, c)?;
     }
     if !coded_lossless {
@@ -244,7 +242,7 @@ pub(super) fn write(
         if skip_mode_allowed(c)? {
             w.flag(c.flag(V4L2_AV1_FRAME_FLAG_SKIP_MODE_PRESENT));
         }
-        if !c.error_resilient_mode() && c.sequence.flag(V4L2_AV1_SEQUENCE_FLAG_ENABLE_WARPED_MOTION) {
+        if !c.error_resilient_mode() {
             w.flag(c.flag(V4L2_AV1_FRAME_FLAG_ALLOW_WARPED_MOTION));
         }
     }
@@ -275,11 +273,9 @@ fn size(w: &mut BitWriter<'_>, c: &Context<'_>, size_override: bool) {
         w.bits(16, u64::from(c.size.width) - 1);
         w.bits(16, u64::from(c.size.height) - 1);
     }
-    if c.sequence.flag(V4L2_AV1_SEQUENCE_FLAG_ENABLE_SUPERRES) {
-        w.flag(c.superres());
-        if c.superres() {
-            w.bits(3, u64::from(c.size.superres_denom) - 9);
-        }
+    w.flag(c.superres());
+    if c.superres() {
+        w.bits(3, u64::from(c.size.superres_denom) - 9);
     }
     let render = (c.frame.render_width_minus_1, c.frame.render_height_minus_1);
     let different = (u32::from(render.0) + 1, u32::from(render.1) + 1) != (c.size.width, c.size.height);
@@ -319,10 +315,7 @@ fn references(w: &mut BitWriter<'_>, c: &Context<'_>, size_override: bool) -> Re
     }
     w.flag(c.flag(V4L2_AV1_FRAME_FLAG_IS_MOTION_MODE_SWITCHABLE));
     // Without order hints the sequence header does not code enable_ref_frame_mvs, which is then 0.
-    if !c.error_resilient_mode()
-        && c.sequence.order_hint_bits > 0
-        && c.sequence.flag(V4L2_AV1_SEQUENCE_FLAG_ENABLE_REF_FRAME_MVS)
-    {
+    if !c.error_resilient_mode() && c.sequence.order_hint_bits > 0 {
         w.flag(c.flag(V4L2_AV1_FRAME_FLAG_USE_REF_FRAME_MVS));
     }
     Ok(())
@@ -355,11 +348,8 @@ fn quantization(w: &mut BitWriter<'_>, c: &Context<'_>) -> Result<(), Av1Error> 
     w.bits(8, q.base_q_idx.into());
     delta_q(w, "delta_q_y_dc", q.delta_q_y_dc)?;
     if !c.sequence.mono_chrome {
-        let differ = (q.delta_q_u_dc, q.delta_q_u_ac) != (q.delta_q_v_dc, q.delta_q_v_ac);
-        let diff_uv_delta = c.sequence.separate_uv_delta_q() && differ;
-        if c.sequence.separate_uv_delta_q() {
-            w.flag(diff_uv_delta);
-        }
+        let diff_uv_delta = (q.delta_q_u_dc, q.delta_q_u_ac) != (q.delta_q_v_dc, q.delta_q_v_ac);
+        w.flag(diff_uv_delta);
         delta_q(w, "delta_q_u_dc", q.delta_q_u_dc)?;
         delta_q(w, "delta_q_u_ac", q.delta_q_u_ac)?;
         if diff_uv_delta {
@@ -372,7 +362,7 @@ fn quantization(w: &mut BitWriter<'_>, c: &Context<'_>) -> Result<(), Av1Error> 
     if using_qmatrix {
         w.bits(4, at_most("qm_y", q.qm_y, 15)?);
         w.bits(4, at_most("qm_u", q.qm_u, 15)?);
-        if c.sequence.separate_uv_delta_q() {
+        if !c.sequence.mono_chrome {
             w.bits(4, at_most("qm_v", q.qm_v, 15)?);
         }
     }

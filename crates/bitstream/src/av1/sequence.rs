@@ -7,9 +7,21 @@ use super::error::{Av1Error, at_most};
 use super::obu::ObuType;
 use crate::bits::{BitWriter, leb128};
 
+/// Flags of tools of which the frame control says whether a frame uses them. Set for every sequence: the frame's
+/// header always codes that, and frames whose sequence controls differ only in these flags are of one sequence.
+const TOOLS: u32 = V4L2_AV1_SEQUENCE_FLAG_ENABLE_SUPERRES
+    | V4L2_AV1_SEQUENCE_FLAG_ENABLE_REF_FRAME_MVS
+    | V4L2_AV1_SEQUENCE_FLAG_ENABLE_WARPED_MOTION
+    | V4L2_AV1_SEQUENCE_FLAG_ENABLE_RESTORATION
+    | V4L2_AV1_SEQUENCE_FLAG_SEPARATE_UV_DELTA_Q;
+
+/// Width and height that are written as the sequence's largest: every frame codes its own.
+pub(super) const MAX_SIZE: (u32, u32) = (0x1_0000, 0x1_0000);
+
 /// The sequence control, checked, with what the syntax derives from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SequenceInfo {
+    /// As it is written: with [`TOOLS`] and [`MAX_SIZE`].
     control: V4l2CtrlAv1Sequence,
     /// `mono_chrome`.
     pub(super) mono_chrome: bool,
@@ -17,8 +29,6 @@ pub(super) struct SequenceInfo {
     pub(super) subsampling: (bool, bool),
     /// `OrderHintBits`; 0 without `enable_order_hint`.
     pub(super) order_hint_bits: u32,
-    /// `max_frame_width_minus_1` + 1 and `max_frame_height_minus_1` + 1.
-    pub(super) max_size: (u32, u32),
 }
 
 impl SequenceInfo {
@@ -55,7 +65,12 @@ impl SequenceInfo {
             });
         }
         Ok(Self {
-            control: *control,
+            control: V4l2CtrlAv1Sequence {
+                flags: control.flags | TOOLS,
+                max_frame_width_minus_1: (MAX_SIZE.0 - 1) as u16,
+                max_frame_height_minus_1: (MAX_SIZE.1 - 1) as u16,
+                ..*control
+            },
             mono_chrome,
             subsampling,
             order_hint_bits: if order_hint {
@@ -63,21 +78,17 @@ impl SequenceInfo {
             } else {
                 0
             },
-            max_size: (
-                u32::from(control.max_frame_width_minus_1) + 1,
-                u32::from(control.max_frame_height_minus_1) + 1,
-            ),
         })
+    }
+
+    /// Returns the sequence as it is written: equal ones have equal headers.
+    pub(super) fn control(&self) -> &V4l2CtrlAv1Sequence {
+        &self.control
     }
 
     /// Whether a `V4L2_AV1_SEQUENCE_FLAG_*` is set.
     pub(super) fn flag(&self, flag: u32) -> bool {
         self.control.flags & flag != 0
-    }
-
-    /// `separate_uv_delta_q`.
-    pub(super) fn separate_uv_delta_q(&self) -> bool {
-        !self.mono_chrome && self.flag(V4L2_AV1_SEQUENCE_FLAG_SEPARATE_UV_DELTA_Q)
     }
 
     /// `NumPlanes`.
@@ -191,5 +202,5 @@ fn color_config(w: &mut BitWriter<'_>, sequence: &SequenceInfo) {
         let chroma_sample_position = 0;
         w.bits(2, chroma_sample_position);
     }
-    w.flag(sequence.separate_uv_delta_q());
+    w.flag(sequence.flag(V4L2_AV1_SEQUENCE_FLAG_SEPARATE_UV_DELTA_Q));
 }

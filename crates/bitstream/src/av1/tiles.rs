@@ -350,7 +350,7 @@ mod tests {
             frame_height_minus_1: height - 1,
             ..Default::default()
         };
-        TileLayout::new(&sequence, &Size::new(&sequence, &frame)?, control)
+        TileLayout::new(&sequence, &Size::new(&frame)?, control)
     }
 
     fn uniform(columns: u8, rows: u8) -> V4l2Av1TileInfo {

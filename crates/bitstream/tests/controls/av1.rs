@@ -55,17 +55,22 @@ fn job(drawn: &Drawn, timestamp: u64) -> Av1Frame<'_> {
     }
 }
 
+/// Compares all but the tools that are always on and the largest size, which each frame codes otherwise.
 fn same_sequence(parser: &Parser, control: &V4l2CtrlAv1Sequence) -> Result<(), TestCaseError> {
     let s = parser
         .sequence_header
         .clone()
         .ok_or_else(|| TestCaseError::fail("no sequence header"))?;
-    let flag = |f: u32| control.flags & f != 0;
+    let flag = |f: u32| match f {
+        V4L2_AV1_SEQUENCE_FLAG_ENABLE_REF_FRAME_MVS => control.order_hint_bits > 0,
+        V4L2_AV1_SEQUENCE_FLAG_SEPARATE_UV_DELTA_Q => control.flags & V4L2_AV1_SEQUENCE_FLAG_MONO_CHROME == 0,
+        _ => (control.flags | draw::TOOLS) & f != 0,
+    };
     let cc = &s.color_config;
     prop_assert_eq!(s.seq_profile as u8, control.seq_profile);
     prop_assert_eq!(8 + 2 * (s.bit_depth as u8), control.bit_depth);
-    prop_assert_eq!(s.max_frame_width_minus_1, control.max_frame_width_minus_1);
-    prop_assert_eq!(s.max_frame_height_minus_1, control.max_frame_height_minus_1);
+    prop_assert_eq!(s.max_frame_width_minus_1, 0xffff);
+    prop_assert_eq!(s.max_frame_height_minus_1, 0xffff);
     prop_assert_eq!(s.order_hint_bits, i32::from(control.order_hint_bits));
     let flags = [
         (
@@ -288,9 +293,6 @@ fn same_cdef(h: &FrameHeader, c: &V4l2CtrlAv1Frame, mono: bool) -> Result<(), Te
 }
 
 fn same_restoration(h: &FrameHeader, drawn: &Drawn, mono: bool) -> Result<(), TestCaseError> {
-    if drawn.sequence.flags & V4L2_AV1_SEQUENCE_FLAG_ENABLE_RESTORATION == 0 {
-        return Ok(());
-    }
     let (lr, control) = (&h.loop_restoration_params, &drawn.frame.loop_restoration);
     let planes = if mono { 1 } else { 3 };
     for plane in 0..planes {
@@ -419,7 +421,10 @@ proptest! {
         let mut writer = Av1Writer::new();
         let mut parser = Parser::default();
         for n in 0..8 {
-            let drawn = Drawn::new(draw, &sequence, n == 0);
+            let of_frame = draw::tools(draw, &sequence);
+            let mut drawn = Drawn::new(draw, &of_frame, n == 0);
+            drawn.sequence.max_frame_width_minus_1 = (drawn.frame.upscaled_width - 1) as u16;
+            drawn.sequence.max_frame_height_minus_1 = drawn.frame.frame_height_minus_1 as u16;
             let mut out = vec![0xee];
             let written = writer.write(&job(&drawn, n), &mut out).map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(written.frame.clone(), 1..out.len());
@@ -548,6 +553,38 @@ fn a_reference_that_the_writer_has_not_seen_is_told() {
     assert_eq!(write(&drawn, 3000), Ok(true));
     drawn.frame.ref_frame_idx = [1; 7];
     assert_eq!(write(&drawn, 4000), Ok(false));
+}
+
+/// libva-v4l2_request derives these from each frame.
+#[test]
+fn what_only_the_frame_decides_begins_no_sequence() {
+    let mut writer = Av1Writer::new();
+    let mut out = Vec::new();
+    let mut drawn = simple();
+    let mut write = |drawn: &Drawn, timestamp| {
+        out.clear();
+        let written = writer.write(&job(drawn, timestamp), &mut out);
+        written.map(|w| (w.new_sequence, w.stale_reference, out[w.frame].to_vec()))
+    };
+    let first = write(&drawn, 1000).map(|(new, stale, _)| (new, stale));
+    assert_eq!(first, Ok((true, false)));
+    drawn.frame.frame_type = V4L2_AV1_INTER_FRAME;
+    drawn.frame.refresh_frame_flags = 0;
+    drawn.frame.reference_frame_ts = [1000; 8];
+    let plain = write(&drawn, 2000);
+    assert!(matches!(&plain, Ok((false, false, _))), "{plain:?}");
+    let sequence = drawn.sequence;
+    for tool in (0..32).map(|bit| 1 << bit).filter(|tool| draw::TOOLS & tool != 0) {
+        drawn.sequence.flags = sequence.flags ^ tool;
+        assert_eq!(write(&drawn, 2000), plain, "{tool:#x}");
+    }
+    drawn.sequence = sequence;
+    drawn.sequence.max_frame_width_minus_1 += 8;
+    drawn.sequence.max_frame_height_minus_1 += 8;
+    assert_eq!(write(&drawn, 2000), plain);
+    // What the tiles are coded by is of the sequence.
+    drawn.sequence.flags ^= V4L2_AV1_SEQUENCE_FLAG_ENABLE_FILTER_INTRA;
+    assert!(matches!(write(&drawn, 2000), Ok((true, true, _))));
 }
 
 #[test]

@@ -62,6 +62,29 @@ pub(crate) fn sequence(draw: &mut Draw<'_>) -> V4l2CtrlAv1Sequence {
     }
 }
 
+/// Flags that a VA-API client, which is not told them, sets by what the frame uses.
+pub(crate) const TOOLS: u32 = V4L2_AV1_SEQUENCE_FLAG_ENABLE_SUPERRES
+    | V4L2_AV1_SEQUENCE_FLAG_ENABLE_REF_FRAME_MVS
+    | V4L2_AV1_SEQUENCE_FLAG_ENABLE_WARPED_MOTION
+    | V4L2_AV1_SEQUENCE_FLAG_ENABLE_RESTORATION
+    | V4L2_AV1_SEQUENCE_FLAG_SEPARATE_UV_DELTA_Q;
+
+/// Draws [`TOOLS`] anew, of those that the sequence could have.
+pub(crate) fn tools(draw: &mut Draw<'_>, sequence: &V4l2CtrlAv1Sequence) -> V4l2CtrlAv1Sequence {
+    let mut flags = sequence.flags & !TOOLS;
+    for tool in (0..32).map(|bit| 1 << bit).filter(|tool| TOOLS & tool != 0) {
+        let possible = match tool {
+            V4L2_AV1_SEQUENCE_FLAG_ENABLE_REF_FRAME_MVS => sequence.order_hint_bits > 0,
+            V4L2_AV1_SEQUENCE_FLAG_SEPARATE_UV_DELTA_Q => flags & V4L2_AV1_SEQUENCE_FLAG_MONO_CHROME == 0,
+            _ => true,
+        };
+        if draw.flag() && possible {
+            flags |= tool;
+        }
+    }
+    V4l2CtrlAv1Sequence { flags, ..*sequence }
+}
+
 impl Drawn {
     pub(crate) fn new(draw: &mut Draw<'_>, sequence: &V4l2CtrlAv1Sequence, first: bool) -> Self {
         let mut frame = V4l2CtrlAv1Frame::default();
@@ -275,7 +298,8 @@ fn filters(draw: &mut Draw<'_>, sequence: &V4l2CtrlAv1Sequence, f: &mut V4l2Ctrl
     cdef.uv_sec_strength = [(); 8].map(|()| draw.u8(0..=4));
 
     let lr = &mut f.loop_restoration;
-    lr.frame_restoration_type = [(); 3].map(|()| draw.u8(0..=3).into());
+    let restored = sequence.flags & V4L2_AV1_SEQUENCE_FLAG_ENABLE_RESTORATION != 0;
+    lr.frame_restoration_type = [(); 3].map(|()| draw.u8(0..=if restored { 3 } else { 0 }).into());
     let big = sequence.flags & V4L2_AV1_SEQUENCE_FLAG_USE_128X128_SUPERBLOCK != 0;
     lr.lr_unit_shift = draw.u8(u8::from(big)..=2);
     let subsampled = V4L2_AV1_SEQUENCE_FLAG_SUBSAMPLING_X | V4L2_AV1_SEQUENCE_FLAG_SUBSAMPLING_Y;
