@@ -5,11 +5,14 @@
 //! two AV1 stream formats. The kind is told from the contents, not from the file's name.
 
 mod annexb;
+mod elementary;
 mod ivf;
 mod obu;
 mod webm;
 
 pub(crate) use obu::leb128;
+
+use elementary::Elementary;
 
 use crate::error::ParseError;
 use crate::job::Codec;
@@ -45,10 +48,14 @@ pub fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
     } else if bytes.starts_with(&webm::EBML_MAGIC) {
         webm::open(bytes)
     } else if bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1]) {
-        Ok(Contents {
-            codec: Codec::H264,
-            units: Box::new(annexb::NalUnits::new(bytes)),
-        })
+        match Elementary::of(&bytes) {
+            // What does not tell may be H.264 from which something was lost.
+            None | Some(Elementary::H264) => Ok(Contents {
+                codec: Codec::H264,
+                units: Box::new(annexb::NalUnits::new(bytes)),
+            }),
+            Some(other) => Err(ParseError::UnknownContainer(format!("it is {}", other.name()))),
+        }
     } else if let Some(units) = obu::open(&bytes) {
         Ok(Contents {
             codec: Codec::Av1,
@@ -59,5 +66,19 @@ pub fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
         Err(ParseError::UnknownContainer(format!(
             "it begins with {head:02x?}"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_codes_are_not_taken_for_h264() {
+        let open = |unit: &[u8]| open([&[0, 0, 0, 1], unit].concat()).map(|contents| contents.codec);
+        assert_eq!(open(&[0x67, 100, 0, 30]).ok(), Some(Codec::H264));
+        assert_eq!(open(&[0x65, 0x88, 0x84]).ok(), Some(Codec::H264));
+        let error = open(&[0x40, 1, 12, 1]).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|text| text.ends_with("it is HEVC")));
     }
 }

@@ -2,11 +2,14 @@
 //! Folders of streams through the device, by one client or several, compared with their MANIFEST.
 
 mod client;
+#[path = "../../client/src/container/elementary.rs"]
+mod elementary;
 mod folders;
 pub(crate) mod generated;
 mod limits;
 mod manifest;
 mod report;
+mod sniff;
 mod subset;
 
 use std::collections::BTreeMap;
@@ -393,19 +396,29 @@ fn verdict(report: &Report) -> Result<String> {
     Ok(report.text())
 }
 
-/// Streams of codecs that the device does not offer: a skip for each such codec.
+/// Says of each codec that the device does not offer that its streams are skipped.
 fn not_offered(outcome: &Outcome, args: &Args, set: &Set) -> Result<()> {
-    if !args.codec.is_empty() || args.quick || args.subset {
+    // Options of the daemon and the module make no other codec, and the subset has none.
+    if !args.codec.is_empty() || args.subset || !["quick", "all"].contains(&args.mode()) {
         return Ok(());
     }
-    let mut streams: BTreeMap<String, usize> = BTreeMap::new();
-    for item in set.others()? {
-        if args.only.as_ref().is_none_or(|part| item.name.contains(part)) {
-            *streams.entry(item.not_offered.unwrap_or_default()).or_default() += 1;
+    let others = if args.quick {
+        set.others(manifest::quick)?
+    } else {
+        set.others(<[_]>::to_vec)?
+    };
+    for (codec, mut items) in others {
+        items.retain(|item| args.only.as_ref().is_none_or(|part| item.name.contains(part)));
+        if let Some(reason) = items.first().and_then(|item| item.not_offered.as_deref()) {
+            let streams = match items.len() {
+                1 => "1 stream".to_owned(),
+                count => format!("{count} streams"),
+            };
+            outcome.skip(
+                &format!("conformance {codec} ({}), {streams}", args.mode()),
+                reason,
+            );
         }
-    }
-    for (reason, count) in streams {
-        outcome.skip(&format!("conformance, {count} streams"), &reason);
     }
     Ok(())
 }

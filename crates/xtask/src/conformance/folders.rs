@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Folders of streams: which there are below a directory, and which codec each stream is of.
 
-use std::io::Read;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::manifest::{self, Entry};
+use super::sniff::{self, Codec};
 
 /// The codecs that the device offers, by the names of their folders.
 pub(crate) const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
@@ -24,15 +25,6 @@ pub(crate) struct Set {
 struct Folder {
     path: PathBuf,
     rows: Vec<(Codec, Entry)>,
-}
-
-/// What a stream's first bytes say that it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Codec {
-    /// One of [`CODECS`].
-    Offered(&'static str),
-    /// Another one, by its name.
-    Other(String),
 }
 
 /// One stream of a set.
@@ -94,12 +86,28 @@ impl Set {
 
     /// The streams of a codec that a run takes: `choose` picks from each MANIFEST's rows of it.
     pub(crate) fn items(&self, codec: &str, choose: impl Fn(&[Entry]) -> Vec<Entry>) -> Result<Vec<Item>> {
-        self.take(choose, |of| *of == Codec::Offered(known(codec)))
+        self.take(choose, |of| *of == Codec::named(codec))
     }
 
-    /// The streams of codecs that the device does not offer, with the codec's name.
-    pub(crate) fn others(&self) -> Result<Vec<Item>> {
-        self.take(<[Entry]>::to_vec, |of| matches!(of, Codec::Other(_)))
+    /// Returns the codecs that the device does not offer, by name, with the streams that a run would take.
+    pub(crate) fn others(
+        &self,
+        choose: impl Fn(&[Entry]) -> Vec<Entry>,
+    ) -> Result<BTreeMap<String, Vec<Item>>> {
+        let rows = self.folders.iter().flat_map(|folder| &folder.rows);
+        let names: BTreeSet<&str> = rows
+            .filter_map(|(codec, _)| match codec {
+                Codec::Other(name) => Some(name.as_str()),
+                Codec::Offered(_) => None,
+            })
+            .collect();
+        names
+            .into_iter()
+            .map(|name| {
+                let of = |codec: &Codec| matches!(codec, Codec::Other(other) if other == name);
+                Ok((name.to_owned(), self.take(&choose, of)?))
+            })
+            .collect()
     }
 
     fn take(
@@ -160,14 +168,17 @@ impl Folder {
                     "{} is a link out of its folder, which the guest cannot follow",
                     file.display()
                 );
-                let codec = match of_content(&real)? {
-                    Some(codec) => codec,
-                    None => {
-                        Codec::Offered(CODECS.into_iter().find(|codec| *codec == name).with_context(
-                            || format!("{}: neither IVF, WebM, H.264 nor AV1", file.display()),
-                        )?)
-                    }
+                // A MANIFEST is of one codec where its folder has a codec's name.
+                let codec = match sniff::FOLDERS.iter().any(|(folder, _)| *folder == name) {
+                    true => Some(Codec::named(&name)),
+                    false => sniff::of_content(&real)?,
                 };
+                let codec = codec.with_context(|| {
+                    format!(
+                        "{}: neither IVF, WebM, AV1 nor with a parameter set",
+                        file.display()
+                    )
+                })?;
                 Ok((codec, entry))
             })
             .collect::<Result<_>>()?;
@@ -181,59 +192,85 @@ fn file_name(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn known(codec: &str) -> &'static str {
-    CODECS.into_iter().find(|one| *one == codec).unwrap_or("")
-}
-
-/// The codec by the stream's first bytes; a MANIFEST does not say.
-fn of_content(path: &Path) -> Result<Option<Codec>> {
-    let mut head = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(4096).read_to_end(&mut head))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    if head.is_empty() {
-        bail!("{} is empty", path.display());
-    }
-    let extension = path.extension().map(|end| end.to_string_lossy().into_owned());
-    Ok(codec_of(&head, extension.as_deref().unwrap_or_default()))
-}
-
-fn codec_of(head: &[u8], extension: &str) -> Option<Codec> {
-    let has = |word: &[u8]| head.windows(word.len()).any(|part| part == word);
-    let by_name = |name: &[u8]| match name {
-        b"VP90" => Codec::Offered("vp9"),
-        b"AV01" => Codec::Offered("av1"),
-        b"H264" => Codec::Offered("h264"),
-        other => Codec::Other(String::from_utf8_lossy(other).into_owned()),
-    };
-    match head {
-        [b'D', b'K', b'I', b'F', _, _, _, _, a, b, c, d, ..] => Some(by_name(&[*a, *b, *c, *d])),
-        [0x1a, 0x45, 0xdf, 0xa3, ..] if has(b"V_VP9") => Some(Codec::Offered("vp9")),
-        [0x1a, 0x45, 0xdf, 0xa3, ..] if has(b"V_AV1") => Some(Codec::Offered("av1")),
-        [0x1a, 0x45, 0xdf, 0xa3, ..] if has(b"V_VP8") => Some(Codec::Other("VP80".into())),
-        [0x12, 0x00, ..] => Some(Codec::Offered("av1")),
-        _ if extension == "obu" => Some(Codec::Offered("av1")),
-        [0, 0, 1, ..] | [0, 0, 0, 1, ..] => Some(Codec::Offered("h264")),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::manifest::COLUMNS;
     use super::*;
+    use crate::vectors;
+
+    /// The vectors that lie beside the tree are of the codecs that their folders are named after.
+    #[test]
+    fn content_tells_the_codec_of_every_vector() -> Result<()> {
+        for (folder, _) in sniff::FOLDERS {
+            let Some(path) = vectors::for_test(folder, "content tells the codec") else {
+                continue;
+            };
+            for entry in manifest::load(&path)? {
+                let codec = sniff::of_content(&path.join(&entry.file))?;
+                ensure!(
+                    codec.as_ref() == Some(&Codec::named(folder)),
+                    "{folder}/{}: {codec:?}",
+                    entry.file
+                );
+            }
+        }
+        Ok(())
+    }
 
     #[test]
-    fn content_tells_the_codec() {
-        let ivf = |name: &[u8; 4]| [b"DKIF\0\0\x20\0".as_slice(), name].concat();
-        assert_eq!(codec_of(&ivf(b"VP90"), "ivf"), Some(Codec::Offered("vp9")));
-        assert_eq!(codec_of(&ivf(b"AV01"), "x"), Some(Codec::Offered("av1")));
-        assert_eq!(codec_of(&ivf(b"VP80"), "ivf"), Some(Codec::Other("VP80".into())));
-        assert_eq!(codec_of(&[0, 0, 0, 1, 0x67], "jsv"), Some(Codec::Offered("h264")));
-        assert_eq!(codec_of(&[0x12, 0, 0x0a], "obu"), Some(Codec::Offered("av1")));
+    fn other_codecs_are_no_items_of_the_devices() -> Result<()> {
+        let top = std::env::temp_dir().join(format!("xtask-folders-{}", std::process::id()));
+        let header = COLUMNS.join("\t");
+        let row = |file: &str| {
+            let sum = "0123456789abcdef0123456789abcdef";
+            format!("{file}\ts\t3\t16\t16\tyuv420p\tMain\tNone\tno\t{sum}\n")
+        };
+        let streams: [(&str, &str, &[u8]); 4] = [
+            ("h264", "a.264", &[0, 0, 0, 1, 0x67, 100, 0, 30]),
+            // Of a named folder the content does not matter.
+            ("mpeg2", "b.m2v", b"?"),
+            ("vp8", "c.ivf", b"DKIF\0\0\x20\0VP80"),
+            // Of any other it decides.
+            ("more", "d.bit", &[0, 0, 0, 1, 0x40, 1, 12, 1]),
+        ];
+        for (folder, file, bytes) in streams {
+            std::fs::create_dir_all(top.join(folder))?;
+            std::fs::write(top.join(folder).join(file), bytes)?;
+            std::fs::write(
+                top.join(folder).join("MANIFEST.tsv"),
+                format!("{header}\n{}", row(file)),
+            )?;
+        }
+        let set = Set::open("test", &top)?;
+        let mut taken = Vec::new();
+        for codec in CODECS {
+            let items = set.items(codec, manifest::quick)?;
+            taken.extend(items.into_iter().map(|item| (codec, item.name)));
+        }
+        assert_eq!(taken, [("h264", "a.264".to_owned())]);
+        let others = set.others(manifest::quick)?;
+        let told: Vec<_> = others
+            .iter()
+            .flat_map(|(name, items)| items.iter().map(move |item| (name.as_str(), item)))
+            .map(|(name, item)| (name, item.name.as_str(), item.not_offered.as_deref()))
+            .collect();
         assert_eq!(
-            codec_of(b"\x1a\x45\xdf\xa3..V_VP9", "webm"),
-            Some(Codec::Offered("vp9"))
+            told,
+            [
+                (
+                    "HEVC",
+                    "more/d.bit",
+                    Some("HEVC is no coded format of the device")
+                ),
+                (
+                    "MPEG-2",
+                    "mpeg2/b.m2v",
+                    Some("MPEG-2 is no coded format of the device")
+                ),
+                ("VP8", "vp8/c.ivf", Some("VP8 is no coded format of the device")),
+            ]
         );
-        assert_eq!(codec_of(b"MZ", "exe"), None);
+        std::fs::remove_dir_all(&top)?;
+        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::bed::read;
 
 /// The columns that a MANIFEST must have, in any order; others are ignored.
-const COLUMNS: [&str; 10] = [
+pub(super) const COLUMNS: [&str; 10] = [
     "file",
     "suite",
     "frames",
