@@ -69,10 +69,25 @@ daedalus_stop() {
 	wait "$DAEDALUS_BROKER"
 }
 
-# daedalus_unload: removes the module; fails if something still holds it after a second, and says who. The last request
-# holds it for a grace period of RCU.
+# daedalus_left: fails if dmabufs, or processes of daemon or clients, are still there after ten seconds, and says which.
+# There is no other exporter of dmabufs in the guest.
+daedalus_left() {
+	local try total processes
+	for try in $(seq 200); do
+		total=$(tail -n 1 /sys/kernel/debug/dma_buf/bufinfo)
+		processes=$(ps -eo stat=,pid=,comm= | awk '$3 ~ /^daedalus/ && $1 !~ /^Z/')
+		[[ $total == 'Total 0 objects,'* && -z $processes ]] && return
+		sleep 0.05
+	done
+	echo "left behind: dmabufs: $total; processes: ${processes:-none}" >&2
+	return 1
+}
+
+# daedalus_unload: removes the module; fails if something still holds it after a second, and says who, or if something
+# was left behind by whoever used it. The last request holds it for a grace period of RCU.
 daedalus_unload() {
 	local fd try
+	daedalus_left
 	for try in $(seq 20); do
 		rmmod daedalus_v4l2 2>/tmp/rmmod.txt && return
 		sleep 0.05

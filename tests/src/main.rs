@@ -10,6 +10,7 @@ mod gst;
 mod hostile;
 mod imitate;
 mod ioctls;
+mod left;
 mod life;
 mod native;
 mod play;

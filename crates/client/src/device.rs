@@ -188,6 +188,12 @@ impl Device {
         self.video.as_fd()
     }
 
+    /// The media node.
+    #[must_use]
+    pub fn media(&self) -> BorrowedFd<'_> {
+        self.media.as_fd()
+    }
+
     /// The longest calls so far.
     #[must_use]
     pub fn longest(&self) -> Longest {
@@ -464,6 +470,12 @@ impl Device {
 #[derive(Debug)]
 pub struct Request {
     fd: OwnedFd,
+}
+
+impl From<OwnedFd> for Request {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
 }
 
 impl AsFd for Request {

@@ -102,6 +102,12 @@ impl Queue {
         }
     }
 
+    /// The device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Number of buffers.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -248,6 +254,16 @@ impl Queue {
         self.buffer(index)?;
         self.buffers[index] = Vec::new();
         Ok(())
+    }
+
+    /// Takes the mappings of buffer `index`, which then has none here.
+    ///
+    /// # Errors
+    /// [`ClientError::Unexpected`] if there is no such buffer.
+    pub fn take(&mut self, index: usize) -> Result<Vec<Arc<Mapping>>, ClientError> {
+        self.buffer(index)?;
+        let planes = std::mem::take(&mut self.buffers[index]);
+        Ok(planes.into_iter().map(|plane| plane.mapping).collect())
     }
 
     /// `REMOVE_BUFS`: gives back `count` buffers from `first` on. Their mappings stay here.

@@ -20,12 +20,13 @@ use crate::{compliance, torture, ui};
 const WANTED: f64 = 85.0;
 
 /// The guests that are run, by the names of their directories under target/guest.
-const GUESTS: [&str; 5] = [
+const GUESTS: [&str; 6] = [
     "compliance",
     "torture-life-coverage",
     "torture-reload",
     "torture-storm",
     "torture-hostile",
+    "torture-exhaust-coverage",
 ];
 
 /// How often each line of a file ran, and each function, which is known by its first line.

@@ -4,6 +4,7 @@
 //! long runs.
 
 mod hostile;
+mod single;
 mod storm;
 mod streams;
 
@@ -35,6 +36,16 @@ enum Part {
     Storm,
     /// Any ioctl, a daemon that answers nonsense, failing allocations, foreign memory, in the sanitizer kernel
     Hostile,
+    /// What is refused or given back again and again: nothing is left and nothing grows, in both kernels
+    Leaks,
+    /// Sessions close in any order, in the sanitizer kernel
+    Orders,
+    /// A session plays on whatever others do, in the sanitizer kernel
+    Stall,
+    /// Stops with jobs in flight, in both kernels (a tenth in the sanitizer kernel)
+    Seek,
+    /// An unprivileged user takes all that there is, in the sanitizer kernel
+    Exhaust,
 }
 
 /// Arguments of `./dev torture`.
@@ -58,7 +69,7 @@ pub(crate) struct Args {
     /// Only this kernel
     #[arg(long, value_enum)]
     kernel: Option<Kernel>,
-    /// How much of the whole `storm` and `hostile` do, in percent
+    /// How much of the whole `storm`, `hostile` and what follows them do, in percent
     #[arg(long, default_value = "100%", value_parser = percent)]
     scale: u32,
     /// Of all random choices
@@ -100,7 +111,13 @@ impl Args {
     /// What counts lines: everything there is for the module, a small part of what goes on for long.
     pub(crate) fn coverage() -> Self {
         Self {
-            parts: vec![Part::Life, Part::Reload, Part::Storm, Part::Hostile],
+            parts: vec![
+                Part::Life,
+                Part::Reload,
+                Part::Storm,
+                Part::Hostile,
+                Part::Exhaust,
+            ],
             replacements: 5,
             kernel: Some(Kernel::Coverage),
             quick: false,
@@ -128,7 +145,7 @@ impl Args {
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 20] = [
+const SCENARIOS: [&str; 22] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -145,15 +162,17 @@ const SCENARIOS: [&str; 20] = [
     "memory",
     "many-sessions",
     "vanished-client",
+    "freeze",
     "formats",
     "colour",
+    "screen",
     SIZES,
     REPLACE,
 ];
 
 /// Of those, what `./dev test` leaves to the other kernel. The sanitizer kernel takes several times as long to decode, and
 /// finds nothing in more pictures;
-const EXACTNESS: [&str; 4] = ["streams", "many-sessions", "formats", SIZES];
+const EXACTNESS: [&str; 5] = ["streams", "many-sessions", "formats", "screen", SIZES];
 /// in the plain kernel real time counts.
 const STATES: [&str; 10] = [
     "first-frame",
@@ -268,6 +287,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     if args.wants(Part::Hostile) {
         hostile::run(bed, args, &clips, &outcome)?;
     }
+    single::run(bed, args, &clips, &outcome)?;
     Ok(outcome)
 }
 

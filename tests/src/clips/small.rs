@@ -59,7 +59,7 @@ const fn groups(name: &'static str, codec: Codec) -> Clip {
 }
 
 /// H.264 crops 4:2:0 pictures by pairs of samples only: its sizes are even, and no multiples of a macroblock.
-const CLIPS: [Clip; 22] = [
+const CLIPS: [Clip; 26] = [
     groups("h264-groups", Codec::H264),
     groups("vp9-groups", Codec::Vp9),
     groups("av1-groups", Codec::Av1),
@@ -86,6 +86,11 @@ const CLIPS: [Clip; 22] = [
     clip("av1-10bit-1x1", Codec::Av1, (1, 1), true),
     clip("av1-10bit-35x17", Codec::Av1, (35, 17), true),
     clip("av1-10bit-177x145", Codec::Av1, (177, 145), true),
+    // A size that screens have.
+    clip("h264-640x480", Codec::H264, (640, 480), false),
+    clip("vp9-640x480", Codec::Vp9, (640, 480), false),
+    clip("av1-640x480", Codec::Av1, (640, 480), false),
+    clip("vp9-10bit-640x480", Codec::Vp9, (640, 480), true),
 ];
 
 /// x264: CABAC, B pictures, two slices.

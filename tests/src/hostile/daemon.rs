@@ -23,6 +23,7 @@ use super::raw::{self, Arg};
 use super::table::{Node, Op, Tally};
 use super::worker::Worker;
 use super::{Common, Figures, client as fuzz, ended, ioctls, start};
+use crate::left;
 use crate::life::clip::Clip;
 use crate::life::daemon::{self, Broker};
 use crate::life::debugfs;
@@ -166,7 +167,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
         clip.compare(session.pictures(), 0..jobs.len())?;
     }
     broker.stop()?;
-    Ok(())
+    left::nothing_and_nobody()
 }
 
 /// The hostile broker.

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::raw::{self, Arg};
 use super::{Common, Figures};
+use crate::left::{self, Left};
 use crate::life::clip::Clip;
 use crate::life::daemon::Broker;
 
@@ -72,7 +73,7 @@ impl Guarded {
 }
 
 /// A device with formats set for a clip, and no buffers.
-fn prepared(nodes: &Nodes, clip: &Clip) -> Result<(Arc<Device>, v4l2::PixFormatMplane)> {
+pub(super) fn prepared(nodes: &Nodes, clip: &Clip) -> Result<(Arc<Device>, v4l2::PixFormatMplane)> {
     let device = Device::open(nodes, false)?;
     let format = v4l2::PixFormatMplane {
         width: clip.jobs[0].coded_width,
@@ -88,7 +89,7 @@ fn prepared(nodes: &Nodes, clip: &Clip) -> Result<(Arc<Device>, v4l2::PixFormatM
 }
 
 /// QBUF of buffer 0 of CAPTURE with one plane of imported memory.
-fn queue(device: &Device, fd: i32, length: u32) -> rustix::io::Result<()> {
+pub(super) fn queue(device: &Device, fd: i32, length: u32) -> rustix::io::Result<()> {
     let mut buffer = v4l2::Buffer {
         type_: BUF_TYPE_CAPTURE,
         memory: v4l2::MEMORY_DMABUF,
@@ -125,12 +126,14 @@ pub(super) fn run(common: &Common, options: &ImportOptions, figures: &mut Figure
         exact += freed(&nodes, clip).with_context(|| format!("{}: memory freed mid-job", clip.name))?;
         exact += closed(&nodes, clip).with_context(|| format!("{}: of a closed exporter", clip.name))?;
         shrunk(&nodes, clip).with_context(|| format!("{}: smaller than the picture", clip.name))?;
+        let before = Left::now()?;
         refusals.extend(refused(&nodes, clip).with_context(|| clip.name.clone())?);
+        Left::back_to(before).with_context(|| format!("{}: after refusals", clip.name))?;
     }
     figures.set("exact_pictures", exact);
     figures.set("refused", refusals);
     broker.stop()?;
-    Ok(())
+    left::nothing_and_nobody()
 }
 
 /// Whole streams in guarded memory, OUTPUT too.

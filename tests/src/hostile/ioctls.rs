@@ -16,6 +16,7 @@ use super::random::Rng;
 use super::raw::{self, Arg};
 use super::table::{Node, Op, Tally};
 use super::{Common, Figures, ended, start};
+use crate::left;
 use crate::life::clip::Clip;
 use crate::life::daemon::{self, Broker};
 use crate::life::debugfs;
@@ -112,6 +113,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
         "sessions are left although every process has ended"
     );
     broker.stop()?;
+    let left = left::nothing_and_nobody();
     let (calls, succeeded) = all.tally.total(None);
     figures.set("calls", calls);
     figures.set("succeeded", succeeded);
@@ -125,7 +127,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
         "no job was decoded: the workers were never reached"
     );
     ensure!(calls >= options.calls, "only {calls} ioctls were called");
-    Ok(())
+    left
 }
 
 /// Notes what each ioctl had of its node's calls and of success, in percent, and demands that each was called and

@@ -8,12 +8,18 @@
 
 mod client;
 mod daemon;
+mod exhaust;
 mod imports;
 mod ioctls;
+mod leaks;
 mod nth;
+mod orders;
 pub(crate) mod random;
 mod raw;
+mod silent;
+mod stall;
 mod table;
+mod victim;
 mod worker;
 
 use std::path::PathBuf;
@@ -88,6 +94,17 @@ enum Scenario {
     FailNth(nth::Options),
     /// DMABUF memory of all kinds, good and bad.
     Imports(imports::ImportOptions),
+    /// Calls that give back what they took, or are refused halfway, again and again: nothing is left of them.
+    Leaks(leaks::Options),
+    /// Descriptors and mappings of a session, closed in any order by several threads.
+    Orders(orders::Options),
+    /// A session plays on whatever others do.
+    Stall(stall::Options),
+    /// Memory and requests without end, taken by an unprivileged user.
+    Exhaust(exhaust::Options),
+    /// That user's client, until its standard input ends.
+    #[command(hide = true)]
+    ExhaustClient(exhaust::ClientOptions),
 }
 
 /// Runs the chosen scenario.
@@ -105,6 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::DaemonBroker(options) => return daemon::broker(common, options),
         Scenario::DaemonWorker(options) => return worker::run(common, options),
         Scenario::DaemonClient(options) => return daemon::client(common, options),
+        Scenario::ExhaustClient(options) => return exhaust::client(common, options),
         Scenario::Ioctls(options) => {
             guard("ioctls", Duration::from_secs(common.deadline));
             ("ioctls", ioctls::run(common, options, &mut figures))
@@ -120,6 +138,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Imports(options) => {
             guard("imports", Duration::from_secs(common.deadline));
             ("imports", imports::run(common, options, &mut figures))
+        }
+        Scenario::Leaks(options) => {
+            guard("leaks", Duration::from_secs(common.deadline));
+            ("leaks", leaks::run(common, options, &mut figures))
+        }
+        Scenario::Orders(options) => {
+            guard("orders", Duration::from_secs(common.deadline));
+            ("orders", orders::run(common, options, &mut figures))
+        }
+        Scenario::Stall(options) => {
+            guard("stall", Duration::from_secs(common.deadline));
+            ("stall", stall::run(common, options, &mut figures))
+        }
+        Scenario::Exhaust(options) => {
+            guard("exhaust", Duration::from_secs(common.deadline));
+            ("exhaust", exhaust::run(common, options, &mut figures))
         }
     };
     figures.set("seed", common.seed);

@@ -20,6 +20,7 @@ use super::random::Rng;
 use super::raw::{self, Arg};
 use super::table::Op;
 use super::{Common, Figures};
+use crate::left;
 use crate::life::clip::Clip;
 use crate::life::daemon::{self, Broker, command, unload};
 use crate::life::debugfs;
@@ -239,7 +240,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     let faults =
         sweep(Faults::new()?, |faults| daemon_life(faults, &nodes, &clips[0])).context("a daemon's life")?;
     note("daemon", &faults, figures);
-    ensure!(debugfs::stat("sessions")? == 0, "sessions are left");
+    left::nothing_and_nobody()?;
     unload().context("the module cannot be unloaded: something still holds it")?;
     if let Some(module) = &options.module {
         loading(module, options, figures)?;

@@ -45,6 +45,13 @@ impl Clips {
         self.repeated(name, 1)
     }
 
+    /// The file and the codec of the clip `name`.
+    pub(super) fn file(&self, name: &str) -> Result<(PathBuf, crate::stream::Codec)> {
+        let stream = self.streams.iter().find(|stream| stream.name == name);
+        let stream = stream.with_context(|| format!("there is no clip {name}"))?;
+        Ok((self.dir.join(&stream.path), stream.codec))
+    }
+
     /// The clip `name`, `times` times over: it has a key frame where each repetition begins.
     pub(crate) fn repeated(&self, name: &str, times: usize) -> Result<Clip> {
         let stream = self.streams.iter().find(|stream| stream.name == name);

@@ -47,6 +47,15 @@ impl Session {
             .unwrap_or_default()
     }
 
+    /// A number of it, which has to be there.
+    pub(super) fn demand(&self, name: &str) -> Result<u64> {
+        let value = self.0.get(name);
+        let value = value.with_context(|| format!("debugfs says nothing about a session's {name}"))?;
+        value
+            .parse()
+            .with_context(|| format!("{name}={value} in debugfs"))
+    }
+
     /// A word of it; empty if it is not there.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)

@@ -32,15 +32,26 @@ pub(super) struct ReplaceArgs {
     replacements: usize,
 }
 
-pub(crate) fn parameter(name: &str) -> Result<u64> {
+/// Reads a parameter of the module.
+pub(super) fn parameter_text(name: &str) -> Result<String> {
     let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    text.trim().parse().with_context(|| path)
+    Ok(text.trim().to_owned())
+}
+
+/// Writes a parameter of the module.
+pub(super) fn set_parameter_text(name: &str, value: &str) -> Result<()> {
+    let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
+    std::fs::write(&path, value).with_context(|| format!("cannot write {path}"))
+}
+
+pub(crate) fn parameter(name: &str) -> Result<u64> {
+    let text = parameter_text(name)?;
+    text.parse().with_context(|| format!("{name}={text}"))
 }
 
 pub(crate) fn set_parameter(name: &str, value: u64) -> Result<()> {
-    let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
-    std::fs::write(&path, value.to_string()).with_context(|| format!("cannot write {path}"))
+    set_parameter_text(name, &value.to_string())
 }
 
 /// Opens a session and submits the first `jobs` of `clip`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The kinds of memory that MMAP buffers have: contiguous, scattered by the module's parameter, and scattered where
-//! nothing contiguous is that large.
+//! The kinds of memory that MMAP buffers have, as debugfs tells them: scattered pages only, contiguous memory only, and
+//! what the module chooses by itself; and a picture for which nothing contiguous is large enough.
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::device::{Device, Nodes};
@@ -10,7 +10,7 @@ use daedalus_uapi::fourcc;
 
 use super::clip::Clip;
 use super::daemon::Broker;
-use super::isolation::set_parameter;
+use super::isolation::{parameter_text, set_parameter_text};
 use super::sessions::{mapped_dmabufs, one_picture, patiently};
 use super::{Common, Figures, debugfs};
 
@@ -18,66 +18,105 @@ use super::{Common, Figures, debugfs};
 const CLIPS: [&str; 3] = ["h264-360p", "vp9-360p", "av1-360p"];
 /// Width and height of a picture that is larger, in NV12, than the largest block of pages that the guest's kernel has.
 const LARGE: u32 = 8192;
+/// The parameter that says which memory is taken.
+const PARAMETER: &str = "contiguous";
 
-/// How the kernel mapped a dmabuf.
+/// Bytes of one session's buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Page frame numbers in a row (`VM_PFNMAP`), which is how contiguous DMA memory is mapped.
-    Contiguous,
-    /// Pages one by one (`VM_MIXEDMAP`).
-    Scattered,
+struct Kinds {
+    contiguous: u64,
+    scattered: u64,
+}
+
+impl Kinds {
+    /// Of the only session of this process. Demands that they are all of its memory.
+    fn of_own_session() -> Result<Self> {
+        let own = debugfs::own_sessions()?;
+        let [own] = own.as_slice() else {
+            anyhow::bail!("{} sessions, not one", own.len());
+        };
+        let kinds = Self {
+            contiguous: own.demand("contiguous")?,
+            scattered: own.demand("scattered")?,
+        };
+        let memory = own.demand("memory")?;
+        ensure!(
+            memory > 0 && kinds.contiguous + kinds.scattered == memory,
+            "{kinds:?} are not the {memory} bytes of the session"
+        );
+        Ok(kinds)
+    }
 }
 
 pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
     let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
     let (broker, nodes) = Broker::start(common)?;
+    let chosen = parameter_text(PARAMETER)?;
     let result = patiently(|| {
-        kinds(&nodes, &clips, Kind::Contiguous)?;
-        set_parameter("scattered", 1)?;
-        kinds(&nodes, &clips, Kind::Scattered)?;
-        set_parameter("scattered", 0)?;
+        set_parameter_text(PARAMETER, "0")?;
+        let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| kinds.contiguous == 0)?;
+        figures.set("never_bytes", vec![contiguous, scattered]);
+        set_parameter_text(PARAMETER, "1")?;
+        let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| kinds.scattered == 0)?;
+        figures.set("always_bytes", vec![contiguous, scattered]);
+        set_parameter_text(PARAMETER, "-1")?;
+        let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| {
+            // One or the other: all buffers of a session have the same reason.
+            kinds.contiguous == 0 || kinds.scattered == 0
+        })?;
+        figures.set("auto_bytes", vec![contiguous, scattered]);
+        budget(figures)?;
         large(&nodes).context("a picture for which nothing contiguous is large enough")
     });
-    set_parameter("scattered", 0)?;
+    set_parameter_text(PARAMETER, &chosen)?;
     figures.set("large_bytes", result?);
-    figures.set("exact_pictures", 2 * clips.len());
+    figures.set("exact_pictures", 3 * clips.len());
     broker.stop()?;
+    crate::left::nothing_and_nobody()
+}
+
+/// Demands that the module says what it chose and why.
+fn budget(figures: &mut Figures) -> Result<()> {
+    let stats = debugfs::stats()?;
+    let reason = stats
+        .get("contiguous_reason")
+        .context("debugfs gives no contiguous_reason")?;
+    ensure!(!reason.is_empty(), "contiguous_reason is empty");
+    figures.set("contiguous_reason", reason.clone());
+    let budget = debugfs::stat("contiguous_budget")?;
+    figures.set("contiguous_budget", budget);
+    ensure!(
+        debugfs::stat("contiguous")? == 0,
+        "contiguous memory is left when all sessions have gone"
+    );
     Ok(())
 }
 
-/// Decodes a picture of each clip, and demands that its worker has mapped buffers of this kind only.
-fn kinds(nodes: &Nodes, clips: &[Clip], kind: Kind) -> Result<()> {
+/// Decodes a picture of each clip, and demands that its session's memory is right; the bytes of both kinds. The worker
+/// maps the buffers, so it can write into what there is.
+fn kinds(nodes: &Nodes, clips: &[Clip], right: impl Fn(Kinds) -> bool) -> Result<(u64, u64)> {
+    let (mut contiguous, mut scattered) = (0, 0);
     for clip in clips {
         let session = one_picture(Device::open(nodes, false)?, clip).with_context(|| clip.name.clone())?;
-        let own = debugfs::own_sessions()?;
-        let [own] = own.as_slice() else {
-            anyhow::bail!("{} sessions, not one", own.len());
-        };
-        let mapped = kinds_of(&mapped_dmabufs(own.number("worker") as u32)?)?;
+        let found = Kinds::of_own_session()?;
+        ensure!(right(found), "{}: its buffers are {found:?}", clip.name);
         ensure!(
-            !mapped.is_empty() && mapped.iter().all(|one| *one == kind),
-            "{}: buffers are to be {kind:?} and are {mapped:?}",
+            found.contiguous <= debugfs::stat("contiguous")?,
+            "{}: the device has less contiguous memory than the session",
             clip.name
         );
+        let worker = debugfs::own_sessions()?[0].number("worker") as u32;
+        ensure!(
+            mapped_dmabufs(worker)?.len() >= 2,
+            "{}: the worker has mapped no buffers",
+            clip.name
+        );
+        contiguous += found.contiguous;
+        scattered += found.scattered;
         drop(session);
     }
-    Ok(())
-}
-
-/// The kinds of dmabufs, by their entries in `smaps`.
-fn kinds_of(entries: &[String]) -> Result<Vec<Kind>> {
-    let kind = |entry: &String| {
-        let flags = entry.lines().find_map(|line| line.strip_prefix("VmFlags:"));
-        let flags = flags.context("an entry without VmFlags")?;
-        let has = |flag| flags.split_whitespace().any(|one| one == flag);
-        match (has("pf"), has("mm")) {
-            (true, false) => Ok(Kind::Contiguous),
-            (false, true) => Ok(Kind::Scattered),
-            _ => anyhow::bail!("a dmabuf is mapped in neither way: {flags}"),
-        }
-    };
-    entries.iter().map(kind).collect()
+    Ok((contiguous, scattered))
 }
 
 /// Has a CAPTURE buffer of [`LARGE`] made, writes to its last byte; its size.
@@ -108,24 +147,4 @@ fn large(nodes: &Nodes) -> Result<usize> {
     mapping.read(size - 1, &mut last)?;
     ensure!(last == [1], "the last byte does not keep what is written to it");
     Ok(size)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::sessions::dmabufs;
-    use super::*;
-
-    #[test]
-    fn kinds_are_the_flags_of_dmabufs() {
-        let smaps = "\
-7f00-7f10 rw-s 00000000 00:0a 3                                  /dmabuf:\nRss: 4 kB\nVmFlags: rd wr sh pf io de\n\
-7f10-7f20 r--s 00000000 00:0a 4                                  /dmabuf:\nVmFlags: rd mr ms de dd mm\n\
-7f20-7f30 rw-p 00000000 00:00 0\nVmFlags: rd wr mr\n";
-        assert_eq!(
-            kinds_of(&dmabufs(smaps)).unwrap(),
-            [Kind::Contiguous, Kind::Scattered]
-        );
-        let neither = dmabufs("7f00-7f10 rw-s 0 0 3 /dmabuf:\nVmFlags: rd wr\n");
-        assert!(kinds_of(&neither).is_err());
-    }
 }

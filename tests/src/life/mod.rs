@@ -15,6 +15,7 @@ pub(crate) mod debugfs;
 mod edges;
 mod foreign;
 mod formats;
+mod freeze;
 pub(crate) mod isolation;
 mod kills;
 mod long;
@@ -23,6 +24,8 @@ mod playing;
 mod random;
 mod reload;
 mod rig;
+mod screen;
+mod seek;
 mod sessions;
 mod sizes;
 mod storm;
@@ -114,6 +117,10 @@ enum Scenario {
     Limits,
     /// Contiguous and scattered memory.
     Memory,
+    /// A worker, the broker and a client, each frozen alone.
+    Freeze,
+    /// Both queues stopped with jobs in flight and started at a key frame, again and again.
+    Seek(seek::SeekArgs),
     /// What 64 sessions at once cost.
     ManySessions,
     /// Clients killed, and what is left of them.
@@ -127,6 +134,8 @@ enum Scenario {
     Sizes(sizes::SizesArgs),
     /// The colours of OUTPUT and CAPTURE.
     Colour,
+    /// Pictures on a screen that imports their buffers.
+    Screen,
     /// One clip again and again, and the worker's memory.
     Long(long::LongArgs),
     /// Damaged jobs in the second of four groups of pictures.
@@ -159,12 +168,15 @@ impl Scenario {
             Self::ReplaceBroker(_) => "replace-broker",
             Self::Limits => "limits",
             Self::Memory => "memory",
+            Self::Freeze => "freeze",
+            Self::Seek(_) => "seek",
             Self::ManySessions => "many-sessions",
             Self::VanishedClient => "vanished-client",
             Self::SessionsClient(_) => "sessions-client",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
             Self::Colour => "colour",
+            Self::Screen => "screen",
             Self::Long(_) => "long",
             Self::Damage(_) => "damage",
             Self::Reload(_) => "reload",
@@ -202,12 +214,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
         Scenario::Limits => isolation::limits(common, &mut figures),
         Scenario::Memory => memory::memory(common, &mut figures),
+        Scenario::Freeze => freeze::freeze(common, &mut figures),
+        Scenario::Seek(args) => seek::seek(common, args, &mut figures),
         Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
         Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
         Scenario::SessionsClient(client) => return sessions::client(common, client),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
+        Scenario::Screen => screen::screen(common, &mut figures),
         Scenario::Long(args) => long::long(common, args, &mut figures),
         Scenario::Damage(damage) => damage::damage_groups(common, damage, &mut figures),
         Scenario::Reload(reload) => reload::reload(common, reload, &mut figures),

@@ -18,6 +18,7 @@ use super::daemon::{self, Broker, kill};
 use super::isolation::{parameter, set_parameter};
 use super::long::private;
 use super::{Common, Figures, debugfs};
+use crate::left::Left;
 
 /// Sessions that are open at one time.
 const SESSIONS: usize = 64;
@@ -290,19 +291,12 @@ struct Held {
 
 impl Held {
     fn now() -> Result<Self> {
-        let path = "/sys/kernel/debug/dma_buf/bufinfo";
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+        let left = Left::now()?;
         Ok(Self {
-            charged: debugfs::stat("memory")?,
-            exported: exported(&text).with_context(|| format!("no total in {path}"))?,
+            charged: left.memory,
+            exported: left.bytes,
         })
     }
-}
-
-/// The bytes in the last line of `bufinfo`: `Total N objects, M bytes`.
-fn exported(bufinfo: &str) -> Option<u64> {
-    let total = bufinfo.lines().rev().find(|line| line.starts_with("Total "))?;
-    total.split(", ").nth(1)?.split(' ').next()?.parse().ok()
 }
 
 /// A client in a process of its own, which has decoded its clip; its worker has the buffers mapped.
@@ -445,13 +439,6 @@ fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_total_of_dmabufs_is_read() {
-        let text = "\nDma-buf Objects:\nsize\tflags\n00004096\t00000002\nTotal 2 objects, 3141632 bytes\n";
-        assert_eq!(exported(text), Some(3_141_632));
-        assert_eq!(exported("Total"), None);
-    }
 
     #[test]
     fn mapped_dmabufs_are_told_from_other_memory() {

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Calls that make something and give it back, or are refused halfway, again and again: nothing of it is left, and the
+//! kernel's memory does not grow with the number of rounds.
+
+use std::os::fd::AsRawFd;
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::decoder::{Options as SessionOptions, Plan, Session};
+use daedalus_client::device::Nodes;
+use daedalus_client::memory::udmabuf;
+use daedalus_client::queue::{Backing, Queue};
+use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT};
+use serde_json::json;
+
+use super::imports::{prepared, queue};
+use super::{Common, Figures};
+use crate::left::{self, Memory};
+use crate::life::clip::Clip;
+use crate::life::daemon::Broker;
+
+/// KiB by which slab may differ between two looks at it: what the kernel keeps per processor.
+const SLAB_NOISE_KIB: i64 = 768;
+/// The same of available memory.
+const AVAILABLE_NOISE_KIB: i64 = 6 << 10;
+
+/// Arguments of `leaks`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Rounds of each kind, between the first look at the memory and the second; then come three times as many.
+    #[arg(long, default_value_t = 1000)]
+    rounds: usize,
+    /// Whether the memory must not grow. Not to be asked of a kernel that keeps what was freed (KASAN).
+    #[arg(long)]
+    growth: bool,
+}
+
+/// One kind of round: a session of its own, which is closed at its end.
+struct Kind {
+    name: &'static str,
+    round: fn(&Nodes, &Clip) -> Result<()>,
+    /// Of how many rounds one is made: some take long.
+    share: usize,
+}
+
+const KINDS: [Kind; 5] = [
+    Kind {
+        name: "refused-qbuf",
+        round: refused,
+        share: 1,
+    },
+    Kind {
+        name: "requests",
+        round: requests,
+        share: 1,
+    },
+    Kind {
+        name: "mapped",
+        round: mapped,
+        share: 1,
+    },
+    Kind {
+        name: "exported",
+        round: exported,
+        share: 1,
+    },
+    Kind {
+        name: "jobs",
+        round: jobs,
+        share: 10,
+    },
+];
+
+/// The scenario.
+pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
+    let clips = common.small_clips()?;
+    let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
+    let mut wrong = Vec::new();
+    for kind in &KINDS {
+        if let Err(error) = repeated(kind, &nodes, &clips, options, figures) {
+            wrong.push(format!("{}: {error:#}", kind.name));
+        }
+    }
+    broker.stop()?;
+    if let Err(error) = left::nothing_and_nobody() {
+        wrong.push(format!("at the end: {error:#}"));
+    }
+    figures.set("rounds", options.rounds);
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("; "));
+    }
+    Ok(())
+}
+
+/// Repeats one kind of round and compares what is there before and after.
+fn repeated(
+    kind: &Kind,
+    nodes: &Nodes,
+    clips: &[Clip],
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
+    let rounds = (options.rounds / kind.share).max(4);
+    let before = left::Left::now()?;
+    let repeat = |count: usize| -> Result<()> {
+        for round in 0..count {
+            (kind.round)(nodes, &clips[round % clips.len()]).with_context(|| format!("round {round}"))?;
+        }
+        Ok(())
+    };
+    // Caches, per-processor lists and the daemon's own memory have their size after this.
+    repeat(rounds.div_ceil(2).max(2 * clips.len()))?;
+    repeat(rounds)?;
+    let first = Memory::settled()?;
+    repeat(3 * rounds)?;
+    let second = Memory::settled()?;
+    let (slab, available) = (second.slab - first.slab, first.available - second.available);
+    let after = left::Left::now()?;
+    figures.set(
+        &format!("{}_growth", kind.name),
+        json!({
+            "rounds": 3 * rounds,
+            "slab_kib": slab,
+            "unavailable_kib": available,
+            "dmabufs": after.dmabufs as i64 - before.dmabufs as i64,
+            "dmabuf_bytes": after.bytes as i64 - before.bytes as i64,
+        }),
+    );
+    left::Left::back_to(before)?;
+    if options.growth {
+        ensure!(
+            slab <= SLAB_NOISE_KIB && available <= AVAILABLE_NOISE_KIB,
+            "after {} further rounds the kernel has {slab} KiB more slab, and {available} KiB less are available",
+            3 * rounds
+        );
+    }
+    Ok(())
+}
+
+/// QBUFs of foreign memory that are refused, on a buffer that had good memory before.
+fn refused(nodes: &Nodes, clip: &Clip) -> Result<()> {
+    let (device, raw) = prepared(nodes, clip)?;
+    let length = raw.plane_fmt[0].size();
+    let mut request = v4l2::RequestBuffers {
+        count: 1,
+        type_: BUF_TYPE_CAPTURE,
+        memory: v4l2::MEMORY_DMABUF,
+        ..Default::default()
+    };
+    v4l2::reqbufs(device.video(), &mut request)?;
+    let good = udmabuf(length as usize)?;
+    let small = udmabuf(rustix::param::page_size())?;
+    queue(&device, good.as_raw_fd(), length).context("QBUF of good memory")?;
+    v4l2::stream(device.video(), false, BUF_TYPE_CAPTURE)?;
+    ensure!(queue(&device, -1, length).is_err(), "QBUF of no descriptor");
+    queue(&device, good.as_raw_fd(), length).context("QBUF of good memory, again")?;
+    v4l2::stream(device.video(), false, BUF_TYPE_CAPTURE)?;
+    ensure!(
+        queue(&device, small.as_raw_fd(), length).is_err(),
+        "QBUF of more memory than there is"
+    );
+    Ok(())
+}
+
+/// Requests with one control each, never queued.
+fn requests(nodes: &Nodes, clip: &Clip) -> Result<()> {
+    let (device, _) = prepared(nodes, clip)?;
+    for _ in 0..4 {
+        let request = device.request()?;
+        device.set_controls(&clip.jobs[0].controls[..1], Some(&request))?;
+    }
+    Ok(())
+}
+
+/// Buffers whose mappings outlive them.
+fn mapped(nodes: &Nodes, clip: &Clip) -> Result<()> {
+    let (device, _) = prepared(nodes, clip)?;
+    let mut queue = Queue::new(&device, BUF_TYPE_CAPTURE);
+    queue.allocate(3, &Backing::Mmap)?;
+    for index in 0..queue.len() {
+        for mapping in queue.mappings(index)? {
+            mapping.write(0, &[1])?;
+        }
+    }
+    queue.request_buffers(0)?;
+    Ok(())
+}
+
+/// Buffers whose exports outlive them.
+fn exported(nodes: &Nodes, clip: &Clip) -> Result<()> {
+    let (device, _) = prepared(nodes, clip)?;
+    let mut queue = Queue::new(&device, BUF_TYPE_CAPTURE);
+    queue.allocate(3, &Backing::Mmap)?;
+    let exports = (0..queue.len())
+        .map(|index| queue.export(index, 0, true))
+        .collect::<Result<Vec<_>, _>>()?;
+    for index in 0..queue.len() {
+        queue.forget(index)?;
+    }
+    queue.request_buffers(0)?;
+    drop(exports);
+    Ok(())
+}
+
+/// Jobs in flight when everything is closed; every other buffer is imported.
+fn jobs(nodes: &Nodes, clip: &Clip) -> Result<()> {
+    let plan = Plan::new(clip.codec, &clip.jobs);
+    for raw in [Backing::Mmap, Backing::Udmabuf] {
+        let options = SessionOptions {
+            raw,
+            hash: false,
+            ..SessionOptions::default()
+        };
+        let mut session = Session::open(nodes, &plan, &options)?;
+        for job in &clip.jobs[..3] {
+            session.submit(job)?;
+        }
+    }
+    Ok(())
+}
+
+/// The OUTPUT and the CAPTURE queue's types.
+pub(super) const QUEUES: [u32; 2] = [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE];

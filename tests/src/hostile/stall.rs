@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! No session waits for another: one plays on while another is given much memory and frees it, while many sessions
+//! with jobs in flight stop at once, and while another session's control comes from memory that never answers.
+//!
+//! The core has a mutex of the whole device for queueing requests, starting and stopping queues, giving out buffers and
+//! closing. Everybody sleeps for it now and then, for as long as its holder's own few instructions take. What must not
+//! be is that somebody holds it while memory is made or another process is waited for: then others sleep for most of
+//! that call. So what is demanded is how much of the other session's call the victim slept.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use daedalus_client::Control;
+use daedalus_client::decoder::{Options as SessionOptions, Plan, Session};
+use daedalus_client::device::{Device, Nodes, Request};
+use daedalus_client::queue::{Backing, Queue};
+use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
+use daedalus_uapi::fourcc;
+use serde_json::json;
+
+use super::imports::prepared;
+use super::leaks::QUEUES;
+use super::raw::{self, Arena, Arg};
+use super::silent::Silence;
+use super::victim::{Beside, Seen, Span};
+use super::{Common, Figures};
+use crate::left;
+use crate::life::clip::Clip;
+use crate::life::daemon::Broker;
+use crate::life::debugfs;
+use crate::life::isolation::{parameter, set_parameter};
+
+/// Width and height of the large pictures: 100 MB each in NV12.
+const LARGE: u32 = 8192;
+/// The largest part of another session's call that the victim may sleep.
+const MOST_SHARE: f64 = 0.3;
+/// What such a call has to take for its share to say anything.
+const LONG: Duration = Duration::from_millis(60);
+/// How often the victim may sleep for one call of the others.
+const SLEEPS_A_CALL: u64 = 2;
+/// What a stopping queue of the module may give its worker in this scenario, in ms, where it gives it any time at all:
+/// so much that it cannot be taken for anything else.
+const DRAIN_MS: u64 = 500;
+/// What the watchdog has to spare workers that are stalled here, in ms.
+const WATCHDOG_MS: u64 = 300_000;
+/// How long a call may take that waits for nobody, with patience for a busy machine.
+const PROMPT: Duration = Duration::from_secs(4);
+
+/// Arguments of `stall`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Pictures of 100 MB that the other session is given.
+    #[arg(long, default_value_t = 15)]
+    pictures: u32,
+    /// How often.
+    #[arg(long, default_value_t = 4)]
+    rounds: usize,
+    /// Sessions that stop at once.
+    #[arg(long, default_value_t = 64)]
+    sessions: usize,
+    /// Milliseconds for which the core's own wait is shown.
+    #[arg(long, default_value_t = 1000)]
+    core_ms: u64,
+}
+
+/// The scenario.
+pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
+    let clips = common.small_clips()?;
+    let clip = &clips[0];
+    let before = [parameter("watchdog_ms")?, parameter("worker_wait_ms")?];
+    set_parameter("watchdog_ms", WATCHDOG_MS)?;
+    set_parameter("worker_wait_ms", WATCHDOG_MS)?;
+    // A module whose stopping queues wait for nobody has no such parameter.
+    let drain = parameter("drain_ms").ok();
+    if drain.is_some() {
+        set_parameter("drain_ms", DRAIN_MS)?;
+    }
+    let mut wrong = Vec::new();
+    let (broker, nodes) = Broker::start_logged(&common.broker_log, &["--fault", "stall:all:600000"])?;
+    let parts: [(&str, &dyn Fn(&mut Figures) -> Result<()>); 3] = [
+        ("memory", &|figures| memory(&nodes, clip, options, figures)),
+        ("stops", &|figures| stops(&nodes, &clips, options, figures)),
+        ("silence", &|figures| silence(&nodes, clip, options, figures)),
+    ];
+    for (name, part) in parts {
+        if let Err(error) = part(figures) {
+            wrong.push(format!("{name}: {error:#}"));
+        }
+    }
+    set_parameter("watchdog_ms", before[0])?;
+    set_parameter("worker_wait_ms", before[1])?;
+    if let Some(drain) = drain {
+        set_parameter("drain_ms", drain)?;
+    }
+    broker.stop()?;
+    if let Err(error) = left::nothing_and_nobody() {
+        wrong.push(format!("{error:#}"));
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+    Ok(())
+}
+
+/// A victim beside threads that only use the processor.
+fn undisturbed(nodes: &Nodes, clip: &Clip, threads: usize, duration: Duration) -> Result<Seen> {
+    let done = AtomicBool::new(false);
+    let ((), seen) = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let result = Beside::play(nodes, clip, |_| {
+            std::thread::sleep(duration);
+            Ok(())
+        });
+        done.store(true, Ordering::Relaxed);
+        result
+    })?;
+    Ok(seen)
+}
+
+/// Demands that the victim did not wait for the calls `spans`.
+fn judge(name: &str, seen: &Seen, spans: &[Span], figures: &mut Figures) -> Result<()> {
+    let share = seen.largest_share(spans, LONG);
+    let longest = spans.iter().map(Span::took).max().unwrap_or_default();
+    figures.set(
+        name,
+        json!({
+            "victim": seen.figures(),
+            "calls": spans.len(),
+            "longest_call_ms": longest.as_millis() as u64,
+            "largest_share_asleep_percent": (share * 100.0).round(),
+        }),
+    );
+    ensure!(
+        share <= MOST_SHARE,
+        "{name}: for {:.0} % of a call of another session ({} ms the longest) the victim slept, and {} ms in one round",
+        share * 100.0,
+        longest.as_millis(),
+        seen.longest_sleep().as_millis()
+    );
+    Ok(())
+}
+
+/// Demands that the victim did not sleep more often than the others had calls, beyond what it did undisturbed.
+fn judge_sleeps(name: &str, seen: &Seen, control: &Seen, calls: usize) -> Result<()> {
+    let allowed = control.sleeps() + SLEEPS_A_CALL * calls as u64;
+    ensure!(
+        seen.sleeps() <= allowed,
+        "{name}: the victim slept {} times beside {calls} calls, and {} times beside a busy processor",
+        seen.sleeps(),
+        control.sleeps()
+    );
+    Ok(())
+}
+
+/// A device with a large CAPTURE format, which is returned.
+fn large(nodes: &Nodes) -> Result<(Arc<Device>, PixFormatMplane)> {
+    let device = Device::open(nodes, false)?;
+    let format = |pixelformat| PixFormatMplane {
+        width: LARGE,
+        height: LARGE,
+        pixelformat,
+        num_planes: 1,
+        ..Default::default()
+    };
+    device.set_format(BUF_TYPE_OUTPUT, format(fourcc::VP9_FRAME))?;
+    let raw = device.set_format(BUF_TYPE_CAPTURE, format(fourcc::NV12))?;
+    Ok((device, raw))
+}
+
+/// Another session is given much memory by REQBUFS and by CREATE_BUFS, and frees it by REQBUFS and by closing.
+fn memory(nodes: &Nodes, clip: &Clip, options: &Options, figures: &mut Figures) -> Result<()> {
+    let control = undisturbed(nodes, clip, 1, Duration::from_secs(2))?;
+    figures.set("memory_control", control.figures());
+    let (spans, seen) = Beside::play(nodes, clip, |beside| {
+        let mut spans = Vec::new();
+        let mut bytes = 0;
+        for round in 0..options.rounds {
+            let (device, raw) = large(nodes)?;
+            let buffers = |count| v4l2::RequestBuffers {
+                count,
+                type_: BUF_TYPE_CAPTURE,
+                memory: v4l2::MEMORY_MMAP,
+                ..Default::default()
+            };
+            if round % 2 == 0 {
+                let mut request = buffers(options.pictures);
+                let (result, span) = Span::of(|| v4l2::reqbufs(device.video(), &mut request));
+                result.context("REQBUFS")?;
+                ensure!(request.count == options.pictures, "{} buffers", request.count);
+                spans.push(span);
+            } else {
+                let mut create = v4l2::CreateBuffers {
+                    count: options.pictures,
+                    memory: v4l2::MEMORY_MMAP,
+                    format: v4l2::Format {
+                        type_: BUF_TYPE_CAPTURE,
+                        pix_mp: raw,
+                        ..Default::default()
+                    },
+                    ..Default::default()
+                };
+                let (result, span) = Span::of(|| v4l2::create_bufs(device.video(), &mut create));
+                result.context("CREATE_BUFS")?;
+                ensure!(create.count == options.pictures, "{} buffers", create.count);
+                spans.push(span);
+            }
+            bytes = debugfs::stat("memory")?;
+            beside.moves(1, PROMPT)?;
+            if round % 4 < 2 {
+                let (result, span) = Span::of(|| v4l2::reqbufs(device.video(), &mut buffers(0)));
+                result.context("REQBUFS(0)")?;
+                spans.push(span);
+            }
+            let ((), span) = Span::of(|| drop(device));
+            spans.push(span);
+            beside.moves(1, PROMPT)?;
+        }
+        figures.set("memory_bytes", bytes);
+        Ok(spans)
+    })?;
+    judge("memory", &seen, &spans, figures)?;
+    judge_sleeps("memory", &seen, &control, spans.len())
+}
+
+/// Many sessions stop at once: some idle, then as many with a job in their workers' hands.
+fn stops(nodes: &Nodes, clips: &[Clip], options: &Options, figures: &mut Figures) -> Result<()> {
+    let control = undisturbed(nodes, &clips[0], options.sessions.min(4), Duration::from_secs(2))?;
+    figures.set("stops_control", control.figures());
+    let idle = stopped(nodes, clips, options.sessions, false)?;
+    judge("stops_idle", &idle.0, &[], figures)?;
+    let busy = stopped(nodes, clips, options.sessions, true)?;
+    judge("stops_busy", &busy.0, &[], figures)?;
+    figures.longest("stops_idle_ms", idle.1.took());
+    figures.longest("stops_busy_ms", busy.1.took());
+    // Stops come one after the other and are short; each of them may be waited for, but for no worker.
+    let (longest, drain) = (busy.0.longest_sleep(), Duration::from_millis(DRAIN_MS));
+    ensure!(
+        longest < drain,
+        "the victim slept {} ms in one round while {} sessions with jobs in flight stopped, {} ms while idle ones did",
+        longest.as_millis(),
+        options.sessions,
+        idle.0.longest_sleep().as_millis()
+    );
+    Ok(())
+}
+
+/// The victim beside sessions that all stop at once; how long they took together.
+fn stopped(nodes: &Nodes, clips: &[Clip], count: usize, busy: bool) -> Result<(Seen, Span)> {
+    let settings = SessionOptions {
+        hash: false,
+        ..SessionOptions::default()
+    };
+    let mut sessions = Vec::new();
+    for number in 0..count {
+        let clip = &clips[number % clips.len()];
+        let mut session = Session::open(nodes, &Plan::new(clip.codec, &clip.jobs), &settings)
+            .with_context(|| format!("session {number}"))?;
+        if busy {
+            session.submit(&clip.jobs[0])?;
+        }
+        sessions.push(session);
+    }
+    let begun = Instant::now();
+    while busy {
+        let sessions = debugfs::own_sessions()?;
+        let reading = sessions.iter().filter(|session| session.number("in_flight") > 0);
+        if reading.count() == count {
+            break;
+        }
+        ensure!(
+            begun.elapsed() < Duration::from_secs(120),
+            "not every session has a worker with a job"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (span, seen) = Beside::play(nodes, &clips[0], |beside| {
+        let barrier = Barrier::new(count + 1);
+        let stop = |mut session: Session, number: usize| -> Result<()> {
+            barrier.wait();
+            // Half of them close with everything in flight.
+            if number % 2 == 0 {
+                let (coded, raw) = session.queues();
+                raw.stream(false)?;
+                coded.stream(false)?;
+            }
+            Ok(())
+        };
+        let (result, span) = std::thread::scope(|scope| {
+            let threads: Vec<_> = sessions
+                .into_iter()
+                .enumerate()
+                .map(|(number, session)| scope.spawn(move || stop(session, number)))
+                .collect();
+            barrier.wait();
+            Span::of(|| -> Result<()> {
+                for thread in threads {
+                    thread.join().map_err(|_| anyhow!("a session panicked"))??;
+                }
+                Ok(())
+            })
+        });
+        result?;
+        beside.moves(1, PROMPT)?;
+        Ok(span)
+    })?;
+    Ok((seen, span))
+}
+
+/// S_EXT_CTRLS of one control of the session, whose payload is `silence`.
+fn set_silent(device: BorrowedFd<'_>, id: u32, size: usize, silence: &Silence) -> Result<()> {
+    let mut arena = Arena::new();
+    arena.set(0, id);
+    arena.set(4, u32::try_from(size)?);
+    let payload = silence.address();
+    arena.set(12, payload as u32);
+    arena.set(16, (payload >> 32) as u32);
+    let mut arg = Arg::default();
+    arg.set(std::mem::offset_of!(v4l2::ExtControls, count), 1).set64(
+        std::mem::offset_of!(v4l2::ExtControls, controls),
+        arena.address(0),
+    );
+    // Zeros are not a value that every control can have.
+    let _ = raw::call(device, v4l2::VIDIOC_S_EXT_CTRLS, &mut arg);
+    Ok(())
+}
+
+/// A session whose first job lacks only a picture, and whose second is not queued yet.
+struct Stalled {
+    device: Arc<Device>,
+    capture: Queue,
+    requests: Vec<Request>,
+}
+
+impl Stalled {
+    fn open(nodes: &Nodes, clip: &Clip) -> Result<Self> {
+        let (device, _) = prepared(nodes, clip)?;
+        let mut output = Queue::new(&device, BUF_TYPE_OUTPUT);
+        output.allocate(2, &Backing::Mmap)?;
+        let mut capture = Queue::new(&device, BUF_TYPE_CAPTURE);
+        capture.allocate(2, &Backing::Mmap)?;
+        for queue in [&output, &capture] {
+            queue.stream(true)?;
+        }
+        let requests = (0..2)
+            .map(|_| device.request())
+            .collect::<Result<Vec<Request>, _>>()?;
+        for (index, request) in requests.iter().enumerate() {
+            let job = &clip.jobs[index];
+            device.set_controls(&job.controls, Some(request))?;
+            output.queue_coded(index, &job.payload, job.timestamp, false, request)?;
+        }
+        requests[0].queue()?;
+        Ok(Self {
+            device,
+            capture,
+            requests,
+        })
+    }
+}
+
+/// Another session sets a control from memory that does not answer; meanwhile its job, which needs the control, gets its
+/// picture, its queues stop and its requests are closed.
+fn silence(nodes: &Nodes, clip: &Clip, options: &Options, figures: &mut Figures) -> Result<()> {
+    let control = undisturbed(nodes, clip, 1, Duration::from_secs(1))?;
+    figures.set("silence_control", control.figures());
+    let blob = clip.jobs[0]
+        .controls
+        .iter()
+        .find(|control| control.value.len() > 8);
+    let blob = blob.context("the clip's first job has no compound control")?;
+
+    let stalled = Stalled::open(nodes, clip)?;
+    let silence = Silence::new(blob.value.len())?;
+    let ((stopped, moves), seen) = Beside::play(nodes, clip, |beside| {
+        std::thread::scope(|scope| {
+            let Stalled {
+                device,
+                capture,
+                requests,
+            } = stalled;
+            let (setter, silence) = (Arc::clone(&device), &silence);
+            scope.spawn(move || set_silent(setter.video(), blob.id, blob.value.len(), silence));
+            let touched = silence.touched(PROMPT);
+            // Claiming the job may have to wait for the control, and nobody else for that.
+            scope.spawn(move || capture.queue_picture(0));
+            let waiting = beside.moves(3, PROMPT);
+            let (sender, receiver) = mpsc::channel();
+            scope.spawn(move || {
+                for queue in QUEUES {
+                    let (result, span) = Span::of(|| v4l2::stream(device.video(), false, queue));
+                    // Nobody listens any more if it took too long.
+                    let _ = sender.send(result.map(|()| span));
+                }
+                drop(requests);
+                drop(device);
+            });
+            let stopped = QUEUES.map(|_| receiver.recv_timeout(PROMPT).ok());
+            let moves = beside.moves(3, PROMPT);
+            // Nothing before this may return early: all threads wait for it.
+            silence.end();
+            touched?;
+            waiting.context("beside a control that does not come")?;
+            Ok((stopped, moves))
+        })
+    })?;
+    figures.set("silence", seen.figures());
+    for result in stopped {
+        let Some(span) = result else {
+            bail!(
+                "a session whose control does not come did not stop within {} ms ({})",
+                PROMPT.as_millis(),
+                match moves {
+                    Ok(()) => "others went on".into(),
+                    Err(error) => format!("{error:#}"),
+                }
+            );
+        };
+        figures.longest("streamoff_beside_silence_ms", span.context("STREAMOFF")?.took());
+    }
+    moves.context("while a session stops whose control does not come")?;
+    core_wait(nodes, clip, blob, options, figures)
+}
+
+/// Shows what the core adds to it: it queues a request of such a session with the device's mutex held. No driver can
+/// help that, so it is measured and not judged.
+fn core_wait(
+    nodes: &Nodes,
+    clip: &Clip,
+    blob: &Control,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
+    let stalled = Stalled::open(nodes, clip)?;
+    let silence = Silence::new(blob.value.len())?;
+    let (touched, seen) = Beside::play(nodes, clip, |beside| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| set_silent(stalled.device.video(), blob.id, blob.value.len(), &silence));
+            let touched = silence.touched(PROMPT);
+            scope.spawn(|| stalled.requests[1].queue());
+            std::thread::sleep(Duration::from_millis(options.core_ms));
+            silence.end();
+            beside.moves(1, PROMPT)?;
+            Ok(touched)
+        })
+    })?;
+    touched?;
+    figures.set("core_wait_for_ms", options.core_ms);
+    figures.longest("core_wait_ms", seen.longest_sleep());
+    Ok(())
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One of the three processes is frozen alone, as a container runtime does it (the freezer of cgroup v2): a worker, the
+//! broker, the client. A process that is frozen cannot tell, and no signal but SIGKILL wakes it.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use daedalus_client::decoder::{Options, Plan, Session, decode};
+use daedalus_client::device::Nodes;
+
+use super::daemon::Broker;
+use super::isolation::parameter;
+use super::{Common, Figures, debugfs, within};
+
+/// Where the hierarchy is mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// How long a group may take to be frozen.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a call may take beyond the watchdog's time.
+const MARGIN: Duration = Duration::from_millis(350);
+
+/// A group with one process, frozen until it is dropped.
+struct Frozen {
+    group: PathBuf,
+    home: PathBuf,
+    pid: u32,
+}
+
+impl Frozen {
+    /// Moves a process into a group of its own, and freezes that.
+    fn new(pid: u32) -> Result<Self> {
+        let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).context("its group")?;
+        let home = membership
+            .lines()
+            .find_map(|line| line.strip_prefix("0::/"))
+            .context("a process outside of cgroup v2")?;
+        let group = PathBuf::from(format!("{CGROUPS}/daedalus-frozen-{pid}"));
+        std::fs::create_dir(&group).with_context(|| format!("{}", group.display()))?;
+        let frozen = Self {
+            home: PathBuf::from(CGROUPS).join(home),
+            group,
+            pid,
+        };
+        std::fs::write(frozen.group.join("cgroup.procs"), pid.to_string()).context("cgroup.procs")?;
+        std::fs::write(frozen.group.join("cgroup.freeze"), "1").context("cgroup.freeze")?;
+        let begun = Instant::now();
+        loop {
+            let events = std::fs::read_to_string(frozen.group.join("cgroup.events"))?;
+            if events.lines().any(|line| line == "frozen 1") {
+                return Ok(frozen);
+            }
+            ensure!(begun.elapsed() < PATIENCE, "process {pid} does not freeze");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // What was killed has gone by itself; a group with a dead process in it may stay.
+        let _ = std::fs::write(self.group.join("cgroup.freeze"), "0");
+        let _ = std::fs::write(self.home.join("cgroup.procs"), self.pid.to_string());
+        let _ = std::fs::remove_dir(&self.group);
+    }
+}
+
+pub(super) fn freeze(common: &Common, figures: &mut Figures) -> Result<()> {
+    let (broker, nodes) = Broker::start(common)?;
+    let watchdog = Duration::from_millis(parameter("watchdog_ms")?);
+    figures.longest("watchdog_ms", watchdog);
+    worker(common, &nodes, watchdog, figures).context("a frozen worker")?;
+    the_broker(common, &nodes, &broker, figures).context("a frozen broker")?;
+    client(common, watchdog, figures).context("a frozen client")?;
+    broker.stop()?;
+    crate::left::nothing_and_nobody()
+}
+
+/// The only session of this process.
+fn own_session() -> Result<debugfs::Session> {
+    let mut sessions = debugfs::own_sessions()?;
+    ensure!(sessions.len() == 1, "{} sessions, not one", sessions.len());
+    sessions.pop().context("no session")
+}
+
+/// The worker: all buffers come back in the watchdog's time, and the session goes on with another worker.
+fn worker(common: &Common, nodes: &Nodes, watchdog: Duration, figures: &mut Figures) -> Result<()> {
+    let clip = common.clips()?.repeated("vp9-240p", 2)?;
+    let key = clip.next_key(1).context("the clip has no second key frame")?;
+    let mut session = Session::open(nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
+    let mut frozen = None;
+    for (index, job) in clip.jobs.iter().enumerate() {
+        session.submit(job)?;
+        if index == 10 {
+            session.drain()?;
+            frozen = Some(Frozen::new(own_session()?.number("worker") as u32)?);
+        }
+    }
+    session.drain()?;
+    drop(frozen);
+    let longest = session.longest();
+    figures.longest("worker_frozen_wait_ms", longest.wait);
+    within(
+        "a call while the worker is frozen",
+        longest.call.max(longest.wait),
+        common.limit().max(watchdog) + MARGIN,
+    )?;
+    ensure!(session.failed_jobs() > 0, "no job failed: no worker was frozen");
+    clip.compare(session.pictures(), key..clip.jobs.len())?;
+    Ok(())
+}
+
+/// The broker: who has a worker plays on, who needs one is told in time, and all is well when the broker goes on.
+fn the_broker(common: &Common, nodes: &Nodes, broker: &Broker, figures: &mut Figures) -> Result<()> {
+    let clip = common.clips()?.clip("vp9-240p")?;
+    let plan = Plan::new(clip.codec, &clip.jobs);
+    let mut session = Session::open(nodes, &plan, &Options::default())?;
+    session.submit(&clip.jobs[0])?;
+    session.drain()?;
+    let frozen = Frozen::new(broker.id())?;
+    for job in &clip.jobs[1..] {
+        session.submit(job)?;
+    }
+    session.drain().context("a session that has a worker")?;
+    clip.compare_all(session.pictures())?;
+    ensure!(
+        session.failed_jobs() == 0,
+        "{} jobs failed",
+        session.failed_jobs()
+    );
+
+    let begun = Instant::now();
+    let refused = decode(nodes, clip.codec, &clip.jobs, &Options::default());
+    figures.longest("broker_frozen_refused_ms", begun.elapsed());
+    ensure!(refused.is_err(), "a session without a worker has decoded");
+    let wait = Duration::from_millis(parameter("worker_wait_ms")?);
+    within("that", begun.elapsed(), wait + common.limit())?;
+    drop(frozen);
+
+    let session = decode(nodes, clip.codec, &clip.jobs, &Options::default()).context("afterwards")?;
+    clip.compare_all(session.pictures())?;
+    Ok(())
+}
+
+/// The client, for longer than the watchdog's time and with jobs in flight: nothing is lost.
+fn client(common: &Common, watchdog: Duration, figures: &mut Figures) -> Result<()> {
+    let list = common.clips.as_deref().context("this scenario needs --clips")?;
+    let mut process = Client(
+        Command::new(std::env::current_exe()?)
+            .args([
+                "life",
+                "sessions-client",
+                "--clip",
+                "vp9-240p",
+                "--again",
+                "--clips",
+            ])
+            .arg(list)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a client")?,
+    );
+    let pid = process.0.id();
+    let mut lines = BufReader::new(process.0.stdout.take().context("no pipe from the client")?).lines();
+    let mut played = |what: &str| -> Result<()> {
+        lines
+            .next()
+            .with_context(|| format!("the client has failed {what}"))??;
+        Ok(())
+    };
+    played("before it was frozen")?;
+    let of_client = || -> Result<debugfs::Session> {
+        let sessions = debugfs::sessions()?;
+        let mut own = sessions
+            .into_iter()
+            .filter(|one| one.number("client") == u64::from(pid));
+        own.next().context("the client has no session")
+    };
+    let mut with_jobs = 0;
+    for round in 0..4 {
+        let frozen = Frozen::new(pid)?;
+        with_jobs += usize::from(of_client()?.number("done") > 0);
+        std::thread::sleep(watchdog * 2);
+        let session = of_client()?;
+        ensure!(
+            session.number("failed") == 0 && session.number("restarts") == 0,
+            "round {round}: {} jobs failed, {} workers were lost",
+            session.number("failed"),
+            session.number("restarts")
+        );
+        drop(frozen);
+        // The one that it was in the middle of, and a whole one.
+        played("when it was let go")?;
+        played("after it was let go")?;
+    }
+    let session = of_client()?;
+    ensure!(
+        session.number("failed") == 0 && session.number("restarts") == 0,
+        "jobs or workers were lost"
+    );
+    figures.set("client_frozen_rounds", with_jobs);
+    figures.longest("client_frozen_for_ms", watchdog * 2);
+    Ok(())
+}
+
+/// A client's process.
+struct Client(Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It plays on and on.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Pictures on a screen: GStreamer hands CAPTURE buffers as dmabufs to vkms, a display without a screen that computes a
+//! checksum (CRC) of everything it shows. Each picture has to have the checksum of the same picture when it is shown
+//! from memory of the display, copied there from a file.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::device::Nodes;
+use rustix::fs::OFlags;
+use serde_json::json;
+
+use super::clip::{Clip, Clips};
+use super::daemon::{Broker, command};
+use super::rig::Rig;
+use super::{Common, Figures};
+use crate::gst::Decoders;
+use crate::left;
+use crate::picture::{RawFormat, Shape};
+use crate::stream::Codec;
+
+/// Where vkms tells its checksums.
+const CRC: &str = "/sys/kernel/debug/dri/vkms/crtc-0/crc";
+/// How long a pipeline may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Where the pictures are that are copied.
+const PICTURES: &str = "/tmp/pictures.raw";
+/// How often the first picture is shown from a file: that path writes to its first buffer before it is on the screen.
+const FIRST: usize = 4;
+
+/// A clip, and the format in which it is shown: as GStreamer names it in system memory, and as DRM does.
+struct Case {
+    clip: &'static str,
+    format: &'static str,
+    fourcc: &'static str,
+}
+
+/// Each codec, and each raw format that the display can show.
+const CASES: [Case; 5] = [
+    Case {
+        clip: "h264-640x480",
+        format: "nv12",
+        fourcc: "NV12",
+    },
+    Case {
+        clip: "av1-640x480",
+        format: "nv12",
+        fourcc: "NV12",
+    },
+    Case {
+        clip: "vp9-640x480",
+        format: "nv12",
+        fourcc: "NV12",
+    },
+    Case {
+        clip: "h264-640x480",
+        format: "i420",
+        fourcc: "YU12",
+    },
+    Case {
+        clip: "vp9-10bit-640x480",
+        format: "p010-10le",
+        fourcc: "P010",
+    },
+];
+
+pub(super) fn screen(common: &Common, figures: &mut Figures) -> Result<()> {
+    for module in ["vgem", "vkms"] {
+        command("modprobe", &["-d", "/mnt/modules", module])?;
+    }
+    let clips = common.small()?;
+    let (broker, nodes) = Broker::start(common)?;
+    let empty = nothing_shown()?;
+    let (mut wrong, mut shown) = (Vec::new(), 0);
+    for case in &CASES {
+        match compare(case, &clips, &nodes, &empty) {
+            Ok(pictures) => shown += pictures,
+            Err(error) => wrong.push(format!("{} as {}: {error:#}", case.clip, case.fourcc)),
+        }
+    }
+    figures.set("pictures", shown);
+    figures.set("formats", json!(CASES.map(|case| case.fourcc)));
+    broker.stop()?;
+    // What was imported is let go.
+    left::nothing_and_nobody()?;
+    ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+    Ok(())
+}
+
+/// The checksums of what is no picture: no plane, the black one that sets the mode, and a grey one.
+fn nothing_shown() -> Result<BTreeSet<String>> {
+    let grey = "videotestsrc pattern=solid-color foreground-color=0xff808080 num-buffers=8 ! \
+                video/x-raw,format=NV12,width=640,height=480";
+    Ok(crcs(grey)?.into_iter().collect())
+}
+
+/// Shows a clip both ways; how many pictures there were.
+fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) -> Result<usize> {
+    let clip = clips.clip(case.clip)?;
+    let pictures = decoded(&clip, nodes, case)?;
+    let mut file = File::create(PICTURES).context("the pictures' file")?;
+    for picture in std::iter::repeat_n(&pictures[0], FIRST - 1).chain(&pictures) {
+        file.write_all(picture)?;
+    }
+    drop(file);
+    let expected = pictures_of(
+        crcs(&format!(
+            "filesrc location={PICTURES} ! rawvideoparse format={} width=640 height=480",
+            case.format
+        ))?,
+        empty,
+    );
+    std::fs::remove_file(PICTURES)?;
+    ensure!(
+        expected.len() == pictures.len(),
+        "{} pictures of a file have {} checksums",
+        pictures.len(),
+        expected.len()
+    );
+    let (path, codec) = clips.file(case.clip)?;
+    let shown = pictures_of(crcs(&decoder(&path, codec, case)?)?, empty);
+    ensure!(
+        shown == expected,
+        "the screen showed {shown:?}, and the pictures are {expected:?}"
+    );
+    Ok(shown.len())
+}
+
+/// The clip's pictures in the order in which they are shown, which are exact, packed as the file has them.
+fn decoded(clip: &Clip, nodes: &Nodes, case: &Case) -> Result<Vec<Vec<u8>>> {
+    let payload = clip.jobs.iter().map(|job| job.payload.len()).max();
+    let mut rig = Rig::open(nodes, clip.codec, &clip.jobs[0], payload.unwrap_or_default(), 1)?;
+    let mut returned = Vec::new();
+    for job in &clip.jobs {
+        rig.submit(job, &mut returned)?.context("its controls")?;
+    }
+    rig.drain(&mut returned)?;
+    clip.compare_packed(&returned)?;
+    let shown = clip.jobs.iter().flat_map(|job| job.shows.iter());
+    let pictures = shown.map(|timestamp| {
+        let picture = returned.iter().find(|picture| picture.timestamp == *timestamp);
+        let semi = &picture.context("a picture did not come back")?.packed;
+        if case.format != "i420" {
+            return Ok(semi.clone());
+        }
+        let shape = Shape {
+            format: RawFormat::Nv12,
+            width: 640,
+            height: 480,
+        };
+        let mut planar = Vec::new();
+        shape.planar_from_semi(semi, &mut planar)?;
+        Ok(planar)
+    });
+    pictures.collect()
+}
+
+/// The pipeline that decodes a clip into buffers of a format.
+fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
+    let element = Decoders::Driver("daedalus".into()).element(codec)?;
+    let parser = match codec {
+        Codec::H264 => "h264parse",
+        Codec::Vp9 => "ivfparse ! vp9parse",
+        Codec::Av1 => "ivfparse ! av1parse",
+    };
+    Ok(format!(
+        "filesrc location={} ! {parser} ! {} ! \
+         video/x-raw(memory:DMABuf),format=DMA_DRM,drm-format={}",
+        path.display(),
+        element.name,
+        case.fourcc
+    ))
+}
+
+/// What of checksums are pictures.
+fn pictures_of(crcs: Vec<String>, empty: &BTreeSet<String>) -> Vec<String> {
+    let mut pictures: Vec<String> = crcs.into_iter().filter(|crc| !empty.contains(crc)).collect();
+    pictures.dedup();
+    pictures
+}
+
+/// Has a pipeline show what it makes; the checksums of what was on the screen, each once in a row.
+fn crcs(pipeline: &str) -> Result<Vec<String>> {
+    std::fs::write(format!("{CRC}/control"), "auto").with_context(|| format!("{CRC}/control"))?;
+    let mut child = Command::new("gst-launch-1.0")
+        .arg("--quiet")
+        .args(pipeline.split_whitespace())
+        .args([
+            "!",
+            "kmssink",
+            "driver-name=vkms",
+            "force-modesetting=true",
+            "sync=false",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot start gst-launch-1.0")?;
+    let begun = Instant::now();
+    let (mut text, mut data) = (String::new(), None);
+    let status = loop {
+        let ended = child.try_wait()?;
+        // It cannot be opened before something is on the screen.
+        if data.is_none() {
+            let flags = OFlags::NONBLOCK.bits() as i32;
+            data = OpenOptions::new()
+                .read(true)
+                .custom_flags(flags)
+                .open(format!("{CRC}/data"))
+                .ok();
+        }
+        if let Some(file) = &mut data {
+            drain(file, &mut text)?;
+        }
+        if let Some(status) = ended {
+            break status;
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            bail!("{pipeline}: still running after {} s", PATIENCE.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    ensure!(status.success(), "{pipeline}: {status}");
+    Ok(column(&text))
+}
+
+/// Reads what there is.
+fn drain(file: &mut File, text: &mut String) -> Result<()> {
+    let mut line = [0; 256];
+    loop {
+        match file.read(&mut line) {
+            Ok(0) => return Ok(()),
+            Ok(length) => text.push_str(&String::from_utf8_lossy(&line[..length])),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            // The screen is off: nothing more comes.
+            Err(error) if error.raw_os_error() == Some(5) => return Ok(()),
+            Err(error) => return Err(error).context("checksums"),
+        }
+    }
+}
+
+/// The second words of lines, each once in a row.
+fn column(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned))
+        .collect();
+    words.dedup();
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_that_are_no_pictures_are_left_out() {
+        let crcs = column("0x1 0xaa\n0x2 0xaa\n0x3 0x01\n0x4 0xaa\n0x5 0x02\n0x6 0x02\n");
+        assert_eq!(crcs, ["0xaa", "0x01", "0xaa", "0x02"]);
+        let empty = BTreeSet::from(["0xaa".to_owned()]);
+        assert_eq!(pictures_of(crcs, &empty), ["0x01", "0x02"]);
+    }
+}
