@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is left of buffers, requests, sessions and processes when nobody uses the device any more, and how much memory
-//! the kernel has.
+//! What is left of buffers, requests, sessions and processes when nobody uses the device any more, and how
+//! much memory the kernel has.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use crate::life::debugfs;
 
 /// The list of all dmabufs in the kernel.
 const BUFINFO: &str = "/sys/kernel/debug/dma_buf/bufinfo";
-/// How long things that nobody uses may take to go: workers end, work items run, a grace period of RCU passes.
+/// How long things that nobody uses may take to go: workers end, work items run, a grace period of RCU
+/// passes.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What the names of the project's processes begin with.
 const OWN: &str = "daedalus";
@@ -48,7 +49,7 @@ impl Left {
         })
     }
 
-    /// What there is when nobody uses the device.
+    /// Returns what there is when nobody uses the device.
     fn nothing() -> Self {
         Self {
             requests: Some(0),
@@ -76,7 +77,7 @@ impl Left {
     }
 }
 
-/// What is there now and was not before, in words.
+/// Says in words what is there now and was not before.
 fn difference(before: Left, now: Left) -> String {
     let mut words = Vec::new();
     for (what, before, now) in [
@@ -112,7 +113,7 @@ pub(crate) fn nothing() -> Result<()> {
     Left::back_to(Left::nothing())
 }
 
-/// As [`nothing`], and there is no process of a daemon or of a client but this one.
+/// Waits for the same as [`nothing`], and until no process of a daemon or of a client is there but this one.
 ///
 /// # Errors
 ///
@@ -133,7 +134,7 @@ pub(crate) fn nothing_and_nobody() -> Result<()> {
     }
 }
 
-/// The project's processes but this one; zombies are none.
+/// Lists the project's processes but this one. Zombies are none.
 fn processes() -> Result<Vec<String>> {
     let own = std::process::id();
     let mut found = Vec::new();
@@ -154,14 +155,14 @@ fn processes() -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// A process's name and the letter of its state, from /proc/PID/stat.
+/// Reads a process's name and the letter of its state from the text of /proc/PID/stat.
 fn name_and_state(stat: &str) -> Option<(&str, char)> {
     let (before, after) = stat.rsplit_once(')')?;
     let (_, comm) = before.split_once('(')?;
     Some((comm, after.trim_start().chars().next()?))
 }
 
-/// The last line of `bufinfo`, `Total N objects, M bytes`.
+/// Reads the last line of `bufinfo`, `Total N objects, M bytes`.
 pub(crate) fn total(bufinfo: &str) -> Option<(u64, u64)> {
     let line = bufinfo.lines().rev().find(|line| line.starts_with("Total "))?;
     let mut words = line.split_whitespace().skip(1);
@@ -193,7 +194,7 @@ impl Memory {
         })
     }
 
-    /// Reads it when caches are dropped and what was freed lately is free: the best of some times.
+    /// Drops caches, waits for what was freed lately, and reads it: the best of some times.
     ///
     /// # Errors
     ///
@@ -214,7 +215,7 @@ impl Memory {
     }
 }
 
-/// A number of KiB in /proc/meminfo.
+/// Reads a number of KiB from the text of /proc/meminfo.
 fn field(meminfo: &str, name: &str) -> Result<i64> {
     meminfo
         .lines()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One unprivileged user takes all that the device gives: memory whose buffers are gone but for their mappings or their
-//! exports, and requests without end. It is refused at the limits, the machine keeps its reserve, and everything comes
-//! back.
+//! One unprivileged user takes all that the device gives: memory whose buffers are gone but for their
+//! mappings or their exports, and requests without end. It is refused at the limits, the machine keeps its
+//! reserve, and everything comes back.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
@@ -33,7 +33,8 @@ use crate::life::isolation::{parameter, set_parameter};
 const USER: u32 = 65534;
 /// KiB that everything else in the guest may take meanwhile.
 const MARGIN_KIB: i64 = 48 << 10;
-/// KiB of memory that one request with a control may take at most: its controls, the kernel's file and a descriptor.
+/// KiB of memory that one request with a control may take at most: its controls, the kernel's file and a
+/// descriptor.
 const REQUEST_KIB: i64 = 32;
 /// Width and height of the pictures: 3.1 MB and 12.4 MB.
 const SIZES: [(u32, u32); 2] = [(1920, 1080), (3840, 2160)];
@@ -61,6 +62,7 @@ enum Hold {
 }
 
 impl Hold {
+    /// Returns its name on the command line.
     fn name(self) -> &'static str {
         match self {
             Self::Mappings => "mappings",
@@ -94,7 +96,7 @@ struct Held {
     refusals: Vec<i32>,
 }
 
-/// The scenario.
+/// Runs the scenario.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
     for node in [&nodes.video, &nodes.media] {
@@ -138,6 +140,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
 struct Taker(Child);
 
 impl Taker {
+    /// Starts one.
     fn start(common: &Common, hold: Hold, most: u64) -> Result<Self> {
         let program = std::env::current_exe().context("this program's own path")?;
         Command::new(program)
@@ -258,8 +261,8 @@ fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
     Ok(())
 }
 
-/// The client: takes until it is refused, in one session after the other, says so, and keeps all until its standard
-/// input ends.
+/// Takes until it is refused, in one session after the other, says so, and keeps all until the standard input
+/// ends.
 pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
     let nodes = daemon::nodes()?;
     let clip = &common.small_clips()?[0];
@@ -305,7 +308,7 @@ struct Taken {
     exports: Vec<OwnedFd>,
 }
 
-/// Why a call was refused, if that was by the driver.
+/// Returns why the driver refused a call.
 fn refusal(error: ClientError) -> Result<Errno> {
     match error.errno() {
         Some(errno) => Ok(errno),
@@ -314,7 +317,7 @@ fn refusal(error: ClientError) -> Result<Errno> {
 }
 
 impl Taken {
-    /// Takes requests with one control each; how many, and how it was refused more.
+    /// Takes requests with one control each. Returns how many, and how it was refused more.
     fn requests(&mut self, nodes: &Nodes, clip: &Clip, most: u64) -> Result<(u64, Option<Errno>)> {
         let device = Device::open(nodes, false)?;
         self.devices.push(Arc::clone(&device));
@@ -332,7 +335,8 @@ impl Taken {
         Ok((most, None))
     }
 
-    /// Takes memory of buffers that it gives back at once; how many bytes, and how it was refused more.
+    /// Takes memory of buffers that it gives back at once. Returns how many bytes, and how it was refused
+    /// more.
     fn memory(&mut self, nodes: &Nodes, exports: bool, most: u64) -> Result<(u64, Option<Errno>)> {
         let device = Device::open(nodes, false)?;
         self.devices.push(Arc::clone(&device));

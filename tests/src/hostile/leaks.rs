@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Calls that make something and give it back, or are refused halfway, again and again: nothing of it is left, and the
-//! kernel's memory does not grow with the number of rounds.
+//! Calls that make something and give it back, or are refused halfway, again and again: nothing of it is
+//! left, and the kernel's memory does not grow with the number of rounds.
 
 use std::os::fd::AsRawFd;
 
@@ -26,7 +26,8 @@ const AVAILABLE_NOISE_KIB: i64 = 6 << 10;
 /// Arguments of `leaks`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Rounds of each kind, between the first look at the memory and the second; then come three times as many.
+    /// Rounds of each kind, between the first look at the memory and the second; then come three times as
+    /// many.
     #[arg(long, default_value_t = 1000)]
     rounds: usize,
     /// Whether the memory must not grow. Not to be asked of a kernel that keeps what was freed (KASAN).
@@ -70,7 +71,7 @@ const KINDS: [Kind; 5] = [
     },
 ];
 
-/// The scenario.
+/// Runs the scenario.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
     let clips = common.small_clips()?;
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
@@ -136,7 +137,7 @@ fn repeated(
     Ok(())
 }
 
-/// QBUFs of foreign memory that are refused, on a buffer that had good memory before.
+/// Makes QBUFs of foreign memory that are refused, on a buffer that had good memory before.
 fn refused(nodes: &Nodes, clip: &Clip) -> Result<()> {
     let (device, raw) = prepared(nodes, clip)?;
     let length = raw.plane_fmt[0].size();
@@ -161,7 +162,7 @@ fn refused(nodes: &Nodes, clip: &Clip) -> Result<()> {
     Ok(())
 }
 
-/// Requests with one control each, never queued.
+/// Makes requests with one control each, and queues none.
 fn requests(nodes: &Nodes, clip: &Clip) -> Result<()> {
     let (device, _) = prepared(nodes, clip)?;
     for _ in 0..4 {
@@ -171,7 +172,7 @@ fn requests(nodes: &Nodes, clip: &Clip) -> Result<()> {
     Ok(())
 }
 
-/// Buffers whose mappings outlive them.
+/// Makes buffers whose mappings outlive them.
 fn mapped(nodes: &Nodes, clip: &Clip) -> Result<()> {
     let (device, _) = prepared(nodes, clip)?;
     let mut queue = Queue::new(&device, BUF_TYPE_CAPTURE);
@@ -185,7 +186,7 @@ fn mapped(nodes: &Nodes, clip: &Clip) -> Result<()> {
     Ok(())
 }
 
-/// Buffers whose exports outlive them.
+/// Makes buffers whose exports outlive them.
 fn exported(nodes: &Nodes, clip: &Clip) -> Result<()> {
     let (device, _) = prepared(nodes, clip)?;
     let mut queue = Queue::new(&device, BUF_TYPE_CAPTURE);
@@ -201,7 +202,7 @@ fn exported(nodes: &Nodes, clip: &Clip) -> Result<()> {
     Ok(())
 }
 
-/// Jobs in flight when everything is closed; every other buffer is imported.
+/// Closes sessions with jobs in flight: one with buffers of the device, one with imported ones.
 fn jobs(nodes: &Nodes, clip: &Clip) -> Result<()> {
     let plan = Plan::new(clip.codec, &clip.jobs);
     for raw in [Backing::Mmap, Backing::Udmabuf] {

@@ -100,6 +100,9 @@ enum Scenario {
     Orders(orders::Options),
     /// A session plays on whatever others do.
     Stall(stall::Options),
+    /// Whom it plays beside, until its standard input ends.
+    #[command(hide = true)]
+    StallVictim,
     /// Memory and requests without end, taken by an unprivileged user.
     Exhaust(exhaust::Options),
     /// That user's client, until its standard input ends.
@@ -122,6 +125,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::DaemonBroker(options) => return daemon::broker(common, options),
         Scenario::DaemonWorker(options) => return worker::run(common, options),
         Scenario::DaemonClient(options) => return daemon::client(common, options),
+        Scenario::StallVictim => return victim::process(common),
         Scenario::ExhaustClient(options) => return exhaust::client(common, options),
         Scenario::Ioctls(options) => {
             guard("ioctls", Duration::from_secs(common.deadline));

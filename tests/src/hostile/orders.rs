@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Sessions close in any order: the video node, the media node, requests, exported buffers and mappings go at random
-//! times from several threads, in every state that a session and its requests can be in, while queues stop, buffers are
-//! given back and requests are made new beside it. The kernel's log says whether that was right.
+//! Sessions close in any order: the video node, the media node, requests, exported buffers and mappings go at
+//! random times from several threads, in every state that a session and its requests can be in, while queues
+//! stop, buffers are given back and requests are made new beside it. The kernel's log says whether that was
+//! right.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
@@ -40,7 +41,7 @@ type Action = Box<dyn FnOnce() + Send>;
 /// What one thread does in one round.
 type Share = Mutex<Vec<Action>>;
 
-/// The scenario.
+/// Runs the scenario.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
     let clips = common.small_clips()?;
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
@@ -85,6 +86,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     left::nothing_and_nobody()
 }
 
+/// Locks what a thread is to do, whatever became of who held it.
 fn lock(share: &Share) -> std::sync::MutexGuard<'_, Vec<Action>> {
     share.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -109,7 +111,7 @@ fn closer(share: &Share, barrier: &Barrier, mut rng: Rng) {
     }
 }
 
-/// Brings a session into a random state; what is to be done to it, in random order.
+/// Brings a session into a random state. Returns what is to be done to it, in random order.
 fn round(nodes: &Nodes, clips: &[Clip], rng: &mut Rng) -> Result<Vec<Action>> {
     let clip = &clips[rng.index(clips.len())];
     let (device, _) = prepared(nodes, clip)?;
@@ -206,7 +208,7 @@ fn round(nodes: &Nodes, clips: &[Clip], rng: &mut Rng) -> Result<Vec<Action>> {
     Ok(actions)
 }
 
-/// Requests of the session, with controls and a buffer or without, queued or not.
+/// Makes requests of the session, with controls and a buffer or without, queued or not.
 fn requests(device: &Arc<Device>, output: &Queue, clip: &Clip, rng: &mut Rng) -> Result<Vec<Request>> {
     let mut requests = Vec::new();
     for number in 0..rng.below(REQUESTS + 1) as usize {

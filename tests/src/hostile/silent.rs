@@ -22,8 +22,8 @@ const UFFDIO_API: Opcode = opcode::read_write::<[u64; 3]>(0xaa, 0x3f);
 /// `UFFDIO_REGISTER`: start, length, mode and what can be done about it.
 const UFFDIO_REGISTER: Opcode = opcode::read_write::<[u64; 4]>(0xaa, 0x00);
 
-/// Pages that nobody can read before [`Silence::end`]. Nothing in this process may touch them: they are for the kernel,
-/// as the payload of a call.
+/// Pages that nobody can read before [`Silence::end`]. Nothing in this process may touch them: they are for
+/// the kernel, as the payload of a call.
 #[derive(Debug)]
 pub(super) struct Silence {
     address: u64,
@@ -35,8 +35,8 @@ impl Silence {
     /// Makes `length` bytes of it.
     pub(super) fn new(length: usize) -> Result<Self> {
         let length = length.next_multiple_of(rustix::param::page_size());
-        // SAFETY: what it can observe and change is the range that is registered below, of which this process has
-        // neither references nor accesses of its own.
+        // SAFETY: what it can observe and change is the range that is registered below, of which this process
+        // has neither references nor accesses of its own.
         let handler = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK) }
             .context("userfaultfd")?;
         let mut arg = Arg::default();
@@ -59,7 +59,7 @@ impl Silence {
         Ok(silence)
     }
 
-    /// Its address, for a call to read from.
+    /// Returns its address, for a call to read from.
     pub(super) fn address(&self) -> u64 {
         self.address
     }
@@ -90,7 +90,8 @@ impl Silence {
 impl Drop for Silence {
     fn drop(&mut self) {
         self.end();
-        // SAFETY: it was mapped in `new`, and nothing refers to it: the call that read it has returned, or gets EFAULT.
+        // SAFETY: it was mapped in `new`, and nothing refers to it: the call that read it has returned, or
+        // gets EFAULT.
         let unmapped = unsafe { munmap(self.address as *mut std::ffi::c_void, self.length) };
         debug_assert!(unmapped.is_ok());
     }

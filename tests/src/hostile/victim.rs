@@ -1,33 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A session that does what every client does for each picture, without a picture: it queues a buffer in a request and
-//! the request, and takes both back. None of it has to wait for anybody. How often and for how long its thread slept in
-//! these calls is counted by the kernel (`voluntary_ctxt_switches` in proc(5)), so a busy machine is not taken for a
-//! wait: who is only kept off the processor does not sleep.
+//! the request, and takes both back. None of it has to wait for anybody. The kernel counts how often its thread slept
+//! in these calls (`voluntary_ctxt_switches` in proc(5)). A thread that is only kept off the processor does not sleep,
+//! so a busy machine is not taken for a wait.
+//!
+//! It is a process of its own: threads of one process may have to wait for each other wherever they are.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use daedalus_client::device::{Nodes, Request};
 use daedalus_client::queue::{Backing, Queue};
 use daedalus_client::v4l2::BUF_TYPE_OUTPUT;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::imports::prepared;
+use super::{Common, start};
 use crate::life::clip::Clip;
+use crate::life::daemon;
+
+/// How often it says that it goes on.
+const BEAT: Duration = Duration::from_millis(1);
 
 /// The session.
-struct Victim {
+struct Session {
     output: Queue,
     request: Request,
     payload: Vec<u8>,
     status: File,
 }
 
-impl Victim {
+impl Session {
+    /// Opens it, for the calling thread.
     fn open(nodes: &Nodes, clip: &Clip) -> Result<Self> {
         let (device, _) = prepared(nodes, clip)?;
         let mut output = Queue::new(&device, BUF_TYPE_OUTPUT);
@@ -40,15 +52,15 @@ impl Victim {
         })
     }
 
-    /// How often the thread has slept.
+    /// Returns how often the thread has slept.
     fn slept(&self) -> Result<u64> {
         let mut text = [0; 4096];
         let length = self.status.read_at(&mut text, 0)?;
         voluntary(&String::from_utf8_lossy(&text[..length])).context("the thread's status counts no switches")
     }
 
-    /// The calls of one picture. The queue does not stream, so that no worker is asked for anything; STREAMOFF gives the
-    /// buffer back all the same.
+    /// Makes the calls of one picture. The queue does not stream, so no worker is asked for anything. STREAMOFF gives
+    /// the buffer back all the same.
     fn round(&self) -> Result<()> {
         self.output
             .queue_coded(0, &self.payload, 1000, false, &self.request)?;
@@ -59,7 +71,7 @@ impl Victim {
     }
 }
 
-/// The number of voluntary switches in /proc/PID/status.
+/// Reads the number of voluntary switches from the text of /proc/PID/status.
 fn voluntary(status: &str) -> Option<u64> {
     let line = status
         .lines()
@@ -67,71 +79,179 @@ fn voluntary(status: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// One round of calls.
-#[derive(Clone, Copy, Debug)]
-struct Round {
-    begun: Instant,
-    took: Duration,
-    /// How often it slept.
-    slept: u64,
+/// One round of calls, or a call of another session. Times are in µs, of the clock that all processes share.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Span {
+    begun: u64,
+    took: u64,
 }
 
-/// A victim that plays beside something, and what became of it.
-#[derive(Debug, Default)]
+impl Span {
+    /// Times a call.
+    pub(super) fn of<T>(body: impl FnOnce() -> T) -> (T, Self) {
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let begun = u64::try_from(begun.as_micros()).unwrap_or_default();
+        let since = Instant::now();
+        let result = body();
+        let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        (result, Self { begun, took })
+    }
+
+    /// Returns how long it took.
+    pub(super) fn took(&self) -> Duration {
+        Duration::from_micros(self.took)
+    }
+
+    /// Returns for how many µs of it `other` went on, too.
+    fn overlap(&self, other: &Self) -> u64 {
+        let end = (self.begun + self.took).min(other.begun + other.took);
+        end.saturating_sub(self.begun.max(other.begun))
+    }
+}
+
+/// What became of a victim.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Seen {
+    rounds: usize,
+    /// Rounds in which it slept, and how often.
+    slept: Vec<(Span, u64)>,
+    /// Of all rounds, in µs.
+    median: u64,
+    p99: u64,
+    max: u64,
+}
+
+impl Seen {
+    /// Returns how often it slept in calls.
+    pub(super) fn sleeps(&self) -> u64 {
+        self.slept.iter().map(|(_, times)| times).sum()
+    }
+
+    /// Returns how many rounds it made.
+    pub(super) fn rounds(&self) -> usize {
+        self.rounds
+    }
+
+    /// Returns how often it would sleep in `rounds` rounds.
+    pub(super) fn sleeps_in(&self, rounds: usize) -> u64 {
+        (self.sleeps() * rounds as u64).div_ceil(self.rounds.max(1) as u64)
+    }
+
+    /// Returns how long the longest round took in which it slept.
+    pub(super) fn longest_sleep(&self) -> Duration {
+        let longest = self.slept.iter().map(|(round, _)| round.took).max();
+        Duration::from_micros(longest.unwrap_or_default())
+    }
+
+    /// Returns the largest part of any of `spans` for which the victim slept, of those that are at least `long`.
+    pub(super) fn largest_share(&self, spans: &[Span], long: Duration) -> f64 {
+        let spans = spans.iter().filter(|span| span.took() >= long);
+        let asleep = |span: &Span| -> u64 { self.slept.iter().map(|(round, _)| round.overlap(span)).sum() };
+        spans
+            .map(|span| asleep(span) as f64 / span.took as f64)
+            .fold(0.0, f64::max)
+    }
+
+    /// Returns its figures.
+    pub(super) fn figures(&self) -> Value {
+        let ms = |us: u64| us as f64 / 1000.0;
+        json!({
+            "rounds": self.rounds,
+            "rounds_with_a_sleep": self.slept.len(),
+            "voluntary_switches": self.sleeps(),
+            "longest_sleep_ms": self.longest_sleep().as_secs_f64() * 1000.0,
+            "median_ms": ms(self.median),
+            "p99_ms": ms(self.p99),
+            "max_ms": ms(self.max),
+        })
+    }
+}
+
+/// The process: plays until its standard input ends, writes a byte now and then, and at last what it saw.
+pub(super) fn process(common: &Common) -> Result<()> {
+    let nodes = daemon::nodes()?;
+    let clip = &common.small_clips()?[0];
+    let ended = Arc::new(AtomicBool::new(false));
+    let watched = Arc::clone(&ended);
+    std::thread::spawn(move || {
+        // An error ends it, too.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        watched.store(true, Ordering::Relaxed);
+    });
+    let session = Session::open(&nodes, clip)?;
+    let (mut took, mut slept) = (Vec::new(), Vec::new());
+    let mut beat = Instant::now();
+    let mut stdout = std::io::stdout();
+    while !ended.load(Ordering::Relaxed) {
+        let before = session.slept()?;
+        let (result, span) = Span::of(|| session.round());
+        result?;
+        let times = session.slept()? - before;
+        took.push(span.took);
+        if times > 0 {
+            slept.push((span, times));
+        }
+        if beat.elapsed() >= BEAT {
+            stdout.write_all(b".")?;
+            stdout.flush()?;
+            beat = Instant::now();
+        }
+    }
+    took.sort_unstable();
+    let at = |percent: usize| {
+        let index = (took.len() * percent / 100).min(took.len().saturating_sub(1));
+        took.get(index).copied().unwrap_or_default()
+    };
+    let seen = Seen {
+        rounds: took.len(),
+        slept,
+        median: at(50),
+        p99: at(99),
+        max: at(100),
+    };
+    println!("\n{}", serde_json::to_string(&seen)?);
+    Ok(())
+}
+
+/// A victim that plays beside something.
 pub(super) struct Beside {
-    rounds: Mutex<Vec<Round>>,
-    done: AtomicUsize,
-    stop: AtomicBool,
+    child: Mutex<Child>,
+    beats: Arc<AtomicUsize>,
 }
 
 impl Beside {
-    /// Runs `body` while a victim plays; what became of the victim.
-    pub(super) fn play<T>(
-        nodes: &Nodes,
-        clip: &Clip,
-        body: impl FnOnce(&Self) -> Result<T>,
-    ) -> Result<(T, Seen)> {
-        let beside = Self::default();
-        let victim = Mutex::new(None);
-        let result = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| beside.rounds(nodes, clip));
-            let result = beside
-                .moves(3, Duration::from_secs(20))
-                .and_then(|()| body(&beside));
-            beside.stop.store(true, Ordering::Relaxed);
-            *victim.lock().unwrap_or_else(PoisonError::into_inner) = thread.join().ok();
-            result
-        });
-        victim
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .context("the victim panicked")?
-            .context("the victim")?;
-        let rounds = beside.rounds.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((result?, Seen { rounds }))
+    /// Runs `body` while a victim plays. Returns what became of the victim, too.
+    pub(super) fn play<T>(common: &Common, body: impl FnOnce(&Self) -> Result<T>) -> Result<(T, Seen)> {
+        let mut child = start(common, "stall-victim", &[], Stdio::piped())?;
+        let stdout = child.stdout.take().context("no pipe from the victim")?;
+        let beats = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&beats);
+        let reader = std::thread::spawn(move || listen(BufReader::new(stdout), &counted));
+        let beside = Self {
+            child: Mutex::new(child),
+            beats,
+        };
+        let result = beside
+            .moves(3, Duration::from_secs(20))
+            .and_then(|()| body(&beside));
+        let seen = beside.end(reader)?;
+        Ok((result?, seen))
     }
 
-    fn rounds(&self, nodes: &Nodes, clip: &Clip) -> Result<()> {
-        // Its thread's own: the file is the thread's that opened it.
-        let victim = Victim::open(nodes, clip)?;
-        while !self.stop.load(Ordering::Relaxed) {
-            let before = victim.slept()?;
-            let begun = Instant::now();
-            victim.round()?;
-            let took = begun.elapsed();
-            let slept = victim.slept()? - before;
-            let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-            rounds.push(Round { begun, took, slept });
-            drop(rounds);
-            self.done.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
+    /// Ends the victim. Returns what became of it.
+    fn end(&self, reader: JoinHandle<Result<Seen>>) -> Result<Seen> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(child.stdin.take());
+        let seen = reader.join().map_err(|_| anyhow!("a thread panicked"))?;
+        let status = child.wait()?;
+        ensure!(status.success(), "the victim: {status}");
+        seen
     }
 
-    /// Waits until the victim has made `rounds` more rounds.
-    pub(super) fn moves(&self, rounds: usize, limit: Duration) -> Result<()> {
-        let (before, begun) = (self.done.load(Ordering::Relaxed), Instant::now());
-        while self.done.load(Ordering::Relaxed) < before + rounds {
+    /// Waits until the victim has gone on for `beats` times [`BEAT`] at least.
+    pub(super) fn moves(&self, beats: usize, limit: Duration) -> Result<()> {
+        let (before, begun) = (self.beats.load(Ordering::Relaxed), Instant::now());
+        while self.beats.load(Ordering::Relaxed) < before + beats {
             ensure!(
                 begun.elapsed() < limit,
                 "another session's calls did not go on for {} ms",
@@ -143,83 +263,24 @@ impl Beside {
     }
 }
 
-/// A call of the other session, or some at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    begun: Instant,
-    took: Duration,
-}
-
-impl Span {
-    /// Times a call.
-    pub(super) fn of<T>(body: impl FnOnce() -> T) -> (T, Self) {
-        let begun = Instant::now();
-        let result = body();
-        let took = begun.elapsed();
-        (result, Self { begun, took })
-    }
-
-    pub(super) fn took(&self) -> Duration {
-        self.took
-    }
-}
-
-/// What became of a victim.
-#[derive(Debug)]
-pub(super) struct Seen {
-    rounds: Vec<Round>,
-}
-
-impl Seen {
-    /// For how long the victim slept in calls during `span`.
-    fn asleep_in(&self, span: &Span) -> Duration {
-        let end = span.begun + span.took;
-        let overlap = |round: &Round| {
-            let last = (round.begun + round.took).min(end);
-            last.saturating_duration_since(round.begun.max(span.begun))
+/// Counts what the victim writes while it plays. Returns what it says at its end.
+fn listen(mut stdout: impl BufRead, beats: &AtomicUsize) -> Result<Seen> {
+    loop {
+        let bytes = stdout.fill_buf()?;
+        ensure!(!bytes.is_empty(), "the victim said nothing at its end");
+        let (length, last) = match bytes.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (bytes.len(), false),
         };
-        self.rounds
-            .iter()
-            .filter(|round| round.slept > 0)
-            .map(overlap)
-            .sum()
+        stdout.consume(length);
+        if last {
+            break;
+        }
+        beats.fetch_add(length, Ordering::Relaxed);
     }
-
-    /// How often it slept in calls.
-    pub(super) fn sleeps(&self) -> u64 {
-        self.rounds.iter().map(|round| round.slept).sum()
-    }
-
-    /// The longest round in which it slept.
-    pub(super) fn longest_sleep(&self) -> Duration {
-        let slept = self.rounds.iter().filter(|round| round.slept > 0);
-        slept.map(|round| round.took).max().unwrap_or_default()
-    }
-
-    /// The largest part of any of `spans` for which the victim slept, of those that are long enough to tell.
-    pub(super) fn largest_share(&self, spans: &[Span], long: Duration) -> f64 {
-        let spans = spans.iter().filter(|span| span.took >= long);
-        spans
-            .map(|span| self.asleep_in(span).as_secs_f64() / span.took.as_secs_f64())
-            .fold(0.0, f64::max)
-    }
-
-    /// Its figures.
-    pub(super) fn figures(&self) -> Value {
-        let mut took: Vec<Duration> = self.rounds.iter().map(|round| round.took).collect();
-        took.sort_unstable();
-        let ms = |duration: Duration| (duration.as_secs_f64() * 1e5).round() / 100.0;
-        let at = |percent: usize| took.get((took.len() * percent / 100).min(took.len().saturating_sub(1)));
-        json!({
-            "rounds": took.len(),
-            "rounds_with_a_sleep": self.rounds.iter().filter(|round| round.slept > 0).count(),
-            "voluntary_switches": self.sleeps(),
-            "longest_sleep_ms": ms(self.longest_sleep()),
-            "median_ms": at(50).map(|took| ms(*took)),
-            "p99_ms": at(99).map(|took| ms(*took)),
-            "max_ms": took.last().map(|took| ms(*took)),
-        })
-    }
+    let mut line = String::new();
+    stdout.read_line(&mut line)?;
+    serde_json::from_str(&line).with_context(|| format!("the victim says {line:?}"))
 }
 
 #[cfg(test)]
@@ -235,26 +296,27 @@ mod tests {
 
     #[test]
     fn only_sleep_during_a_call_counts() {
-        let zero = Instant::now();
-        let at = |ms| zero + Duration::from_millis(ms);
-        let round = |begun, took, slept| Round {
-            begun: at(begun),
-            took: Duration::from_millis(took),
-            slept,
-        };
+        let span = |begun, took| Span { begun, took };
         let seen = Seen {
-            rounds: vec![round(0, 150, 1), round(150, 100, 0), round(250, 100, 2)],
+            rounds: 3,
+            slept: vec![(span(0, 150_000), 1), (span(250_000, 100_000), 2)],
+            ..Seen::default()
         };
-        let span = Span {
-            begun: at(100),
-            took: Duration::from_millis(200),
-        };
-        assert_eq!(seen.asleep_in(&span), Duration::from_millis(100));
-        assert_eq!(seen.largest_share(&[span], Duration::from_millis(100)), 0.5);
-        assert_eq!(seen.largest_share(&[span], Duration::from_millis(300)), 0.0);
+        let call = span(100_000, 200_000);
+        assert_eq!(seen.largest_share(&[call], Duration::from_millis(100)), 0.5);
+        assert_eq!(seen.largest_share(&[call], Duration::from_millis(300)), 0.0);
         assert_eq!(
             (seen.sleeps(), seen.longest_sleep()),
             (3, Duration::from_millis(150))
         );
+    }
+
+    #[test]
+    fn beats_and_the_end_are_told_apart() {
+        let text = format!("...\n{}\n", serde_json::to_string(&Seen::default()).unwrap());
+        let beats = AtomicUsize::new(0);
+        assert_eq!(listen(text.as_bytes(), &beats).unwrap().rounds, 0);
+        assert_eq!(beats.load(Ordering::Relaxed), 3);
+        assert!(listen(&b"..."[..], &beats).is_err());
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The kinds of memory that MMAP buffers have, as debugfs tells them: scattered pages only, contiguous memory only, and
-//! what the module chooses by itself; and a picture for which nothing contiguous is large enough.
+//! The kinds of memory that MMAP buffers have, as debugfs tells them: scattered pages only, contiguous memory
+//! only, and what the module chooses by itself; and a picture for which nothing contiguous is large enough.
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::device::{Device, Nodes};
@@ -16,7 +16,8 @@ use super::{Common, Figures, debugfs};
 
 /// The clips of which one picture is decoded in each kind.
 const CLIPS: [&str; 3] = ["h264-360p", "vp9-360p", "av1-360p"];
-/// Width and height of a picture that is larger, in NV12, than the largest block of pages that the guest's kernel has.
+/// Width and height of a picture that is larger, in NV12, than the largest block of pages that the guest's
+/// kernel has.
 const LARGE: u32 = 8192;
 /// The parameter that says which memory is taken.
 const PARAMETER: &str = "contiguous";
@@ -29,7 +30,7 @@ struct Kinds {
 }
 
 impl Kinds {
-    /// Of the only session of this process. Demands that they are all of its memory.
+    /// Reads those of the only session of this process. Demands that they are all of its memory.
     fn of_own_session() -> Result<Self> {
         let own = debugfs::own_sessions()?;
         let [own] = own.as_slice() else {
@@ -48,6 +49,7 @@ impl Kinds {
     }
 }
 
+/// Runs the scenario.
 pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
     let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
@@ -61,12 +63,10 @@ pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
         let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| kinds.scattered == 0)?;
         figures.set("always_bytes", vec![contiguous, scattered]);
         set_parameter_text(PARAMETER, "-1")?;
-        let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| {
-            // One or the other: all buffers of a session have the same reason.
-            kinds.contiguous == 0 || kinds.scattered == 0
-        })?;
+        let budget = debugfs::stat("contiguous_budget")?;
+        let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| kinds.contiguous <= budget)?;
         figures.set("auto_bytes", vec![contiguous, scattered]);
-        budget(figures)?;
+        reason(figures)?;
         large(&nodes).context("a picture for which nothing contiguous is large enough")
     });
     set_parameter_text(PARAMETER, &chosen)?;
@@ -76,16 +76,15 @@ pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
     crate::left::nothing_and_nobody()
 }
 
-/// Demands that the module says what it chose and why.
-fn budget(figures: &mut Figures) -> Result<()> {
+/// Demands that the module says why it chose so, and that it has no contiguous memory left.
+fn reason(figures: &mut Figures) -> Result<()> {
     let stats = debugfs::stats()?;
     let reason = stats
         .get("contiguous_reason")
         .context("debugfs gives no contiguous_reason")?;
     ensure!(!reason.is_empty(), "contiguous_reason is empty");
     figures.set("contiguous_reason", reason.clone());
-    let budget = debugfs::stat("contiguous_budget")?;
-    figures.set("contiguous_budget", budget);
+    figures.set("contiguous_budget", debugfs::stat("contiguous_budget")?);
     ensure!(
         debugfs::stat("contiguous")? == 0,
         "contiguous memory is left when all sessions have gone"
@@ -93,8 +92,8 @@ fn budget(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// Decodes a picture of each clip, and demands that its session's memory is right; the bytes of both kinds. The worker
-/// maps the buffers, so it can write into what there is.
+/// Decodes a picture of each clip, and demands that its session's memory is right and that the worker has
+/// mapped it. Returns the bytes of both kinds.
 fn kinds(nodes: &Nodes, clips: &[Clip], right: impl Fn(Kinds) -> bool) -> Result<(u64, u64)> {
     let (mut contiguous, mut scattered) = (0, 0);
     for clip in clips {
@@ -119,7 +118,7 @@ fn kinds(nodes: &Nodes, clips: &[Clip], right: impl Fn(Kinds) -> bool) -> Result
     Ok((contiguous, scattered))
 }
 
-/// Has a CAPTURE buffer of [`LARGE`] made, writes to its last byte; its size.
+/// Has a CAPTURE buffer of [`LARGE`] made, and writes to its last byte. Returns its size.
 fn large(nodes: &Nodes) -> Result<usize> {
     let device = Device::open(nodes, false)?;
     let format = |pixelformat| PixFormatMplane {

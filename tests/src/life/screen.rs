@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Pictures on a screen: GStreamer hands CAPTURE buffers as dmabufs to vkms, a display without a screen that computes a
-//! checksum (CRC) of everything it shows. Each picture has to have the checksum of the same picture when it is shown
-//! from memory of the display, copied there from a file.
+//! Pictures on a screen: GStreamer hands CAPTURE buffers as dmabufs to vkms, a display without a screen that
+//! computes a checksum (CRC) of everything it shows. Each picture has to have the checksum of the same
+//! picture when it is shown from memory of the display, copied there from a file.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -31,7 +31,8 @@ const CRC: &str = "/sys/kernel/debug/dri/vkms/crtc-0/crc";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Where the pictures are that are copied.
 const PICTURES: &str = "/tmp/pictures.raw";
-/// How often the first picture is shown from a file: that path writes to its first buffer before it is on the screen.
+/// How often the first picture is shown from a file: that path writes to its first buffer before it is on the
+/// screen.
 const FIRST: usize = 4;
 
 /// A clip, and the format in which it is shown: as GStreamer names it in system memory, and as DRM does.
@@ -70,6 +71,7 @@ const CASES: [Case; 5] = [
     },
 ];
 
+/// Runs the scenario.
 pub(super) fn screen(common: &Common, figures: &mut Figures) -> Result<()> {
     for module in ["vgem", "vkms"] {
         command("modprobe", &["-d", "/mnt/modules", module])?;
@@ -93,14 +95,14 @@ pub(super) fn screen(common: &Common, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// The checksums of what is no picture: no plane, the black one that sets the mode, and a grey one.
+/// Returns the checksums of what is no picture: no plane, the black one that sets the mode, and a grey one.
 fn nothing_shown() -> Result<BTreeSet<String>> {
     let grey = "videotestsrc pattern=solid-color foreground-color=0xff808080 num-buffers=8 ! \
                 video/x-raw,format=NV12,width=640,height=480";
     Ok(crcs(grey)?.into_iter().collect())
 }
 
-/// Shows a clip both ways; how many pictures there were.
+/// Shows a clip both ways. Returns how many pictures there were.
 fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) -> Result<usize> {
     let clip = clips.clip(case.clip)?;
     let pictures = decoded(&clip, nodes, case)?;
@@ -132,7 +134,7 @@ fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) 
     Ok(shown.len())
 }
 
-/// The clip's pictures in the order in which they are shown, which are exact, packed as the file has them.
+/// Decodes a clip, and demands that it is exact. Returns its pictures as they are shown, packed as in a file.
 fn decoded(clip: &Clip, nodes: &Nodes, case: &Case) -> Result<Vec<Vec<u8>>> {
     let payload = clip.jobs.iter().map(|job| job.payload.len()).max();
     let mut rig = Rig::open(nodes, clip.codec, &clip.jobs[0], payload.unwrap_or_default(), 1)?;
@@ -161,7 +163,7 @@ fn decoded(clip: &Clip, nodes: &Nodes, case: &Case) -> Result<Vec<Vec<u8>>> {
     pictures.collect()
 }
 
-/// The pipeline that decodes a clip into buffers of a format.
+/// Returns the pipeline that decodes a clip into buffers of a format.
 fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
     let element = Decoders::Driver("daedalus".into()).element(codec)?;
     let parser = match codec {
@@ -178,14 +180,14 @@ fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
     ))
 }
 
-/// What of checksums are pictures.
+/// Leaves out the checksums that are no pictures.
 fn pictures_of(crcs: Vec<String>, empty: &BTreeSet<String>) -> Vec<String> {
     let mut pictures: Vec<String> = crcs.into_iter().filter(|crc| !empty.contains(crc)).collect();
     pictures.dedup();
     pictures
 }
 
-/// Has a pipeline show what it makes; the checksums of what was on the screen, each once in a row.
+/// Has a pipeline show what it makes. Returns the checksums of what was on the screen, each once in a row.
 fn crcs(pipeline: &str) -> Result<Vec<String>> {
     std::fs::write(format!("{CRC}/control"), "auto").with_context(|| format!("{CRC}/control"))?;
     let mut child = Command::new("gst-launch-1.0")
@@ -247,7 +249,7 @@ fn drain(file: &mut File, text: &mut String) -> Result<()> {
     }
 }
 
-/// The second words of lines, each once in a row.
+/// Returns the second words of lines, each once in a row.
 fn column(text: &str) -> Vec<String> {
     let mut words: Vec<String> = text
         .lines()

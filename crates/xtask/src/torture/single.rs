@@ -90,7 +90,7 @@ const SINGLES: [Single; 5] = [
     },
 ];
 
-/// So many percent of `whole`, but at least `least`.
+/// Returns so many percent of `whole`, but at least `least`.
 fn share(whole: u32, scale: u32, least: u32) -> u32 {
     (whole * scale).div_ceil(100).max(least)
 }
@@ -110,6 +110,7 @@ pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Res
     Ok(())
 }
 
+/// Runs one of them in one kernel.
 fn one(
     bed: &Bed,
     single: &Single,
