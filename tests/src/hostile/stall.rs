@@ -83,8 +83,12 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &["--fault", "stall:all:600000"])?;
     let parts: [(&str, &dyn Fn(&mut Figures) -> Result<()>); 3] = [
         ("memory", &|figures| memory(common, &nodes, options, figures)),
-        ("stops", &|figures| stops(common, &nodes, &clips, options, figures)),
-        ("silence", &|figures| silence(common, &nodes, clip, options, figures)),
+        ("stops", &|figures| {
+            stops(common, &nodes, &clips, options, figures)
+        }),
+        ("silence", &|figures| {
+            silence(common, &nodes, clip, options, figures)
+        }),
     ];
     for (name, part) in parts {
         if let Err(error) = part(figures) {
@@ -265,7 +269,13 @@ fn memory(common: &Common, nodes: &Nodes, options: &Options, figures: &mut Figur
 }
 
 /// Stops many sessions at once: idle ones, then as many whose workers have a job.
-fn stops(common: &Common, nodes: &Nodes, clips: &[Clip], options: &Options, figures: &mut Figures) -> Result<()> {
+fn stops(
+    common: &Common,
+    nodes: &Nodes,
+    clips: &[Clip],
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
     let control = undisturbed(common, options.sessions.min(4), Duration::from_secs(2))?;
     figures.set("stops_control", control.figures());
     let idle = stopped(common, nodes, clips, options.sessions, false)?;
@@ -408,7 +418,13 @@ impl Stalled {
 
 /// Has another session set a control from memory that does not answer. Meanwhile its job, which needs the
 /// control, gets its picture, its queues stop and its requests are closed.
-fn silence(common: &Common, nodes: &Nodes, clip: &Clip, options: &Options, figures: &mut Figures) -> Result<()> {
+fn silence(
+    common: &Common,
+    nodes: &Nodes,
+    clip: &Clip,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<()> {
     let control = undisturbed(common, 1, Duration::from_secs(1))?;
     figures.set("silence_control", control.figures());
     let blob = clip.jobs[0]
