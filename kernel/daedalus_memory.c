@@ -843,6 +843,15 @@ static void window_shut(struct daedalus_window *window)
 	daedalus_mem_put(mem);
 }
 
+/* Shuts a window, if there is one, and drops the caller's reference. */
+static void window_close(struct daedalus_window *window)
+{
+	if (!window)
+		return;
+	window_shut(window);
+	window_put(window);
+}
+
 /* Unlinks the window from its plane: the plane's reference becomes the caller's. */
 static struct daedalus_window *window_unlink(struct daedalus_mem *mem)
 {
@@ -870,10 +879,7 @@ void daedalus_mem_revoke(struct daedalus_mem *mem)
 	window = window_unlink(mem);
 	mem->id = atomic64_inc_return(&pool->dev->next_id);
 	spin_unlock(&pool->lock);
-	if (window) {
-		window_shut(window);
-		window_put(window);
-	}
+	window_close(window);
 }
 
 /**
@@ -885,11 +891,13 @@ void daedalus_mem_revoke(struct daedalus_mem *mem)
 void daedalus_mem_release(struct daedalus_mem *mem)
 {
 	struct daedalus_pool *pool = mem->pool;
+	struct daedalus_window *window;
 
 	spin_lock(&pool->lock);
 	list_del_init(&mem->entry);
+	window = window_unlink(mem);
 	spin_unlock(&pool->lock);
-	daedalus_mem_revoke(mem);
+	window_close(window);
 	mem_user_put(mem);
 }
 
@@ -982,8 +990,7 @@ struct dma_buf *daedalus_window_open(struct daedalus_pool *pool, u64 id,
 	/* It may have been taken from the workers meanwhile. */
 	if (mem_find(pool, id) != mem) {
 		spin_unlock(&pool->lock);
-		window_shut(window);
-		window_put(window);
+		window_close(window);
 		dma_buf_put(dbuf);
 		return ERR_PTR(-ENOENT);
 	}
@@ -993,10 +1000,7 @@ struct dma_buf *daedalus_window_open(struct daedalus_pool *pool, u64 id,
 	window->windows = windows;
 	list_add_tail(&window->entry, &windows->list);
 	spin_unlock(&pool->lock);
-	if (old) {
-		window_shut(old);
-		window_put(old);
-	}
+	window_close(old);
 	return dbuf;
 }
 
@@ -1052,8 +1056,7 @@ void daedalus_windows_close(struct daedalus_pool *pool, struct daedalus_windows 
 		if (!window->shut && window->mem && window->mem->window == window)
 			linked = window_unlink(window->mem);
 		spin_unlock(&pool->lock);
-		window_shut(window);
-		window_put(window);
+		window_close(window);
 		if (linked)
 			window_put(linked);
 	}
