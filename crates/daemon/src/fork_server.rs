@@ -14,6 +14,8 @@
 //! Invariants:
 //! - The process has one thread, so the memory of a fork is consistent.
 //! - It answers requests in their order, each exactly once, when the broker is the worker's parent.
+//! - A worker touches nothing of the session before the answer that names it has been sent. Until then it is in the
+//!   server's process group, and it ends if the server does. So no worker runs that the broker does not know.
 //! - It ends when the broker closes the socket or dies. Workers do not.
 //!
 //! Workers of one server have the same addresses and the same stack canaries. So a broker that saw a worker crash
@@ -170,32 +172,40 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         tasks.count() == 1,
         "a library has started a thread, so nothing can be forked"
     );
-    let pids = pipe_with(PipeFlags::CLOEXEC).context("pipe")?;
     loop {
         let request = Request::receive(stdin()).context("standard input is no socket of a broker")?;
         let Some(request) = request else {
             return Ok(());
         };
-        match fork_twice(&pids) {
-            Ok(Process::Server(pid)) => {
-                let answer = match pidfd_open(pid, PidfdFlags::empty()) {
-                    Ok(pidfd) => Answer::Started { pid, pidfd },
-                    Err(errno) => Answer::Failed(errno),
-                };
+        match fork_twice(|| (), || ()) {
+            Ok(Process::Server(worker)) => {
                 drop(request);
-                answer.send(stdin()).context("answering the broker")?;
+                match pidfd_open(worker.pid, PidfdFlags::empty()) {
+                    Ok(pidfd) => {
+                        let pid = worker.pid;
+                        answer(&Answer::Started { pid, pidfd })?;
+                        worker.release();
+                    }
+                    Err(errno) => answer(&Answer::Failed(errno))?,
+                }
             }
-            Ok(Process::Worker) => {
+            Ok(Process::Worker(release)) => {
+                if !is_released(&release) {
+                    return Ok(());
+                }
+                drop(release);
                 let session = request.session;
                 let records = request.trace.is_some();
                 take(request).context("taking over the session's descriptors")?;
                 return worker::run(options, records.then_some(session));
             }
-            Err(errno) => Answer::Failed(errno)
-                .send(stdin())
-                .context("answering the broker")?,
+            Err(errno) => answer(&Answer::Failed(errno))?,
         }
     }
+}
+
+fn answer(answer: &Answer) -> Result<()> {
+    answer.send(stdin()).context("answering the broker")
 }
 
 /// In a worker: its standard descriptors are those of the request.
@@ -210,38 +220,70 @@ fn take(request: Request) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Who one is after [`fork_twice`].
+/// Tells the processes apart that [`fork_twice`] returns in.
 enum Process {
-    /// With the worker's pid.
-    Server(Pid),
-    Worker,
+    Server(Waiting),
+    /// With the pipe of [`is_released`].
+    Worker(OwnedFd),
+}
+
+/// A worker that waits to be released. It ends if this value is dropped instead, and if the server ends.
+struct Waiting {
+    pid: Pid,
+    release: OwnedFd,
+}
+
+impl Waiting {
+    fn release(self) {
+        // It fails only if the worker has been killed. A pipe that is empty takes a byte at once.
+        let _ = write(&self.release, &[1]);
+    }
+}
+
+/// Waits until the server releases this worker. False: the server has ended, or has not answered for it.
+fn is_released(release: &OwnedFd) -> bool {
+    matches!(retry_on_intr(|| read(release, &mut [0; 1])), Ok(1))
 }
 
 /// Forks a process whose parent has ended, so that the nearest subreaper, the broker, is its parent. It returns in
-/// the server when that is so. `pids` is a pipe of the server's own.
-fn fork_twice(pids: &(OwnedFd, OwnedFd)) -> rustix::io::Result<Process> {
-    let Some(between) = fork()? else {
+/// the server when that is so. The parent may be killed at any point, by the kernel for one, if memory is short.
+/// It calls `before` before it forks and `after` when it has.
+fn fork_twice(before: impl FnOnce(), after: impl FnOnce()) -> rustix::io::Result<Process> {
+    // Nobody is to wait for a word that a killed process has not written.
+    let pids = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let (wait, release) = pipe_with(PipeFlags::CLOEXEC)?;
+    let Some(parent) = fork()? else {
+        before();
         let result = fork();
         if let Ok(None) = result {
-            return Ok(Process::Worker);
+            // The pipe ends when the server closes it.
+            drop(release);
+            return Ok(Process::Worker(wait));
         }
+        after();
         let word = match result {
             Ok(worker) => worker.map_or(0, Pid::as_raw_pid),
             Err(errno) => -errno.raw_os_error(),
         };
         // Fewer bytes than a pipe takes at once.
         let _ = write(&pids.1, &word.to_ne_bytes());
-        // SAFETY: it takes no memory of this process into account; nothing of the server's is to be cleaned up here.
+        // SAFETY: it ends the process without running what is registered for the end of the program: that is the
+        // server's, and this copy of it holds nothing that outlives the process.
         unsafe { libc::_exit(0) }
     };
-    retry_on_intr(|| waitpid(Some(between), WaitOptions::empty()))?;
+    let ended = retry_on_intr(|| waitpid(Some(parent), WaitOptions::empty()))?;
+    if ended.and_then(|(_, status)| status.exit_status()) != Some(0) {
+        return Err(Errno::AGAIN);
+    }
     let mut word = [0; 4];
     if read(&pids.0, &mut word)? != word.len() {
         return Err(Errno::IO);
     }
     match i32::from_ne_bytes(word) {
         errno @ ..0 => Err(Errno::from_raw_os_error(-errno)),
-        pid => Pid::from_raw(pid).map(Process::Server).ok_or(Errno::IO),
+        pid => Pid::from_raw(pid)
+            .map(|pid| Process::Server(Waiting { pid, release }))
+            .ok_or(Errno::IO),
     }
 }
 
@@ -308,6 +350,32 @@ mod tests {
         assert!(matches!(second, Answer::Failed(Errno::AGAIN)));
         drop(server);
         assert!(Answer::receive(&broker).unwrap().is_none(), "the server is gone");
+    }
+
+    /// What [`fork_twice`] returns within 5 s in a process that has the hooks; `None` if it does not.
+    fn forked(before: fn(), after: fn()) -> Option<rustix::io::Result<()>> {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let result = fork_twice(before, after);
+            if let Ok(Process::Worker(_)) = result {
+                // SAFETY: it ends a copy of the test's process, which has nothing to clean up.
+                unsafe { libc::_exit(0) }
+            }
+            send.send(result.map(drop))
+        });
+        receive.recv_timeout(std::time::Duration::from_secs(5)).ok()
+    }
+
+    fn killed() {
+        let own = rustix::process::getpid();
+        let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+    }
+
+    #[test]
+    fn a_parent_that_is_killed_between_the_forks_is_an_error() {
+        assert!(matches!(forked(|| (), || ()), Some(Ok(()))));
+        assert!(matches!(forked(killed, || ()), Some(Err(_))), "before the fork");
+        assert!(matches!(forked(|| (), killed), Some(Err(_))), "after the fork");
     }
 
     #[test]
