@@ -2,8 +2,8 @@
 //! The broker: registers the device and gets a worker for every session that wants one, from a fork server.
 //!
 //! It holds the control fd, the fork server's socket and, for each worker, a pidfd and the reading end of the log
-//! pipe; never a session fd for longer than it takes to hand it on. Nothing that a worker does can make it
-//! wait: it reads only what poll() reports.
+//! pipe; a session fd only until a worker has it. Nothing that a worker or the fork server does can make it
+//! wait: it reads only what poll() reports, and sends only what a socket takes at once.
 
 mod child;
 mod forker;
@@ -22,24 +22,29 @@ use daedalus_uapi::fd::ControlFd;
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::{EVENT_WORKER_WANTED, Event, Hello, VERSION};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Signal, getpriority_process, setpriority_process};
+use rustix::io::{Errno, read, retry_on_intr};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Resource, Rlimit, Signal, getpriority_process, getrlimit, setpriority_process, setrlimit,
+};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::cli::{BrokerOptions, Codec};
 use crate::config::{self, Config, Offer};
 use crate::hardware;
 use crate::sandbox;
 use crate::sandbox::privileges;
-pub(crate) use child::worker_command;
 use child::{Child, State};
+pub(crate) use child::{PROGRAM, worker_command};
 use forker::{Forker, Outcome};
 use restarts::{Restarts, Verdict};
 use traces::Traces;
 
 /// Events that are read at once.
 const EVENTS: usize = 16;
+/// Time until descriptors are asked for again that were not to be had.
+const SHORT: Duration = Duration::from_millis(50);
 /// How long workers may take to end by themselves when the broker stops.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long the kernel may take to end a killed worker.
@@ -63,6 +68,7 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
     let traces = options.record.as_deref().map(Traces::open).transpose()?;
     let control = register(options, codecs)?;
     prioritise(options.nice);
+    raise_descriptors();
     // Nothing but opening the device may have needed more.
     privileges::keep_for_broker(user).context("dropping privileges")?;
     let shown = user.map_or("the broker's".to_owned(), |user| user.to_string());
@@ -75,6 +81,8 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
         traces,
         children: Vec::new(),
         restarts: Restarts::default(),
+        short: Vec::new(),
+        outcomes: Vec::new(),
     };
     notify(&NotifyState::Ready);
     let result = broker.serve(&signals);
@@ -103,6 +111,8 @@ enum End {
 struct Signals {
     stop: UnixStream,
     replace: UnixStream,
+    /// A child has ended. What has is found out by waiting, so the bytes only wake the broker.
+    child: UnixStream,
 }
 
 impl Signals {
@@ -117,7 +127,17 @@ impl Signals {
         Ok(Self {
             stop: stream(&[SIGTERM, SIGINT, SIGHUP])?,
             replace: stream(&[SIGUSR1])?,
+            child: {
+                let stream = stream(&[SIGCHLD])?;
+                stream.set_nonblocking(true)?;
+                stream
+            },
         })
+    }
+
+    /// Forgets the ends of children that were reported.
+    fn clear_child(&self) {
+        while matches!(read(&self.child, &mut [0; 64]), Ok(1..)) {}
     }
 }
 
@@ -206,6 +226,18 @@ fn prioritise(nice: i32) {
     }
 }
 
+/// Lets this process have as many descriptors as it may: two for each worker, four for each that is wanted.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of descriptors stays");
+    }
+}
+
 /// Tells systemd, if it runs the broker.
 fn notify(state: &NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
@@ -220,6 +252,10 @@ struct Broker<'o> {
     traces: Option<Traces>,
     children: Vec<Child>,
     restarts: Restarts,
+    /// Events of sessions that got no descriptors, of which the system or this process had none left.
+    short: Vec<Event>,
+    /// What the forker has to say; empty but while [`Broker::tend`] runs.
+    outcomes: Vec<Outcome>,
 }
 
 impl Broker<'_> {
@@ -234,13 +270,14 @@ impl Broker<'_> {
             if ready.replace {
                 return Ok(End::Replaced);
             }
-            if ready.answer {
-                self.answer();
-            }
-            self.tend();
+            signals.clear_child();
             if ready.events {
                 self.events()?;
             }
+            for event in std::mem::take(&mut self.short) {
+                self.start(event);
+            }
+            self.tend();
         }
     }
 
@@ -250,9 +287,13 @@ impl Broker<'_> {
             PollFd::new(&signals.stop, PollFlags::IN),
             PollFd::new(&signals.replace, PollFlags::IN),
             PollFd::new(&self.control, PollFlags::IN),
+            PollFd::new(&signals.child, PollFlags::IN),
         ];
         let now = Instant::now();
-        let mut wake: Option<Instant> = None;
+        let mut wake = self.forker.wake();
+        if !self.short.is_empty() {
+            wake = Some(wake.map_or(now + SHORT, |wake| wake.min(now + SHORT)));
+        }
         for child in &self.children {
             fds.push(PollFd::new(child.pidfd(), PollFlags::IN));
             match child.log().next_read(now) {
@@ -262,7 +303,6 @@ impl Broker<'_> {
             }
         }
         let socket = self.forker.socket();
-        let answer = fds.len();
         fds.extend(socket.map(|socket| PollFd::new(socket, PollFlags::IN)));
         let timeout = wake.map(|end| timespec(end.saturating_duration_since(now)));
         retry_on_intr(|| poll(&mut fds, timeout.as_ref()))?;
@@ -271,18 +311,18 @@ impl Broker<'_> {
             stop: ready(0),
             replace: ready(1),
             events: ready(2),
-            answer: ready(answer),
         })
     }
 
-    /// Passes the workers' logs on and reaps those that have ended.
+    /// Passes the workers' logs on, reaps those that have ended, and lets the forker get others.
     fn tend(&mut self) {
-        let (restarts, forker) = (&mut self.restarts, &mut self.forker);
+        let now = Instant::now();
+        let (restarts, forker, outcomes) = (&mut self.restarts, &mut self.forker, &mut self.outcomes);
         self.children.retain_mut(|child| match child.tend() {
             State::Running => true,
             State::Ended => false,
             State::Crashed => {
-                forker.renew();
+                forker.renew(child.server(), now, outcomes);
                 false
             }
             State::Killed => {
@@ -290,6 +330,20 @@ impl Broker<'_> {
                 false
             }
         });
+        forker.tend(now, outcomes);
+        for outcome in outcomes.drain(..) {
+            match outcome {
+                Outcome::Started(child) => {
+                    tracing::info!(
+                        session = child.session(),
+                        worker_pid = child.id(),
+                        "worker started"
+                    );
+                    self.children.push(child);
+                }
+                Outcome::Failed(session) => tracing::error!(session, "no worker was started"),
+            }
+        }
     }
 
     fn events(&mut self) -> Result<()> {
@@ -327,44 +381,37 @@ impl Broker<'_> {
                 return;
             }
         }
-        let fd = match self.control.session_fd(session) {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => {
-                tracing::debug!(session, "is over, or has a worker, already");
-                return;
-            }
-            Err(error) => {
-                tracing::error!(session, %error, "no session fd");
-                return;
-            }
-        };
-        tracing::info!(
-            session,
-            client_pid = event.client_pid,
-            codec = %fourcc::name(event.coded_format),
-            lost = event.restarts,
-            "worker wanted"
-        );
-        let trace = self.trace(event);
-        if let Err(error) = self.forker.want(session, fd, trace) {
-            // The session fd is closed by now, so the module asks again.
-            tracing::error!(session, %error, "no worker can be started");
+        self.start(*event);
+        if self.short.contains(event) {
+            tracing::warn!(session, "no descriptors are left; the session waits");
         }
     }
 
-    /// Takes an answer of the fork server.
-    fn answer(&mut self) {
-        match self.forker.answer() {
-            Some(Outcome::Started(child)) => {
+    /// Takes the session's fd, which the forker keeps until a worker has it.
+    fn start(&mut self, event: Event) {
+        let session = event.session;
+        // First, so that the session's fd is not taken in vain.
+        let pipe = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
+        let taken = pipe.and_then(|log| Ok((log, self.control.session_fd(session)?)));
+        match taken {
+            Ok((log, fd)) => {
                 tracing::info!(
-                    session = child.session(),
-                    worker_pid = child.id(),
-                    "worker started"
+                    session,
+                    client_pid = event.client_pid,
+                    codec = %fourcc::name(event.coded_format),
+                    lost = event.restarts,
+                    "worker wanted"
                 );
-                self.children.push(child);
+                let trace = self.trace(&event);
+                self.forker.want(session, fd, log, trace, Instant::now());
             }
-            Some(Outcome::Failed(session)) => tracing::error!(session, "no worker was started"),
-            None => tracing::warn!("the fork server is gone; another is started when a worker is wanted"),
+            Err(Errno::NOENT) => tracing::debug!(session, "is over, or has a worker, already"),
+            // The module does not ask again.
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+                tracing::debug!(session, %error, "no session fd yet");
+                self.short.push(event);
+            }
+            Err(error) => tracing::error!(session, %error, "no session fd"),
         }
     }
 
@@ -424,8 +471,6 @@ struct Ready {
     stop: bool,
     replace: bool,
     events: bool,
-    /// Of the fork server.
-    answer: bool,
 }
 
 /// Waits until one of the processes has ended. False: none has until `end`.

@@ -57,16 +57,20 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Sends it; the descriptors are the receiver's then.
+    /// Sends it, with copies of the descriptors.
+    ///
+    /// # Errors
+    /// `EAGAIN` if the socket does not take it at once.
     pub(crate) fn send(&self, socket: impl AsFd) -> rustix::io::Result<()> {
         let mut fds = vec![self.fd.as_fd(), self.log.as_fd()];
         fds.extend(self.trace.as_ref().map(AsFd::as_fd));
-        send(socket.as_fd(), &self.session.to_ne_bytes(), &fds)
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        send(socket.as_fd(), &self.session.to_ne_bytes(), &fds, flags)
     }
 
-    /// The next one; `None` when the broker is gone.
+    /// Waits for the next one; `None` when the broker is gone.
     fn receive(socket: impl AsFd) -> Result<Option<Self>> {
-        let Some((session, fds)) = receive(socket.as_fd())? else {
+        let Some((session, fds)) = receive(socket.as_fd(), RecvFlags::empty())? else {
             return Ok(None);
         };
         let mut fds = fds.into_iter();
@@ -82,52 +86,76 @@ impl Request {
     }
 }
 
-/// What became of a request.
+/// A message of the server: that it is ready, once, and then the answer to each request.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Started { pid: Pid, pidfd: OwnedFd },
+    Ready,
+    /// Without the pidfd if the receiver had no descriptor left for it.
+    Started {
+        pid: Pid,
+        pidfd: Option<OwnedFd>,
+    },
     Failed(Errno),
 }
 
 impl Answer {
     fn send(&self, socket: impl AsFd) -> rustix::io::Result<()> {
         let (pid, errno, fds) = match self {
-            Self::Started { pid, pidfd } => (pid.as_raw_pid(), 0, vec![pidfd.as_fd()]),
+            Self::Ready => (0, 0, Vec::new()),
+            Self::Started { pid, pidfd } => {
+                let fds = pidfd.iter().map(AsFd::as_fd).collect();
+                (pid.as_raw_pid(), 0, fds)
+            }
             Self::Failed(errno) => (0, errno.raw_os_error(), Vec::new()),
         };
         let [pid, errno] = [pid.to_ne_bytes(), errno.to_ne_bytes()];
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&pid);
         bytes[4..].copy_from_slice(&errno);
-        send(socket.as_fd(), &bytes, &fds)
+        send(socket.as_fd(), &bytes, &fds, SendFlags::NOSIGNAL)
     }
 
-    /// The next one; `None` when the server is gone.
-    pub(crate) fn receive(socket: impl AsFd) -> Result<Option<Self>> {
-        let Some((bytes, fds)) = receive(socket.as_fd())? else {
+    /// Takes the next one; `None` when the server is gone.
+    ///
+    /// # Errors
+    /// `EAGAIN` if there is none.
+    pub(crate) fn receive(socket: impl AsFd) -> rustix::io::Result<Option<Self>> {
+        let Some((bytes, fds)) = receive(socket.as_fd(), RecvFlags::DONTWAIT)? else {
             return Ok(None);
         };
         let [a, b, c, d, errno @ ..] = bytes;
         let pid = Pid::from_raw(i32::from_ne_bytes([a, b, c, d]));
-        Ok(Some(match (pid, fds.into_iter().next()) {
-            (Some(pid), Some(pidfd)) => Self::Started { pid, pidfd },
-            _ => Self::Failed(Errno::from_raw_os_error(i32::from_ne_bytes(errno))),
+        Ok(Some(match (pid, i32::from_ne_bytes(errno)) {
+            (Some(pid), _) => Self::Started {
+                pid,
+                pidfd: fds.into_iter().next(),
+            },
+            (None, 0) => Self::Ready,
+            (None, errno) => Self::Failed(Errno::from_raw_os_error(errno)),
         }))
     }
 }
 
-fn send(socket: BorrowedFd<'_>, bytes: &[u8; 8], fds: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8; 8],
+    fds: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(fds));
     }
-    retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL))?;
+    retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags))?;
     Ok(())
 }
 
-/// A message and its descriptors; `None` when the other side is gone.
-fn receive(socket: BorrowedFd<'_>) -> Result<Option<([u8; 8], Vec<OwnedFd>)>> {
+/// A message and its descriptors.
+type Message = ([u8; 8], Vec<OwnedFd>);
+
+/// Takes a message; `None` when the other side is gone.
+fn receive(socket: BorrowedFd<'_>, flags: RecvFlags) -> rustix::io::Result<Option<Message>> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = [0; 8];
@@ -136,18 +164,20 @@ fn receive(socket: BorrowedFd<'_>) -> Result<Option<([u8; 8], Vec<OwnedFd>)>> {
             socket,
             &mut [IoSliceMut::new(&mut bytes)],
             &mut control,
-            RecvFlags::CMSG_CLOEXEC,
+            RecvFlags::CMSG_CLOEXEC | flags,
         )
     });
     let length = match received {
         Ok(message) => message.bytes,
         Err(Errno::CONNRESET) => 0,
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     if length == 0 {
         return Ok(None);
     }
-    ensure!(length == bytes.len(), "a message of {length} bytes");
+    if length != bytes.len() {
+        return Err(Errno::BADMSG);
+    }
     let fds = control
         .drain()
         .filter_map(|message| match message {
@@ -172,9 +202,11 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
         tasks.count() == 1,
         "a library has started a thread, so nothing can be forked"
     );
+    Answer::Ready
+        .send(stdin())
+        .context("standard input is no socket of a broker")?;
     loop {
-        let request = Request::receive(stdin()).context("standard input is no socket of a broker")?;
-        let Some(request) = request else {
+        let Some(request) = Request::receive(stdin())? else {
             return Ok(());
         };
         match fork_twice(|| (), || ()) {
@@ -182,7 +214,7 @@ pub(crate) fn run(options: &WorkerOptions) -> Result<()> {
                 drop(request);
                 match pidfd_open(worker.pid, PidfdFlags::empty()) {
                     Ok(pidfd) => {
-                        let pid = worker.pid;
+                        let (pid, pidfd) = (worker.pid, Some(pidfd));
                         answer(&Answer::Started { pid, pidfd })?;
                         worker.release();
                     }
@@ -341,13 +373,22 @@ mod tests {
     fn answers_are_a_worker_or_an_error() {
         let (broker, server) = pair();
         let pid = rustix::process::getpid();
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let pidfd = Some(pidfd_open(pid, PidfdFlags::empty()).unwrap());
+        Answer::Ready.send(&server).unwrap();
         Answer::Started { pid, pidfd }.send(&server).unwrap();
         Answer::Failed(Errno::AGAIN).send(&server).unwrap();
+        assert!(matches!(
+            Answer::receive(&broker).unwrap().unwrap(),
+            Answer::Ready
+        ));
         let first = Answer::receive(&broker).unwrap().unwrap();
-        assert!(matches!(first, Answer::Started { pid: got, .. } if got == pid));
+        assert!(matches!(first, Answer::Started { pid: got, pidfd: Some(_) } if got == pid));
         let second = Answer::receive(&broker).unwrap().unwrap();
         assert!(matches!(second, Answer::Failed(Errno::AGAIN)));
+        assert!(
+            matches!(Answer::receive(&broker), Err(Errno::AGAIN)),
+            "none is left"
+        );
         drop(server);
         assert!(Answer::receive(&broker).unwrap().is_none(), "the server is gone");
     }
@@ -383,7 +424,7 @@ mod tests {
         let (broker, server) = pair();
         write(&broker, b"short").unwrap();
         assert!(Request::receive(&server).is_err());
-        send(broker.as_fd(), &[0; 8], &[]).unwrap();
+        send(broker.as_fd(), &[0; 8], &[], SendFlags::empty()).unwrap();
         assert!(Request::receive(&server).is_err(), "no descriptors");
     }
 }

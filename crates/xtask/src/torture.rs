@@ -145,7 +145,7 @@ impl Args {
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 22] = [
+const SCENARIOS: [&str; 23] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -155,6 +155,7 @@ const SCENARIOS: [&str; 22] = [
     "edges",
     "sandbox",
     "stop-worker",
+    "fork-server",
     "starve-worker",
     "crash-loop",
     "abort",

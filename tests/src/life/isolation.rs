@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -197,6 +198,96 @@ pub(super) fn stop_worker(common: &Common, figures: &mut Figures) -> Result<()> 
     );
     broker.stop()?;
     Ok(())
+}
+
+/// Stops and kills the fork server, and crashes a worker: each session has a worker in time, every picture is exact, and
+/// nothing is left of the servers.
+pub(super) fn fork_server(common: &Common, figures: &mut Figures) -> Result<()> {
+    let clip = common.clips()?.clip("vp9-240p")?;
+    let plan = Plan::new(clip.codec, &clip.jobs);
+    let (broker, nodes) = Broker::start(common)?;
+    let mut servers = HashSet::new();
+    let mut exact = 0;
+    for (round, signal) in [Signal::STOP, Signal::KILL, Signal::STOP].into_iter().enumerate() {
+        let server = ready_fork_server(broker.id(), &servers)?;
+        servers.insert(server);
+        kill(server, signal)?;
+        // Several at once: more than the server is asked for at one time.
+        let mut sessions = Vec::new();
+        let begun = Instant::now();
+        for _ in 0..6 {
+            let mut session = Session::open(&nodes, &plan, &Options::default())?;
+            session.submit(&clip.jobs[0])?;
+            sessions.push(session);
+        }
+        workers(6)?;
+        let took = begun.elapsed();
+        figures.longest(&format!("round_{round}_ms"), took);
+        within("six workers", took, common.limit())?;
+        for mut session in sessions {
+            for job in &clip.jobs[1..] {
+                session.submit(job)?;
+            }
+            session.drain()?;
+            figures.calls(session.longest());
+            exact += clip.compare_all(session.pictures())?;
+        }
+    }
+    // A worker that crashes takes its server with it.
+    let tainted = ready_fork_server(broker.id(), &servers)?;
+    servers.insert(tainted);
+    let mut session = start(&nodes, &clip, 4)?;
+    session.drain()?;
+    let (_, worker) = workers(1)?[0];
+    kill(worker, Signal::SEGV)?;
+    ready_fork_server(broker.id(), &servers)?;
+    ensure!(is_gone(tainted), "the server of a worker that crashed lives on");
+    drop(session);
+    for server in &servers {
+        ensure!(is_gone(*server), "fork server {server} was not reaped");
+    }
+    figures.set("exact_pictures", exact);
+    broker.stop()?;
+    Ok(())
+}
+
+/// Waits until a broker has a fork server that is none of these and waits for requests.
+fn ready_fork_server(broker: u32, others: &HashSet<u32>) -> Result<u32> {
+    let begun = Instant::now();
+    let is_one = |pid: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut parts = text.splitn(2, ')');
+        let (name, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let mut words = rest.split_whitespace();
+        // It sleeps once its libraries are loaded.
+        let sleeps = words.next() == Some("S");
+        let is_child = words.next() == Some(&broker.to_string());
+        name.ends_with("(daedalus-fork") && sleeps && is_child && !others.contains(pid)
+    };
+    loop {
+        let pids = std::fs::read_dir("/proc").context("/proc")?;
+        let mut pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        if let Some(pid) = pids.find(is_one) {
+            return Ok(pid);
+        }
+        ensure!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the broker has no fork server"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits a moment until nothing is left of a process, not even a zombie; false if something is.
+fn is_gone(pid: u32) -> bool {
+    let begun = Instant::now();
+    while Path::new(&format!("/proc/{pid}")).exists() {
+        if begun.elapsed() > Duration::from_secs(5) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
 }
 
 /// A worker whose memory does not suffice: error pictures, no hang, and the next session is exact.

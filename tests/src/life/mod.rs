@@ -105,6 +105,8 @@ enum Scenario {
     Sandbox,
     /// SIGSTOP of a worker.
     StopWorker,
+    /// The fork server stopped and killed, and the server of a worker that crashed.
+    ForkServer,
     /// Workers without memory.
     StarveWorker,
     /// Workers that crash at every job.
@@ -162,6 +164,7 @@ impl Scenario {
             Self::Edges => "edges",
             Self::Sandbox => "sandbox",
             Self::StopWorker => "stop-worker",
+            Self::ForkServer => "fork-server",
             Self::StarveWorker => "starve-worker",
             Self::CrashLoop => "crash-loop",
             Self::Abort => "abort",
@@ -208,6 +211,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Edges => edges::edges(common, &mut figures),
         Scenario::Sandbox => isolation::sandbox(common, &mut figures),
         Scenario::StopWorker => isolation::stop_worker(common, &mut figures),
+        Scenario::ForkServer => isolation::fork_server(common, &mut figures),
         Scenario::StarveWorker => isolation::starve_worker(common, &mut figures),
         Scenario::CrashLoop => isolation::crash_loop(common, &mut figures),
         Scenario::Abort => isolation::abort(common, &mut figures),

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::io::retry_on_intr;
@@ -21,9 +22,12 @@ const ENVIRONMENT: [&str; 3] = [FILTER_VARIABLE, "LD_LIBRARY_PATH", "RUST_BACKTR
 /// hardly allocate.
 const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
 
-/// This program again, as the fork server is started: another user if possible, hardly any environment.
-pub(crate) fn worker_command(user: Option<User>) -> Command {
-    let mut command = Command::new("/proc/self/exe");
+/// This program.
+pub(crate) const PROGRAM: &str = "/proc/self/exe";
+
+/// `program`, which is this one again, as the fork server is started: another user if possible, hardly any environment.
+pub(crate) fn worker_command(program: &Path, user: Option<User>) -> Command {
+    let mut command = Command::new(program);
     command.arg0("daedalusd").current_dir("/").env_clear().envs(
         ENVIRONMENT
             .iter()
@@ -41,6 +45,7 @@ pub(crate) fn worker_command(user: Option<User>) -> Command {
 #[derive(Debug)]
 pub(crate) struct Child {
     session: u64,
+    server: u64,
     pid: Pid,
     pidfd: OwnedFd,
     log: Relay,
@@ -60,12 +65,13 @@ pub(crate) enum State {
 }
 
 impl Child {
-    /// The worker with this pid, a child of this process.
+    /// The worker with this pid, a child of this process, which the server of this number has forked.
     ///
     /// Parent-death signals are not used: a worker outlives a broker that is killed.
-    pub(crate) fn new(session: u64, pid: Pid, pidfd: OwnedFd, log: Relay) -> Self {
+    pub(crate) fn new(session: u64, server: u64, pid: Pid, pidfd: OwnedFd, log: Relay) -> Self {
         Self {
             session,
+            server,
             pid,
             pidfd,
             log,
@@ -74,6 +80,10 @@ impl Child {
 
     pub(crate) fn session(&self) -> u64 {
         self.session
+    }
+
+    pub(crate) fn server(&self) -> u64 {
+        self.server
     }
 
     pub(crate) fn id(&self) -> i32 {

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::{Map, Value, json};
 
 use super::{SandboxOptions, confine, privileges};
-use crate::broker::worker_command;
+use crate::broker::{PROGRAM, worker_command};
 use crate::cli::LogOptions;
 
 /// Arguments of `sandbox-test`.
@@ -320,7 +320,7 @@ fn start(options: &TestOptions, attempt: Attempt, layers: Layers) -> Result<(Str
         format!("--layers={layers}"),
     ];
     words.extend(options.sandbox.words());
-    let output = worker_command(user)
+    let output = worker_command(PROGRAM.as_ref(), user)
         .args(words)
         .stdin(Stdio::inherit())
         .stdout(Stdio::null())
