@@ -65,6 +65,14 @@ pub enum Av1Error {
         /// Size of the payload, in bytes.
         payload: usize,
     },
+    /// Tiles overlap: together they are longer than the payload.
+    #[error("tiles of {total} bytes in a payload of {payload}")]
+    TileData {
+        /// Sum of the sizes, in bytes.
+        total: u64,
+        /// Size of the payload, in bytes.
+        payload: usize,
+    },
     /// Not every tile of the layout has an entry.
     #[error("{given} tile entries for {expected} tiles")]
     TileCount {

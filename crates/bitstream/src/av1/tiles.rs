@@ -249,7 +249,8 @@ pub(super) fn write_group_header(w: &mut BitWriter<'_>, tiles: usize) {
 
 /// Where each tile of a frame is in the payload, in coding order: rows of tiles, left to right.
 ///
-/// Within the payload's bounds, and none empty.
+/// Within the payload's bounds, none empty, and together no longer than it: what is written of them is bounded by
+/// what the client wrote.
 #[derive(Debug, Default)]
 pub(super) struct TileOrder {
     tiles: Vec<std::ops::Range<usize>>,
@@ -296,6 +297,11 @@ impl TileOrder {
                     size: entry.tile_size,
                     payload: payload.len(),
                 })?;
+        }
+        let total = self.tiles.iter().map(|tile| tile.len() as u64).sum();
+        if total > payload.len() as u64 {
+            let payload = payload.len();
+            return Err(Av1Error::TileData { total, payload });
         }
         Ok(self
             .tiles
@@ -451,6 +457,30 @@ mod tests {
         assert_eq!(
             layout(64, 64, true, &id).err(),
             Some(Av1Error::ContextTile { id: 1, count: 1 })
+        );
+    }
+
+    #[test]
+    fn tiles_share_no_data() {
+        let entry = |tile_col, tile_offset, tile_size| V4l2CtrlAv1TileGroupEntry {
+            tile_offset,
+            tile_size,
+            tile_row: 0,
+            tile_col,
+        };
+        let payload = [0; 10];
+        let arrange =
+            |entries: &[_]| TileOrder::default().arrange(entries, &payload, entries.len() as u32, 1);
+        assert_eq!(arrange(&[entry(0, 0, 4), entry(1, 4, 6)]), Ok(4));
+        assert_eq!(arrange(&[entry(0, 6, 4), entry(1, 0, 6)]), Ok(4), "in any order");
+        // Each within the payload, and together more than it: what is written would be as many times as long.
+        let everything: Vec<_> = (0..64).map(|column| entry(column, 0, 10)).collect();
+        assert_eq!(
+            arrange(&everything),
+            Err(Av1Error::TileData {
+                total: 640,
+                payload: 10
+            })
         );
     }
 
