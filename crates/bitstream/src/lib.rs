@@ -6,9 +6,9 @@
 //! writes it:
 //!
 //! - [`h264`]: SPS and PPS NAL units in front of the client's slices;
-//! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles;
-//! - [`vp9`]: nothing to write, the buffer holds the whole frame; a reader of the few header fields
-//!   that are to be trusted more than the control.
+//! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles.
+//!
+//! VP9 needs nothing: the buffer holds the whole frame.
 //!
 //! Whatever a client can put into a control gives either a bitstream or a typed error, never a panic:
 //! the controls' values are not trusted.
@@ -17,4 +17,3 @@
 pub mod av1;
 pub mod bits;
 pub mod h264;
-pub mod vp9;
