@@ -107,6 +107,11 @@ impl Structure {
         }
     }
 
+    /// Returns whether it may be the second field of a frame whose first one is a `bottom` field, or a top one.
+    fn completes(self, bottom: bool) -> bool {
+        self == Self::Field { bottom: !bottom }
+    }
+
     /// `PicOrderCnt()` of the picture (ITU-T H.264 8.2.1).
     fn order(self, params: &V4l2CtrlH264DecodeParams) -> i32 {
         match self {
@@ -189,7 +194,13 @@ impl H264Decoder {
         if changed || idr {
             self.complete_all(done);
         }
-        let idr = idr && self.first_field.is_none();
+        let structure = Structure::of(&params);
+        let second = self
+            .first_field
+            .as_ref()
+            .is_some_and(|first| structure.completes(first.bottom));
+        // Both fields of an IDR picture may say that they are one.
+        let idr = idr && !(second && job.same_capture);
         let threading = self.threading(&geometry, job);
         let first = self.geometry.is_none();
         if self.spoiled && idr || threading != self.threading && (changed || idr) {
@@ -213,7 +224,7 @@ impl H264Decoder {
         Ok(Coded {
             tag: job.id,
             params,
-            structure: Structure::of(&params),
+            structure,
             gaps: sps.flags & V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED != 0,
             inter: slices.inter,
         })
@@ -437,5 +448,22 @@ impl Decoder for H264Decoder {
         self.recovery = None;
         self.geometry = None;
         self.shown.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_field_has_the_other_parity() {
+        let (top, bottom) = (
+            Structure::Field { bottom: false },
+            Structure::Field { bottom: true },
+        );
+        assert!(bottom.completes(false) && top.completes(true));
+        // A lone field before a frame, or before a frame whose first field has the same parity.
+        assert!(!Structure::Frame.completes(false) && !Structure::Frame.completes(true));
+        assert!(!top.completes(false) && !bottom.completes(true));
     }
 }
