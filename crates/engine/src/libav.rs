@@ -53,13 +53,15 @@ pub(crate) enum Codec {
 }
 
 impl Codec {
+    /// Finds libavcodec's own decoder. By id it would be the first one that was built in, which on some systems is
+    /// a wrapper of V4L2 devices, and so of the device that this decoder serves.
     fn find(self) -> *const ff::AVCodec {
-        let id = match self {
-            Self::H264 => ff::AVCodecID::AV_CODEC_ID_H264,
-            Self::Vp9 => ff::AVCodecID::AV_CODEC_ID_VP9,
+        let name = match self {
+            Self::H264 => c"h264",
+            Self::Vp9 => c"vp9",
         };
-        // SAFETY: a lookup in static tables.
-        unsafe { ff::avcodec_find_decoder(id) }
+        // SAFETY: a lookup in static tables, by a string that ends in NUL.
+        unsafe { ff::avcodec_find_decoder_by_name(name.as_ptr()) }
     }
 
     /// Whether the linked library has the decoder.
