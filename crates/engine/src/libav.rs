@@ -117,15 +117,27 @@ struct Allocator {
     flights: Vec<Flight>,
     /// Several packets are decoded at one time, each by a context of its own.
     frame_threads: bool,
+    /// The last packet that was begun: its [`Flight::sequence`].
+    newest: u64,
     /// Complaints by contexts whose packet has no frame yet; it gets them with its frame.
-    early: Vec<(usize, u32)>,
+    early: Vec<Early>,
+}
+
+/// Complaints by a context whose packet has no frame yet.
+#[derive(Debug)]
+struct Early {
+    context: usize,
+    /// [`Allocator::newest`] then. They are about no packet that was begun later: a packet without a frame is finished
+    /// before its context gets another one that wants a frame.
+    newest: u64,
+    complaints: u32,
 }
 
 /// A packet that is being decoded.
 #[derive(Debug)]
 struct Flight {
     tag: u64,
-    /// [`Context::sent`] after it.
+    /// [`Context::sent`] after it; 0 if the library never got it.
     sequence: u64,
     /// Where its frame may be put.
     offer: Option<Offer>,
@@ -165,10 +177,17 @@ impl Allocator {
             // Where one was wanted, it is missed without this. Packets that push others through want none.
         } else if let Some(flight) = self.flights.iter_mut().find(|flight| flight.context == context) {
             flight.complaints += 1;
-        } else if let Some((_, complaints)) = self.early.iter_mut().find(|(early, _)| *early == context) {
-            *complaints += 1;
         } else {
-            self.early.push((context, 1));
+            let newest = self.newest;
+            let known = |early: &&mut Early| early.context == context && early.newest == newest;
+            match self.early.iter_mut().find(known) {
+                Some(early) => early.complaints += 1,
+                None => self.early.push(Early {
+                    context,
+                    newest,
+                    complaints: 1,
+                }),
+            }
         }
     }
 }
@@ -279,7 +298,8 @@ impl Context {
     /// than [`Context::depth`] are unfinished before.
     pub(crate) fn begin(&mut self, packet: &Packet, tag: u64, offer: Option<Offer>) {
         let sequence = self.sent + 1;
-        self.allocator().flights.push(Flight {
+        let mut allocator = self.allocator();
+        allocator.flights.push(Flight {
             tag,
             sequence,
             offer,
@@ -290,11 +310,19 @@ impl Context {
             context: 0,
             lines: 0,
         });
-        let sent = self.send(packet, tag);
-        // With frame threads it is an earlier packet's error that is returned.
-        if let (1, Err(error)) = (self.depth, sent) {
+        allocator.newest = sequence;
+        let oldest = allocator.flights.first().map_or(0, |flight| flight.sequence);
+        allocator.early.retain(|early| early.newest >= oldest);
+        drop(allocator);
+        let result = self.send(packet, tag);
+        let unsent = self.sent < sequence;
+        // Of a packet that was sent to frame threads, it is an earlier one's error that is returned.
+        if let (true, Err(error)) = (unsent || self.depth == 1, result) {
             if let Some(flight) = self.allocator().of(tag) {
                 flight.refused.get_or_insert(error);
+                if unsent {
+                    flight.sequence = 0;
+                }
             }
         }
         self.discard_output();
@@ -307,9 +335,9 @@ impl Context {
             .is_none_or(|flight| self.must_be_done(flight.sequence) || flight.is_whole())
     }
 
-    /// The packet's thread has taken a later one.
+    /// Returns whether the packet's thread has taken a later one, or no thread has the packet.
     fn must_be_done(&self, sequence: u64) -> bool {
-        self.sent - sequence + 1 >= self.depth
+        sequence == 0 || self.sent + 1 >= sequence + self.depth
     }
 
     /// Waits until a packet is decoded.
@@ -360,9 +388,14 @@ impl Context {
         builder.start().extend_from_slice(&DELIMITER);
         let packet = builder.finish();
         while !self.must_be_done(sequence) {
+            let before = self.sent;
             // What comes back is an earlier packet's error, or that there is no picture.
             let _ = self.send(&packet, NO_TAG);
             self.discard_output();
+            if self.sent == before {
+                // There is no memory for a packet now; its thread needs time as well.
+                std::thread::sleep(PATIENCE);
+            }
         }
     }
 
@@ -505,9 +538,11 @@ unsafe extern "C" fn get_buffer(
     };
     if flight.context == 0 {
         flight.context = context.addr();
-        early.retain(|&(context, complaints)| {
-            let own = context == flight.context;
-            flight.complaints += if own { complaints } else { 0 };
+        early.retain(|early| {
+            let own = early.context == flight.context;
+            if own && early.newest >= flight.sequence {
+                flight.complaints += early.complaints;
+            }
             !own
         });
     }

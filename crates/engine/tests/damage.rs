@@ -8,7 +8,7 @@ mod support;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob};
-use daedalus_engine::{Options, Status};
+use daedalus_engine::{Options, Status, Threads};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::v4l2_controls::{V4L2_CID_STATELESS_H264_SPS, V4L2_CID_STATELESS_VP9_FRAME};
 use proptest::prelude::*;
@@ -255,6 +255,72 @@ fn a_ten_bit_buffer_for_an_eight_bit_picture_is_an_error() -> Result<()> {
             "{codec:?}: not grey"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn a_picture_that_was_overwritten_is_the_last_good_one_no_more() -> Result<()> {
+    for codec in CODECS {
+        let clean = clips::jobs(codec)?;
+        let job = &clean[0];
+        let mut player = player(codec)?;
+        let capture = capture_for(job)?;
+        ensure!(player.play(job, &capture)?.status == Status::Ok);
+        // The same memory again, for a picture that does not go into it: it is made grey, of ten bit.
+        let mut wide = capture.clone().with_format(fourcc::P010);
+        (wide.raw.width, wide.raw.height) = (128, 64);
+        ensure!(player.play(job, &wide)?.status == Status::Error);
+        let other = capture_for(job)?;
+        ensure!(player.play_payload(&clean[1], &[], &other)?.status == Status::Error);
+        let shown = other.semi_planar(job.visible)?;
+        ensure!(
+            shown.iter().all(|&byte| byte == 0x80),
+            "{codec:?}: what is left of the last good picture is shown"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_a_packet_is_not_held_against_a_later_one() -> Result<()> {
+    let clean = clips::jobs(Codec::H264)?;
+    let options = Options {
+        threads: Threads::Fixed(3),
+        ..Options::default()
+    };
+    let mut harmless = 0;
+    // Of the first group of pictures: one that none refers to.
+    for victim in 1..clips::GOP {
+        let referred = clean
+            .iter()
+            .any(|job| job.references.contains(&clean[victim].timestamp));
+        if referred {
+            continue;
+        }
+        harmless += 1;
+        let mut player = Player::new(Codec::H264.coded_format(), &options)?;
+        let mut reports = Vec::new();
+        for (i, job) in clean.iter().enumerate() {
+            // A slice with pic_parameter_set_id 254, which there is not: libavcodec complains, and begins no picture.
+            let garbage = [0, 0, 1, 0x01, 0xc0, 0x7f, 0xff, 0xff, 0x80];
+            let payload = if i == victim { &garbage[..] } else { &job.payload };
+            player.submit(job, payload, &capture_for(job)?)?;
+            reports.extend(player.reports());
+        }
+        while reports.len() < clean.len() {
+            player.advance();
+            reports.extend(player.reports());
+        }
+        let wrong: Vec<_> = reports
+            .iter()
+            .filter(|done| done.status == Status::Error)
+            .collect();
+        ensure!(
+            matches!(wrong[..], [done] if done.job == victim as u64 + 1),
+            "without {victim}: {wrong:?}"
+        );
+    }
+    ensure!(harmless > 0, "all pictures are referred to");
     Ok(())
 }
 
