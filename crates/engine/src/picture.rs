@@ -35,6 +35,7 @@ impl Shown {
         damage: Option<JobError>,
     ) -> Result<(), JobError> {
         if let Err(error) = target.write(&frame, lines) {
+            self.forget_overwritten(target);
             if matches!(error, JobError::BitDepth { .. }) {
                 target.fill_grey();
             }
