@@ -62,9 +62,10 @@ impl Vp9Decoder {
             decoded.result?;
             decoded.frame.ok_or(JobError::NoPicture)
         });
-        let damage = (complaints > 0).then_some(JobError::Damaged(complaints)).or(self
-            .has_wrong_references(job.controls)
-            .then_some(JobError::References));
+        let references = self.check_references(job.controls).err();
+        let damage = (complaints > 0)
+            .then_some(JobError::Damaged(complaints))
+            .or(references);
         self.history.add(job.timestamp, frame.is_ok() && damage.is_none());
         let target = target?;
         match frame {
@@ -91,19 +92,19 @@ impl Vp9Decoder {
         Ok(())
     }
 
-    /// A reference is not exact, or was never decoded. libavcodec takes whatever is in the slot.
-    fn has_wrong_references(&mut self, controls: &[Control<'_>]) -> bool {
-        let Ok((frame, _)) = controls::get::<V4l2CtrlVp9Frame>(controls, V4L2_CID_STATELESS_VP9_FRAME) else {
-            return false;
-        };
+    /// Fails if the control does not say which the references are, or if one is not exact or was never decoded.
+    /// libavcodec takes whatever is in the slot.
+    fn check_references(&mut self, controls: &[Control<'_>]) -> Result<(), JobError> {
+        let (frame, _) = controls::get::<V4l2CtrlVp9Frame>(controls, V4L2_CID_STATELESS_VP9_FRAME)?;
         if frame.flags & V4L2_VP9_FRAME_FLAG_KEY_FRAME != 0 {
             self.history.reset();
-            return false;
+            return Ok(());
         }
-        frame.flags & V4L2_VP9_FRAME_FLAG_INTRA_ONLY == 0
+        let wrong = frame.flags & V4L2_VP9_FRAME_FLAG_INTRA_ONLY == 0
             && [frame.last_frame_ts, frame.golden_frame_ts, frame.alt_frame_ts]
                 .iter()
-                .any(|&timestamp| self.history.is_wrong_or_missing(timestamp))
+                .any(|&timestamp| self.history.is_wrong_or_missing(timestamp));
+        if wrong { Err(JobError::References) } else { Ok(()) }
     }
 }
 
