@@ -101,7 +101,8 @@ impl Snapshot {
         let text = system.text(&format!("{DEBUGFS}/sessions")).unwrap_or_default();
         let mut sessions = Session::parse(&text);
         for session in &mut sessions {
-            session.program = system.text(&format!("/proc/{}/comm", session.client)).ok();
+            let comm = system.text(&format!("/proc/{}/comm", session.client));
+            session.program = comm.ok().map(|name| printable(&name));
         }
         Self {
             module,
@@ -163,6 +164,12 @@ fn nodes(system: &System) -> (Option<String>, Option<String>) {
     }
     let node = |name: Option<String>| name.map(|name| format!("/dev/{name}"));
     (node(video), node(media))
+}
+
+/// Returns a text that a client chose, fit for a terminal, which acts upon what is not printable.
+fn printable(text: &str) -> String {
+    let shown = |c: char| c.is_ascii_graphic() || c == ' ';
+    text.chars().map(|c| if shown(c) { c } else { '?' }).collect()
 }
 
 fn number(text: &str) -> u64 {
@@ -299,6 +306,14 @@ id=9 client=78 worker=0 format=VP9F little-endian (0x46395056) state=lost waitin
         let after = after.since(&before);
         assert_eq!(after.sessions[0].fps, Some(25.0));
         assert_eq!(after.sessions[1].fps, None);
+    }
+
+    #[test]
+    fn a_clients_name_is_no_command_to_a_terminal() {
+        let machine = machine("escapes");
+        machine.put("/proc/77/comm", b"\x1b]0;x\x07\x1b[2J\xff\xc2\x9b\n");
+        let seen = Snapshot::take(&machine.system);
+        assert_eq!(seen.sessions[0].program.as_deref(), Some("?]0;x??[2J??"));
     }
 
     #[test]
