@@ -15,6 +15,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::device::Snapshot;
 use crate::system::System;
 
+/// Bytes of a file in which its codec is named.
+const HEAD: u64 = 1 << 20;
+
 /// Who decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
@@ -102,16 +105,16 @@ fn location(file: &Path) -> Result<String> {
 
 /// The codec of a file, and what takes it out of its container.
 fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let head = bytes[..bytes.len().min(4)].to_vec();
-    let codec = container::open(bytes)
-        .map(|contents| contents.codec)
-        .with_context(|| {
-            format!(
-                "{} is no IVF, WebM, H.264 or AV1 stream; try: ffmpeg -i {0} -map 0:v -c copy out.mkv",
-                file.display()
-            )
-        })?;
+    let mut head = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|file| file.take(HEAD).read_to_end(&mut head))
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let codec = container::codec(&head).with_context(|| {
+        format!(
+            "{} is no IVF, WebM, H.264 or AV1 stream; try: ffmpeg -i {0} -map 0:v -c copy out.mkv",
+            file.display()
+        )
+    })?;
     let parts = match &head[..] {
         b"DKIF" => vec!["ivfparse".to_owned()],
         [0x1a, 0x45, ..] => vec!["matroskademux".to_owned()],
@@ -226,4 +229,21 @@ pub(crate) fn progress(file: &Path) -> Result<ProgressBar> {
     let style = ProgressStyle::with_template("{spinner} {msg}: {pos} frames, {per_sec}")?;
     let bar = ProgressBar::new_spinner().with_style(style);
     Ok(bar.with_message(file.display().to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codec_of_a_long_file_is_known_without_reading_it() {
+        let path = std::env::temp_dir().join(format!("daedalus-long-{}.ivf", std::process::id()));
+        std::fs::write(&path, b"DKIF\0\0\x20\0VP90").unwrap();
+        // Sparse, and more than fits into memory.
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let found = source(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(found.unwrap(), (Codec::Vp9, vec!["ivfparse".to_owned()]));
+    }
 }

@@ -37,6 +37,45 @@ impl std::fmt::Debug for Contents {
     }
 }
 
+/// Tells the codec of a file that begins with `head`, which need not be all of it.
+///
+/// # Errors
+///
+/// [`ParseError::UnknownContainer`], also if the codec is not named in `head`, or [`ParseError::Container`] if the
+/// beginning is broken.
+pub fn codec(head: &[u8]) -> Result<Codec, ParseError> {
+    if head.starts_with(b"DKIF") {
+        ivf::codec(head)
+    } else if head.starts_with(&webm::EBML_MAGIC) {
+        webm::codec(head)
+    } else if begins_unit(head) {
+        byte_stream(head).map(|()| Codec::H264)
+    } else if obu::begins(head) {
+        Ok(Codec::Av1)
+    } else {
+        Err(unknown(head))
+    }
+}
+
+/// Returns whether a start code is in front.
+fn begins_unit(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])
+}
+
+/// Fails if a stream of start codes is another codec's than H.264. What does not tell may be H.264 from which something
+/// was lost.
+fn byte_stream(bytes: &[u8]) -> Result<(), ParseError> {
+    match Elementary::of(bytes) {
+        None | Some(Elementary::H264) => Ok(()),
+        Some(other) => Err(ParseError::UnknownContainer(format!("it is {}", other.name()))),
+    }
+}
+
+fn unknown(bytes: &[u8]) -> ParseError {
+    let head = &bytes[..bytes.len().min(8)];
+    ParseError::UnknownContainer(format!("it begins with {head:02x?}"))
+}
+
 /// Tells what `bytes` is and how it splits.
 ///
 /// # Errors
@@ -47,31 +86,41 @@ pub fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
         ivf::open(bytes)
     } else if bytes.starts_with(&webm::EBML_MAGIC) {
         webm::open(bytes)
-    } else if bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1]) {
-        match Elementary::of(&bytes) {
-            // What does not tell may be H.264 from which something was lost.
-            None | Some(Elementary::H264) => Ok(Contents {
-                codec: Codec::H264,
-                units: Box::new(annexb::NalUnits::new(bytes)),
-            }),
-            Some(other) => Err(ParseError::UnknownContainer(format!("it is {}", other.name()))),
-        }
+    } else if begins_unit(&bytes) {
+        byte_stream(&bytes)?;
+        Ok(Contents {
+            codec: Codec::H264,
+            units: Box::new(annexb::NalUnits::new(bytes)),
+        })
     } else if let Some(units) = obu::open(&bytes) {
         Ok(Contents {
             codec: Codec::Av1,
             units: Box::new(units.into_iter().map(Ok)),
         })
     } else {
-        let head = &bytes[..bytes.len().min(8)];
-        Err(ParseError::UnknownContainer(format!(
-            "it begins with {head:02x?}"
-        )))
+        Err(unknown(&bytes))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_codec_is_told_from_the_beginning() {
+        let low_overhead = [&[0x12, 0, 0x0a, 100][..], &[7; 50]].concat();
+        let delimited = [&[100, 99, 1, 0x10, 90][..], &[7; 50]].concat();
+        for (head, is) in [
+            (&[0, 0, 0, 1, 9][..], Some(Codec::H264)),
+            (b"DKIF\0\0\x20\0AV01", Some(Codec::Av1)),
+            (&low_overhead, Some(Codec::Av1)),
+            (&delimited, Some(Codec::Av1)),
+            (b"RIFF....AVI LIST", None),
+            (b"", None),
+        ] {
+            assert_eq!(codec(head).ok(), is, "{head:02x?}");
+        }
+    }
 
     #[test]
     fn start_codes_are_not_taken_for_h264() {

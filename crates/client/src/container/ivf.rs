@@ -16,19 +16,25 @@ fn broken(offset: usize, what: &'static str) -> ParseError {
     }
 }
 
+/// Returns the codec that the header names.
+pub(super) fn codec(bytes: &[u8]) -> Result<Codec, ParseError> {
+    match bytes.get(8..12) {
+        Some(b"VP90") => Ok(Codec::Vp9),
+        Some(b"AV01") => Ok(Codec::Av1),
+        Some(b"H264" | b"AVC1") => Ok(Codec::H264),
+        Some(other) => {
+            let name = String::from_utf8_lossy(other);
+            Err(ParseError::UnknownContainer(format!("IVF with codec {name}")))
+        }
+        None => Err(broken(0, "the file header is cut off")),
+    }
+}
+
 pub(super) fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
     let header = bytes
         .get(..32)
         .ok_or_else(|| broken(0, "the file header is cut off"))?;
-    let codec = match &header[8..12] {
-        b"VP90" => Codec::Vp9,
-        b"AV01" => Codec::Av1,
-        b"H264" | b"AVC1" => Codec::H264,
-        other => {
-            let name = String::from_utf8_lossy(other).into_owned();
-            return Err(ParseError::UnknownContainer(format!("IVF with codec {name}")));
-        }
-    };
+    let codec = codec(header)?;
     let start = usize::from(u16::from_le_bytes([header[6], header[7]]));
     let mut offset = Some(start);
     let units = std::iter::from_fn(move || {

@@ -47,6 +47,26 @@ pub(super) fn open(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     section5(bytes).or_else(|| annexb(bytes))
 }
 
+/// Returns whether `bytes` is the beginning of an AV1 stream: both formats begin with an empty temporal delimiter.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    let delimits = |header: u8| obu_type(header) == Some(TEMPORAL_DELIMITER);
+    let low_overhead = || matches!(*bytes, [header, 0, ..] if header & HAS_SIZE != 0 && delimits(header));
+    // Sizes of the temporal unit, of its first frame unit, and of the OBU.
+    let delimited = || {
+        let mut rest = bytes;
+        let mut size = || {
+            let (size, length) = leb128(rest)?;
+            rest = &rest[length..];
+            Some(size)
+        };
+        let (unit, frame, obu) = (size()?, size()?, size()?);
+        // It has a header, which may have an extension and a size.
+        let sizes = unit > frame && frame > obu && (1..=3).contains(&obu);
+        rest.first().map(|&header| sizes && delimits(header))
+    };
+    low_overhead() || delimited() == Some(true)
+}
+
 fn section5(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut units: Vec<Vec<u8>> = Vec::new();
     let mut rest = bytes;

@@ -30,9 +30,12 @@ fn broken(offset: usize, what: &'static str) -> ParseError {
 }
 
 /// Reads elements out of a file, in order.
-struct Reader {
-    bytes: Vec<u8>,
+struct Reader<B> {
+    /// The file, or its beginning.
+    bytes: B,
     at: usize,
+    /// Bytes of the file, if they are known.
+    length: usize,
 }
 
 /// An element: its id, and where its contents lie. The end is that of the file if the size is unknown.
@@ -42,21 +45,18 @@ struct Element {
     end: usize,
 }
 
-impl Reader {
+impl<B: AsRef<[u8]>> Reader<B> {
     /// A variable-size integer of at most `limit` bytes (RFC 8794 section 4), with the width marker kept or
     /// removed, and whether all its value bits are one.
     fn vint(&mut self, limit: usize, keep_marker: bool) -> Result<(u64, bool), ParseError> {
         let at = self.at;
-        let first = *self
-            .bytes
-            .get(at)
-            .ok_or_else(|| broken(at, "an element is cut off"))?;
+        let bytes = self.bytes.as_ref();
+        let first = *bytes.get(at).ok_or_else(|| broken(at, "an element is cut off"))?;
         let length = first.leading_zeros() as usize + 1;
         if length > limit {
             return Err(broken(at, "an element's id or size is too long"));
         }
-        let bytes = self
-            .bytes
+        let bytes = bytes
             .get(at..at + length)
             .ok_or_else(|| broken(at, "an element is cut off"))?;
         let whole = bytes
@@ -72,7 +72,7 @@ impl Reader {
 
     /// The element at the current place; the place moves to its contents. `None` at the end of the file.
     fn element(&mut self) -> Result<Option<Element>, ParseError> {
-        if self.at >= self.bytes.len() {
+        if self.at >= self.bytes.as_ref().len() {
             return Ok(None);
         }
         let (id, _) = self.vint(4, true)?;
@@ -80,12 +80,12 @@ impl Reader {
         let (size, unknown) = self.vint(8, false)?;
         let start = self.at;
         let end = if unknown {
-            self.bytes.len()
+            self.length
         } else {
             usize::try_from(size)
                 .ok()
                 .and_then(|size| start.checked_add(size))
-                .filter(|end| *end <= self.bytes.len())
+                .filter(|end| *end <= self.length)
                 .ok_or_else(|| broken(start, "an element ends beyond the file"))?
         };
         Ok(Some(Element { id, start, end }))
@@ -103,18 +103,25 @@ impl Reader {
                     if frame > element.end {
                         return Err(broken(element.start, "a block is too short"));
                     }
-                    if self.bytes[self.at + 2] & 0x06 != 0 {
+                    let bytes = self.bytes.as_ref();
+                    if bytes[self.at + 2] & 0x06 != 0 {
                         return Err(broken(element.start, "a block has lacing"));
                     }
                     self.at = element.end;
                     if number == track {
-                        return Ok(Some(self.bytes[frame..element.end].to_vec()));
+                        return Ok(Some(bytes[frame..element.end].to_vec()));
                     }
                 }
                 _ => self.at = element.end,
             }
         }
         Ok(None)
+    }
+
+    /// Returns the contents of an element.
+    fn contents(&self, element: &Element) -> Result<&[u8], ParseError> {
+        let bytes = self.bytes.as_ref().get(element.start..element.end);
+        bytes.ok_or_else(|| broken(element.start, "an element is cut off"))
     }
 
     /// Number and codec of the first track whose codec is known; the place moves behind the track list.
@@ -125,14 +132,14 @@ impl Reader {
             match element.id {
                 SEGMENT | TRACKS | TRACK_ENTRY => continue,
                 TRACK_NUMBER => {
-                    let bytes = &self.bytes[element.start..element.end];
-                    number = bytes
+                    number = self
+                        .contents(&element)?
                         .iter()
                         .fold(0u64, |value, byte| (value << 8) | u64::from(*byte));
                 }
                 CODEC_ID => {
                     self.at = element.end;
-                    let name = String::from_utf8_lossy(&self.bytes[element.start..element.end]);
+                    let name = String::from_utf8_lossy(self.contents(&element)?);
                     match name.trim_end_matches('\0') {
                         "V_VP9" => return Ok((number, Codec::Vp9)),
                         "V_AV1" => return Ok((number, Codec::Av1)),
@@ -150,12 +157,24 @@ impl Reader {
     }
 }
 
-pub(super) fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
-    let mut reader = Reader { bytes, at: 0 };
+/// Returns a reader behind the EBML header, and the first track's number and codec.
+fn first_track<B: AsRef<[u8]>>(bytes: B, length: usize) -> Result<(Reader<B>, u64, Codec), ParseError> {
+    let mut reader = Reader { bytes, at: 0, length };
     if let Some(header) = reader.element()? {
         reader.at = header.end;
     }
     let (track, codec) = reader.track()?;
+    Ok((reader, track, codec))
+}
+
+/// Returns the codec of a file that begins with `head`.
+pub(super) fn codec(head: &[u8]) -> Result<Codec, ParseError> {
+    first_track(head, usize::MAX).map(|(_, _, codec)| codec)
+}
+
+pub(super) fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
+    let length = bytes.len();
+    let (mut reader, track, codec) = first_track(bytes, length)?;
     let mut ended = false;
     let units = std::iter::from_fn(move || {
         if ended {
@@ -214,6 +233,14 @@ mod tests {
         assert_eq!(contents.codec, Codec::Vp9);
         let units: Vec<_> = contents.units.map(Result::unwrap).collect();
         assert_eq!(units, [b"one".to_vec(), b"two".to_vec()]);
+    }
+
+    #[test]
+    fn the_codec_is_in_the_beginning() {
+        let whole = file(0);
+        let at = whole.windows(5).position(|bytes| bytes == b"V_VP9").unwrap() + 5;
+        assert_eq!(codec(&whole[..at]).ok(), Some(Codec::Vp9));
+        assert!(codec(&whole[..at - 1]).is_err());
     }
 
     #[test]
