@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use anyhow::{Result, anyhow, bail};
 
 use crate::device::{DEBUGFS, MODULE, why};
+use crate::print_line;
 use crate::system::System;
 
 #[derive(Debug, clap::Args)]
@@ -22,12 +23,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<bool> {
     abort(&System::this(), args.session)?;
     if args.json {
-        println!("{}", serde_json::json!({ "aborted": args.session }));
+        print_line(serde_json::json!({ "aborted": args.session }))?;
     } else {
-        println!(
+        print_line(format_args!(
             "session {} is aborted: its client sees EIO until it stops both queues",
             args.session
-        );
+        ))?;
     }
     Ok(true)
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::player::{self, By, is_wide, progress, start};
 use crate::system::System;
+use crate::{print_line, print_text};
 
 /// Frames per second of what people watch.
 const WANTED: [f64; 2] = [30.0, 60.0];
@@ -79,11 +80,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     }
     let report = Report { machine, rows };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print_line(serde_json::to_string_pretty(&report)?)?;
     } else if args.pi_report {
-        print!("{}", markdown(&report, args.runs)?);
+        print_text(&markdown(&report, args.runs)?)?;
     } else {
-        print!("{}", text(&report)?);
+        print_text(&text(&report)?)?;
     }
     Ok(true)
 }

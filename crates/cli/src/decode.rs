@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::raw::Shape;
 
 use crate::player::{By, is_wide, progress, start};
+use crate::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -93,24 +94,25 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         written,
         &playing.element,
         began.elapsed().as_secs_f64(),
-    );
+    )?;
     Ok(true)
 }
 
-fn report(args: &Args, frames: u64, written: u64, element: &str, seconds: f64) {
+fn report(args: &Args, frames: u64, written: u64, element: &str, seconds: f64) -> Result<()> {
     let fps = frames as f64 / seconds;
     if args.json {
         let row = serde_json::json!({
             "file": name(&args.file), "output": name(&args.output), "element": element,
             "frames": frames, "written": written, "seconds": seconds, "fps": fps,
         });
-        println!("{row}");
+        print_line(row)?;
     } else {
-        println!(
+        print_line(format_args!(
             "{}: {written} frames written, {frames} decoded by {element}, {fps:.1} fps",
             name(&args.output)
-        );
+        ))?;
     }
+    Ok(())
 }
 
 fn name(path: &Path) -> String {

@@ -60,7 +60,7 @@ enum Command {
     Replay(replay::Args),
 }
 
-/// What `daedalus` is.
+/// Runs the command that the command line names.
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match &Cli::parse().command {
@@ -93,11 +93,28 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// Writes a line to the standard output. `println!` panics where nobody reads any more.
+fn print_line(line: impl std::fmt::Display) -> std::io::Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout().lock(), "{line}")
+}
+
+/// Writes a text to the standard output.
+fn print_text(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        let of_io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        // It names its cause in no other way.
+        let of_json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        of_io.or(of_json) == Some(std::io::ErrorKind::BrokenPipe)
     })
 }
 

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::device::{Session, Snapshot};
 use crate::system::System;
+use crate::{print_line, print_text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,8 +34,8 @@ const LONGEST_REQUEST: u64 = 8192;
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let system = System::this();
     match &args.listen {
-        None if args.json => println!("{}", serde_json::to_string(&Snapshot::take(&system))?),
-        None => print!("{}", text(&Snapshot::take(&system))),
+        None if args.json => print_line(serde_json::to_string(&Snapshot::take(&system))?)?,
+        None => print_text(&text(&Snapshot::take(&system)))?,
         Some(address) => listen(&system, address)?,
     }
     Ok(true)

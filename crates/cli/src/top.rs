@@ -15,6 +15,7 @@ use ratatui::{Frame, Terminal};
 use crate::device::Snapshot;
 use crate::status::{COLUMNS, cells, head};
 use crate::system::System;
+use crate::{print_line, print_text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -41,9 +42,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         std::thread::sleep(interval);
         let seen = Snapshot::take(&system).since(&first);
         if args.json {
-            println!("{}", serde_json::to_string(&seen)?);
+            print_line(serde_json::to_string(&seen)?)?;
         } else {
-            print!("{}", still(&seen)?);
+            print_text(&still(&seen)?)?;
         }
         return Ok(true);
     }

@@ -79,9 +79,12 @@ pub(crate) fn main(args: &ReplayOptions) -> ExitCode {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        let of_io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        // It names its cause in no other way.
+        let of_json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        of_io.or(of_json) == Some(std::io::ErrorKind::BrokenPipe)
     })
 }
 

@@ -14,6 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::print_line;
+
 const UNIT: &str = "daedalus-v4l2.service";
 /// The user as whom the service runs, and to whom the directory belongs while it records.
 const USER: &str = "daedalus";
@@ -80,7 +82,7 @@ pub(super) fn run(args: &Record) -> Result<bool> {
     recorded?;
     stopped?;
     given?;
-    print(&directory, &traces, args.json);
+    print(&directory, &traces, args.json)?;
     ensure!(!traces.is_empty(), "no session was opened meanwhile");
     Ok(true)
 }
@@ -214,24 +216,21 @@ fn traces(directory: &Path) -> BTreeMap<String, u64> {
         .collect()
 }
 
-fn print(directory: &Path, traces: &BTreeMap<String, u64>, json: bool) {
+fn print(directory: &Path, traces: &BTreeMap<String, u64>, json: bool) -> std::io::Result<()> {
     if json {
         let traces: Vec<_> = traces
             .iter()
             .map(|(file, bytes)| serde_json::json!({ "file": file, "bytes": bytes }))
             .collect();
-        println!(
-            "{}",
-            serde_json::json!({ "directory": directory, "traces": traces })
-        );
-        return;
+        return print_line(serde_json::json!({ "directory": directory, "traces": traces }));
     }
     for (name, bytes) in traces {
-        println!("{}  {bytes} bytes", directory.join(name).display());
+        print_line(format_args!("{}  {bytes} bytes", directory.join(name).display()))?;
     }
     if !traces.is_empty() {
         eprintln!("They hold the video that was decoded. A session that still plays is recorded to its end.");
     }
+    Ok(())
 }
 
 #[cfg(test)]
