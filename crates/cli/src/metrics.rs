@@ -3,11 +3,11 @@
 //! broker, which holds the device, speaks to nobody but the module.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -25,8 +25,10 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What a peer may take for its request and for reading the answer.
+/// What a peer may take for its request and for reading the answer, together: nobody else is answered meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Time until another peer is accepted after that has failed, for want of descriptors for one.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a request that are read.
 const LONGEST_REQUEST: u64 = 8192;
 
@@ -44,28 +46,98 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 fn listen(system: &System, address: &str) -> Result<()> {
     if let Some(path) = address.strip_prefix("unix:") {
         // A socket that an earlier server left; anything else stays, and binding says so.
-        if std::os::unix::net::UnixStream::connect(path).is_err() && is_socket(Path::new(path)) {
+        if UnixStream::connect(path).is_err() && is_socket(Path::new(path)) {
             std::fs::remove_file(path)?;
         }
         let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {path}"))?;
-        for stream in listener.incoming() {
-            let stream = stream?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            // A peer that goes away is its own affair.
-            answer(system, &stream, &stream).ok();
-        }
+        serve(system, listener.incoming());
         return Ok(());
     }
     let listener =
         TcpListener::bind(loopback(address)?).with_context(|| format!("cannot listen at {address}"))?;
-    for stream in listener.incoming() {
-        let stream = stream?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        answer(system, &stream, &stream).ok();
-    }
+    serve(system, listener.incoming());
     Ok(())
+}
+
+/// Answers peers, one after the other.
+fn serve<S: Stream>(system: &System, peers: impl Iterator<Item = io::Result<S>>) {
+    for peer in peers {
+        match peer {
+            // A peer that goes away is its own affair.
+            Ok(stream) => drop(answer_within(system, &stream, PATIENCE)),
+            Err(error) => {
+                eprintln!("daedalus: cannot accept a connection: {error}");
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+/// Answers a peer that has a time for its request, however it sends it, and for reading the answer.
+fn answer_within<S: Stream>(system: &System, stream: &S, time: Duration) -> Result<()> {
+    let end = Instant::now() + time;
+    answer(system, Timed { stream, end }, Timed { stream, end })
+}
+
+/// A connection.
+trait Stream: Sized {
+    /// Reads, but waits no longer than `left`.
+    fn read_within(&self, bytes: &mut [u8], left: Duration) -> io::Result<usize>;
+    /// Writes, but waits no longer than `left`.
+    fn write_within(&self, bytes: &[u8], left: Duration) -> io::Result<usize>;
+}
+
+macro_rules! stream {
+    ($name:ty) => {
+        impl Stream for $name {
+            fn read_within(&self, bytes: &mut [u8], left: Duration) -> io::Result<usize> {
+                self.set_read_timeout(Some(left))?;
+                let mut stream = self;
+                stream.read(bytes)
+            }
+
+            fn write_within(&self, bytes: &[u8], left: Duration) -> io::Result<usize> {
+                self.set_write_timeout(Some(left))?;
+                let mut stream = self;
+                stream.write(bytes)
+            }
+        }
+    };
+}
+
+stream!(UnixStream);
+stream!(TcpStream);
+
+/// A connection that is of no use after `end`.
+struct Timed<'s, S> {
+    stream: &'s S,
+    end: Instant,
+}
+
+impl<S> Timed<'_, S> {
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(left)
+    }
+}
+
+impl<S: Stream> Read for Timed<'_, S> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.stream.read_within(bytes, self.left()?)
+    }
+}
+
+impl<S: Stream> Write for Timed<'_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write_within(bytes, self.left()?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn is_socket(path: &Path) -> bool {
@@ -217,7 +289,7 @@ fn text(seen: &Snapshot) -> String {
     each(
         "worker_restarts_total",
         "counter",
-        "Workers that were lost in a row.",
+        "Workers that were lost.",
         |session| session.restarts as f64,
     );
     each("memory_bytes", "gauge", "MMAP buffers.", |session| {
@@ -264,6 +336,36 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in {text}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_dawdles_keeps_nobody_waiting() {
+        let machine = machine("metrics-slow");
+        let (peer, own) = UnixStream::pair().unwrap();
+        let dawdling = std::thread::spawn(move || {
+            let mut peer = peer;
+            while peer.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let time = Duration::from_millis(200);
+        let begun = Instant::now();
+        assert!(answer_within(&machine.system, &own, time).is_err());
+        assert!(begun.elapsed() < 10 * time, "{:?}", begun.elapsed());
+        drop(own);
+        dawdling.join().unwrap();
+    }
+
+    #[test]
+    fn a_failing_accept_is_not_the_end() {
+        let machine = machine("metrics-accept");
+        let (mut peer, own) = UnixStream::pair().unwrap();
+        peer.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let short = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        serve(&machine.system, [Err(short), Ok(own)].into_iter());
+        let mut text = String::new();
+        peer.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
     }
 
     #[test]
