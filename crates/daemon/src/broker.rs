@@ -146,7 +146,13 @@ fn codecs(options: &BrokerOptions) -> Result<Option<u32>> {
     let config = Config::read(options.config.as_deref())?;
     let served = daedalus_engine::served_codecs();
     if served == 0 {
-        bail!("the libraries decode none of H.264, VP9 and AV1");
+        bail!(
+            "the installed libraries decode none of {}",
+            Codec::names(u32::MAX)
+        );
+    }
+    if served != Codec::all() {
+        tracing::warn!("the installed libraries do not decode {}", Codec::names(!served));
     }
     let named = options.codecs.iter().fold(0, |set, codec| set | codec.bit());
     let offer = if named == 0 {
@@ -156,11 +162,11 @@ fn codecs(options: &BrokerOptions) -> Result<Option<u32>> {
     };
     match offer {
         Offer::All => Ok(Some(served)),
-        Offer::These(wanted) if wanted & !served != 0 => bail!(
-            "codecs: the libraries do not decode {}",
-            Codec::names(wanted & !served)
+        Offer::These(wanted) if wanted & served == 0 => bail!(
+            "codecs: the installed libraries do not decode {}",
+            Codec::names(wanted)
         ),
-        Offer::These(wanted) => Ok(Some(wanted)),
+        Offer::These(wanted) => Ok(Some(wanted & served)),
         Offer::Auto => {
             let others = match &options.hardware {
                 Some(file) => hardware::read(file)?,

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Broker(BrokerOptions),
     /// Print which codecs other devices of this machine decode: node, driver, codecs.
     Hardware(HardwareOptions),
+    /// Print which codecs the installed libraries decode, separated by commas: a distribution may leave some out.
+    Codecs,
     /// Decode traces again, without device and client, and compare with what was recorded.
     Replay(ReplayOptions),
     /// Fork a worker for each session that the socket at the standard input brings. The broker starts it.
@@ -193,6 +195,13 @@ impl Codec {
             Self::Vp9 => CODEC_VP9,
             Self::Av1 => CODEC_AV1,
         }
+    }
+
+    /// Returns the `CODEC_*` bits of all of them.
+    pub(crate) fn all() -> u32 {
+        Self::value_variants()
+            .iter()
+            .fold(0, |set, codec| set | codec.bit())
     }
 
     /// The names of the `CODEC_*` bits in `set`.

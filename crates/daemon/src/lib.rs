@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-/// What `daedalusd` is.
+/// Runs the command that the command line names.
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
@@ -38,6 +38,10 @@ pub fn main() -> ExitCode {
             logging::init_broker(None);
             hardware::run(&options).map(|()| ExitCode::SUCCESS)
         }
+        cli::Command::Codecs => {
+            logging::init_broker(None);
+            print_codecs().map(|()| ExitCode::SUCCESS)
+        }
         cli::Command::Replay(options) => return replay::main(&options),
         cli::Command::SandboxTest(options) => {
             logging::init_broker(options.log.log_level);
@@ -51,6 +55,13 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs `daedalusd codecs`: prints what the libraries decode.
+fn print_codecs() -> anyhow::Result<()> {
+    use std::io::Write;
+    let names = cli::Codec::names(daedalus_engine::served_codecs());
+    Ok(writeln!(std::io::stdout(), "{names}")?)
 }
 
 /// The definition of the command line.

@@ -35,6 +35,14 @@ fn the_version_is_the_crates() {
 }
 
 #[test]
+fn the_libraries_codecs_are_printed() {
+    let output = daedalusd(&["codecs"]);
+    assert!(output.status.success());
+    // Debian's libraries have all of them.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "h264,vp9,av1\n");
+}
+
+#[test]
 fn workers_are_hidden_but_documented() {
     let help = daedalusd(&["--help"]);
     let text = String::from_utf8_lossy(&help.stdout);

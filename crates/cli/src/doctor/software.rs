@@ -3,14 +3,16 @@
 
 use std::process::{Command, Stdio};
 
-use super::Check;
-use crate::device::{DEBUGFS, MODULE};
+use super::{Check, Verdict};
+use crate::device::{DEBUGFS, MODULE, Snapshot};
 use crate::system::System;
 
 /// The daemon's configuration.
 const CONFIG: &str = "/etc/daedalus-v4l2.conf";
 /// What other devices decode, as the service wrote it when it started.
 const OTHERS: &str = "/run/daedalus-v4l2-hardware";
+/// The codecs that clients may be offered.
+const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
 /// The checks of the libraries that decode.
 pub(super) const LIBRARIES: [&str; 2] = ["libavcodec", "dav1d"];
 
@@ -67,11 +69,77 @@ fn library(system: &System, program: &[u8], name: &'static str, stem: &str) -> C
 }
 
 /// Whether the loader finds all that the daemon needs, and what that needs in turn: it is started, to say its version.
-pub(super) fn starts(system: &System) -> Option<Check> {
+/// If so, which codecs the libraries decode.
+pub(super) fn starts(system: &System) -> Vec<Check> {
+    let Some(path) = system.program("daedalusd") else {
+        return Vec::new();
+    };
+    let mut checks = vec![version(&path)];
+    if checks.iter().all(|check| check.verdict == Verdict::Good) {
+        if let Some(names) = codecs(&path) {
+            checks.push(decoded(&names));
+            checks.extend(offered(&Snapshot::take(system), &names));
+        }
+    }
+    checks
+}
+
+/// Asks the daemon which codecs the libraries decode: their names, separated by commas. `None` if it is one that
+/// cannot say.
+fn codecs(path: &str) -> Option<String> {
+    let ended = Command::new(path).arg("codecs").stdin(Stdio::null()).output();
+    let output = ended.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Names the codecs that the libraries decode and that clients are not offered.
+fn offered(seen: &Snapshot, decoded: &str) -> Option<Check> {
+    let stats = seen.stats.as_ref().filter(|stats| stats.state == "serving")?;
+    let missing: Vec<&str> = decoded
+        .split(',')
+        .filter(|name| !name.is_empty() && !stats.codecs.iter().any(|codec| codec == name))
+        .collect();
+    (!missing.is_empty()).then(|| {
+        Check::note(
+            "offer",
+            format!(
+                "clients are not offered {}: another device decodes it, or {CONFIG} leaves it out, or the loaded module \
+                 does not know it; journalctl -u daedalus-v4l2 says which",
+                missing.join(", ")
+            ),
+        )
+    })
+}
+
+/// Judges the codecs that the libraries decode, which are separated by commas.
+fn decoded(names: &str) -> Check {
+    const NAME: &str = "codecs";
+    let there: Vec<&str> = names.split(',').collect();
+    let missing: Vec<&str> = CODECS
+        .into_iter()
+        .filter(|codec| !there.contains(codec))
+        .collect();
+    if missing.is_empty() {
+        return Check::good(NAME, format!("the libraries decode {}", CODECS.join(", ")));
+    }
+    let found = format!(
+        "the installed libraries do not decode {}, so clients are not offered it: this distribution's libavcodec was \
+         built without it",
+        missing.join(", ")
+    );
+    if missing.len() < CODECS.len() {
+        return Check::note(
+            NAME,
+            format!("{found} (Fedora: sudo dnf install libavcodec-freeworld, of RPM Fusion)"),
+        );
+    }
+    Check::bad(NAME, found, "sudo apt install --reinstall daedalus-v4l2")
+}
+
+fn version(path: &str) -> Check {
     const NAME: &str = "daedalusd";
-    let path = system.program("daedalusd")?;
-    let ended = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
-    Some(match ended {
+    let ended = Command::new(path).arg("--version").stdin(Stdio::null()).output();
+    match ended {
         Ok(output) if output.status.success() => {
             Check::good(NAME, String::from_utf8_lossy(&output.stdout).trim())
         }
@@ -95,7 +163,7 @@ pub(super) fn starts(system: &System) -> Option<Check> {
             format!("{path} cannot be started: {error}"),
             "sudo apt install --reinstall daedalus-v4l2",
         ),
-    })
+    }
 }
 
 /// The library that the loader complains of, and why.
@@ -150,7 +218,7 @@ fn left_to_others(system: &System) -> bool {
         .all(|(name, value)| name.trim() != "codecs" || value.trim() == "auto");
     let others = system.text(OTHERS).unwrap_or_default();
     let decoded: Vec<&str> = others.split([' ', ',', '\n']).collect();
-    auto && ["h264", "vp9", "av1"].iter().all(|codec| decoded.contains(codec))
+    auto && CODECS.iter().all(|codec| decoded.contains(codec))
 }
 
 fn daemon(system: &System) -> Check {
@@ -203,6 +271,31 @@ mod tests {
             let command = reinstall(soname);
             assert!(command.contains(&format!("--reinstall {package} ")), "{command}");
         }
+    }
+
+    #[test]
+    fn a_codec_that_the_libraries_lack_is_named() {
+        assert_eq!(decoded("h264,vp9,av1").verdict, Verdict::Good);
+        let check = decoded("vp9,av1");
+        assert_eq!(check.verdict, Verdict::Note);
+        assert!(check.found.contains("do not decode h264,"), "{}", check.found);
+        assert_eq!(decoded("").verdict, Verdict::Bad);
+    }
+
+    #[test]
+    fn a_codec_that_is_not_offered_is_named() {
+        let machine = crate::device::tests::machine("doctor-offer");
+        let seen = |codecs: &str| {
+            let stats = crate::device::tests::STATS.replace("codecs=0x7", codecs);
+            machine.put("/sys/kernel/debug/daedalus/stats", stats.as_bytes());
+            Snapshot::take(&machine.system)
+        };
+        assert!(offered(&seen("codecs=0x7"), "h264,vp9,av1").is_none());
+        let check = offered(&seen("codecs=0x3"), "h264,vp9,av1").unwrap();
+        assert!(check.found.contains("not offered av1:"), "{}", check.found);
+        // Without root nothing is known.
+        machine.remove("/sys/kernel/debug/daedalus/stats");
+        assert!(offered(&Snapshot::take(&machine.system), "h264").is_none());
     }
 
     #[test]
