@@ -326,7 +326,8 @@ static long next(struct daedalus_worker *worker, struct daedalus_next __user *ar
 
 	if (copy_from_user(&req, arg, sizeof(req)))
 		return -EFAULT;
-	if (req.status > DAEDALUS_STATUS_ERROR || req.answer || req.flags)
+	/* A call that a signal ended may be repeated with what it had answered. */
+	if (req.status > DAEDALUS_STATUS_ERROR || (req.job && req.answer) || req.flags)
 		return -EINVAL;
 	if (worker->version < 2)
 		return -ENOTTY;
