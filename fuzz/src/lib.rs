@@ -6,7 +6,7 @@
 
 use daedalus_trace::{Job, Record};
 use daedalus_uapi::protocol::{
-    CTRL_F_IN_REQUEST, Ctrl, JOB_F_SAME_CAPTURE, MAX_PLANES, MSG_JOB, MSG_MAX, MSG_RESET, Msg, MsgJob, Plane,
+    CTRL_F_IN_REQUEST, Ctrl, JOB_F_SAME_CAPTURE, MAX_PLANES, MSG_JOB, MSG_MAX_V1, MSG_RESET, Msg, MsgJob, Plane,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -36,7 +36,7 @@ pub fn messages(mut input: &[u8]) -> impl Iterator<Item = (Aligned, &[u8])> {
     std::iter::from_fn(move || {
         let (head, _) = Msg::read_from_prefix(input).ok()?;
         let size = (head.size as usize)
-            .clamp(size_of::<Msg>(), MSG_MAX)
+            .clamp(size_of::<Msg>(), MSG_MAX_V1)
             .min(input.len());
         let (message, rest) = input.split_at(size);
         let message = Aligned::new(message);

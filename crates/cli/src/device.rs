@@ -198,8 +198,16 @@ impl Stats {
 }
 
 fn codecs(set: u64) -> Vec<String> {
-    use daedalus_uapi::protocol::{CODEC_AV1, CODEC_H264, CODEC_VP9};
-    [(CODEC_H264, "h264"), (CODEC_VP9, "vp9"), (CODEC_AV1, "av1")]
+    use daedalus_uapi::protocol::{CODEC_AV1, CODEC_H264, CODEC_HEVC, CODEC_MPEG2, CODEC_VP8, CODEC_VP9};
+    let names = [
+        (CODEC_H264, "h264"),
+        (CODEC_VP9, "vp9"),
+        (CODEC_AV1, "av1"),
+        (CODEC_VP8, "vp8"),
+        (CODEC_MPEG2, "mpeg2"),
+        (CODEC_HEVC, "hevc"),
+    ];
+    names
         .iter()
         .filter(|(bit, _)| set & u64::from(*bit) != 0)
         .map(|(_, name)| (*name).to_owned())
@@ -296,6 +304,14 @@ id=9 client=78 worker=0 format=VP9F little-endian (0x46395056) state=lost waitin
     }
 
     #[test]
+    fn a_clients_name_is_no_command_to_a_terminal() {
+        let machine = machine("escapes");
+        machine.put("/proc/77/comm", b"\x1b]0;x\x07\x1b[2J\xff\xc2\x9b\n");
+        let seen = Snapshot::take(&machine.system);
+        assert_eq!(seen.sessions[0].program.as_deref(), Some("?]0;x??[2J??"));
+    }
+
+    #[test]
     fn frames_per_second_are_those_of_the_same_session() {
         let machine = machine("fps");
         let before = Snapshot::take(&machine.system);
@@ -306,14 +322,6 @@ id=9 client=78 worker=0 format=VP9F little-endian (0x46395056) state=lost waitin
         let after = after.since(&before);
         assert_eq!(after.sessions[0].fps, Some(25.0));
         assert_eq!(after.sessions[1].fps, None);
-    }
-
-    #[test]
-    fn a_clients_name_is_no_command_to_a_terminal() {
-        let machine = machine("escapes");
-        machine.put("/proc/77/comm", b"\x1b]0;x\x07\x1b[2J\xff\xc2\x9b\n");
-        let seen = Snapshot::take(&machine.system);
-        assert_eq!(seen.sessions[0].program.as_deref(), Some("?]0;x??[2J??"));
     }
 
     #[test]

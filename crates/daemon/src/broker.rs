@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use daedalus_uapi::fd::ControlFd;
 use daedalus_uapi::fourcc;
-use daedalus_uapi::protocol::{EVENT_WORKER_WANTED, Event, Hello, VERSION};
+use daedalus_uapi::protocol::{CODECS_V1, EVENT_WORKER_WANTED, Event, Hello, MIN_VERSION, VERSION};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -201,23 +201,41 @@ fn register(options: &BrokerOptions, codecs: u32) -> Result<ControlFd> {
     })?;
     let offer = Hello {
         version: VERSION,
-        min_version: VERSION,
+        min_version: MIN_VERSION,
         ..Hello::default()
     };
     let agreed = control.hello(offer).map_err(|error| match error {
         Errno::PROTO => anyhow!(
-            "the loaded module does not speak version {VERSION} of the protocol; \
-             module and daemon have to be of the same release, and an old module has to be reloaded"
+            "the loaded module speaks none of the versions {MIN_VERSION} to {VERSION} of the protocol: it is of a \
+             release that is too old or too new; reload it, or install the daemon of its release"
         ),
         Errno::NOTTY => anyhow!("{path} is no control device of the module"),
         other => anyhow!("hello: {other}"),
     })?;
     let name = concat!("daedalusd ", env!("CARGO_PKG_VERSION"));
-    control.register(name, codecs).map_err(|error| match error {
-        Errno::BUSY => anyhow!("another daemon serves the device already; stop it first"),
-        other => anyhow!("register: {other}"),
-    })?;
-    tracing::info!(version = agreed.version, codecs = %Codec::names(codecs), "serving");
+    // A module of version 1 refuses everything if it does not know one of them.
+    let known = if agreed.version < 2 {
+        codecs & CODECS_V1
+    } else {
+        codecs
+    };
+    let taken = control
+        .register(name, known, agreed.version)
+        .map_err(|error| match error {
+            Errno::BUSY => anyhow!("another daemon serves the device already; stop it first"),
+            Errno::INVAL => anyhow!(
+                "register: {error}: the loaded module knows none of {}",
+                Codec::names(codecs)
+            ),
+            other => anyhow!("register: {other}"),
+        })?;
+    if taken != codecs {
+        tracing::warn!(
+            "not offered, for the loaded module does not know it: {}",
+            Codec::names(codecs & !taken)
+        );
+    }
+    tracing::info!(version = agreed.version, codecs = %Codec::names(taken), "serving");
     Ok(control)
 }
 

@@ -45,6 +45,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct BufferCache {
     entries: HashMap<u64, Entry>,
+    /// The module makes what was written visible to devices.
+    pub(crate) cleaned: bool,
 }
 
 impl BufferCache {
@@ -67,7 +69,7 @@ impl BufferCache {
         if write && !entry.mapping.is_writable() {
             return Err(BufferError::ReadOnly(id));
         }
-        let slow = entry.imported.is_some();
+        let (slow, cleaned) = (entry.imported.is_some(), self.cleaned);
         Plane::new(
             Arc::clone(&entry.mapping),
             plane.offset as usize,
@@ -75,6 +77,13 @@ impl BufferCache {
             plane.bytesperline as usize,
         )
         .map(|plane| if slow { plane.slow_to_read() } else { plane })
+        .map(|plane| {
+            if cleaned {
+                plane.cleaned_by_exporter()
+            } else {
+                plane
+            }
+        })
         .map_err(|error| BufferError::Bounds(id, error))
     }
 
@@ -110,7 +119,7 @@ impl Entry {
     fn map(buffer: Buffer) -> io::Result<Self> {
         let size = usize::try_from(buffer.size).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let mapping = Mapping::of_fd(buffer.fd.as_fd(), size, buffer.writable)?;
-        if buffer.writable && !buffer.imported {
+        if buffer.writable && !buffer.imported && !buffer.initialised {
             mapping.fill_grey().map_err(io::Error::other)?;
         }
         Ok(Self {
@@ -132,6 +141,7 @@ mod tests {
             size,
             writable,
             imported,
+            initialised: false,
         }
     }
 

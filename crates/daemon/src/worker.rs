@@ -15,7 +15,8 @@ use daedalus_engine::{Decoder, Done, EngineError, Job, RawPicture, Status};
 use daedalus_uapi::fd::{Buffer, DmaBufAccess, MessageBuffer, SessionFd};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::{
-    Control, JOB_F_SAME_CAPTURE, JobMessage, MSG_JOB, Message, STATUS_ERROR, STATUS_OK,
+    Control, FEATURE_CLEANS, JOB_F_SAME_CAPTURE, JobMessage, MSG_JOB, MSG_MAX_V1, Message, STATUS_ERROR,
+    STATUS_OK,
 };
 use rustix::io::Errno;
 use thiserror::Error;
@@ -25,6 +26,9 @@ use crate::cli::WorkerOptions;
 use crate::fault::{Action, Fault};
 use crate::record::Recording;
 use crate::sandbox;
+
+/// Bytes of the longest message that a worker takes: several times what the controls of a job are.
+const MSG_MAX: usize = 1 << 16;
 
 /// Decodes the session whose fd is the standard input; `record` is its id if the standard output is the trace to
 /// which it is recorded.
@@ -37,6 +41,9 @@ pub(crate) fn run(options: &WorkerOptions, record: Option<u64>) -> Result<()> {
     session
         .check()
         .context("the standard input is no session of the module; the broker starts workers")?;
+    let attached = session
+        .attach(MSG_MAX, FEATURE_CLEANS)
+        .context("attaching to the session")?;
     let engine = options.decode.engine();
     // The libraries are loaded, processors are counted (files are read for it), and nothing that a client
     // wrote has been read.
@@ -44,6 +51,8 @@ pub(crate) fn run(options: &WorkerOptions, record: Option<u64>) -> Result<()> {
         .context("the worker cannot be confined, so it does not decode")?;
     let open = move |format| daedalus_engine::open(format, &engine);
     let mut worker = Worker::new(session, open, options.decode.faults.clone());
+    worker.msg_max = attached.msg_max;
+    worker.buffers.cleaned = attached.features & FEATURE_CLEANS != 0;
     worker.recording = record.map_or_else(Recording::off, Recording::to_stdout);
     worker.run()
 }
@@ -103,6 +112,8 @@ struct Scratch {
 
 struct Worker<S, O> {
     session: S,
+    /// Bytes of the longest message.
+    msg_max: usize,
     open: O,
     faults: Vec<Fault>,
     recording: Recording,
@@ -124,6 +135,7 @@ where
     fn new(session: S, open: O, faults: Vec<Fault>) -> Self {
         Self {
             session,
+            msg_max: MSG_MAX_V1,
             open,
             faults,
             recording: Recording::off(),
@@ -138,7 +150,7 @@ where
 
     /// Serves the session until it is over.
     fn run(&mut self) -> Result<()> {
-        let mut buffer = MessageBuffer::new();
+        let mut buffer = MessageBuffer::with_size(self.msg_max);
         loop {
             while !self.pending.is_empty() && !self.session.has_message().context("poll")? {
                 // The client may wait for these before it sends more.

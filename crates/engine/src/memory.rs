@@ -181,6 +181,8 @@ pub struct Plane {
     len: usize,
     bytesperline: usize,
     slow: bool,
+    /// Its exporter makes it visible to devices.
+    cleaned: bool,
 }
 
 /// A part of a [`Plane`] that a library may write pictures into and read them from.
@@ -225,7 +227,16 @@ impl Plane {
             len,
             bytesperline,
             slow: false,
+            cleaned: false,
         })
+    }
+
+    /// Returns the same plane, which its exporter makes visible to devices that read memory past the processor's caches:
+    /// this process need not.
+    #[must_use]
+    pub fn cleaned_by_exporter(mut self) -> Self {
+        self.cleaned = true;
+        self
     }
 
     /// The same plane, of which it is known that reading is slow (memory that a client brought may not be
@@ -327,14 +338,14 @@ impl Plane {
         Ok(())
     }
 
-    /// Makes `len` bytes from `offset` on visible to devices that read memory past the processor's caches, unless the
-    /// memory is a client's own: whoever exported that does it when the access bracket is closed.
+    /// Makes `len` bytes from `offset` on visible to devices that read memory past the processor's caches, unless its
+    /// exporter does, or the memory is a client's own: whoever exported that does it when the access bracket is closed.
     ///
     /// # Errors
     /// [`OutOfBounds`] if they are not all inside of the plane.
     pub(crate) fn clean(&self, offset: usize, len: usize) -> Result<(), OutOfBounds> {
         let start = self.check(offset, len)?;
-        if !self.slow {
+        if !self.slow && !self.cleaned {
             // SAFETY: the range was just checked to be inside of the mapping, which is readable and lives as long
             // as `self`.
             unsafe { cache::clean(self.mapping.at(start), len) };

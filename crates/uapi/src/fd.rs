@@ -13,21 +13,28 @@ use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 use zerocopy::IntoBytes;
 
 use crate::protocol::{
-    BUFFER_F_IMPORTED, BUFFER_F_WRITE, BufferFd, Event, Hello, JobDone, MSG_MAX, Register, SessionFdRequest,
+    Attach, BUFFER_F_IMPORTED, BUFFER_F_INITIALISED, BUFFER_F_WRITE, BufferFd, Event, FACE_STATELESS, Hello,
+    JobDone, MSG_MAX_V1, Next, Register, SessionFdRequest, VERSION,
 };
 
 /// `DAEDALUS_IOC_MAGIC`.
 const MAGIC: u8 = 0xDA;
 /// `DAEDALUS_IOC_HELLO`.
 pub const IOC_HELLO: Opcode = opcode::read_write::<Hello>(MAGIC, 0x00);
+/// `DAEDALUS_IOC_REGISTER_V1`.
+pub const IOC_REGISTER_V1: Opcode = opcode::write::<Register>(MAGIC, 0x01);
 /// `DAEDALUS_IOC_REGISTER`.
-pub const IOC_REGISTER: Opcode = opcode::write::<Register>(MAGIC, 0x01);
+pub const IOC_REGISTER: Opcode = opcode::read_write::<Register>(MAGIC, 0x01);
 /// `DAEDALUS_IOC_SESSION_FD`.
 pub const IOC_SESSION_FD: Opcode = opcode::read_write::<SessionFdRequest>(MAGIC, 0x02);
 /// `DAEDALUS_IOC_BUFFER_FD`.
 pub const IOC_BUFFER_FD: Opcode = opcode::read_write::<BufferFd>(MAGIC, 0x20);
 /// `DAEDALUS_IOC_JOB_DONE`.
 pub const IOC_JOB_DONE: Opcode = opcode::write::<JobDone>(MAGIC, 0x21);
+/// `DAEDALUS_IOC_ATTACH`.
+pub const IOC_ATTACH: Opcode = opcode::read_write::<Attach>(MAGIC, 0x22);
+/// `DAEDALUS_IOC_NEXT`.
+pub const IOC_NEXT: Opcode = opcode::read_write::<Next>(MAGIC, 0x23);
 /// `DMA_BUF_IOCTL_SYNC` of `linux/dma-buf.h`; its argument is one 64-bit word of flags.
 pub const DMA_BUF_IOCTL_SYNC: Opcode = opcode::write::<u64>(b'b', 0);
 
@@ -98,14 +105,15 @@ impl ControlFd {
         Ok(hello)
     }
 
-    /// `DAEDALUS_IOC_REGISTER`: becomes the daemon that serves `codecs` (`CODEC_*` bits).
+    /// `DAEDALUS_IOC_REGISTER`: becomes the daemon that serves `codecs` (`CODEC_*` bits) in a version of the protocol,
+    /// which [`ControlFd::hello`] returned. Returns the codecs that the module took: in version 1 all of them.
     ///
     /// `name` is shown in the device's card name: 1 to 31 printable ASCII characters.
     ///
     /// # Errors
-    /// `EINVAL` for a bad name or codec set, `EBUSY` while another daemon is registered, `EPROTO`
-    /// before [`ControlFd::hello`].
-    pub fn register(&self, name: &str, codecs: u32) -> Result<()> {
+    /// `EINVAL` for a bad name, if the module knows none of the codecs, or in version 1 if it does not know one of
+    /// them. `EBUSY` while another daemon is registered, `EPROTO` before [`ControlFd::hello`].
+    pub fn register(&self, name: &str, codecs: u32, version: u32) -> Result<u32> {
         let mut register = Register {
             codecs,
             ..Register::default()
@@ -116,8 +124,15 @@ impl ControlFd {
             return Err(Errno::INVAL);
         }
         register.name[..name.len()].copy_from_slice(name.as_bytes());
-        // SAFETY: the type of the number.
-        unsafe { send::<IOC_REGISTER, Register>(self.as_fd(), register) }
+        if version < 2 {
+            // SAFETY: `Register` is the argument type of this number.
+            unsafe { send::<IOC_REGISTER_V1, Register>(self.as_fd(), register) }?;
+            return Ok(codecs);
+        }
+        register.faces = FACE_STATELESS;
+        // SAFETY: `Register` is the argument type of this number, and any bits are a valid one.
+        unsafe { exchange::<IOC_REGISTER, Register>(self.as_fd(), &mut register) }?;
+        Ok(register.codecs)
     }
 
     /// Reads the events that there are, as many as fit into `events`. None is no error.
@@ -155,15 +170,21 @@ impl AsFd for ControlFd {
     }
 }
 
-/// Memory for one message: [`MSG_MAX`] bytes, aligned as [`crate::protocol::Message::parse`] wants.
+/// Memory for one message, aligned as [`crate::protocol::Message::parse`] wants.
 #[derive(Debug)]
-pub struct MessageBuffer(Box<[u64; MSG_MAX / 8]>);
+pub struct MessageBuffer(Box<[u64]>);
 
 impl MessageBuffer {
-    /// A zeroed buffer.
+    /// Makes a zeroed buffer for messages of version 1: [`MSG_MAX_V1`] bytes.
     #[must_use]
     pub fn new() -> Self {
-        Self(Box::new([0; MSG_MAX / 8]))
+        Self::with_size(MSG_MAX_V1)
+    }
+
+    /// Makes a zeroed buffer for messages of at most `bytes` bytes.
+    #[must_use]
+    pub fn with_size(bytes: usize) -> Self {
+        Self(vec![0; bytes.div_ceil(8)].into_boxed_slice())
     }
 
     /// All of it.
@@ -189,6 +210,19 @@ pub struct Buffer {
     pub writable: bool,
     /// The client brought it: bracket accesses with [`DmaBufAccess`].
     pub imported: bool,
+    /// Pictures in it are grey where nobody has written.
+    pub initialised: bool,
+}
+
+/// What a worker learns when it attaches itself to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The version of the session fd.
+    pub version: u32,
+    /// Bytes of the longest message.
+    pub msg_max: usize,
+    /// `FEATURE_*` bits of both sides.
+    pub features: u64,
 }
 
 /// A session fd: what makes a process a session's worker.
@@ -253,7 +287,36 @@ impl<F: AsFd> SessionFd<F> {
             size: request.size,
             writable: request.flags & BUFFER_F_WRITE != 0,
             imported: request.flags & BUFFER_F_IMPORTED != 0,
+            initialised: request.flags & BUFFER_F_INITIALISED != 0,
         })
+    }
+
+    /// `DAEDALUS_IOC_ATTACH`: makes the calling process the session's worker, which takes messages of at most `msg_max`
+    /// bytes and knows `features`. A module of version 1 has no such call: there whoever reads first is the worker.
+    ///
+    /// # Errors
+    /// `EBUSY` if the session fd has a worker.
+    pub fn attach(&self, msg_max: usize, features: u64) -> Result<Attached> {
+        let mut attach = Attach {
+            version: VERSION,
+            msg_max: u32::try_from(msg_max).unwrap_or(u32::MAX),
+            features,
+            ..Attach::default()
+        };
+        // SAFETY: `Attach` is the argument type of this number, and any bits are a valid one.
+        match unsafe { exchange::<IOC_ATTACH, Attach>(self.as_fd(), &mut attach) } {
+            Ok(()) => Ok(Attached {
+                version: attach.version,
+                msg_max: usize::try_from(attach.msg_max).unwrap_or(msg_max).min(msg_max),
+                features: attach.features & features,
+            }),
+            Err(Errno::NOTTY) => Ok(Attached {
+                version: 1,
+                msg_max: MSG_MAX_V1,
+                features: 0,
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     /// `DAEDALUS_IOC_JOB_DONE`: answers `job` with a `STATUS_*`. Its buffers are the client's from
@@ -344,11 +407,20 @@ mod tests {
     fn other_files_are_refused() {
         let control = ControlFd(null());
         assert_eq!(control.hello(Hello::default()).unwrap_err(), Errno::NOTTY);
-        assert_eq!(control.register("x", 1).unwrap_err(), Errno::NOTTY);
+        for version in 1..=VERSION {
+            assert_eq!(control.register("x", 1, version).unwrap_err(), Errno::NOTTY);
+        }
         assert_eq!(control.session_fd(1).unwrap_err(), Errno::NOTTY);
         let session = SessionFd::new(null());
         assert_eq!(session.check().unwrap_err(), Errno::NOTTY);
         assert_eq!(session.job_done(1, 0).unwrap_err(), Errno::NOTTY);
+        // As a module of version 1 does, which has no such call.
+        let old = Attached {
+            version: 1,
+            msg_max: MSG_MAX_V1,
+            features: 0,
+        };
+        assert_eq!(session.attach(1 << 16, u64::MAX), Ok(old));
         assert_eq!(
             DmaBufAccess::Read.begin(session.as_fd()).unwrap_err(),
             Errno::NOTTY
@@ -360,9 +432,16 @@ mod tests {
         let control = ControlFd(null());
         let long = "x".repeat(32);
         for name in ["", "ümlaut", "two\nlines", long.as_str()] {
-            assert_eq!(control.register(name, 1).unwrap_err(), Errno::INVAL, "{name:?}");
+            assert_eq!(
+                control.register(name, 1, VERSION).unwrap_err(),
+                Errno::INVAL,
+                "{name:?}"
+            );
         }
-        assert_eq!(control.register(&long[..31], 1).unwrap_err(), Errno::NOTTY);
+        assert_eq!(
+            control.register(&long[..31], 1, VERSION).unwrap_err(),
+            Errno::NOTTY
+        );
     }
 
     #[test]

@@ -4,8 +4,10 @@
 use thiserror::Error;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-/// The protocol version that this crate describes.
-pub const VERSION: u32 = 1;
+/// The newest version of the protocol that this crate describes.
+pub const VERSION: u32 = 2;
+/// The oldest version that is spoken.
+pub const MIN_VERSION: u32 = 1;
 /// The control device's path.
 pub const CONTROL_PATH: &str = "/dev/daedalus-v4l2";
 /// The driver name that the video and media nodes report.
@@ -17,12 +19,31 @@ pub const CODEC_H264: u32 = 1 << 0;
 pub const CODEC_VP9: u32 = 1 << 1;
 /// Bit of [`Register::codecs`]: AV1.
 pub const CODEC_AV1: u32 = 1 << 2;
+/// Bit of [`Register::codecs`]: VP8.
+pub const CODEC_VP8: u32 = 1 << 3;
+/// Bit of [`Register::codecs`]: MPEG-2.
+pub const CODEC_MPEG2: u32 = 1 << 4;
+/// Bit of [`Register::codecs`]: HEVC.
+pub const CODEC_HEVC: u32 = 1 << 5;
+
+/// The codecs that version 1 knows.
+pub const CODECS_V1: u32 = CODEC_H264 | CODEC_VP9 | CODEC_AV1;
+
+/// Bit of [`Register::faces`]: clients see a stateless decoder.
+pub const FACE_STATELESS: u32 = 1 << 0;
+/// Bit of [`Register::faces`]: clients see a stateful decoder.
+pub const FACE_STATEFUL: u32 = 1 << 1;
+
+/// Bit of [`Hello::features`]: [`Next`] is there.
+pub const FEATURE_NEXT: u64 = 1 << 0;
+/// Bit of [`Hello::features`]: the module makes pictures visible to devices, so workers clean no caches.
+pub const FEATURE_CLEANS: u64 = 1 << 1;
 
 /// [`Event::kind`]: a session has no worker and needs one.
 pub const EVENT_WORKER_WANTED: u32 = 1;
 
-/// No message is longer than this, in bytes.
-pub const MSG_MAX: usize = 16384;
+/// In version 1 no message is longer than this, in bytes. Later [`Attach`] says how long they are.
+pub const MSG_MAX_V1: usize = 16384;
 /// [`Msg::kind`]: [`MsgJob`] and its controls.
 pub const MSG_JOB: u32 = 1;
 /// [`Msg::kind`]: a [`Msg`] alone.
@@ -38,6 +59,8 @@ pub const CTRL_F_IN_REQUEST: u32 = 1 << 0;
 pub const BUFFER_F_WRITE: u32 = 1 << 0;
 /// Bit of [`BufferFd::flags`]: memory that the client brought.
 pub const BUFFER_F_IMPORTED: u32 = 1 << 1;
+/// Bit of [`BufferFd::flags`]: pictures in it are grey where nobody has written.
+pub const BUFFER_F_INITIALISED: u32 = 1 << 2;
 
 /// [`JobDone::status`]: the picture is exact.
 pub const STATUS_OK: u32 = 0;
@@ -74,21 +97,61 @@ protocol_structs! {
         version: u32,
         /// Oldest version spoken, by the daemon (in) and the module (out).
         min_version: u32,
-        /// Feature bits known (in), agreed (out).
+        /// `FEATURE_*` bits known (in), agreed (out).
         features: u64,
+        /// `CODEC_*` bits of the module (out); 0 in version 1.
+        codecs: u32,
+        /// `FACE_*` bits of the module (out); 0 in version 1.
+        faces: u32,
+        /// Bytes of the longest message (out); 0 in version 1.
+        msg_max: u32,
         /// Zero.
-        reserved: [u64; 2],
+        reserved: u32,
     }
     /// `struct daedalus_register`.
     Register {
         /// NUL-terminated printable ASCII.
         name: [u8; 32],
-        /// `CODEC_*` bits.
+        /// `CODEC_*` bits offered (in), taken (out).
         codecs: u32,
         /// Zero.
         flags: u32,
+        /// `FACE_*` bits offered, 0 for the stateless one (in), taken (out). 0 in version 1.
+        faces: u32,
+        /// Zero.
+        reserved: [u32; 3],
+    }
+    /// `struct daedalus_attach`.
+    Attach {
+        /// Newest version spoken (in), that of the session fd (out).
+        version: u32,
+        /// Bytes of the longest message that the worker takes (in), that it gets (out).
+        msg_max: u32,
+        /// `FEATURE_*` bits known (in), agreed (out).
+        features: u64,
+        /// The session's id (out).
+        session: u64,
+        /// Fourcc of OUTPUT (out).
+        coded_format: u32,
+        /// `FACE_*` (out).
+        face: u32,
         /// Zero.
         reserved: [u64; 2],
+    }
+    /// `struct daedalus_next`.
+    Next {
+        /// The job to answer, or 0 (in); 0 once that was done (out).
+        job: u64,
+        /// `STATUS_*` of the job.
+        status: u32,
+        /// 0, or why the answer was refused, an errno (out).
+        answer: u32,
+        /// Address of the memory for the next message.
+        message: u64,
+        /// Bytes of that memory (in), of the message (out).
+        size: u32,
+        /// Zero.
+        flags: u32,
     }
     /// `struct daedalus_event`.
     Event {

@@ -70,10 +70,11 @@ fn sides() -> Sides {
         c: String::new(),
     };
     structures! { sides;
-        Hello "daedalus_hello" { version min_version features reserved }
-        Register "daedalus_register" { name codecs flags reserved }
+        Hello "daedalus_hello" { version min_version features codecs faces msg_max reserved }
+        Register "daedalus_register" { name codecs flags faces reserved }
         Event "daedalus_event" { kind ["type"] coded_format session client_pid restarts reserved }
         SessionFdRequest "daedalus_session_fd" { session fd flags reserved }
+        Attach "daedalus_attach" { version msg_max features session coded_format face reserved }
         Msg "daedalus_msg" { kind ["type"] size }
         Plane "daedalus_plane" { buffer offset length bytesperline reserved }
         MsgJob "daedalus_msg_job" {
@@ -84,14 +85,23 @@ fn sides() -> Sides {
         MsgBufferGone "daedalus_msg_buffer_gone" { msg buffer }
         BufferFd "daedalus_buffer_fd" { buffer size fd flags reserved }
         JobDone "daedalus_job_done" { job status flags reserved }
+        Next "daedalus_next" { job status answer message size flags }
     }
     constants! { sides;
         DAEDALUS_VERSION = VERSION;
+        DAEDALUS_MIN_VERSION = MIN_VERSION;
         DAEDALUS_CODEC_H264 = CODEC_H264;
         DAEDALUS_CODEC_VP9 = CODEC_VP9;
         DAEDALUS_CODEC_AV1 = CODEC_AV1;
+        DAEDALUS_CODEC_VP8 = CODEC_VP8;
+        DAEDALUS_CODEC_MPEG2 = CODEC_MPEG2;
+        DAEDALUS_CODEC_HEVC = CODEC_HEVC;
+        DAEDALUS_FACE_STATELESS = FACE_STATELESS;
+        DAEDALUS_FACE_STATEFUL = FACE_STATEFUL;
+        DAEDALUS_FEATURE_NEXT = FEATURE_NEXT;
+        DAEDALUS_FEATURE_CLEANS = FEATURE_CLEANS;
         DAEDALUS_EVENT_WORKER_WANTED = EVENT_WORKER_WANTED;
-        DAEDALUS_MSG_MAX = MSG_MAX as u64;
+        DAEDALUS_MSG_MAX_V1 = MSG_MAX_V1 as u64;
         DAEDALUS_MSG_JOB = MSG_JOB;
         DAEDALUS_MSG_RESET = MSG_RESET;
         DAEDALUS_MSG_BUFFER_GONE = MSG_BUFFER_GONE;
@@ -100,14 +110,18 @@ fn sides() -> Sides {
         DAEDALUS_CTRL_F_IN_REQUEST = CTRL_F_IN_REQUEST;
         DAEDALUS_BUFFER_F_WRITE = BUFFER_F_WRITE;
         DAEDALUS_BUFFER_F_IMPORTED = BUFFER_F_IMPORTED;
+        DAEDALUS_BUFFER_F_INITIALISED = BUFFER_F_INITIALISED;
         DAEDALUS_STATUS_OK = STATUS_OK;
         DAEDALUS_STATUS_ERROR = STATUS_ERROR;
         DAEDALUS_IOC_MAGIC = (IOC_HELLO >> 8) & 0xff;
         DAEDALUS_IOC_HELLO = IOC_HELLO;
+        DAEDALUS_IOC_REGISTER_V1 = IOC_REGISTER_V1;
         DAEDALUS_IOC_REGISTER = IOC_REGISTER;
         DAEDALUS_IOC_SESSION_FD = IOC_SESSION_FD;
         DAEDALUS_IOC_BUFFER_FD = IOC_BUFFER_FD;
         DAEDALUS_IOC_JOB_DONE = IOC_JOB_DONE;
+        DAEDALUS_IOC_ATTACH = IOC_ATTACH;
+        DAEDALUS_IOC_NEXT = IOC_NEXT;
         DMA_BUF_IOCTL_SYNC = DMA_BUF_IOCTL_SYNC;
     }
     sides.number("sizeof(struct dma_buf_sync)", size_of::<u64>() as u64);

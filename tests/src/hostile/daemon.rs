@@ -180,6 +180,7 @@ pub(super) fn broker(common: &Common, options: &BrokerOptions) -> Result<()> {
         workers: Vec::new(),
         kept: Vec::new(),
         sessions: Vec::new(),
+        version: 0,
     };
     while hostile.report.tally.total(None).0 < options.messages {
         hostile.registration(options.messages)?;
@@ -205,6 +206,8 @@ struct Hostile<'a> {
     kept: Vec<OwnedFd>,
     /// Sessions that wanted a worker, lately.
     sessions: Vec<u64>,
+    /// The version that the last greeting agreed on.
+    version: u32,
 }
 
 impl Hostile<'_> {
@@ -254,12 +257,17 @@ impl Hostile<'_> {
 
     fn hello(&mut self, control: &OwnedFd) -> bool {
         self.arg = Arg::default();
-        self.arg.set(0, 1).set(4, 1);
+        let newest = 1 + self.rng.below(3) as u32;
+        self.arg.set(0, newest).set(4, 1).set64(8, self.rng.below(8));
         if self.rng.one_in(3) {
             let (at, value) = (self.rng.index(8) * 4, self.rng.nasty());
             self.arg.set(at, value);
         }
-        matches!(self.call(control, Op::Hello), Ok(_) | Err(Errno::BUSY))
+        let result = self.call(control, Op::Hello);
+        if result.is_ok() {
+            self.version = self.arg.get(0);
+        }
+        matches!(result, Ok(_) | Err(Errno::BUSY))
     }
 
     fn register(&mut self, control: &OwnedFd) -> bool {
@@ -267,12 +275,18 @@ impl Hostile<'_> {
         self.arg
             .set(0, u32::from_ne_bytes(*b"host"))
             .set(4, u32::from_ne_bytes(*b"ile\0"));
-        self.arg.set(32, 7);
+        let old = (self.version < 2) != self.rng.one_in(6);
+        let (op, faces) = if old {
+            (Op::RegisterV1, 0)
+        } else {
+            (Op::Register, 1)
+        };
+        self.arg.set(32, 7).set(40, faces);
         if self.rng.one_in(3) {
             let (at, value) = (self.rng.index(14) * 4, self.rng.nasty());
             self.arg.set(at, value);
         }
-        self.call(control, Op::Register).is_ok()
+        self.call(control, op).is_ok()
     }
 
     /// What does not belong where it is.

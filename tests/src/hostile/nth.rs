@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::Nodes;
 use daedalus_client::memory::Mapping;
-use daedalus_uapi::protocol::{CONTROL_PATH, Event, MSG_JOB, MSG_MAX, MsgJob};
+use daedalus_uapi::protocol::{CONTROL_PATH, Event, MSG_JOB, MSG_MAX_V1, MsgJob};
 use rustix::io::Errno;
 use serde_json::json;
 use zerocopy::{FromBytes, IntoBytes};
@@ -327,7 +327,7 @@ fn daemon_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults>
     let control = faults
         .during("open control", || open_raw(std::path::Path::new(CONTROL_PATH)))
         .context("open of the control device")?;
-    arg.set(0, 1).set(4, 1);
+    arg.set(0, 2).set(4, 1);
     ioctl(&mut faults, &control, Op::Hello, &mut arg)?;
     arg = Arg::default();
     arg.set(0, u32::from_ne_bytes(*b"nth\0")).set(32, 7);
@@ -348,7 +348,10 @@ fn daemon_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults>
     arg.set64(0, event.session);
     ioctl(&mut faults, &control, Op::SessionFd, &mut arg)?;
     let session = raw::installed(arg.get(8)).context("no session fd")?;
-    let mut message = vec![0; MSG_MAX];
+    arg = Arg::default();
+    arg.set(0, 2).set(4, MSG_MAX_V1 as u32);
+    ioctl(&mut faults, &session, Op::Attach, &mut arg)?;
+    let mut message = vec![0; MSG_MAX_V1];
     let bytes = faults
         .during("read a job", || {
             rustix::io::read(&session, message.as_mut_slice())
@@ -484,7 +487,7 @@ fn loading(module: &std::path::Path, options: &Options, figures: &mut Figures) -
         rustix::system::finit_module(&file, &parameters, 0).context("loading")?;
         let control = client::open(std::path::Path::new(CONTROL_PATH))?;
         let mut arg = Arg::default();
-        arg.set(0, 1).set(4, 1);
+        arg.set(0, 2).set(4, 1);
         raw::call(control.as_fd(), Op::Hello.opcode(), &mut arg).context("HELLO")?;
         arg = Arg::default();
         arg.set(0, u32::from_ne_bytes(*b"nth\0")).set(32, 7);

@@ -78,6 +78,12 @@ impl Arena {
         (self.0[at / 8] >> (at % 8 * 8)) as u32
     }
 
+    /// Returns the first `bytes` bytes.
+    pub(super) fn bytes(&self, bytes: usize) -> Vec<u8> {
+        let words = self.0.iter().flat_map(|word| word.to_ne_bytes());
+        words.take(bytes).collect()
+    }
+
     /// Copies `bytes` to the byte offset `at`, a multiple of 8.
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) {
         for (word, chunk) in self.0[at / 8..].iter_mut().zip(bytes.chunks(8)) {
@@ -148,6 +154,7 @@ mod tests {
         assert_eq!((arena.get(8), arena.get(12), arena.get(16)), (1, 0xdead_beef, 0));
         arena.write(16, &[1, 2, 3, 4, 5]);
         assert_eq!((arena.get(16), arena.get(20)), (0x0403_0201, 5));
+        assert_eq!(arena.bytes(19)[16..], [1, 2, 3]);
         let mut arg = Arg::default();
         arg.set64(8, 0x1_0000_0002);
         assert_eq!((arg.get(8), arg.get(12), arg.get64(8)), (2, 1, 0x1_0000_0002));

@@ -86,10 +86,13 @@ ops! {
     RequestQueue Media NONE b'|' 0x80 0;
     RequestReinit Media NONE b'|' 0x81 0;
     Hello Control RW 0xda 0 32;
-    Register Control W 0xda 1 56;
+    RegisterV1 Control W 0xda 1 56;
+    Register Control RW 0xda 1 56;
     SessionFd Control RW 0xda 2 32;
     BufferFd Session RW 0xda 0x20 32;
     JobDone Session W 0xda 0x21 32;
+    Attach Session RW 0xda 0x22 48;
+    Next Session RW 0xda 0x23 32;
 }
 
 impl Op {
@@ -189,10 +192,13 @@ mod tests {
             (Op::RequestQueue, v4l2::MEDIA_REQUEST_IOC_QUEUE),
             (Op::RequestReinit, v4l2::MEDIA_REQUEST_IOC_REINIT),
             (Op::Hello, fd::IOC_HELLO),
+            (Op::RegisterV1, fd::IOC_REGISTER_V1),
             (Op::Register, fd::IOC_REGISTER),
             (Op::SessionFd, fd::IOC_SESSION_FD),
             (Op::BufferFd, fd::IOC_BUFFER_FD),
             (Op::JobDone, fd::IOC_JOB_DONE),
+            (Op::Attach, fd::IOC_ATTACH),
+            (Op::Next, fd::IOC_NEXT),
         ] {
             assert_eq!(op.opcode(), opcode, "{op:?}");
         }

@@ -8,15 +8,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use daedalus_client::memory::Mapping;
-use daedalus_uapi::protocol::{MSG_BUFFER_GONE, MSG_JOB, MSG_MAX, MsgJob};
+use daedalus_uapi::protocol::{MSG_BUFFER_GONE, MSG_JOB, MSG_MAX_V1, MsgJob};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use zerocopy::FromBytes;
 
 use super::Common;
 use super::random::Rng;
-use super::raw::{self, Arg};
+use super::raw::{self, Arena, Arg};
 use super::table::{Op, Tally};
+
+/// Bytes of the longest message that is asked for.
+const LONGEST: usize = 1 << 16;
 
 /// Arguments of a worker.
 #[derive(Debug, clap::Args)]
@@ -35,6 +38,8 @@ pub(super) struct Worker<'a> {
     pub(super) messages: u64,
     arg: Arg,
     message: Vec<u8>,
+    /// Where [`Op::Next`] puts messages.
+    arena: Arena,
     /// Jobs read and maybe not answered, and answered ones.
     jobs: Vec<u64>,
     /// Buffers named in messages, some of which are gone.
@@ -51,7 +56,8 @@ impl<'a> Worker<'a> {
             tally: Tally::default(),
             messages: 0,
             arg: Arg::default(),
-            message: vec![0; MSG_MAX],
+            message: vec![0; LONGEST],
+            arena: Arena::new(),
             jobs: Vec::new(),
             buffers: Vec::new(),
             fds: Vec::new(),
@@ -62,6 +68,10 @@ impl<'a> Worker<'a> {
     /// Goes on for `time`, or `calls`, or until the session is over; calls `done` now and then.
     pub(super) fn play(&mut self, time: Duration, calls: u64, mut done: impl FnMut(&mut Self)) {
         let end = Instant::now() + time;
+        // Version 1 knows no attaching, and its module no call for it.
+        if !self.rng.one_in(4) {
+            self.attach();
+        }
         while Instant::now() < end && self.tally.total(None).0 < calls {
             done(self);
             if !self.read() {
@@ -69,10 +79,11 @@ impl<'a> Worker<'a> {
             }
             let burst = 20 + self.rng.below(400);
             for _ in 0..burst {
-                if self.rng.one_in(2) {
-                    self.job_done();
-                } else {
-                    self.buffer_fd();
+                match self.rng.below(40) {
+                    0 => self.attach(),
+                    1 => self.next(),
+                    2..21 => self.job_done(),
+                    _ => self.buffer_fd(),
                 }
             }
             // Most jobs are answered in the end, or nobody would send more.
@@ -95,25 +106,25 @@ impl<'a> Worker<'a> {
 
     /// Reads a message, most often with room for it. False at the session's end.
     fn read(&mut self) -> bool {
-        let moment = Timespec {
-            tv_sec: 0,
-            tv_nsec: 20_000_000,
-        };
-        let ready = poll(&mut [PollFd::new(&self.session, PollFlags::IN)], Some(&moment));
-        if ready != Ok(1) {
+        if !self.is_ready(20_000_000) {
             return true;
         }
         let room = match self.rng.below(8) {
             0 => self.rng.index(256),
-            1 => self.rng.index(MSG_MAX),
-            _ => MSG_MAX,
+            1 => self.rng.index(LONGEST),
+            2 => MSG_MAX_V1,
+            _ => LONGEST,
         };
         // Another thread may take what is there: then this waits as a worker would.
         match rustix::io::read(self.session, &mut self.message[..room]) {
             Ok(0) => room == 0,
             Ok(bytes) => {
-                self.messages += 1;
-                self.note(bytes);
+                let message = self.message[..bytes].to_vec();
+                self.note(&message);
+                true
+            }
+            Err(Errno::NOTCONN) => {
+                self.attach();
                 true
             }
             Err(Errno::AGAIN | Errno::MSGSIZE | Errno::INTR) => true,
@@ -121,13 +132,70 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn note(&mut self, bytes: usize) {
-        let Some(kind) = self.message[..bytes].first_chunk() else {
+    fn is_ready(&self, nanoseconds: i64) -> bool {
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: nanoseconds,
+        };
+        poll(&mut [PollFd::new(&self.session, PollFlags::IN)], Some(&moment)) == Ok(1)
+    }
+
+    /// Attaches this process, which may be attached already.
+    fn attach(&mut self) {
+        self.arg = Arg::default();
+        let longest = if self.rng.one_in(2) { MSG_MAX_V1 } else { LONGEST };
+        let features = self.rng.below(8);
+        self.arg.set(0, 2).set(4, longest as u32).set64(8, features);
+        if self.rng.one_in(4) {
+            let (at, value) = (self.rng.index(12) * 4, self.rng.nasty());
+            self.arg.set(at, value);
+        }
+        let _ = self.call(Op::Attach);
+    }
+
+    /// Answers a job that there may be, and reads a message if there is one: without, the call would wait.
+    fn next(&mut self) {
+        let job = match self.rng.below(4) {
+            0 => 0,
+            1 => self.rng.next(),
+            _ => self.jobs.last().copied().unwrap_or_default(),
+        };
+        self.arg = Arg::default();
+        self.arg.set64(0, job).set(8, self.rng.below(2) as u32);
+        if self.rng.one_in(4) {
+            let (at, value) = (self.rng.index(4) * 4, self.rng.nasty());
+            self.arg.set(at, value);
+        }
+        let room = match self.rng.below(6) {
+            0 => self.rng.index(256),
+            1 => MSG_MAX_V1,
+            _ => LONGEST,
+        };
+        let nowhere = self.rng.one_in(10);
+        let address = if nowhere {
+            Arena::nowhere(self.rng.next())
+        } else {
+            self.arena.address(0)
+        };
+        self.arg.set64(16, address).set(24, room as u32);
+        if !self.is_ready(0) {
+            self.arg.set(28, 1);
+        }
+        if self.call(Op::Next).is_ok() {
+            let bytes = self.arg.get(24) as usize;
+            let message = self.arena.bytes(bytes.min(LONGEST));
+            self.note(&message);
+        }
+    }
+
+    fn note(&mut self, message: &[u8]) {
+        self.messages += u64::from(!message.is_empty());
+        let Some(kind) = message.first_chunk() else {
             return;
         };
         match u32::from_ne_bytes(*kind) {
             MSG_JOB => {
-                let Ok((job, _)) = MsgJob::read_from_prefix(&self.message[..bytes]) else {
+                let Ok((job, _)) = MsgJob::read_from_prefix(message) else {
                     return;
                 };
                 self.jobs.push(job.job);

@@ -67,6 +67,7 @@ impl Session for Replay {
             size: LUMA as u64 * 2,
             writable: id % 2 == 0,
             imported: false,
+            initialised: false,
         })
     }
 
