@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kinds of memory that MMAP buffers have, as debugfs tells them: scattered pages only, contiguous memory
-//! only, and what the module chooses by itself; and a picture for which nothing contiguous is large enough.
+//! for CAPTURE, and what the module chooses by itself; and a picture for which nothing contiguous is large enough.
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::device::{Device, Nodes};
@@ -60,7 +60,9 @@ pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
         let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| kinds.contiguous == 0)?;
         figures.set("never_bytes", vec![contiguous, scattered]);
         set_parameter_text(PARAMETER, "1")?;
-        let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| kinds.scattered == 0)?;
+        // OUTPUT is scattered always: nothing scans it out.
+        let (contiguous, scattered) =
+            kinds(&nodes, &clips, |kinds| kinds.contiguous > 0 && kinds.scattered > 0)?;
         figures.set("always_bytes", vec![contiguous, scattered]);
         set_parameter_text(PARAMETER, "-1")?;
         let budget = debugfs::stat("contiguous_budget")?;
