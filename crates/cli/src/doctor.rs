@@ -145,8 +145,7 @@ mod tests {
     use crate::device::tests::{SESSIONS, STATS};
     use crate::system::tests::Machine;
 
-    const CONFIG: &str = "CONFIG_VIDEO_DEV=m\nCONFIG_MEDIA_CONTROLLER=y\n\
-        CONFIG_V4L2_MEM2MEM_DEV=m\nCONFIG_VIDEOBUF2_DMA_CONTIG=m\nCONFIG_DMA_SHARED_BUFFER=y\n";
+    const CONFIG: &str = "CONFIG_VIDEO_DEV=m\nCONFIG_MEDIA_CONTROLLER=y\nCONFIG_VIDEOBUF2_V4L2=m\n";
 
     /// A machine on which everything is right for the user "viewer".
     fn healthy(name: &str) -> Machine {
@@ -300,18 +299,106 @@ mod tests {
         );
     }
 
+    /// A machine whose kernel is another one, for which no module is built and which has loaded none.
+    fn running(name: &str, release: &str, config: &str) -> Machine {
+        let machine = healthy(name);
+        for gone in ["/sys/module", "/sys/kernel", "/sys/bus", "/dev", "/lib/modules"] {
+            machine.remove(gone);
+        }
+        machine.put("/proc/sys/kernel/osrelease", release.as_bytes());
+        machine.put(&format!("/boot/config-{release}"), config.as_bytes());
+        machine
+    }
+
     #[test]
-    fn kernel_without_mem2mem() {
-        let machine = healthy("doctor-kernel");
+    fn kernel_without_the_video_core() {
+        for (release, mend) in [
+            (
+                "6.12.117+deb13-cloud-amd64",
+                "apt install linux-image-amd64 linux-headers-amd64, and boot that kernel in place of linux-image-cloud-amd64",
+            ),
+            ("7.3.4+deb13-cloud-arm64", "apt install linux-image-arm64 "),
+            ("6.14.0-1004-kvm", "apt install linux-image-generic "),
+            ("6.18.1-microsoft-standard-WSL2", "WSL2-Linux-Kernel"),
+            ("7.2.13", "apt install linux-image-"),
+        ] {
+            let config = CONFIG.replace("CONFIG_VIDEO_DEV=m\n", "# CONFIG_VIDEO_DEV is not set\n");
+            let machine = running("doctor-kernel", release, &config);
+            only(&machine, "kernel", "CONFIG_VIDEO_DEV", mend);
+        }
+    }
+
+    #[test]
+    fn kernel_too_old_or_too_new() {
+        for release in ["6.1.0-40-amd64", "6.11.9", "7.4.0-rc1"] {
+            let machine = running("doctor-version", release, CONFIG);
+            only(
+                &machine,
+                "kernel",
+                "for Linux 6.12 to 7.3",
+                "apt install linux-image-",
+            );
+        }
+        for release in ["6.12.117+deb13-amd64", "7.3.4"] {
+            let machine = running("doctor-version", release, CONFIG);
+            only(&machine, "module", "not built", "linux-headers-$(uname -r)");
+        }
+        // The module is loaded: somebody has built it for this kernel.
+        let machine = healthy("doctor-version");
+        machine.put("/proc/sys/kernel/osrelease", b"7.4.1");
+        machine.put("/boot/config-7.4.1", CONFIG.as_bytes());
+        assert!(failures(&machine).is_empty(), "{:?}", failures(&machine));
+    }
+
+    #[test]
+    fn windows_has_no_package_of_headers() {
+        let machine = running("doctor-windows", "6.18.1-microsoft-standard-WSL2", CONFIG);
+        only(&machine, "module", "not built", "WSL2-Linux-Kernel");
+    }
+
+    #[test]
+    fn module_refused_for_its_signature() {
+        const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+        const ENROLLED: &str = "/sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23";
+        const MODPROBE: &str = "sudo modprobe daedalus_v4l2";
+        const IMPORT: &str = "mokutil --import /var/lib/dkms/mok.pub";
+        let unloaded = || {
+            let machine = healthy("doctor-signature");
+            for gone in ["/sys/module", "/sys/kernel", "/sys/bus", "/dev"] {
+                machine.remove(gone);
+            }
+            machine
+        };
+        let mend = |machine: &Machine| {
+            let [(name, _, mend)] = &failures(machine)[..] else {
+                panic!("{:?}", failures(machine))
+            };
+            assert_eq!(*name, "module");
+            mend.clone()
+        };
+        let machine = unloaded();
+        machine.put(SECURE_BOOT, &[6, 0, 0, 0, 0]);
+        assert_eq!(mend(&machine), MODPROBE);
+        machine.put(SECURE_BOOT, &[6, 0, 0, 0, 1]);
+        only(&machine, "module", "Secure Boot", IMPORT);
+        // A kernel that does not lock itself down loads what it gets, with Secure Boot too.
         machine.put(
-            "/boot/config-6.12.1",
-            CONFIG.replace("CONFIG_V4L2_MEM2MEM_DEV=m\n", "").as_bytes(),
+            "/sys/kernel/security/lockdown",
+            b"[none] integrity confidentiality\n",
         );
-        only(
-            &machine,
-            "kernel",
-            "CONFIG_V4L2_MEM2MEM_DEV",
-            "apt install linux-image-",
+        assert_eq!(mend(&machine), MODPROBE);
+        machine.put(
+            "/sys/kernel/security/lockdown",
+            b"none [integrity] confidentiality\n",
         );
+        only(&machine, "module", "kernel lockdown", IMPORT);
+        machine.put("/var/lib/dkms/mok.pub", b"certificate");
+        machine.put(ENROLLED, b"\x07\0\0\0of another");
+        only(&machine, "module", "kernel lockdown", IMPORT);
+        machine.put(ENROLLED, b"\x07\0\0\0...certificate...");
+        assert_eq!(mend(&machine), MODPROBE);
+        let machine = unloaded();
+        machine.put("/sys/module/module/parameters/sig_enforce", b"Y\n");
+        only(&machine, "module", "module.sig_enforce", IMPORT);
     }
 }

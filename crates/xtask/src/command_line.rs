@@ -30,9 +30,9 @@ const TIMES: usize = 5;
 /// The situations of `doctor`: the file of its output, and what it must name as cause and as cure.
 const SITUATIONS: [(&str, &str, &str); 8] = [
     (
-        "kernel-without-mem2mem",
-        "has no CONFIG_V4L2_MEM2MEM_DEV",
-        "apt install linux-image-arm64",
+        "kernel-without-video-core",
+        "has no CONFIG_VIDEO_DEV",
+        "apt install linux-image-",
     ),
     (
         "no-module",

@@ -7,15 +7,17 @@ use super::Check;
 use crate::device::MODULE;
 use crate::system::System;
 
-/// What the module is linked against. Up to 6.x, MEDIA_CONTROLLER_REQUEST_API too, which drivers select; it has no symbol
-/// of its own in 7.2.
-const NEEDED: [&str; 5] = [
-    "VIDEO_DEV",
-    "MEDIA_CONTROLLER",
-    "V4L2_MEM2MEM_DEV",
-    "VIDEOBUF2_DMA_CONTIG",
-    "DMA_SHARED_BUFFER",
-];
+/// What dkms.conf asks of a kernel: without one of these there is no core that the module could be linked against.
+const NEEDED: [&str; 3] = ["VIDEO_DEV", "MEDIA_CONTROLLER", "VIDEOBUF2_V4L2"];
+/// The kernels that dkms.conf names: major and minor number of the first and of the last.
+const VERSIONS: [(u32, u32); 2] = [(6, 12), (7, 3)];
+
+/// What the EFI firmware says of Secure Boot: four bytes of attributes, then 1 if it is on.
+const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// The keys that the owner of the machine enrolled, as certificates one after the other.
+const ENROLLED: &str = "/sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23";
+/// The certificate of the key that DKMS signs with.
+const DKMS_KEY: &str = "/var/lib/dkms/mok.pub";
 
 pub(super) fn check(system: &System) -> Vec<Check> {
     let release = system.release();
@@ -30,6 +32,20 @@ pub(super) fn check(system: &System) -> Vec<Check> {
 }
 
 fn kernel(system: &System, release: &str) -> Check {
+    // A module that is loaded was built for this kernel, whatever dkms.conf says.
+    if let Some(version) = version(release).filter(|_| !system.exists(MODULE)) {
+        let [first, last] = VERSIONS;
+        if version < first || version > last {
+            return Check::bad(
+                "kernel",
+                format!(
+                    "{release}: the module is for Linux {}.{} to {}.{}",
+                    first.0, first.1, last.0, last.1
+                ),
+                another(release),
+            );
+        }
+    }
     let Some((place, config)) = configuration(system, release) else {
         return Check::note(
             "kernel",
@@ -55,10 +71,49 @@ fn kernel(system: &System, release: &str) -> Check {
     Check::bad(
         "kernel",
         format!("{release} has no {} ({place})", missing.join(", ")),
-        "boot a kernel that has them: on arm64 `sudo apt install linux-image-arm64` and reboot; Debian's amd64 kernels \
-         have no mem2mem: in a kernel source, `scripts/config -e V4L_TEST_DRIVERS -m VIDEO_VISL -m VIDEO_VIVID`, build and \
-         `sudo apt install linux-image-….deb`; or run clients in the guest: `./dev guest -- CMD`",
+        another(release),
     )
+}
+
+/// Major and minor number of a release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|end: char| !end.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Whether this is the kernel of the Windows Subsystem for Linux: no distribution packages it.
+fn of_windows(release: &str) -> bool {
+    release.to_ascii_lowercase().contains("microsoft")
+}
+
+/// How a kernel that the module is for comes to the machine.
+fn another(release: &str) -> String {
+    if of_windows(release) {
+        return "build a kernel from 6.12 on from https://github.com/microsoft/WSL2-Linux-Kernel and name it in .wslconfig, \
+                then build the module against it: `make -C kernel KDIR=…`"
+            .to_owned();
+    }
+    if release.ends_with("-kvm") {
+        return "sudo apt install linux-image-generic linux-headers-generic, and boot that kernel: the kvm flavour has no \
+                video core"
+            .to_owned();
+    }
+    let architecture = match release.rsplit('-').next() {
+        Some(name @ ("amd64" | "arm64")) => name,
+        _ if cfg!(target_arch = "aarch64") => "arm64",
+        _ => "amd64",
+    };
+    let install = format!("sudo apt install linux-image-{architecture} linux-headers-{architecture}");
+    if release.contains("-cloud-") {
+        format!(
+            "{install}, and boot that kernel in place of linux-image-cloud-{architecture}'s: cloud kernels have no video \
+             core"
+        )
+    } else {
+        format!(
+            "{install}, and boot that kernel; Debian 12 has one in bookworm-backports (-t bookworm-backports)"
+        )
+    }
 }
 
 /// The running kernel's configuration, and where it was.
@@ -85,17 +140,64 @@ fn module(system: &System, release: &str) -> Check {
         return Check::good("module", "daedalus_v4l2 is loaded");
     }
     if built(system, &format!("/lib/modules/{release}"), 4) {
+        return not_loaded(system);
+    }
+    let found = format!("daedalus_v4l2 is not loaded, and not built for {release}");
+    if of_windows(release) {
+        return Check::bad("module", found, another(release));
+    }
+    Check::bad(
+        "module",
+        found,
+        "sudo apt install daedalus-v4l2-dkms linux-headers-$(uname -r) && sudo modprobe daedalus_v4l2",
+    )
+}
+
+/// A module that was built and is not loaded. A kernel that asks for signatures may have refused it.
+fn not_loaded(system: &System) -> Check {
+    let Some(who) = asks_for_signatures(system).filter(|_| !enrolled(system)) else {
         return Check::bad(
             "module",
             "daedalus_v4l2 is not loaded",
             "sudo modprobe daedalus_v4l2",
         );
-    }
+    };
     Check::bad(
         "module",
-        format!("daedalus_v4l2 is not loaded, and not built for {release}"),
-        "sudo apt install daedalus-v4l2-dkms linux-headers-$(uname -r) && sudo modprobe daedalus_v4l2",
+        format!("daedalus_v4l2 is not loaded, and this kernel loads only modules whose key it knows ({who})"),
+        format!(
+            "sudo modprobe daedalus_v4l2; if it says \"Key was rejected by service\" or \"Operation not permitted\": sudo \
+             mokutil --import {DKMS_KEY}, reboot, and choose \"Enroll MOK\""
+        ),
     )
+}
+
+/// Why unsigned modules are refused, if they are.
+fn asks_for_signatures(system: &System) -> Option<&'static str> {
+    if system
+        .text("/sys/module/module/parameters/sig_enforce")
+        .as_deref()
+        .ok()
+        == Some("Y")
+    {
+        return Some("module.sig_enforce");
+    }
+    // Without securityfs, as in a container, the firmware alone can be asked.
+    match system.text("/sys/kernel/security/lockdown") {
+        Ok(levels) => (!levels.contains("[none]")).then_some("kernel lockdown"),
+        Err(_) => {
+            let variable = system.bytes(SECURE_BOOT).ok()?;
+            (variable.get(4) == Some(&1)).then_some("Secure Boot")
+        }
+    }
+}
+
+/// Whether the key that DKMS signs with is among those that the kernel knows.
+fn enrolled(system: &System) -> bool {
+    let (Ok(key), Ok(keys)) = (system.bytes(DKMS_KEY), system.bytes(ENROLLED)) else {
+        return false;
+    };
+    !key.is_empty() && keys.windows(key.len()).any(|part| part == key)
 }
 
 /// Whether the module's file is under a directory.

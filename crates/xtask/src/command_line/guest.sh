@@ -12,9 +12,9 @@ broken() {
 	fi
 }
 
-zcat /proc/config.gz | grep -v '^CONFIG_V4L2_MEM2MEM_DEV=' | gzip >/tmp/config.gz
+zcat /proc/config.gz | grep -v '^CONFIG_VIDEO_DEV=' | gzip >/tmp/config.gz
 mount --bind /tmp/config.gz /proc/config.gz
-broken kernel-without-mem2mem
+broken kernel-without-video-core
 umount /proc/config.gz
 
 broken no-module
