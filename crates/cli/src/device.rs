@@ -13,6 +13,8 @@ use crate::system::System;
 pub(crate) const DEBUGFS: &str = "/sys/kernel/debug/daedalus";
 /// The module, when it is loaded.
 pub(crate) const MODULE: &str = "/sys/module/daedalus_v4l2";
+/// The group that may use video devices.
+pub(crate) const GROUP: &str = "video";
 const DRIVER: &str = "/sys/bus/platform/drivers/daedalus";
 
 /// All there is to know at one moment.

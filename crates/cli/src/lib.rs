@@ -8,6 +8,7 @@
 
 mod abort;
 mod bench;
+mod cdi;
 mod decode;
 mod device;
 mod doctor;
@@ -52,6 +53,8 @@ enum Command {
     Metrics(metrics::Args),
     /// Give a session up: its jobs end with an error at once, and its worker is killed
     Abort(abort::Args),
+    /// Print the device's nodes for docker and podman, as the Container Device Interface describes them
+    Cdi(cdi::Args),
     /// Record what is decoded, and look at such traces
     #[command(subcommand)]
     Trace(trace::Command),
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Metrics(args) => metrics::run(args),
         Command::Abort(args) => abort::run(args),
+        Command::Cdi(args) => cdi::run(args),
         Command::Trace(command) => trace::run(command),
         Command::Replay(args) => replay::run(args),
     };

@@ -12,6 +12,14 @@ pub(crate) struct System {
     prefix: PathBuf,
 }
 
+/// A group of users.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) gid: u32,
+    /// Those who are named, which leaves out those whose main group it is.
+    pub(crate) members: Vec<String>,
+}
+
 impl System {
     /// This machine.
     pub(crate) fn this() -> Self {
@@ -60,6 +68,22 @@ impl System {
     /// What the kernel calls itself.
     pub(crate) fn release(&self) -> String {
         self.text("/proc/sys/kernel/osrelease").unwrap_or_default()
+    }
+
+    /// Looks a group up in /etc/group.
+    pub(crate) fn group(&self, name: &str) -> Option<Group> {
+        let text = self.text("/etc/group").ok()?;
+        let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some(Group {
+            gid: fields.next()?.parse().ok()?,
+            members: fields
+                .next()
+                .unwrap_or_default()
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
+        })
     }
 
     /// Where a program is: in the directories of PATH, or in those for administrators.

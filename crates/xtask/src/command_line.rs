@@ -119,6 +119,21 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         ensure!(!text.contains("FAIL") && text.contains("finds v4l2sl"), "{text}");
         Ok(String::new())
     });
+    outcome.check("daedalus cdi: both nodes", || {
+        let json: serde_json::Value = serde_json::from_str(&read(&out.join("cdi.json"))?)?;
+        let nodes = json["devices"][0]["containerEdits"]["deviceNodes"].as_array();
+        let paths: Vec<&str> = nodes
+            .into_iter()
+            .flatten()
+            .filter_map(|node| node["path"].as_str())
+            .collect();
+        let wanted = read(&out.join("cdi-nodes.txt"))?;
+        ensure!(
+            paths.join(" ") == wanted.trim(),
+            "{json}, but the nodes are {wanted}"
+        );
+        Ok(paths.join(", "))
+    });
     outcome.check("daedalus verify: three codecs", || {
         let text = read(&out.join("verify.txt"))?;
         let exact = text.lines().filter(|line| line.contains(": exact, ")).count();
@@ -212,7 +227,10 @@ fn beside_another(out: &Path, outcome: &Outcome) {
         for file in ["all-left.txt", "all-left-asked.txt"] {
             says(file, &["nothing is offered", "h264 by /dev/video0 (visl)"])?;
         }
-        says("all-left-doctor.txt", &["note daemon: nothing is offered"])?;
+        says(
+            "all-left-doctor.txt",
+            &["note daemon: nothing is offered", "av1 to /dev/video0 (visl)"],
+        )?;
         Ok(String::new())
     });
     for (name, offered) in [

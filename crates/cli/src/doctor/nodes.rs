@@ -4,11 +4,8 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::Check;
-use crate::device::{MODULE, Snapshot};
-use crate::system::System;
-
-/// The group that may use video devices.
-const GROUP: &str = "video";
+use crate::device::{GROUP, MODULE, Snapshot};
+use crate::system::{Group, System};
 
 pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
     if !system.exists(MODULE) {
@@ -42,7 +39,7 @@ pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
             "nodes",
             format!("the kernel has {}, but /dev has not", absent.join(" and ")),
             "sudo udevadm trigger --action=add --subsystem-match=video4linux --subsystem-match=media (in a container: pass the \
-             nodes on, for example docker run --device)",
+             nodes on, by docker run --device daedalus/decoder=0)",
         ));
         return checks;
     }
@@ -53,7 +50,7 @@ pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
 
 fn permissions(system: &System, nodes: &[String], user: &str) -> Check {
     const NAME: &str = "permissions";
-    let Some(group) = Group::find(system) else {
+    let Some(group) = system.group(GROUP) else {
         return Check::bad(
             NAME,
             format!("there is no group {GROUP}"),
@@ -79,7 +76,7 @@ fn permissions(system: &System, nodes: &[String], user: &str) -> Check {
             );
         }
     }
-    if user == "root" || group.has(system, user) {
+    if user == "root" || member(system, &group, user) {
         Check::good(NAME, format!("{user} may open the nodes (group {GROUP})"))
     } else {
         Check::bad(
@@ -90,32 +87,10 @@ fn permissions(system: &System, nodes: &[String], user: &str) -> Check {
     }
 }
 
-struct Group {
-    gid: u32,
-    members: Vec<String>,
-}
-
-impl Group {
-    fn find(system: &System) -> Option<Self> {
-        let text = system.text("/etc/group").ok()?;
-        let line = text.lines().find(|line| line.split(':').next() == Some(GROUP))?;
-        let mut fields = line.split(':').skip(2);
-        Some(Self {
-            gid: fields.next()?.parse().ok()?,
-            members: fields
-                .next()
-                .unwrap_or_default()
-                .split(',')
-                .map(str::to_owned)
-                .collect(),
-        })
-    }
-
-    fn has(&self, system: &System, user: &str) -> bool {
-        let main =
-            account(system, |fields| fields[0] == user).and_then(|fields| fields[3].parse::<u32>().ok());
-        self.members.iter().any(|member| member == user) || main == Some(self.gid)
-    }
+/// Whether a user is in a group.
+fn member(system: &System, group: &Group, user: &str) -> bool {
+    let main = account(system, |fields| fields[0] == user).and_then(|fields| fields[3].parse::<u32>().ok());
+    group.members.iter().any(|member| member == user) || main == Some(group.gid)
 }
 
 /// The fields of the first line of /etc/passwd that is wanted.

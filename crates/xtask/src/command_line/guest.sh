@@ -21,6 +21,10 @@ broken no-module
 daedalus abort 1 2>abort.txt && exit 1
 grep -q 'not loaded' abort.txt
 daedalus status >unloaded.txt && exit 1
+mkdir /tmp/cdi
+echo old >/tmp/cdi/daedalus.json
+daedalus cdi --output /tmp/cdi/daedalus.json && exit 1
+[ ! -e /tmp/cdi/daedalus.json ]
 
 daedalus_load
 broken no-daemon
@@ -32,6 +36,9 @@ chmod 660 "$DAEDALUS_VIDEO" "$DAEDALUS_MEDIA"
 broken wrong-group-of-user --user nobody
 daedalus doctor --user root >healthy.txt
 daedalus doctor --json >healthy.json
+daedalus cdi --output /tmp/cdi/daedalus.json
+cp /tmp/cdi/daedalus.json cdi.json
+echo "$DAEDALUS_VIDEO $DAEDALUS_MEDIA" >cdi-nodes.txt
 
 # A library that is hidden: the daemon's own ones, and one of those that libavcodec is linked with.
 ldd "$(command -v daedalus)" >linked.txt
