@@ -245,15 +245,30 @@ mod tests {
         machine.put("/sys/kernel/debug/daedalus/stats", b"state=unserved\n");
         machine.put(
             "/run/daedalus-v4l2-hardware",
-            b"/dev/video0 x h264,vp9\n/dev/video1 y av1\n",
+            b"/dev/video0 x h264,vp9\n/dev/dri/renderD128 i915 h264,av1\n",
         );
         machine.put(
             "/etc/daedalus-v4l2.conf",
             b"# codecs = all\ncodecs = auto # ours\n",
         );
         assert!(failures(&machine).is_empty(), "{:?}", failures(&machine));
+        let left = |machine: &Machine| {
+            let checks = examine(&machine.system, "viewer").into_iter();
+            checks
+                .filter(|check| check.name == "others")
+                .map(|check| check.found)
+                .collect::<String>()
+        };
+        assert!(
+            left(&machine).contains(
+                "h264 to /dev/video0 (x), vp9 to /dev/video0 (x), av1 to /dev/dri/renderD128 (i915, by VA-API);"
+            ),
+            "{}",
+            left(&machine)
+        );
         machine.put("/etc/daedalus-v4l2.conf", b"codecs = vp9\n");
         assert_eq!(failures(&machine).len(), 1);
+        assert_eq!(left(&machine), "");
         machine.put("/etc/daedalus-v4l2.conf", b"");
         machine.put("/run/daedalus-v4l2-hardware", b"/dev/video0 x h264,vp9\n");
         assert_eq!(failures(&machine).len(), 1);

@@ -61,7 +61,7 @@ pub(crate) struct BrokerOptions {
     ///
     /// It has lines SETTING = VALUE, and comments after #. The setting is: codecs = auto | all | CODEC,CODEC. auto, the
     /// default, offers what the libraries decode and no other device of this machine does, neither as a stateless nor as
-    /// a stateful decoder; all offers all that the libraries decode. It is read, and devices are looked at, when the
+    /// a stateful decoder nor as a GPU by VA-API; all offers all that the libraries decode. It is read, and devices are looked at, when the
     /// broker starts.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

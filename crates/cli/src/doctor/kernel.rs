@@ -75,18 +75,18 @@ fn kernel(system: &System, release: &str) -> Check {
     )
 }
 
-/// Major and minor number of a release.
+/// Returns major and minor number of a release.
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|end: char| !end.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Whether this is the kernel of the Windows Subsystem for Linux: no distribution packages it.
+/// Tells whether this is the kernel of the Windows Subsystem for Linux: no distribution packages it.
 fn of_windows(release: &str) -> bool {
     release.to_ascii_lowercase().contains("microsoft")
 }
 
-/// How a kernel that the module is for comes to the machine.
+/// Returns the command that installs a kernel which the module is for.
 fn another(release: &str) -> String {
     if of_windows(release) {
         return "build a kernel from 6.12 on from https://github.com/microsoft/WSL2-Linux-Kernel and name it in .wslconfig, \
@@ -153,7 +153,7 @@ fn module(system: &System, release: &str) -> Check {
     )
 }
 
-/// A module that was built and is not loaded. A kernel that asks for signatures may have refused it.
+/// Judges a module that was built and is not loaded. A kernel that asks for signatures may have refused it.
 fn not_loaded(system: &System) -> Check {
     let Some(who) = asks_for_signatures(system).filter(|_| !enrolled(system)) else {
         return Check::bad(
@@ -172,7 +172,7 @@ fn not_loaded(system: &System) -> Check {
     )
 }
 
-/// Why unsigned modules are refused, if they are.
+/// Returns what makes this kernel refuse unsigned modules, if it does.
 fn asks_for_signatures(system: &System) -> Option<&'static str> {
     if system
         .text("/sys/module/module/parameters/sig_enforce")
@@ -192,7 +192,7 @@ fn asks_for_signatures(system: &System) -> Option<&'static str> {
     }
 }
 
-/// Whether the key that DKMS signs with is among those that the kernel knows.
+/// Tells whether the key that DKMS signs with is among those that the kernel knows.
 fn enrolled(system: &System) -> bool {
     let (Ok(key), Ok(keys)) = (system.bytes(DKMS_KEY), system.bytes(ENROLLED)) else {
         return false;

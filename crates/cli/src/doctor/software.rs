@@ -30,7 +30,9 @@ pub(super) fn check(system: &System) -> Vec<Check> {
         checks.push(library(system, &program, name, stem));
     }
     if system.exists(MODULE) {
-        checks.push(daemon(system));
+        let left = left_to_others(system);
+        checks.push(daemon(system, left.len() == CODECS.len()));
+        checks.extend(others(&left));
     }
     checks
 }
@@ -209,19 +211,70 @@ fn needed(program: &[u8], stem: &str) -> Option<String> {
     None
 }
 
-/// Whether the configuration leaves what other devices decode to them, and they decode everything.
-fn left_to_others(system: &System) -> bool {
+/// A codec that is left to another decoder, by a line of [`OTHERS`].
+struct Left {
+    codec: &'static str,
+    node: String,
+    driver: String,
+}
+
+/// Returns what is left to others: for each codec the first that decodes it.
+fn left_to_others(system: &System) -> Vec<Left> {
     let config = system.text(CONFIG).unwrap_or_default();
     let auto = config
         .lines()
         .filter_map(|line| line.split('#').next()?.split_once('='))
         .all(|(name, value)| name.trim() != "codecs" || value.trim() == "auto");
+    if !auto {
+        return Vec::new();
+    }
     let others = system.text(OTHERS).unwrap_or_default();
-    let decoded: Vec<&str> = others.split([' ', ',', '\n']).collect();
-    auto && CODECS.iter().all(|codec| decoded.contains(codec))
+    CODECS
+        .into_iter()
+        .filter_map(|codec| {
+            let (node, driver) = others.lines().find_map(|line| {
+                let (node, rest) = line.split_once(' ')?;
+                let (driver, codecs) = rest.split_once(' ')?;
+                codecs
+                    .split(',')
+                    .any(|name| name == codec)
+                    .then_some((node, driver))
+            })?;
+            Some(Left {
+                codec,
+                node: node.to_owned(),
+                driver: driver.to_owned(),
+            })
+        })
+        .collect()
 }
 
-fn daemon(system: &System) -> Check {
+/// Says what is left to whom.
+fn others(left: &[Left]) -> Option<Check> {
+    let each: Vec<String> = left
+        .iter()
+        .map(|Left { codec, node, driver }| {
+            let way = if node.starts_with("/dev/dri/") {
+                ", by VA-API"
+            } else {
+                ""
+            };
+            format!("{codec} to {node} ({driver}{way})")
+        })
+        .collect();
+    (!each.is_empty()).then(|| {
+        Check::note(
+            "others",
+            format!(
+                "left to other decoders: {}; 'codecs = all' in {CONFIG} offers them all the same",
+                each.join(", ")
+            ),
+        )
+    })
+}
+
+/// Whether a daemon serves the device; with everything left to others there is none.
+fn daemon(system: &System, all_left: bool) -> Check {
     const START: &str = "sudo systemctl start daedalus-v4l2 (why it ended: journalctl -u daedalus-v4l2)";
     if let Ok(stats) = system.text(&format!("{DEBUGFS}/stats")) {
         let state = stats
@@ -230,12 +283,9 @@ fn daemon(system: &System) -> Check {
             .unwrap_or_default();
         return match state {
             "serving" => Check::good("daemon", "a broker is registered"),
-            _ if left_to_others(system) => Check::note(
+            _ if all_left => Check::note(
                 "daemon",
-                format!(
-                    "nothing is offered, since other devices decode all of it: daedalusd hardware; 'codecs = all' in {CONFIG} \
-                     offers it all the same"
-                ),
+                "nothing is offered, since other devices decode all of it (asked anew: daedalusd hardware)",
             ),
             other => Check::bad("daemon", format!("no broker runs: the device is {other}"), START),
         };
