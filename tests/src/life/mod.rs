@@ -30,6 +30,7 @@ mod sessions;
 mod sizes;
 mod storm;
 mod storm_client;
+mod suspend;
 mod variants;
 
 use std::path::PathBuf;
@@ -130,6 +131,8 @@ enum Scenario {
     /// A client of it, until it is killed or its standard input ends.
     #[command(hide = true)]
     SessionsClient(sessions::ClientArgs),
+    /// All processes frozen while clients play (needs a kernel that can be suspended).
+    Suspend(suspend::SuspendArgs),
     /// Every CAPTURE format, at odd sizes, 8 and 10 bit.
     Formats,
     /// Pictures of several sizes in one session.
@@ -176,6 +179,7 @@ impl Scenario {
             Self::ManySessions => "many-sessions",
             Self::VanishedClient => "vanished-client",
             Self::SessionsClient(_) => "sessions-client",
+            Self::Suspend(_) => "suspend",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
             Self::Colour => "colour",
@@ -223,6 +227,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
         Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
         Scenario::SessionsClient(client) => return sessions::client(common, client),
+        Scenario::Suspend(args) => suspend::suspend(common, args, &mut figures),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
