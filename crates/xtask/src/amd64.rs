@@ -3,6 +3,7 @@
 //! done in the guest is testbed/amd64/run. Results: target/amd64.
 
 mod guest;
+mod packages;
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Freeze all processes so often while clients play, and the daemon and a client alone, instead of the rest
     #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "50")]
     freeze: Option<u32>,
+    /// Install the packages into a Debian 13 with systemd, use them as a user would, and purge them, instead of the rest
+    #[arg(long, conflicts_with_all = ["freeze", "kernel"])]
+    packages: bool,
 }
 
 impl Args {
@@ -53,6 +57,7 @@ impl Args {
             kernel: Which::Stable,
             cpu: CPU.to_owned(),
             freeze: None,
+            packages: false,
         }
     }
 }
@@ -89,6 +94,9 @@ const CPU: &str = "qemu64,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt";
 
 /// Makes what the guest needs, and runs it.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
+    if args.packages {
+        return packages::run(bed, &args.cpu);
+    }
     let started = Instant::now();
     bed.host.ready()?;
     let outcome = Outcome::new();

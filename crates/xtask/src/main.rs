@@ -39,6 +39,7 @@ mod signals;
 mod stock;
 mod suite;
 mod sysctl;
+mod system;
 mod torture;
 mod ui;
 #[allow(

@@ -124,9 +124,9 @@ fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String
     Ok(names.join(" "))
 }
 
-/// Builds the packages of arm64 once more, from what [`everything`] built into `dir`, as a later version; into `to`. Only
-/// the packages' version differs: the programs are the same.
-pub(crate) fn later(bed: &Bed, dir: &Path, to: &Path) -> Result<String> {
+/// Builds the packages of an architecture once more, from what [`everything`] built into `dir`, as a later version; into
+/// `to`. Only the packages' version differs: the programs are the same.
+pub(crate) fn later(bed: &Bed, dir: &Path, architecture: &'static str, to: &Path) -> Result<String> {
     let source = dir.join("source");
     let version = versions::version(&source)?;
     let later = format!("{version}+later1");
@@ -143,12 +143,8 @@ pub(crate) fn later(bed: &Bed, dir: &Path, to: &Path) -> Result<String> {
     let dkms = source.join("debian/daedalus-v4l2-dkms.dkms");
     let stated = |version: &str| format!("PACKAGE_VERSION=\"{version}\"");
     write_whole(&dkms, &read(&dkms)?.replace(&stated(&version), &stated(&later)))?;
-    let result = buildpackage(
-        bed,
-        &source,
-        &dir.join("later.log"),
-        &[("all", "amd64"), ("any", "arm64")],
-    );
+    let builds = [("all", "amd64"), ("any", architecture)];
+    let result = buildpackage(bed, &source, &dir.join("later.log"), &builds);
     remove_tree(bed, to)?;
     std::fs::create_dir_all(to)?;
     for deb in debs(dir)? {

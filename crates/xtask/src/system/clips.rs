@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the arm64 guest plays: a small clip of each codec, a longer one, and the small conformance streams of
-//! testbed/arm64/streams.
+//! What a guest with a disk plays: a small clip of each codec, a longer one, and the small conformance streams of
+//! testbed/system/streams.
 
 use std::path::{Path, PathBuf};
 
@@ -104,9 +104,9 @@ fn for_chromium(bed: &Bed, to: &Path, log: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies what testbed/arm64/streams names, each stream as CODEC/NAME with its pictures' checksums as CODEC/NAME.md5.
+/// Copies what testbed/system/streams names, each stream as CODEC/NAME with its pictures' checksums as CODEC/NAME.md5.
 fn streams(bed: &Bed, vectors: &Path, to: &Path) -> Result<()> {
-    let list = "testbed/arm64/streams";
+    let list = "testbed/system/streams";
     for line in data_lines(&read(&bed.repo.join(list))?) {
         let Some((codec, file)) = line.split_once(char::is_whitespace) else {
             bail!("{list}: no file in '{line}'");

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The arm64 guest's disk: a Debian 13 with systemd, two stock kernels, their headers and GStreamer, made once
-//! (testbed/arm64/customize).
+//! A guest's disk: a Debian 13 with systemd, stock kernels, their headers and GStreamer, made once
+//! (testbed/system/customize).
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::Pages;
+use super::{Flavour, Machine};
 use crate::bed::{Bed, read};
 use crate::cache::{Stamp, remove_tree};
 use crate::cmd::Cmd;
@@ -17,40 +17,46 @@ pub(super) const FILE: &str = "disk.img";
 /// The disk's size; the file has holes.
 const SIZE: &str = "6G";
 const SIZE_WITH_CHROMIUM: &str = "8G";
-const PACKAGES: &str = "testbed/arm64/packages";
+const PACKAGES: &str = "testbed/system/packages";
 const CHROMIUM: &str = "testbed/arm64/packages-chromium";
-const ARCHIVE: &str = "testbed/arm64/archive";
+const ARCHIVE: &str = "testbed/system/archive";
 /// What is put on the disk, and what puts it there.
 const SCRIPTS: [&str; 4] = ["customize", "initramfs", "bed-start", "bed.service"];
 
-/// The directory with the disk, and the kernel and initramfs of each page size.
-pub(super) fn make(bed: &Bed, chromium: bool) -> Result<PathBuf> {
+/// The directory with the disk, and the kernel and initramfs of each flavour.
+pub(super) fn make(bed: &Bed, machine: &Machine, chromium: bool) -> Result<PathBuf> {
+    let architecture = machine.architecture;
     let (mut packages, archive) = (root::packages(bed, PACKAGES)?, root::packages(bed, ARCHIVE)?);
+    packages.extend(root::packages(bed, &format!("testbed/{architecture}/packages"))?);
     if chromium {
         packages.extend(root::packages(bed, CHROMIUM)?);
     }
     let size = if chromium { SIZE_WITH_CHROMIUM } else { SIZE };
-    let testbed = bed.repo.join("testbed/arm64");
+    let testbed = bed.repo.join("testbed/system");
     let mut stamp = Stamp::new()
         .with("suite", bed.conf("root.suite")?)
+        .with("architecture", architecture)
         .with("packages", &packages.join("\n"))
         .with("archive", &archive.join("\n"))
         .with("size", size);
     for script in SCRIPTS {
         stamp = stamp.with(script, &read(&testbed.join(script))?);
     }
-    let what = if chromium {
-        "making the arm64 disk with Chromium (Debian's packages: 600 MB to download, 2.1 GB on disk, several minutes)"
-    } else {
-        "making the arm64 disk (Debian's packages: 430 MB to download, 1.6 GB on disk, several minutes)"
-    };
-    let emulator = root::make(bed, root::EMULATOR)?;
-    bed.cache.artefact("arm64", &stamp, what, |path| {
+    let what = format!(
+        "making the {architecture} disk{}, several minutes)",
+        if chromium {
+            " with Chromium (Debian's packages: 600 MB to download, 2.1 GB on disk"
+        } else {
+            " (Debian's packages: 430 MB to download, 1.6 GB on disk"
+        }
+    );
+    let emulator = root::make(bed, machine.emulator)?;
+    bed.cache.artefact(architecture, &stamp, &what, |path| {
         remove_tree(bed, path)?;
         std::fs::create_dir_all(path)?;
         let files = path.join("root");
         let customize = format!(
-            "--extract-hook=sh {} \"$1\" {} '{}' '{}'",
+            "--extract-hook=sh {} \"$1\" {} {architecture} '{}' '{}'",
             testbed.join("customize").display(),
             testbed.display(),
             packages.join(" "),
@@ -58,14 +64,19 @@ pub(super) fn make(bed: &Bed, chromium: bool) -> Result<PathBuf> {
         );
         // Whether programs can be started is seen by starting them.
         let more = ["--skip=check/qemu".into(), "--skip=cleanup/apt".into(), customize];
-        emulated(bed, &emulator.join("usr/bin/qemu-aarch64"), || {
+        let log = format!("{architecture}.log");
+        let install = || {
             let essential = ["?essential".to_owned()];
-            root::debootstrap(bed, &files, ("extract", "arm64"), &essential, &more, "arm64.log")
-        })?;
-        for pages in Pages::ALL {
-            take(bed, &files, path, pages)?;
+            root::debootstrap(bed, &files, ("extract", architecture), &essential, &more, &log)
+        };
+        match machine.programs {
+            Some(programs) => emulated(bed, &emulator.join(programs), install)?,
+            None => install()?,
         }
-        let log = bed.cache.dir().join("arm64.log");
+        for flavour in machine.flavours {
+            take(bed, &files, path, *flavour)?;
+        }
+        let log = bed.cache.dir().join(log);
         let disk = path.join(FILE);
         bed.host
             .privileged(
@@ -82,19 +93,19 @@ pub(super) fn make(bed: &Bed, chromium: bool) -> Result<PathBuf> {
     })
 }
 
-/// Copies a kernel and its initramfs out of the disk's files, to names that [`Pages::kernel`] has.
-fn take(bed: &Bed, files: &Path, to: &Path, pages: Pages) -> Result<()> {
+/// Copies a kernel and its initramfs out of the disk's files, to names that [`Flavour::kernel`] has.
+fn take(bed: &Bed, files: &Path, to: &Path, flavour: Flavour) -> Result<()> {
     let release = std::fs::read_dir(files.join("lib/modules"))?
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        .find(|name| name.ends_with("-16k") == (pages == Pages::Large))
-        .with_context(|| format!("no kernel of {pages} pages was installed"))?;
+        .find(|name| name.ends_with(flavour.ending))
+        .with_context(|| format!("no kernel *{} was installed", flavour.ending))?;
     for (from, name) in [
-        (format!("boot/vmlinuz-{release}"), pages.kernel()),
-        (format!("boot/bed-{release}"), pages.initramfs()),
+        (format!("boot/vmlinuz-{release}"), flavour.kernel()),
+        (format!("boot/bed-{release}"), flavour.initramfs()),
     ] {
         let (from, to) = (files.join(from), to.join(name));
         if !from.exists() {
-            bail!("the kernel of {pages} pages has no {}", from.display());
+            bail!("the kernel {release} has no {}", from.display());
         }
         bed.host.privileged(Cmd::new("cp").arg(&from).arg(&to))?.run()?;
         readable(bed, &to)?;

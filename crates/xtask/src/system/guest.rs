@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One arm64 guest: QEMU, what comes in, what comes out, and the checks that testbed/arm64/run writes down.
+//! One guest: QEMU, what comes in, what comes out, and the checks that testbed/system/run writes down.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Pages, disk};
+use super::{Guest, Machine, disk};
 use crate::bed::{Bed, read};
 use crate::cache::remove_tree;
 use crate::cmd::{Cmd, Ended, describe, last_lines};
@@ -24,6 +24,7 @@ const MEMORY_WITH_CHROMIUM: u32 = 4096;
 
 /// What a guest is made of.
 pub(super) struct Place<'a> {
+    pub(super) machine: &'a Machine,
     pub(super) emulator: &'a Path,
     pub(super) disk: &'a Path,
     pub(super) clips: &'a Path,
@@ -32,24 +33,28 @@ pub(super) struct Place<'a> {
     pub(super) later: Option<&'a Path>,
     /// Whether Chromium is on the disk, and plays the clips.
     pub(super) chromium: bool,
+    /// Where the guest's own directory is made.
+    pub(super) dir: &'a Path,
 }
 
 /// Boots a guest and waits for its end; its checks.
-pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Result<Outcome> {
+pub(super) fn run(bed: &Bed, place: &Place<'_>, guest: &Guest) -> Result<Outcome> {
     let outcome = Outcome::new();
-    let name = format!("{pages}-{cpu}{}", if place.chromium { "-chromium" } else { "" });
-    let dir = bed.target.join("arm64").join(&name);
+    let (flavour, cpu) = (guest.flavour.name, &guest.cpu_name);
+    let (more, called) = if place.chromium {
+        ("-chromium", " Chromium")
+    } else {
+        ("", "")
+    };
+    let dir = place.dir.join(format!("{flavour}-{cpu}{more}"));
     remove_tree(bed, &dir)?;
     for part in ["in", "out", "tmp"] {
         fs::create_dir_all(dir.join(part))?;
     }
-    fill(bed, place, &dir.join("in"), pages, cpu)?;
+    fill(bed, place, &dir.join("in"), guest)?;
     let console = dir.join("console.log");
-    let qemu = qemu(bed, place, &dir, pages, cpu)?.log(&console).timeout(LIMIT);
-    let label = format!(
-        "arm64 {pages} {cpu}{}",
-        if place.chromium { " Chromium" } else { "" }
-    );
+    let qemu = qemu(bed, place, &dir, guest)?.log(&console).timeout(LIMIT);
+    let label = format!("{} {flavour} {cpu}{called}", place.machine.architecture);
     let ended = {
         let _step = ui::Step::begin(&format!("running the guest {label}"));
         checks::watched(&qemu, &dir.join("out").join(checks::FILE), &label, &outcome)?
@@ -65,8 +70,8 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Resu
 }
 
 /// Puts together what the guest gets: the script and its settings, the packages, the clips.
-fn fill(bed: &Bed, place: &Place<'_>, to: &Path, pages: Pages, cpu: &str) -> Result<()> {
-    fs::copy(bed.repo.join("testbed/arm64/run"), to.join("run"))?;
+fn fill(bed: &Bed, place: &Place<'_>, to: &Path, guest: &Guest) -> Result<()> {
+    fs::copy(bed.repo.join("testbed/system/run"), to.join("run"))?;
     fs::copy(bed.repo.join(checks::SCRIPT), to.join("check.sh"))?;
     if place.chromium {
         for file in ["chromium", "chromium.html"] {
@@ -76,13 +81,13 @@ fn fill(bed: &Bed, place: &Place<'_>, to: &Path, pages: Pages, cpu: &str) -> Res
     // What both page sizes of the stock processor lack is wanted where it has to be.
     let settings = format!(
         "pages={}\nauthentication={}\n",
-        pages.bytes(),
-        u8::from(cpu == "max")
+        guest.flavour.page,
+        u8::from(guest.authentication)
     );
     fs::write(to.join("settings"), settings)?;
-    copy_packages(place.packages, &to.join("packages"))?;
+    copy_packages(place, place.packages, &to.join("packages"))?;
     if let Some(later) = place.later {
-        copy_packages(later, &to.join("later"))?;
+        copy_packages(place, later, &to.join("later"))?;
     }
     for (from, name) in [(place.clips, "clips"), (&bed.repo.join("debian/tests"), "tests")] {
         Cmd::new("cp").arg("-r").arg(from).arg(to.join(name)).run()?;
@@ -90,7 +95,8 @@ fn fill(bed: &Bed, place: &Place<'_>, to: &Path, pages: Pages, cpu: &str) -> Res
     Ok(())
 }
 
-fn copy_packages(from: &Path, to: &Path) -> Result<()> {
+fn copy_packages(place: &Place<'_>, from: &Path, to: &Path) -> Result<()> {
+    let own = format!("_{}.deb", place.machine.architecture);
     fs::create_dir_all(to)?;
     for deb in package::debs(from)? {
         let file = deb
@@ -98,17 +104,15 @@ fn copy_packages(from: &Path, to: &Path) -> Result<()> {
             .context("a package without a name")?
             .to_string_lossy()
             .into_owned();
-        if !package::is_debug(&deb) && (file.ends_with("_all.deb") || file.ends_with("_arm64.deb")) {
+        if !package::is_debug(&deb) && (file.ends_with("_all.deb") || file.ends_with(&own)) {
             fs::copy(&deb, to.join(file))?;
         }
     }
     Ok(())
 }
 
-fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, pages: Pages, cpu: &str) -> Result<Cmd> {
+fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, guest: &Guest) -> Result<Cmd> {
     let inside = |path: PathBuf| root::inside(bed, &path).display().to_string();
-    // A cheap algorithm: the architected one is several times slower to emulate, and no part of what is tested.
-    let cpu = if cpu == "max" { "max,pauth-impdef=on" } else { cpu };
     let share = |tag: &str, more: &str| {
         let path = inside(dir.join(tag));
         format!("local,path={path},mount_tag={tag},security_model=none{more}")
@@ -118,11 +122,15 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, pages: Pages, cpu: &str) -> Re
     } else {
         MEMORY
     };
-    let append = "console=ttyAMA0 root=/dev/vda rw panic=-1 oops=panic loglevel=7 systemd.show_status=no";
+    let append = format!(
+        "console={} root=/dev/vda rw panic=-1 oops=panic loglevel=7 systemd.show_status=no",
+        place.machine.console
+    );
     Ok(
         root::command_in(bed, place.emulator, "env", &[(place.disk, DISK)])?
             .arg(format!("TMPDIR={}", inside(dir.join("tmp"))))
-            .args(["qemu-system-aarch64", "-M", "virt,gic-version=3", "-cpu", cpu])
+            .args(place.machine.qemu)
+            .args(["-cpu", &guest.cpu])
             .args([
                 "-accel",
                 "tcg,thread=multi",
@@ -139,9 +147,9 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, pages: Pages, cpu: &str) -> Re
             } else {
                 &[]
             })
-            .args(["-kernel", &format!("{DISK}/{}", pages.kernel())])
-            .args(["-initrd", &format!("{DISK}/{}", pages.initramfs())])
-            .args(["-append", append])
+            .args(["-kernel", &format!("{DISK}/{}", guest.flavour.kernel())])
+            .args(["-initrd", &format!("{DISK}/{}", guest.flavour.initramfs())])
+            .args(["-append", &append])
             // What is written to the disk is forgotten with the guest.
             .args([
                 "-drive",
