@@ -6,7 +6,7 @@
 //! - `<!-- run: guest -->`: in the guest, as root, with the device there, beside `clip.h264`, `clip-vp9.ivf`, `clip-av1.ivf`;
 //! - `<!-- run: root -->`: in the Debian root, at the top of the tree;
 //! - `<!-- run: image -->`: in the directory of an unpacked image, beside the same clips;
-//! - `<!-- run: arm64 -->`: by testbed/arm64/run, which has to have these lines;
+//! - `<!-- run: arm64 -->`: by testbed/system/run, which has to have these lines;
 //! - `<!-- not run: REASON -->`, or `<!-- capture: NAME -->`, which another command writes.
 //!
 //! A block marked `<!-- prints -->` is what the one before it prints: its lines in this order, each with `…` for
@@ -254,11 +254,11 @@ fn in_guest(bed: &Bed, blocks: &[&Block], outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// What testbed/arm64/run does has to have these commands.
+/// What testbed/system/run does has to have these commands.
 fn arm64(bed: &Bed, blocks: &[&Block], outcome: &Outcome) -> Result<()> {
-    let run = read(&bed.repo.join("testbed/arm64/run"))?;
+    let run = read(&bed.repo.join("testbed/system/run"))?;
     for block in blocks {
-        outcome.check(&format!("docs: {} is in testbed/arm64/run", block.name()), || {
+        outcome.check(&format!("docs: {} is in testbed/system/run", block.name()), || {
             for command in block.commands() {
                 ensure!(run.contains(command), "it does not have: {command}");
             }

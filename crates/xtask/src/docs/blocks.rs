@@ -16,7 +16,7 @@ pub(crate) enum Place {
     Root,
     /// Beside an unpacked image.
     Image,
-    /// By testbed/arm64/run.
+    /// By testbed/system/run.
     Arm64,
 }
 
