@@ -365,12 +365,12 @@ impl<'o> Forker<'o> {
         if server.asked == 0 {
             return None;
         }
-        // What is left of the time is for the next one to start, and to fork.
+        // A busy machine may keep a sound server from running for a while, and another one would start no faster
+        // there: libraries are loaded at a start.
         let patience = if server.ready {
-            self.worker_wait / 3
+            self.worker_wait
         } else {
-            // A machine on which a start takes long has no use for many of them.
-            (self.worker_wait / 2).max(2 * self.took)
+            (4 * self.worker_wait).max(2 * self.took)
         };
         Some(server.since + patience * (1 << self.failures.min(DOUBLINGS)))
     }
