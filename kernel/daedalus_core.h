@@ -16,6 +16,7 @@
  *	daedalus_sched				jobs, the clock, who ends what
  *	daedalus_worker				session fds, messages
  *	daedalus_memory				planes, exports, workers' windows
+ *	daedalus_pool				accounts, pages
  *	daedalus_core				this
  */
 #ifndef DAEDALUS_CORE_H

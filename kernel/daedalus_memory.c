@@ -37,91 +37,15 @@
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
-#include <linux/highmem.h>
 #include <linux/iosys-map.h>
 #include <linux/mm.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/swap.h>
 #include <linux/vmalloc.h>
-#include <linux/vmstat.h>
 
 #include "daedalus_compat.h"
 #include "daedalus_core.h"
+#include "daedalus_mem_object.h"
 #include "daedalus_memory.h"
-
-/* Grey in all picture formats; where a decoder leaves something out, this shows. */
-#define FILL_CAPTURE	0x80
-/* Pages that are taken from the allocator at a time, at most: 1 << this. */
-#define SCATTERED_ORDER	8
-/* A queue is contiguous only if the budget has room for this many such buffers. */
-#define CONTIGUOUS_BUFFERS	16
-
-enum mem_kind {
-	MEM_PAGES,	/* pages of the buddy allocator, each freed by itself */
-	MEM_CMA,	/* of the DMA API's contiguous area */
-	MEM_IMPORT,	/* a dmabuf that the client brought */
-};
-
-/**
- * struct daedalus_pool - the memory of one session
- * @ref: held by the session, by each plane and by each window
- * @dev: the device
- * @memory: bytes that are charged
- * @contiguous: those of them that are contiguous
- * @lock: see the top of this file
- * @mems: planes that belong to a buffer
- */
-struct daedalus_pool {
-	struct kref ref;
-	struct daedalus_dev *dev;
-	atomic64_t memory;
-	atomic64_t contiguous;
-	spinlock_t lock;	/* ids, windows, lists */
-	struct list_head mems;
-};
-
-/**
- * struct daedalus_mem - the memory of one plane
- * @entry: in &daedalus_pool.mems or &daedalus_reserve.entries
- * @ref: see "Lifetime"
- * @users: the buffer, and the client's mappings and dmabufs: what vb2 calls users
- * @pool: charged; referenced
- * @kind: how it was got
- * @contiguous: one segment
- * @capture: a worker may write to it
- * @id: never reused; guarded by &daedalus_pool.lock
- * @window: the current worker's, referenced; guarded by &daedalus_pool.lock
- * @size: bytes
- * @num_pages: number of @pages
- * @pages: MEM_PAGES, MEM_CMA
- * @handle: MEM_CMA
- * @import: MEM_IMPORT, referenced
- * @lock: guards @attachments
- * @attachments: struct mem_attachment of all exports
- * @mapped: how many of them are mapped
- * @free_work: frees the pages
- */
-struct daedalus_mem {
-	struct list_head entry;
-	refcount_t ref;
-	atomic_t users;
-	struct daedalus_pool *pool;
-	enum mem_kind kind;
-	bool contiguous;
-	bool capture;
-	u64 id;
-	struct daedalus_window *window;
-	size_t size;
-	unsigned int num_pages;
-	struct page **pages;
-	dma_addr_t handle;
-	struct dma_buf *import;
-	struct mutex lock;	/* attachments */
-	struct list_head attachments;
-	atomic_t mapped;
-	struct work_struct free_work;
-};
 
 /**
  * struct mem_attachment - a device that imported an export
@@ -165,445 +89,6 @@ struct daedalus_window {
 	struct page *scratch;
 };
 
-/* --- accounts --- */
-
-static u64 ram_bytes(void)
-{
-	return (u64)totalram_pages() << PAGE_SHIFT;
-}
-
-static u64 free_cma_bytes(void)
-{
-	return (u64)global_zone_page_state(NR_FREE_CMA_PAGES) << PAGE_SHIFT;
-}
-
-static void uncharge(struct daedalus_pool *pool, u64 bytes, bool contiguous)
-{
-	atomic64_sub(bytes, &pool->memory);
-	atomic64_sub(bytes, &pool->dev->memory);
-	if (contiguous) {
-		atomic64_sub(bytes, &pool->contiguous);
-		atomic64_sub(bytes, &pool->dev->contiguous);
-	}
-}
-
-static bool charge(struct daedalus_pool *pool, u64 bytes, bool contiguous)
-{
-	u64 own = (u64)daedalus_max_session_mb << 20 ?: ram_bytes() / 2;
-	u64 all = (u64)daedalus_max_memory_mb << 20 ?: ram_bytes() / 4 * 3;
-	u64 spare = (u64)daedalus_min_available_mb << 20 ?: ram_bytes() / 16;
-	bool fits;
-
-	fits = atomic64_add_return(bytes, &pool->memory) <= own;
-	fits &= atomic64_add_return(bytes, &pool->dev->memory) <= all;
-	if (contiguous) {
-		atomic64_add(bytes, &pool->contiguous);
-		fits &= atomic64_add_return(bytes, &pool->dev->contiguous) <=
-			pool->dev->contiguous_budget;
-	}
-	fits &= ((u64)max(si_mem_available(), 0L) << PAGE_SHIFT) >= bytes + spare;
-	if (!fits)
-		uncharge(pool, bytes, contiguous);
-	return fits;
-}
-
-/**
- * daedalus_memory_init() - decide the budget of contiguous memory
- * @dev: the device
- */
-void daedalus_memory_init(struct daedalus_dev *dev)
-{
-	u64 cma = free_cma_bytes();
-
-	dev->contiguous_budget = (u64)daedalus_max_contiguous_mb << 20 ?: cma / 2 ?: SZ_64M;
-	dev->cma = cma;
-}
-
-/**
- * daedalus_contiguous_reason() - why contiguous memory is tried, or is not
- * @dev: the device
- *
- * Return: for people.
- */
-const char *daedalus_contiguous_reason(struct daedalus_dev *dev)
-{
-	if (daedalus_contiguous > 0)
-		return "tried: the parameter contiguous asks for it";
-	if (!daedalus_contiguous)
-		return "not tried: the parameter contiguous forbids it";
-	return dev->cma ? "tried: there is a CMA area" : "not tried: there is no CMA area";
-}
-
-static bool contiguous_wanted(struct daedalus_dev *dev)
-{
-	return daedalus_contiguous > 0 || (daedalus_contiguous && dev->cma);
-}
-
-/**
- * daedalus_contiguous_fits() - whether a new queue of CAPTURE should be contiguous
- * @pool: the session's
- * @size: bytes of one buffer, all planes
- *
- * A display fails in mid-stream when a queue is mixed, so one begins contiguous only
- * if its later buffers have room, too.
- */
-bool daedalus_contiguous_fits(struct daedalus_pool *pool, u64 size)
-{
-	struct daedalus_dev *dev = pool->dev;
-	u64 need = size * CONTIGUOUS_BUFFERS;
-
-	if (!contiguous_wanted(dev))
-		return false;
-	if (dev->cma && free_cma_bytes() < need)
-		return false;
-	return atomic64_read(&dev->contiguous) + need <= dev->contiguous_budget;
-}
-
-/**
- * daedalus_pool_create() - make a session's memory pool
- * @dev: the device
- *
- * Return: the pool, or NULL.
- */
-struct daedalus_pool *daedalus_pool_create(struct daedalus_dev *dev)
-{
-	struct daedalus_pool *pool = kzalloc_obj(*pool);
-
-	if (!pool)
-		return NULL;
-	kref_init(&pool->ref);
-	pool->dev = dev;
-	spin_lock_init(&pool->lock);
-	INIT_LIST_HEAD(&pool->mems);
-	return pool;
-}
-
-static void pool_free(struct kref *ref)
-{
-	kfree(container_of(ref, struct daedalus_pool, ref));
-}
-
-/**
- * daedalus_pool_put() - drop a reference
- * @pool: the pool
- */
-void daedalus_pool_put(struct daedalus_pool *pool)
-{
-	kref_put(&pool->ref, pool_free);
-}
-
-/**
- * daedalus_pool_usage() - how much is charged
- * @pool: the pool
- * @contiguous: bytes of contiguous planes
- * @scattered: bytes of the others
- */
-void daedalus_pool_usage(struct daedalus_pool *pool, u64 *contiguous, u64 *scattered)
-{
-	u64 all = atomic64_read(&pool->memory);
-
-	*contiguous = atomic64_read(&pool->contiguous);
-	*scattered = all > *contiguous ? all - *contiguous : 0;
-}
-
-/* --- pages --- */
-
-static void free_pages_of(struct daedalus_mem *mem)
-{
-	unsigned int i;
-
-	if (mem->kind == MEM_CMA) {
-		dma_free_pages(mem->pool->dev->parent, mem->size, mem->pages[0], mem->handle,
-			       DMA_BIDIRECTIONAL);
-	} else {
-		for (i = 0; i < mem->num_pages && mem->pages[i]; i++)
-			__free_page(mem->pages[i]);
-	}
-	kvfree(mem->pages);
-}
-
-static int alloc_scattered(struct daedalus_mem *mem, gfp_t gfp)
-{
-	unsigned int most = SCATTERED_ORDER, done = 0, order, i;
-	struct page *page;
-
-	while (done < mem->num_pages) {
-		order = min_t(unsigned int, most, ilog2(mem->num_pages - done));
-		if (order)
-			page = alloc_pages((gfp & ~__GFP_DIRECT_RECLAIM) | __GFP_NORETRY, order);
-		else
-			page = alloc_page(gfp | __GFP_RETRY_MAYFAIL);
-		if (!page) {
-			if (!order)
-				return -ENOMEM;
-			most = order - 1;
-			continue;
-		}
-		if (order)
-			split_page(page, order);
-		for (i = 0; i < 1U << order; i++)
-			mem->pages[done++] = page + i;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
-	}
-	return 0;
-}
-
-/*
- * One segment, where devices with 32 address bits reach it. What the allocator
- * rounded up is given back, so that the plane takes what it is charged.
- */
-static int alloc_one_segment(struct daedalus_mem *mem, gfp_t gfp)
-{
-	struct device *parent = mem->pool->dev->parent;
-	unsigned int order = get_order(mem->size), i;
-	struct page *page;
-
-	if (mem->pool->dev->cma) {
-		if (free_cma_bytes() < mem->size)
-			return -ENOMEM;
-		page = dma_alloc_pages(parent, mem->size, &mem->handle, DMA_BIDIRECTIONAL, gfp);
-		if (!page)
-			return -ENOMEM;
-		/* Pages of the CMA area are counted one by one, others as one block. */
-		if (mem->num_pages > 1 && page_count(page + 1))
-			mem->kind = MEM_CMA;
-	} else {
-		page = alloc_pages(gfp | __GFP_DMA32 | __GFP_NORETRY, order);
-		if (!page)
-			return -ENOMEM;
-	}
-	for (i = 0; i < mem->num_pages; i++)
-		mem->pages[i] = page + i;
-	if (mem->kind == MEM_PAGES && order) {
-		split_page(page, order);
-		for (i = mem->num_pages; i < 1U << order; i++)
-			__free_page(page + i);
-	}
-	return 0;
-}
-
-static struct daedalus_mem *mem_create(struct daedalus_pool *pool, gfp_t gfp)
-{
-	struct daedalus_mem *mem = kzalloc(sizeof(*mem), gfp);
-
-	if (!mem)
-		return NULL;
-	refcount_set(&mem->ref, 1);
-	atomic_set(&mem->users, 1);
-	kref_get(&pool->ref);
-	mem->pool = pool;
-	INIT_LIST_HEAD(&mem->entry);
-	mutex_init(&mem->lock);
-	INIT_LIST_HEAD(&mem->attachments);
-	return mem;
-}
-
-/* Frees a plane and takes it off the accounts: nobody refers to it any more. */
-static void mem_destroy(struct daedalus_mem *mem)
-{
-	struct daedalus_pool *pool = mem->pool;
-
-	if (mem->kind == MEM_IMPORT) {
-		dma_buf_put(mem->import);
-	} else {
-		free_pages_of(mem);
-		uncharge(pool, mem->size, mem->contiguous);
-	}
-	mutex_destroy(&mem->lock);
-	kfree(mem);
-	daedalus_pool_put(pool);
-}
-
-static void free_work(struct work_struct *work)
-{
-	mem_destroy(container_of(work, struct daedalus_mem, free_work));
-}
-
-static struct daedalus_mem *mem_alloc(struct daedalus_pool *pool, size_t size, bool capture,
-				      bool contiguous)
-{
-	/* On the client's control group's account. */
-	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_ACCOUNT;
-	struct daedalus_mem *mem;
-	unsigned int i;
-	int ret;
-
-	if (!charge(pool, size, contiguous))
-		return ERR_PTR(-ENOMEM);
-	mem = mem_create(pool, GFP_KERNEL_ACCOUNT);
-	if (!mem) {
-		uncharge(pool, size, contiguous);
-		return ERR_PTR(-ENOMEM);
-	}
-	mem->kind = MEM_PAGES;
-	mem->contiguous = contiguous;
-	mem->capture = capture;
-	mem->size = size;
-	mem->num_pages = size >> PAGE_SHIFT;
-	mem->pages = kvcalloc(mem->num_pages, sizeof(*mem->pages), GFP_KERNEL_ACCOUNT);
-	if (!mem->pages) {
-		mem->num_pages = 0;
-		ret = -ENOMEM;
-	} else {
-		ret = contiguous ? alloc_one_segment(mem, gfp) : alloc_scattered(mem, gfp);
-	}
-	if (ret) {
-		mem_destroy(mem);
-		return ERR_PTR(ret);
-	}
-	for (i = 0; i < mem->num_pages; i++) {
-		memset_page(mem->pages[i], 0, capture ? FILL_CAPTURE : 0, PAGE_SIZE);
-		if (i % 256 == 255)
-			cond_resched();
-	}
-	return mem;
-}
-
-/* --- allocation before the locks --- */
-
-/**
- * daedalus_reserve_drop() - free what was not taken
- * @reserve: the reserve
- */
-void daedalus_reserve_drop(struct daedalus_reserve *reserve)
-{
-	struct daedalus_mem *mem, *next;
-
-	list_for_each_entry_safe(mem, next, &reserve->entries, entry) {
-		list_del(&mem->entry);
-		mem_destroy(mem);
-	}
-}
-
-static int reserve_buffer(struct daedalus_pool *pool, struct list_head *entries,
-			  unsigned int num_planes, const unsigned int *sizes, bool capture,
-			  bool contiguous)
-{
-	struct daedalus_reserve buffer = { LIST_HEAD_INIT(buffer.entries) };
-	struct daedalus_mem *mem;
-	unsigned int i;
-
-	for (i = 0; i < num_planes; i++) {
-		mem = mem_alloc(pool, PAGE_ALIGN(sizes[i]), capture, contiguous);
-		if (IS_ERR(mem)) {
-			daedalus_reserve_drop(&buffer);
-			return PTR_ERR(mem);
-		}
-		list_add_tail(&mem->entry, &buffer.entries);
-	}
-	list_splice_tail(&buffer.entries, entries);
-	return 0;
-}
-
-/**
- * daedalus_reserve_add() - allocate the planes of buffers
- * @pool: charged
- * @reserve: gets them
- * @count: number of buffers
- * @num_planes: of each
- * @sizes: bytes of each plane
- * @capture: they are for pictures: grey, and writable for workers
- * @contiguous: in: one segment for each plane is wanted; out: false if it could not be
- *	had for all buffers. Then none of these is contiguous.
- *
- * Context: takes long, so no lock is to be held.
- * Return: 0 if there is memory for one buffer at least; -ENOMEM; -EINTR.
- */
-int daedalus_reserve_add(struct daedalus_pool *pool, struct daedalus_reserve *reserve,
-			 unsigned int count, unsigned int num_planes, const unsigned int *sizes,
-			 bool capture, bool *contiguous)
-{
-	struct daedalus_reserve fresh = { LIST_HEAD_INIT(fresh.entries) };
-	bool flushed = false;
-	unsigned int done = 0;
-	int ret = 0;
-
-	while (done < count) {
-		ret = reserve_buffer(pool, &fresh.entries, num_planes, sizes, capture,
-				     *contiguous);
-		if (!ret) {
-			done++;
-		} else if (ret == -EINTR || fatal_signal_pending(current)) {
-			daedalus_reserve_drop(&fresh);
-			return -EINTR;
-		} else if (!flushed) {
-			/* Memory that nobody uses any more may not be freed yet. */
-			flush_workqueue(pool->dev->wq);
-			flushed = true;
-		} else if (*contiguous) {
-			*contiguous = false;
-			daedalus_reserve_drop(&fresh);
-			done = 0;
-		} else {
-			break;
-		}
-	}
-	list_splice_tail(&fresh.entries, &reserve->entries);
-	return done ? 0 : ret;
-}
-
-/**
- * daedalus_reserve_has() - whether there is a plane for each that would be taken
- * @reserve: the reserve
- * @count: number of buffers
- * @num_planes: of each
- * @sizes: bytes of each plane
- */
-bool daedalus_reserve_has(struct daedalus_reserve *reserve, unsigned int count,
-			  unsigned int num_planes, const unsigned int *sizes)
-{
-	unsigned int i, wanted[VB2_MAX_PLANES];
-	struct daedalus_mem *mem;
-
-	for (i = 0; i < num_planes; i++)
-		wanted[i] = count;
-	list_for_each_entry(mem, &reserve->entries, entry) {
-		for (i = 0; i < num_planes; i++) {
-			if (wanted[i] && mem->size == PAGE_ALIGN(sizes[i])) {
-				wanted[i]--;
-				break;
-			}
-		}
-	}
-	for (i = 0; i < num_planes; i++)
-		if (wanted[i])
-			return false;
-	return true;
-}
-
-static void mem_enlist(struct daedalus_mem *mem)
-{
-	struct daedalus_pool *pool = mem->pool;
-
-	spin_lock(&pool->lock);
-	mem->id = atomic64_inc_return(&pool->dev->next_id);
-	list_add_tail(&mem->entry, &pool->mems);
-	spin_unlock(&pool->lock);
-}
-
-/**
- * daedalus_reserve_take() - take a plane out, for a buffer
- * @reserve: the reserve
- * @size: bytes, a multiple of the page size
- *
- * Return: the plane, for daedalus_mem_release(); NULL if there is none of this size.
- */
-struct daedalus_mem *daedalus_reserve_take(struct daedalus_reserve *reserve, unsigned long size)
-{
-	struct daedalus_mem *mem;
-
-	list_for_each_entry(mem, &reserve->entries, entry) {
-		if (mem->size != size)
-			continue;
-		list_del(&mem->entry);
-		mem_enlist(mem);
-		return mem;
-	}
-	return NULL;
-}
-
 /* --- the object --- */
 
 /**
@@ -619,14 +104,14 @@ struct daedalus_mem *daedalus_reserve_take(struct daedalus_reserve *reserve, uns
 struct daedalus_mem *daedalus_mem_import(struct daedalus_pool *pool, struct dma_buf *dbuf,
 					 bool capture)
 {
-	struct daedalus_mem *mem = mem_create(pool, GFP_KERNEL | __GFP_NOFAIL);
+	struct daedalus_mem *mem = daedalus_mem_create(pool, GFP_KERNEL | __GFP_NOFAIL);
 
 	get_dma_buf(dbuf);
-	mem->kind = MEM_IMPORT;
+	mem->kind = DAEDALUS_MEM_IMPORT;
 	mem->import = dbuf;
 	mem->capture = capture;
 	mem->size = dbuf->size;
-	mem_enlist(mem);
+	daedalus_mem_enlist(mem);
 	return mem;
 }
 
@@ -642,7 +127,7 @@ int daedalus_mem_usable(struct daedalus_mem *mem, size_t size)
 {
 	if (mem->size < size)
 		return -EFAULT;
-	if (mem->kind != MEM_IMPORT)
+	if (mem->kind != DAEDALUS_MEM_IMPORT)
 		return 0;
 	if (!mem->import->ops->mmap)
 		return -EOPNOTSUPP;
@@ -661,6 +146,11 @@ struct daedalus_mem *daedalus_mem_get(struct daedalus_mem *mem)
 {
 	refcount_inc(&mem->ref);
 	return mem;
+}
+
+static void free_work(struct work_struct *work)
+{
+	daedalus_mem_destroy(container_of(work, struct daedalus_mem, free_work));
 }
 
 /**
@@ -726,7 +216,7 @@ size_t daedalus_mem_size(struct daedalus_mem *mem)
  */
 bool daedalus_mem_imported(struct daedalus_mem *mem)
 {
-	return mem->kind == MEM_IMPORT;
+	return mem->kind == DAEDALUS_MEM_IMPORT;
 }
 
 /* --- windows --- */
@@ -926,7 +416,7 @@ static struct daedalus_window *window_create(struct daedalus_pool *pool, struct 
 	window->id = id;
 	mutex_init(&window->lock);
 	window->mem = mem;
-	if (mem->kind == MEM_IMPORT) {
+	if (mem->kind == DAEDALUS_MEM_IMPORT) {
 		get_dma_buf(mem->import);
 		window->dbuf = mem->import;
 		return window;
@@ -979,7 +469,7 @@ struct dma_buf *daedalus_window_open(struct daedalus_pool *pool, u64 id,
 		daedalus_mem_put(mem);
 		return ERR_CAST(window);
 	}
-	*flags = mem->kind == MEM_IMPORT ? DAEDALUS_BUFFER_F_IMPORTED :
+	*flags = mem->kind == DAEDALUS_MEM_IMPORT ? DAEDALUS_BUFFER_F_IMPORTED :
 					   DAEDALUS_BUFFER_F_INITIALISED;
 	if (mem->capture)
 		*flags |= DAEDALUS_BUFFER_F_WRITE;

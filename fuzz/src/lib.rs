@@ -6,7 +6,8 @@
 
 use daedalus_trace::{Job, Record};
 use daedalus_uapi::protocol::{
-    CTRL_F_IN_REQUEST, Ctrl, JOB_F_SAME_CAPTURE, MAX_PLANES, MSG_JOB, MSG_MAX_V1, MSG_RESET, Msg, MsgJob, Plane,
+    CTRL_F_IN_REQUEST, Ctrl, JOB_F_SAME_CAPTURE, MAX_PLANES, MSG_JOB, MSG_MAX_V1, MSG_RESET, Msg, MsgJob,
+    Plane,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 

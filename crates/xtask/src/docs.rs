@@ -258,12 +258,15 @@ fn in_guest(bed: &Bed, blocks: &[&Block], outcome: &Outcome) -> Result<()> {
 fn arm64(bed: &Bed, blocks: &[&Block], outcome: &Outcome) -> Result<()> {
     let run = read(&bed.repo.join("testbed/system/run"))?;
     for block in blocks {
-        outcome.check(&format!("docs: {} is in testbed/system/run", block.name()), || {
-            for command in block.commands() {
-                ensure!(run.contains(command), "it does not have: {command}");
-            }
-            Ok(block.first().to_owned())
-        });
+        outcome.check(
+            &format!("docs: {} is in testbed/system/run", block.name()),
+            || {
+                for command in block.commands() {
+                    ensure!(run.contains(command), "it does not have: {command}");
+                }
+                Ok(block.first().to_owned())
+            },
+        );
     }
     Ok(())
 }

@@ -17,7 +17,9 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let outcome = Outcome::new();
     for target in headers::targets(&bed.repo)? {
         let name = format!("module links against {}/{}", target.suite, target.package);
-        outcome.check(&format!("{name} ({})", target.architecture), || check(bed, &target));
+        outcome.check(&format!("{name} ({})", target.architecture), || {
+            check(bed, &target)
+        });
     }
     Ok(outcome)
 }
@@ -36,7 +38,11 @@ fn check(bed: &Bed, target: &Target) -> Result<String> {
         .filter(|name| !DEPENDS.contains(&name.replace('_', "-").as_str()))
         .collect();
     if !more.is_empty() {
-        bail!("the module depends on {} besides {}", more.join(", "), DEPENDS.join(", "));
+        bail!(
+            "the module depends on {} besides {}",
+            more.join(", "),
+            DEPENDS.join(", ")
+        );
     }
     Ok(format!("{}, depends on {depends}", headers.release()))
 }

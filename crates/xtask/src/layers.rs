@@ -90,7 +90,9 @@ fn defined(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in text.lines() {
         let first = line.chars().next().unwrap_or(' ');
-        let begins = first.is_ascii_lowercase() && !line.starts_with("static ") && !line.starts_with("struct daedalus_");
+        let begins = first.is_ascii_lowercase()
+            && !line.starts_with("static ")
+            && !line.starts_with("struct daedalus_");
         let function = first.is_ascii_lowercase() && !line.starts_with("static ") && line.contains('(');
         if !(begins || function) || line.ends_with(';') && line.contains('(') {
             continue;
@@ -160,14 +162,18 @@ fn join(names: &BTreeSet<String>) -> String {
 
 /// The report: lines of code per file, then the arrows.
 fn table(calls: &Calls, sources: &BTreeMap<String, String>) -> String {
-    let mut text = String::from("# Files of the module\n\n| file | lines without blanks and comments |\n| --- | --- |\n");
+    let mut text = String::from(
+        "# Files of the module\n\n| file | lines without blanks and comments |\n| --- | --- |\n",
+    );
     let mut all = 0;
     for (file, source) in sources {
         let lines = code(source).count();
         all += lines;
         text.push_str(&format!("| {file}.c | {lines} |\n"));
     }
-    text.push_str(&format!("| all | {all} |\n\n# Who calls whom\n\n| file | calls | by |\n| --- | --- | --- |\n"));
+    text.push_str(&format!(
+        "| all | {all} |\n\n# Who calls whom\n\n| file | calls | by |\n| --- | --- | --- |\n"
+    ));
     for ((from, to), names) in calls {
         text.push_str(&format!("| {from} | {to} | {} |\n", join(names)));
     }
@@ -178,10 +184,13 @@ fn table(calls: &Calls, sources: &BTreeMap<String, String>) -> String {
 mod tests {
     use super::*;
 
-    const HEADER: &str = "/*\n *\tdaedalus_top\t\ta\n *\tdaedalus_left  daedalus_right\tb\n *\tdaedalus_low\tc\n */\n";
+    const HEADER: &str =
+        "/*\n *\tdaedalus_top\t\ta\n *\tdaedalus_left  daedalus_right\tb\n *\tdaedalus_low\tc\n */\n";
 
     fn files(list: &[(&str, &str)]) -> BTreeMap<String, String> {
-        list.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
+        list.iter()
+            .map(|(name, text)| ((*name).into(), (*text).into()))
+            .collect()
     }
 
     #[test]
@@ -196,9 +205,18 @@ mod tests {
     #[test]
     fn a_call_is_an_arrow_and_a_comment_is_none() {
         let sources = files(&[
-            ("daedalus_low", "/** daedalus_get() - get */\nint daedalus_get(struct daedalus_x *x)\n{\n}\n"),
-            ("daedalus_top", "/* daedalus_get() */\nstatic int f(void)\n{\n\treturn daedalus_get(NULL);\n}\n"),
-            ("daedalus_left", "/*\n * daedalus_get()\n */\nstruct daedalus_x x;\n"),
+            (
+                "daedalus_low",
+                "/** daedalus_get() - get */\nint daedalus_get(struct daedalus_x *x)\n{\n}\n",
+            ),
+            (
+                "daedalus_top",
+                "/* daedalus_get() */\nstatic int f(void)\n{\n\treturn daedalus_get(NULL);\n}\n",
+            ),
+            (
+                "daedalus_left",
+                "/*\n * daedalus_get()\n */\nstruct daedalus_x x;\n",
+            ),
         ]);
         let calls = calls(&sources);
         assert_eq!(calls.len(), 1);
@@ -211,7 +229,13 @@ mod tests {
         let text = "const struct daedalus_codec daedalus_h264 = {\n};\nu64 daedalus_id(struct daedalus_mem *m)\n{\n}\n\
                     static int daedalus_own(void)\n{\n}\nextern int daedalus_other(void);\n";
         let found = defined(text);
-        assert!(found.contains("daedalus_h264") && found.contains("daedalus_id"), "{found:?}");
-        assert!(!found.contains("daedalus_own") && !found.contains("daedalus_codec"), "{found:?}");
+        assert!(
+            found.contains("daedalus_h264") && found.contains("daedalus_id"),
+            "{found:?}"
+        );
+        assert!(
+            !found.contains("daedalus_own") && !found.contains("daedalus_codec"),
+            "{found:?}"
+        );
     }
 }

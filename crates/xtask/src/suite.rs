@@ -12,8 +12,8 @@ use crate::cache::write_whole;
 use crate::guest::Kernel;
 use crate::outcome::{Outcome, Verdict};
 use crate::{
-    amd64, build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay, torture,
-    ui,
+    amd64, build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay,
+    torture, ui,
 };
 
 /// Arguments of `./dev test`.

@@ -91,15 +91,18 @@ pub(crate) fn run(
         package::everything(bed, &packages)
     });
     if outcome.ok() {
-        outcome.check(&format!("the {architecture} disk and the clips are there"), || {
-            let made = (
-                root::make(bed, machine.emulator)?,
-                disk::make(bed, machine, chromium)?,
-                clips::make(bed, dir, chromium)?,
-            );
-            inputs = Some(made);
-            Ok(String::new())
-        });
+        outcome.check(
+            &format!("the {architecture} disk and the clips are there"),
+            || {
+                let made = (
+                    root::make(bed, machine.emulator)?,
+                    disk::make(bed, machine, chromium)?,
+                    clips::make(bed, dir, chromium)?,
+                );
+                inputs = Some(made);
+                Ok(String::new())
+            },
+        );
     }
     let later = dir.join("later");
     if outcome.ok() && guests.iter().any(|guest| guest.upgraded) {

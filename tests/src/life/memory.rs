@@ -61,8 +61,9 @@ pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
         figures.set("never_bytes", vec![contiguous, scattered]);
         set_parameter_text(PARAMETER, "1")?;
         // OUTPUT is scattered always: nothing scans it out.
-        let (contiguous, scattered) =
-            kinds(&nodes, &clips, |kinds| kinds.contiguous > 0 && kinds.scattered > 0)?;
+        let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| {
+            kinds.contiguous > 0 && kinds.scattered > 0
+        })?;
         figures.set("always_bytes", vec![contiguous, scattered]);
         set_parameter_text(PARAMETER, "-1")?;
         let budget = debugfs::stat("contiguous_budget")?;

@@ -101,7 +101,11 @@ fn everybody(args: &SuspendArgs, nodes: &Nodes, clip: &Clip, figures: &mut Figur
             frozen = freeze_all(&busy).with_context(|| format!("freeze {time}"));
         }
         done.store(true, Ordering::Release);
-        let played = players.map(|player| player.join().unwrap_or_else(|_| Err(anyhow!("a client panicked"))));
+        let played = players.map(|player| {
+            player
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("a client panicked")))
+        });
         frozen.map(|()| played)
     });
     fs::write("/sys/power/pm_test", "none")?;

@@ -59,7 +59,7 @@ fn is_h264_sps(unit: &[u8]) -> bool {
     let [header, _profile, constraints, ..] = *unit else {
         return false;
     };
-    let (forbidden_zero_bit, nal_ref_idc, nal_unit_type) = (header >> 7, header >> 5 & 3, header & 0x1f);
+    let (forbidden_zero_bit, nal_ref_idc, nal_unit_type) = (header >> 7, (header >> 5) & 3, header & 0x1f);
     forbidden_zero_bit == 0 && nal_ref_idc > 0 && nal_unit_type == 7 && constraints & 3 == 0
 }
 
@@ -69,8 +69,8 @@ fn is_hevc_set(unit: &[u8]) -> bool {
     let [first, second, ..] = *unit else {
         return false;
     };
-    let (forbidden_zero_bit, nal_unit_type) = (first >> 7, first >> 1 & 0x3f);
-    let (nuh_layer_id, nuh_temporal_id_plus1) = ((first & 1) << 5 | second >> 3, second & 7);
+    let (forbidden_zero_bit, nal_unit_type) = (first >> 7, (first >> 1) & 0x3f);
+    let (nuh_layer_id, nuh_temporal_id_plus1) = (((first & 1) << 5) | (second >> 3), second & 7);
     forbidden_zero_bit == 0
         && matches!(nal_unit_type, 32 | 33)
         && nuh_layer_id == 0

@@ -75,7 +75,9 @@ fn boot(bed: &Bed, place: &Place<'_>, out_dir: &Path) -> Result<crate::cmd::Cmd>
     }
     read_only.push((place.stock.dir.clone(), root::HEADERS.to_owned()));
     let writable = [(out_dir.to_owned(), guest("/mnt/out"))];
-    Ok(root::privileged_in(bed, place.emulator, "sh", &read_only, &writable)?
-        .arg(guest("/mnt/repo/testbed/amd64/boot"))
-        .args([place.cpu, &MEMORY.to_string()]))
+    Ok(
+        root::privileged_in(bed, place.emulator, "sh", &read_only, &writable)?
+            .arg(guest("/mnt/repo/testbed/amd64/boot"))
+            .args([place.cpu, &MEMORY.to_string()]),
+    )
 }
