@@ -116,7 +116,7 @@ fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
         )
     })?;
     let parts = match &head[..] {
-        b"DKIF" => vec!["ivfparse".to_owned()],
+        [b'D', b'K', b'I', b'F', ..] => vec!["ivfparse".to_owned()],
         [0x1a, 0x45, ..] => vec!["matroskademux".to_owned()],
         // The low-overhead format begins with a temporal delimiter that has a size field (AV1 specification, 5.3).
         [0x12, 0, ..] => vec!["video/x-av1,stream-format=obu-stream".to_owned()],

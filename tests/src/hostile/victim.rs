@@ -273,10 +273,10 @@ fn listen(mut stdout: impl BufRead, beats: &AtomicUsize) -> Result<Seen> {
             None => (bytes.len(), false),
         };
         stdout.consume(length);
+        beats.fetch_add(length - usize::from(last), Ordering::Relaxed);
         if last {
             break;
         }
-        beats.fetch_add(length, Ordering::Relaxed);
     }
     let mut line = String::new();
     stdout.read_line(&mut line)?;

@@ -176,9 +176,7 @@ fn not_loaded(system: &System) -> Check {
 fn asks_for_signatures(system: &System) -> Option<&'static str> {
     if system
         .text("/sys/module/module/parameters/sig_enforce")
-        .as_deref()
-        .ok()
-        == Some("Y")
+        .is_ok_and(|text| text.trim() == "Y")
     {
         return Some("module.sig_enforce");
     }

@@ -351,7 +351,7 @@ impl<'o> Forker<'o> {
         let asked = self.server.as_ref().map_or(0, |server| server.asked);
         let mut index = 0;
         self.wanted.retain(|wanted| {
-            let waits = index < asked || !wanted.failed || now < wanted.since + self.worker_wait;
+            let waits = index < asked || !wanted.failed || now < wanted.since + 4 * self.worker_wait;
             index += 1;
             if !waits {
                 outcomes.push(Outcome::Failed(wanted.request.session));
@@ -368,7 +368,7 @@ impl<'o> Forker<'o> {
         // A busy machine may keep a sound server from running for a while, and another one would start no faster
         // there: libraries are loaded at a start.
         let patience = if server.ready {
-            self.worker_wait
+            2 * self.worker_wait / 3
         } else {
             (4 * self.worker_wait).max(2 * self.took)
         };
