@@ -261,7 +261,7 @@ static const struct vm_operations_struct window_vm_ops = {
 
 static int window_mmap(struct dma_buf *dbuf, struct vm_area_struct *vma)
 {
-	if (is_cow_mapping(vma->vm_flags))
+	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	vm_flags_set(vma, VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP | VM_DONTCOPY);
 	vma->vm_private_data = dbuf->priv;
@@ -585,7 +585,7 @@ int daedalus_mem_mmap(struct daedalus_mem *mem, struct vm_area_struct *vma)
 	struct page **page = mem->pages + first;
 	int ret;
 
-	if (is_cow_mapping(vma->vm_flags) || first > mem->num_pages ||
+	if (!(vma->vm_flags & VM_MAYSHARE) || first > mem->num_pages ||
 	    pages > mem->num_pages - first)
 		return -EINVAL;
 	for (i = 0; i < pages; i += run) {
