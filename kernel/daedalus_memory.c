@@ -18,8 +18,10 @@
  *	plane: it zaps the mapping, and later faults reach a scratch page of the
  *	window. That waits for no user code, only for a fault that is filling page
  *	tables. Afterwards the plane has another id, and the worker is told that the
- *	old one is gone. Imported memory is the exporter's to map, so its window is
- *	the client's dmabuf itself and cannot be revoked.
+ *	old one is gone. A plane that the client frees is left to the worker until it
+ *	unmaps it: later pictures may refer to the one in it. Imported memory is the
+ *	exporter's to map, so its window is the client's dmabuf itself and cannot be
+ *	revoked.
  *
  * Caches
  *	Pages are cached, for the kernel and for every process. A device that does not
@@ -70,8 +72,9 @@ struct mem_attachment {
  * @windows: the worker's, or NULL; guarded by &daedalus_pool.lock
  * @pool: referenced
  * @id: under which the worker knows the plane
- * @shut: it shows nothing any more; guarded by &daedalus_pool.lock
- * @dbuf: what the worker has; referenced as long as the window is not shut
+ * @gone: the worker is to hear that the plane is gone, or has heard it; guarded by
+ *	&daedalus_pool.lock
+ * @dbuf: what the worker has; referenced until @gone
  * @lock: guards @mem; held while page tables change
  * @mem: what it shows, referenced; NULL: the scratch page
  * @scratch: where accesses go after that; NULL for imported memory
@@ -82,7 +85,7 @@ struct daedalus_window {
 	struct daedalus_windows *windows;
 	struct daedalus_pool *pool;
 	u64 id;
-	bool shut;
+	bool gone;
 	struct dma_buf *dbuf;
 	struct mutex lock;	/* mem, page tables */
 	struct daedalus_mem *mem;
@@ -225,6 +228,9 @@ static void window_free(struct kref *ref)
 {
 	struct daedalus_window *window = container_of(ref, struct daedalus_window, ref);
 
+	/* Of a plane that was freed, and that the worker kept until now. */
+	if (window->mem)
+		daedalus_mem_put(window->mem);
 	if (window->scratch)
 		__free_page(window->scratch);
 	mutex_destroy(&window->lock);
@@ -299,6 +305,23 @@ static const struct dma_buf_ops window_dmabuf_ops = {
 	.release = window_release,
 };
 
+/* The worker is to hear that the plane is gone. Returns the module's own reference. */
+static struct dma_buf *window_report(struct daedalus_window *window)
+{
+	struct dma_buf *dbuf = window->dbuf;
+
+	lockdep_assert_held(&window->pool->lock);
+	window->dbuf = NULL;
+	window->gone = true;
+	if (window->windows) {
+		/* First in the list are those to report. */
+		list_move(&window->entry, &window->windows->list);
+		window->windows->gone++;
+		wake_up(window->windows->wq);
+	}
+	return dbuf;
+}
+
 /*
  * Takes from the worker what the window shows, once. The caller has a reference and
  * has unlinked the window from its plane.
@@ -319,15 +342,7 @@ static void window_shut(struct daedalus_window *window)
 		return;
 
 	spin_lock(&pool->lock);
-	dbuf = window->dbuf;
-	window->dbuf = NULL;
-	window->shut = true;
-	if (window->windows) {
-		/* First in the list are those to report. */
-		list_move(&window->entry, &window->windows->list);
-		window->windows->gone++;
-		wake_up(window->windows->wq);
-	}
+	dbuf = window_report(window);
 	spin_unlock(&pool->lock);
 	dma_buf_put(dbuf);
 	daedalus_mem_put(mem);
@@ -339,6 +354,23 @@ static void window_close(struct daedalus_window *window)
 	if (!window)
 		return;
 	window_shut(window);
+	window_put(window);
+}
+
+/*
+ * Leaves to the worker what the window shows, until it lets go: nobody else writes or
+ * reads it any more. Drops the caller's reference.
+ */
+static void window_leave(struct daedalus_window *window)
+{
+	struct dma_buf *dbuf;
+
+	if (!window)
+		return;
+	spin_lock(&window->pool->lock);
+	dbuf = window_report(window);
+	spin_unlock(&window->pool->lock);
+	dma_buf_put(dbuf);
 	window_put(window);
 }
 
@@ -374,7 +406,10 @@ void daedalus_mem_revoke(struct daedalus_mem *mem)
 
 /**
  * daedalus_mem_release() - end a buffer's reference of a plane
- * @mem: the plane; whoever maps or exported it keeps it, no worker does
+ * @mem: the plane; whoever maps or exported it keeps it
+ *
+ * A worker keeps it, too, as long as later pictures refer to the one in it: clients free
+ * buffers of an old size while the stream still refers to them. It stays charged.
  *
  * Context: sleeps, but waits for no user code.
  */
@@ -387,7 +422,7 @@ void daedalus_mem_release(struct daedalus_mem *mem)
 	list_del_init(&mem->entry);
 	window = window_unlink(mem);
 	spin_unlock(&pool->lock);
-	window_close(window);
+	window_leave(window);
 	mem_user_put(mem);
 }
 
@@ -508,7 +543,7 @@ bool daedalus_windows_gone(struct daedalus_pool *pool, struct daedalus_windows *
 
 	spin_lock(&pool->lock);
 	window = list_first_entry_or_null(&windows->list, struct daedalus_window, entry);
-	if (!window || !window->shut) {
+	if (!window || !window->gone) {
 		spin_unlock(&pool->lock);
 		return false;
 	}
@@ -531,6 +566,8 @@ bool daedalus_windows_gone(struct daedalus_pool *pool, struct daedalus_windows *
 void daedalus_windows_close(struct daedalus_pool *pool, struct daedalus_windows *windows)
 {
 	struct daedalus_window *window, *linked;
+	struct daedalus_mem *mem;
+	bool gone;
 
 	for (;;) {
 		linked = NULL;
@@ -543,10 +580,15 @@ void daedalus_windows_close(struct daedalus_pool *pool, struct daedalus_windows 
 		}
 		list_del(&window->entry);
 		window->windows = NULL;
-		if (!window->shut && window->mem && window->mem->window == window)
-			linked = window_unlink(window->mem);
+		gone = window->gone;
+		mem = READ_ONCE(window->mem);
+		if (!gone && mem && mem->window == window)
+			linked = window_unlink(mem);
 		spin_unlock(&pool->lock);
-		window_close(window);
+		if (gone)
+			window_put(window);
+		else
+			window_close(window);
 		if (linked)
 			window_put(linked);
 	}
