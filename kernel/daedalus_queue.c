@@ -63,6 +63,55 @@ static void finish_later(struct daedalus_ctx *ctx, struct media_request *req)
 	list_add_tail(&to_daedalus_request(req)->entry, &ctx->unfinished);
 }
 
+/**
+ * daedalus_keep_requests() - have the claim work drop the last references of requests
+ * @ctx: the session, whose OUTPUT queue is about to let go of its buffers' requests
+ *
+ * Whoever drops the last one waits for the control lock, which nobody does under the
+ * locks that are held here.
+ *
+ * Context: ctx->lock is held.
+ */
+void daedalus_keep_requests(struct daedalus_ctx *ctx)
+{
+	struct daedalus_request *request;
+	struct vb2_buffer *vb;
+	unsigned int i;
+
+	lockdep_assert_held(&ctx->lock);
+	spin_lock(ctx_lock(ctx));
+	for (i = 0; i < DAEDALUS_MAX_BUFFERS; i++) {
+		vb = vb2_get_buffer(&ctx->src, i);
+		if (!vb || !vb->request)
+			continue;
+		request = to_daedalus_request(vb->request);
+		if (!list_empty(&request->kept_entry))
+			continue;
+		media_request_get(vb->request);
+		list_add_tail(&request->kept_entry, &ctx->kept);
+	}
+	spin_unlock(ctx_lock(ctx));
+	claim_later(ctx);
+}
+
+/* Drops what daedalus_keep_requests() kept. */
+static void drop_kept(struct daedalus_ctx *ctx)
+{
+	struct daedalus_request *request;
+
+	for (;;) {
+		spin_lock(ctx_lock(ctx));
+		request = list_first_entry_or_null(&ctx->kept, struct daedalus_request,
+						   kept_entry);
+		if (request)
+			list_del_init(&request->kept_entry);
+		spin_unlock(ctx_lock(ctx));
+		if (!request)
+			return;
+		media_request_put(&request->req);
+	}
+}
+
 /* No further job comes for the held CAPTURE buffer. */
 static void release_held(struct daedalus_ctx *ctx)
 {
@@ -376,6 +425,7 @@ void daedalus_finish_requests(struct daedalus_ctx *ctx)
 		media_request_put(&request->req);
 	}
 	wake_up_all(&ctx->finished_wq);
+	drop_kept(ctx);
 }
 
 static bool all_finished(struct daedalus_ctx *ctx)
@@ -591,7 +641,8 @@ static void stop_streaming(struct vb2_queue *vq)
 	ctx->stopping = queue_bit(vq);
 	ctx->streaming &= ~ctx->stopping;
 	job = ctx->claiming;
-	if (job) {
+	/* The other queue may have stopped, and cancelled it, a moment ago. */
+	if (job && !job->cancelled) {
 		job->cancelled = true;
 		sched_requeue(&ctx->sched, job);
 	}
@@ -710,6 +761,7 @@ int daedalus_queue_init(struct daedalus_ctx *ctx)
 	INIT_LIST_HEAD(&ctx->src_ready);
 	INIT_LIST_HEAD(&ctx->dst_ready);
 	INIT_LIST_HEAD(&ctx->unfinished);
+	INIT_LIST_HEAD(&ctx->kept);
 	init_waitqueue_head(&ctx->finished_wq);
 	INIT_WORK(&ctx->claim_work, claim_work);
 	daedalus_sched_init(&ctx->sched, &sched_ops);

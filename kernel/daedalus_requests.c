@@ -112,6 +112,7 @@ static struct media_request *req_alloc(struct media_device *mdev)
 		return NULL;
 	}
 	INIT_LIST_HEAD(&request->entry);
+	INIT_LIST_HEAD(&request->kept_entry);
 	__module_get(THIS_MODULE);
 	return &request->req;
 }

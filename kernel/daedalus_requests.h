@@ -22,6 +22,7 @@ struct v4l2_ctrl_handler;
  * @part: the module's own part of a queued request: as long as it is not complete, the
  *	request is not, so its controls can be completed at leisure
  * @entry: in a list of requests to finish
+ * @kept_entry: in a list of requests of which a reference is to be dropped
  * @user: whose limit it counts against
  * @rcu: the core touches the media device after req_free
  */
@@ -29,6 +30,7 @@ struct daedalus_request {
 	struct media_request req;
 	struct media_request_object part;
 	struct list_head entry;
+	struct list_head kept_entry;
 	struct daedalus_request_user *user;
 	struct rcu_head rcu;
 };

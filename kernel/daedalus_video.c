@@ -245,12 +245,23 @@ static void remember_fmt(struct vb2_queue *vq, unsigned int first, unsigned int 
 static int daedalus_reqbufs(struct file *filp, void *unused, struct v4l2_requestbuffers *rb)
 {
 	struct daedalus_ctx *ctx = file_to_ctx(filp);
+	struct vb2_queue *vq = queue_of(ctx, rb->type);
 	int ret;
 
 	/* The core has found this lock in fh->m2m_ctx. */
 	lockdep_assert_held(&ctx->lock);
+	/*
+	 * REQBUFS lets go of requests with the queue's mmap_lock held, and mmap() nests
+	 * that one in the lock under which whoever sets controls reads user memory. So
+	 * the queue lets go of them before.
+	 */
+	if (!vb2_is_streaming(vq) &&
+	    (rb->memory == V4L2_MEMORY_MMAP || rb->memory == V4L2_MEMORY_DMABUF)) {
+		daedalus_keep_requests(ctx);
+		vb2_streamoff(vq, rb->type);
+	}
 	refresh_raw_fmt(ctx);
-	ret = vb2_reqbufs(queue_of(ctx, rb->type), rb);
+	ret = vb2_reqbufs(vq, rb);
 	if (!ret && V4L2_TYPE_IS_CAPTURE(rb->type))
 		remember_fmt(&ctx->dst, 0, rb->count, &ctx->raw_fmt);
 	return ret;
@@ -380,7 +391,10 @@ static int daedalus_streamon(struct file *filp, void *unused, enum v4l2_buf_type
 
 static int daedalus_streamoff(struct file *filp, void *unused, enum v4l2_buf_type type)
 {
-	return vb2_streamoff(queue_of(file_to_ctx(filp), type), type);
+	struct daedalus_ctx *ctx = file_to_ctx(filp);
+
+	daedalus_keep_requests(ctx);
+	return vb2_streamoff(queue_of(ctx, type), type);
 }
 
 /* The stateless interface has one command. */
@@ -667,6 +681,9 @@ static int daedalus_release(struct file *filp)
 
 	daedalus_session_remove(&ctx->sched.session);
 	mutex_lock(&ctx->lock);
+	daedalus_keep_requests(ctx);
+	/* As in daedalus_reqbufs(). */
+	vb2_streamoff(&ctx->src, ctx->src.type);
 	vb2_queue_release(&ctx->dst);
 	vb2_queue_release(&ctx->src);
 	mutex_unlock(&ctx->lock);

@@ -91,6 +91,7 @@ struct daedalus_need {
  * @held: (S) CAPTURE buffer which the last claimed job keeps
  * @claiming: (S) the job that the claim work prepares
  * @unfinished: (S) struct daedalus_request whose buffers were given back
+ * @kept: (S) struct daedalus_request of which a reference is to be dropped
  * @finishing: (S) the claim work finishes a request
  * @finished_wq: woken when no request is left to finish
  * @src_sequence: (S) of the next OUTPUT buffer
@@ -129,6 +130,7 @@ struct daedalus_ctx {
 	struct daedalus_buf *held;
 	struct daedalus_job *claiming;
 	struct list_head unfinished;
+	struct list_head kept;
 	bool finishing;
 	wait_queue_head_t finished_wq;
 	u32 src_sequence;
@@ -170,6 +172,7 @@ static inline struct daedalus_ctx *session_to_ctx(struct daedalus_session *sessi
 int daedalus_queue_init(struct daedalus_ctx *ctx);
 void daedalus_queue_exit(struct daedalus_ctx *ctx);
 void daedalus_flush_held(struct daedalus_ctx *ctx);
+void daedalus_keep_requests(struct daedalus_ctx *ctx);
 void daedalus_finish_requests(struct daedalus_ctx *ctx);
 void daedalus_wait_finished(struct daedalus_ctx *ctx);
 
