@@ -8,6 +8,7 @@
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/version.h>
 #include <media/media-device.h>
 #include <media/v4l2-fh.h>
@@ -58,6 +59,16 @@ static inline void daedalus_fh_del(struct v4l2_fh *fh, struct file *filp)
 #else
 #define DAEDALUS_VB2_WAIT_OPS
 #endif
+
+/*
+ * User Mode Linux only notes that a mapping has gone; a process that runs on another
+ * processor uses it until it enters the kernel the next time.
+ */
+static inline void daedalus_sync_user_mappings(void)
+{
+	if (IS_ENABLED(CONFIG_UML))
+		kick_all_cpus_sync();
+}
 
 /*
  * Newer cores still count a request down after they called req_free; the

@@ -335,8 +335,10 @@ static void window_shut(struct daedalus_window *window)
 	mutex_lock(&window->lock);
 	mem = window->mem;
 	window->mem = NULL;
-	if (mem && window->scratch)
+	if (mem && window->scratch) {
 		unmap_mapping_range(window->dbuf->file->f_mapping, 0, 0, 1);
+		daedalus_sync_user_mappings();
+	}
 	mutex_unlock(&window->lock);
 	if (!mem)
 		return;

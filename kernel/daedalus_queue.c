@@ -444,11 +444,12 @@ static bool all_finished(struct daedalus_ctx *ctx)
  * @ctx: the session
  *
  * A client may use its requests again after STREAMOFF. It waits for nobody but those
- * who set this session's controls, and no lock is held.
+ * who set this session's controls, no longer than worker_wait_ms, and holds no lock.
  */
 void daedalus_wait_finished(struct daedalus_ctx *ctx)
 {
-	wait_event_killable(ctx->finished_wq, all_finished(ctx));
+	wait_event_killable_timeout(ctx->finished_wq, all_finished(ctx),
+				    msecs_to_jiffies(daedalus_worker_wait_ms));
 }
 
 static void prepare_job(struct daedalus_ctx *ctx, struct daedalus_job *job,

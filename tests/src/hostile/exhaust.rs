@@ -362,14 +362,14 @@ impl Taken {
                 if exports {
                     taken += queue
                         .mappings(index)?
-                        .map(|mapping| mapping.len() as u64)
+                        .map(|mapping| pages(mapping.len()))
                         .sum::<u64>();
                     self.exports.push(queue.export(index, 0, true)?);
                     queue.forget(index)?;
                     continue;
                 }
                 for mapping in queue.take(index)? {
-                    taken += mapping.len() as u64;
+                    taken += pages(mapping.len());
                     mapping.write(mapping.len() - 1, &[1])?;
                     self.mappings.push(mapping);
                 }
@@ -378,4 +378,9 @@ impl Taken {
         }
         Ok((taken, None))
     }
+}
+
+/// Returns the bytes of the pages that so many bytes take.
+fn pages(bytes: usize) -> u64 {
+    bytes.next_multiple_of(rustix::param::page_size()) as u64
 }

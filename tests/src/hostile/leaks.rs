@@ -21,7 +21,7 @@ use crate::life::daemon::Broker;
 /// KiB by which slab may differ between two looks at it: what the kernel keeps per processor.
 const SLAB_NOISE_KIB: i64 = 768;
 /// The same of available memory.
-const AVAILABLE_NOISE_KIB: i64 = 6 << 10;
+const AVAILABLE_NOISE_KIB: i64 = 16 << 10;
 
 /// Arguments of `leaks`.
 #[derive(Debug, clap::Args)]

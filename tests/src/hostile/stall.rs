@@ -40,7 +40,7 @@ const LARGE: u32 = 8192;
 /// The largest part of another session's call that the victim may sleep.
 const MOST_SHARE: f64 = 0.3;
 /// What such a call has to take for its share to say anything.
-const LONG: Duration = Duration::from_millis(60);
+const LONG: Duration = Duration::from_millis(250);
 /// How often the victim may sleep for one call of the others.
 const SLEEPS_A_CALL: u64 = 2;
 /// What a stopping queue of the module may give its worker in this scenario, in ms, where it gives it any
