@@ -247,7 +247,7 @@ fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
     );
     let (counted, allowed) = match hold {
         Hold::Requests => (left.requests, held.total as i64 * REQUEST_KIB),
-        Hold::Mappings | Hold::Exports => (Some(left.memory), (2 * limit >> 10) as i64),
+        Hold::Mappings | Hold::Exports => (Some(left.memory), ((2 * limit) >> 10) as i64),
     };
     ensure!(
         counted == Some(held.total),

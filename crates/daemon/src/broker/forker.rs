@@ -351,7 +351,7 @@ impl<'o> Forker<'o> {
         let asked = self.server.as_ref().map_or(0, |server| server.asked);
         let mut index = 0;
         self.wanted.retain(|wanted| {
-            let waits = index < asked || !wanted.failed || now < wanted.since + 4 * self.worker_wait;
+            let waits = index < asked || !wanted.failed || now < wanted.since + 3 * self.worker_wait / 2;
             index += 1;
             if !waits {
                 outcomes.push(Outcome::Failed(wanted.request.session));
