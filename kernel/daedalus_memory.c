@@ -478,6 +478,28 @@ err:
 	return ERR_PTR(-ENOMEM);
 }
 
+static void window_flags(struct daedalus_mem *mem, u32 *flags)
+{
+	*flags = mem->kind == DAEDALUS_MEM_IMPORT ? DAEDALUS_BUFFER_F_IMPORTED :
+						    DAEDALUS_BUFFER_F_INITIALISED;
+	if (mem->capture)
+		*flags |= DAEDALUS_BUFFER_F_WRITE;
+}
+
+/* The window that this worker has of the plane already, or NULL. */
+static struct dma_buf *window_again(struct daedalus_mem *mem, struct daedalus_windows *windows,
+				    u32 *flags)
+{
+	struct daedalus_window *window = mem->window;
+
+	lockdep_assert_held(&mem->pool->lock);
+	if (!window || window->windows != windows || !window->dbuf)
+		return NULL;
+	window_flags(mem, flags);
+	get_dma_buf(window->dbuf);
+	return window->dbuf;
+}
+
 /**
  * daedalus_window_open() - show a plane to a worker
  * @pool: the session's
@@ -496,20 +518,20 @@ struct dma_buf *daedalus_window_open(struct daedalus_pool *pool, u64 id,
 
 	spin_lock(&pool->lock);
 	mem = mem_find(pool, id);
-	if (mem)
+	dbuf = mem ? window_again(mem, windows, flags) : NULL;
+	if (mem && !dbuf)
 		daedalus_mem_get(mem);
 	spin_unlock(&pool->lock);
 	if (!mem)
 		return ERR_PTR(-ENOENT);
+	if (dbuf)
+		return dbuf;
 	window = window_create(pool, mem, id);
 	if (IS_ERR(window)) {
 		daedalus_mem_put(mem);
 		return ERR_CAST(window);
 	}
-	*flags = mem->kind == DAEDALUS_MEM_IMPORT ? DAEDALUS_BUFFER_F_IMPORTED :
-					   DAEDALUS_BUFFER_F_INITIALISED;
-	if (mem->capture)
-		*flags |= DAEDALUS_BUFFER_F_WRITE;
+	window_flags(mem, flags);
 	dbuf = window->dbuf;
 	get_dma_buf(dbuf);
 

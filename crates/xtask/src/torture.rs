@@ -145,7 +145,7 @@ impl Args {
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 23] = [
+const SCENARIOS: [&str; 21] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -155,7 +155,6 @@ const SCENARIOS: [&str; 23] = [
     "edges",
     "sandbox",
     "stop-worker",
-    "fork-server",
     "starve-worker",
     "crash-loop",
     "abort",
@@ -166,14 +165,13 @@ const SCENARIOS: [&str; 23] = [
     "freeze",
     "formats",
     "colour",
-    "screen",
     SIZES,
     REPLACE,
 ];
 
 /// Of those, what `./dev test` leaves to the other kernel. The sanitizer kernel takes several times as long to decode, and
 /// finds nothing in more pictures;
-const EXACTNESS: [&str; 5] = ["streams", "many-sessions", "formats", "screen", SIZES];
+const EXACTNESS: [&str; 4] = ["streams", "many-sessions", "formats", SIZES];
 /// in the plain kernel real time counts.
 const STATES: [&str; 10] = [
     "first-frame",

@@ -562,6 +562,11 @@ pub(super) fn limits(common: &Common, figures: &mut Figures) -> Result<()> {
     ensure!(used > 0, "a session with buffers uses no memory");
     figures.set("session_bytes", used);
     drop(session);
+    // A work item frees, and a worker keeps until it ends.
+    let end = Instant::now() + Duration::from_secs(2);
+    while debugfs::stat("memory")? != 0 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let left = debugfs::stat("memory")?;
     ensure!(left == 0, "{left} bytes are left when all sessions have gone");
     broker.stop()?;
