@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Directories to mount inside: HOST=INSIDE, both absolute
     #[arg(long)]
     bind: Vec<String>,
+    /// The same, read-only; a file may be mounted on a file
+    #[arg(long)]
+    bind_read_only: Vec<String>,
     /// The command's whole environment: KEY=VALUE
     #[arg(long)]
     env: Vec<String>,
@@ -36,6 +39,21 @@ pub(crate) struct Args {
     user: String,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
+}
+
+/// What to mount, where, and whether read-only. What is mounted in another mount comes after it.
+fn binds(args: &Args) -> Result<Vec<(&str, &str, bool)>> {
+    let mut all = Vec::new();
+    for (list, read_only) in [(&args.bind, false), (&args.bind_read_only, true)] {
+        for bind in list {
+            let (from, to) = bind
+                .split_once('=')
+                .with_context(|| format!("--bind {bind}: no '='"))?;
+            all.push((from, to, read_only));
+        }
+    }
+    all.sort_by_key(|(_, to, _)| Path::new(*to).components().count());
+    Ok(all)
 }
 
 /// Replaces this process by the command; returns only on failure.
@@ -64,11 +82,13 @@ pub(crate) fn enter(args: &Args) -> Result<std::convert::Infallible> {
     let memory = inside(Path::new("/tmp"));
     rustix::mount::mount("tmpfs", &memory, "tmpfs", MountFlags::empty(), None)
         .context("cannot mount /tmp")?;
-    for bind in &args.bind {
-        let (from, to) = bind
-            .split_once('=')
-            .with_context(|| format!("--bind {bind}: no '='"))?;
-        mount_bind(from, inside(Path::new(to))).with_context(|| format!("cannot mount {from} at {to}"))?;
+    for (from, to, read_only) in binds(args)? {
+        let place = inside(Path::new(to));
+        mount_bind(from, &place).with_context(|| format!("cannot mount {from} at {to}"))?;
+        if read_only {
+            mount_remount(&place, MountFlags::BIND | MountFlags::RDONLY, "")
+                .with_context(|| format!("cannot make {to} read-only"))?;
+        }
     }
     if !args.writable {
         // The root is shared by all runs and stays as it was made.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Jobs in a guest: a UML kernel, the Debian 13 root read-only, the tree's module and programs, one script.
+//! Jobs in a guest: a UML kernel, the Debian 13 root read-only, the tree's module and programs, one script. Guests of other
+//! kernels take the same jobs and leave the same results.
 
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -11,9 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::bed::Bed;
-use crate::cache::{lock_file, remove_tree};
+use crate::cache::{Lock, lock_file, remove_tree};
 use crate::cmd::{Cmd, Ended, describe, last_lines};
 use crate::{GuestArgs, build, reports, sysctl, ui};
+
+/// The guest's console, in the job's directory.
+pub(crate) const LOG: &str = "kernel.log";
 
 /// Which kernel a guest boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -117,6 +121,11 @@ impl GuestJob {
         self
     }
 
+    /// That time.
+    pub(crate) fn limit(&self) -> Duration {
+        self.timeout
+    }
+
     /// The guest's memory in MiB.
     pub(crate) fn mem_mib(mut self, mem_mib: u32) -> Self {
         self.mem_mib = mem_mib;
@@ -141,6 +150,7 @@ impl GuestJob {
         self
     }
 
+    /// What bash is given to run.
     fn text(&self) -> String {
         let mut text = format!("export DAEDALUS_KERNEL={}\n", self.kernel);
         for (key, value) in &self.env {
@@ -226,20 +236,12 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
     }
     sysctl::raise_map_count(bed)?;
 
-    let out_dir = bed.target.join("guest").join(&job.name);
-    let _lock = lock_file(
-        &bed.target.join("guest").join(format!(".{}.lock", job.name)),
-        &job.name,
-    )?;
-    remove_tree(bed, &out_dir)?;
-    std::fs::create_dir_all(&out_dir)?;
-    let out_dir = out_dir.canonicalize()?;
+    let (out_dir, _lock) = place(bed, &bed.target.join("guest"), job)?;
     if let Some(vectors) = job.vectors.clone().or_else(|| bed.vectors()) {
         mounts.push_str(&format!("{} /mnt/vectors\n", vectors.display()));
     }
     std::fs::write(out_dir.join("mounts"), mounts)?;
-    std::fs::write(out_dir.join("job.sh"), job.text())?;
-    let log = out_dir.join("kernel.log");
+    let log = out_dir.join(LOG);
     let started = Instant::now();
     let cmd = Cmd::new(&kernel.program)
         .args([
@@ -272,7 +274,25 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
     } else {
         cmd.status()?
     };
+    collect(bed, out_dir, &ended, started)
+}
 
+/// Makes the job's directory in `parent` anew, with the job's script in it; nobody else uses it while the lock is held.
+pub(crate) fn place(bed: &Bed, parent: &Path, job: &GuestJob) -> Result<(PathBuf, Lock)> {
+    let lock = lock_file(&parent.join(format!(".{}.lock", job.name)), &job.name)?;
+    let dir = parent.join(&job.name);
+    remove_tree(bed, &dir)?;
+    std::fs::create_dir_all(&dir)?;
+    let dir = dir.canonicalize()?;
+    std::fs::write(dir.join("job.sh"), job.text())?;
+    // What the guest has to mount by itself.
+    std::fs::write(dir.join("mounts"), "")?;
+    Ok((dir, lock))
+}
+
+/// What a guest left in the job's directory, whose console is in [`LOG`] there.
+pub(crate) fn collect(bed: &Bed, out_dir: PathBuf, ended: &Ended, started: Instant) -> Result<GuestResult> {
+    let log = out_dir.join(LOG);
     let kernel_log = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
     let status = std::fs::read_to_string(out_dir.join("status")).ok();
     Ok(GuestResult {
@@ -282,7 +302,7 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
         kernel_log,
         out_dir,
         seconds: started.elapsed().as_secs_f64(),
-        ended: describe(&ended),
+        ended: describe(ended),
         timed_out: ended.timed_out,
     })
 }

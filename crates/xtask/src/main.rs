@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `./dev` runs: the test bed, the checks and the tests.
 
+mod amd64;
 mod apt;
 mod arm64;
 mod bed;
 mod bench;
 mod build;
 mod cache;
+mod checks;
 mod cmd;
 mod command_line;
 mod compliance;
@@ -18,6 +20,7 @@ mod enter;
 mod foreign;
 mod fuzz;
 mod guest;
+mod headers;
 mod host;
 mod image;
 mod ioctls;
@@ -32,6 +35,7 @@ mod replay;
 mod reports;
 mod root;
 mod signals;
+mod stock;
 mod suite;
 mod sysctl;
 mod torture;
@@ -87,10 +91,12 @@ enum Command {
     Build,
     /// Format, clippy, cargo-deny, and the kernel's own checkers on the module
     Lint,
-    /// Link the module against Debian's arm64 headers, and compile it against its newest amd64 ones
+    /// Link the module against the headers of Debian's kernels for amd64 and arm64
     Modules,
     /// Build the Debian packages, examine them with lintian, install and purge them
     Package(package::Args),
+    /// Boot a stock kernel of Debian's for amd64 under QEMU, and run the module, the daemon and clients in it
+    Amd64(amd64::Args),
     /// Install the packages into a Debian 13 for arm64 under QEMU, use them as a user would, and purge them
     Arm64(arm64::Args),
     /// Pack kernel, root, module and daemon into one archive that boots anywhere, and try it
@@ -187,6 +193,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Lint => Ok(finish(&lint::run(bed)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),
         Command::Package(args) => Ok(finish(&package::run(bed, args)?)),
+        Command::Amd64(args) => Ok(finish(&amd64::run(bed, args)?)),
         Command::Arm64(args) => Ok(finish(&arm64::run(bed, args)?)),
         Command::Docs(args) => Ok(finish(&docs::run(bed, args)?)),
         Command::Image(args) => Ok(finish(&image::run(bed, args)?)),

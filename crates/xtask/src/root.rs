@@ -22,6 +22,9 @@ pub(crate) const HEADERS: &str = "/daedalus/headers";
 /// Where the vendored crates are in the root.
 pub(crate) const CRATES: &str = "/daedalus/crates";
 
+/// The PATH in every root.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A root: which packages it has, and what for.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
@@ -88,6 +91,15 @@ pub(crate) const EMULATOR: Kind = Kind {
     name: "emulator",
     list: "testbed/arm64/emulator",
     what: "with QEMU: 0.6 GB, 1-4 minutes",
+    start: "testbed/root",
+    archive: None,
+};
+
+/// What the amd64 guest is run from.
+pub(crate) const EMULATOR_AMD64: Kind = Kind {
+    name: "emulator-amd64",
+    list: "testbed/amd64/emulator",
+    what: "with QEMU for amd64: 0.3 GB, 1 minute",
     start: "testbed/root",
     archive: None,
 };
@@ -244,12 +256,8 @@ pub(crate) fn command_in(
     binds: &[(&Path, &str)],
 ) -> Result<Cmd> {
     let crates = bed.crates()?;
-    let own = std::env::current_exe().context("cannot find this program's own file")?;
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
-    let mut cmd = Cmd::new(own)
-        .arg("__enter")
-        .arg("--root")
-        .arg(root)
+    let mut cmd = enter(root)?
         .args([
             "--cwd",
             TREE,
@@ -270,10 +278,7 @@ pub(crate) fn command_in(
     let cargo_home = format!("{CRATES}/home");
     let fixed = [
         ("HOME", "/tmp"),
-        (
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ),
+        ("PATH", PATH),
         ("LC_ALL", "C.UTF-8"),
         ("CARGO_HOME", &cargo_home),
         ("CARGO_TARGET_DIR", &target),
@@ -284,6 +289,30 @@ pub(crate) fn command_in(
         cmd = cmd.arg("--env").arg(format!("{key}={value}"));
     }
     bed.host.privileged(cmd.arg("--").arg(program))
+}
+
+/// A command that runs as root in a read-only root, with an empty environment but for a PATH, and with nothing mounted
+/// but `read_only` and `writable` (on the machine, and in the root).
+pub(crate) fn privileged_in(
+    bed: &Bed,
+    root: &Path,
+    program: impl AsRef<std::ffi::OsStr>,
+    read_only: &[(PathBuf, String)],
+    writable: &[(PathBuf, String)],
+) -> Result<Cmd> {
+    let mut cmd = enter(root)?.arg("--env").arg(format!("PATH={PATH}"));
+    for (option, binds) in [("--bind-read-only", read_only), ("--bind", writable)] {
+        for (from, to) in binds {
+            cmd = cmd.arg(option).arg(format!("{}={to}", from.display()));
+        }
+    }
+    bed.host.privileged(cmd.arg("--").arg(program))
+}
+
+/// The beginning of this program's own command that enters a root.
+fn enter(root: &Path) -> Result<Cmd> {
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    Ok(Cmd::new(own).arg("__enter").arg("--root").arg(root))
 }
 
 /// `./dev root`.

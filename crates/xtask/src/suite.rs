@@ -12,7 +12,7 @@ use crate::cache::write_whole;
 use crate::guest::Kernel;
 use crate::outcome::{Outcome, Verdict};
 use crate::{
-    build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay, torture,
+    amd64, build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay, torture,
     ui,
 };
 
@@ -73,7 +73,7 @@ fn kernels(bed: &Bed, outcome: &Outcome) {
     group(outcome, "modules", || foreign::run(bed));
 }
 
-/// What runs in guests with the plain kernel.
+/// What runs in guests with the plain kernel, and with a distribution's.
 fn guests(bed: &Bed, outcome: &Outcome) {
     group(outcome, "compliance", || compliance::run(bed, Kernel::Plain));
     group(outcome, "demo", || demo::run(bed, &demo::Args::quick()));
@@ -81,6 +81,7 @@ fn guests(bed: &Bed, outcome: &Outcome) {
         group(outcome, "conformance", || conformance::run(bed, &args));
     }
     group(outcome, "ioctls", || ioctls::run(bed));
+    group(outcome, "amd64", || amd64::run(bed, &amd64::Args::quick()));
     group(outcome, "command line", || {
         command_line::run(bed, &command_line::Args::default())
     });

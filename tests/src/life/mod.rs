@@ -15,6 +15,7 @@ pub(crate) mod debugfs;
 mod edges;
 mod foreign;
 mod formats;
+mod freeze;
 pub(crate) mod isolation;
 mod kills;
 mod long;
@@ -121,6 +122,8 @@ enum Scenario {
     /// A client of it, until it is killed or its standard input ends.
     #[command(hide = true)]
     SessionsClient(sessions::ClientArgs),
+    /// All processes frozen, or the daemon or a client alone (needs a kernel that can be suspended).
+    Freeze(freeze::FreezeArgs),
     /// Every CAPTURE format, at odd sizes, 8 and 10 bit.
     Formats,
     /// Pictures of several sizes in one session.
@@ -162,6 +165,7 @@ impl Scenario {
             Self::ManySessions => "many-sessions",
             Self::VanishedClient => "vanished-client",
             Self::SessionsClient(_) => "sessions-client",
+            Self::Freeze(_) => "freeze",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
             Self::Colour => "colour",
@@ -205,6 +209,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
         Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
         Scenario::SessionsClient(client) => return sessions::client(common, client),
+        Scenario::Freeze(args) => freeze::freeze(common, args, &mut figures),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),

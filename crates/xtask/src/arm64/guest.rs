@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,8 +11,8 @@ use super::{Pages, disk};
 use crate::bed::{Bed, read};
 use crate::cache::remove_tree;
 use crate::cmd::{Cmd, Ended, describe, last_lines};
-use crate::outcome::{Check, Outcome, Verdict};
-use crate::{package, reports, root, ui};
+use crate::outcome::Outcome;
+use crate::{checks, package, reports, root, ui};
 
 /// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
 const LIMIT: Duration = Duration::from_secs(90 * 60);
@@ -22,8 +21,6 @@ const DISK: &str = "/mnt/out";
 /// The guest's memory in MiB.
 const MEMORY: u32 = 2048;
 const MEMORY_WITH_CHROMIUM: u32 = 4096;
-/// Names of checks that the guest has begun, and what came of those that have ended.
-const CHECKS: &str = "checks.tsv";
 
 /// What a guest is made of.
 pub(super) struct Place<'a> {
@@ -55,7 +52,7 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Resu
     );
     let ended = {
         let _step = ui::Step::begin(&format!("running the guest {label}"));
-        watched(&qemu, &dir.join("out").join(CHECKS), &label, &outcome)?
+        checks::watched(&qemu, &dir.join("out").join(checks::FILE), &label, &outcome)?
     };
     let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
     outcome.check(&format!("{label}: the guest came to its end"), || {
@@ -70,6 +67,7 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, pages: Pages, cpu: &str) -> Resu
 /// Puts together what the guest gets: the script and its settings, the packages, the clips.
 fn fill(bed: &Bed, place: &Place<'_>, to: &Path, pages: Pages, cpu: &str) -> Result<()> {
     fs::copy(bed.repo.join("testbed/arm64/run"), to.join("run"))?;
+    fs::copy(bed.repo.join(checks::SCRIPT), to.join("check.sh"))?;
     if place.chromium {
         for file in ["chromium", "chromium.html"] {
             fs::copy(bed.repo.join("testbed/arm64").join(file), to.join(file))?;
@@ -157,63 +155,6 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, pages: Pages, cpu: &str) -> Re
     )
 }
 
-/// Runs the guest, and records checks as it writes them.
-fn watched(qemu: &Cmd, checks: &Path, label: &str, outcome: &Outcome) -> Result<Ended> {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let follower = scope.spawn(|| {
-            let mut seen = 0;
-            loop {
-                let last = done.load(Ordering::Acquire);
-                let text = fs::read_to_string(checks).unwrap_or_default();
-                // A line counts when it is whole.
-                let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-                for line in whole.lines().skip(seen) {
-                    seen += 1;
-                    match parse(line) {
-                        Ok(mut check) => {
-                            check.name = format!("{label}: {}", check.name);
-                            outcome.record(check);
-                        }
-                        Err(error) => {
-                            outcome.check(&format!("{label}: a line of {CHECKS}"), || Err(error));
-                        }
-                    }
-                }
-                if last {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(500));
-            }
-        });
-        let ended = qemu.status();
-        done.store(true, Ordering::Release);
-        if follower.join().is_err() {
-            bail!("following the guest's checks ended by a panic");
-        }
-        ended
-    })
-}
-
-/// NAME, VERDICT, the times of begin and end in seconds, NOTE.
-fn parse(line: &str) -> Result<Check> {
-    let cells: Vec<&str> = line.splitn(5, '\t').collect();
-    let [name, verdict, begin, end, note] = cells.as_slice() else {
-        bail!("not five columns: {line}");
-    };
-    Ok(Check {
-        name: (*name).to_owned(),
-        verdict: match *verdict {
-            "passed" => Verdict::Passed,
-            "failed" => Verdict::Failed,
-            "skipped" => Verdict::Skipped,
-            other => bail!("{name}: verdict {other}"),
-        },
-        note: (*note).to_owned(),
-        seconds: end.parse::<f64>()? - begin.parse::<f64>()?,
-    })
-}
-
 fn came_to_end(out: &Path, log: &str, ended: &Ended) -> Result<String> {
     let status = fs::read_to_string(out.join("status")).unwrap_or_default();
     if status.trim() != "0" || !ended.status.success() || ended.timed_out {
@@ -241,18 +182,4 @@ fn clean(bed: &Bed, console: &str, own: &Path) -> Result<String> {
         bail!("{} lines, the first: {first}", found.len());
     }
     Ok(format!("{} lines", own.lines().count()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_the_guest() {
-        let check = parse("apt install\tpassed\t10.25\t12.75\tone\ttwo").unwrap();
-        assert_eq!((check.verdict, check.seconds), (Verdict::Passed, 2.5));
-        assert_eq!(check.note, "one\ttwo");
-        assert!(parse("a\tpassed\t1\t2").is_err());
-        assert!(parse("a\tmaybe\t1\t2\t").is_err());
-    }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev package --kernels`: DKMS builds the packaged module for each kernel of testbed/headers, or skips it for the
-//! reason that dkms.conf has; docs/supported-kernels.md is what came of it.
+//! `./dev package --kernels`: DKMS builds the packaged module for each kernel of testbed/headers;
+//! docs/supported-kernels.md is what came of it.
 
 use std::path::Path;
 
@@ -9,12 +9,10 @@ use anyhow::{Context, Result, bail};
 use crate::bed::{Bed, read};
 use crate::cache::{remove_tree, write_whole};
 use crate::cmd::{Cmd, last_lines};
-use crate::foreign::{self, Target};
+use crate::headers::{self, Target};
 use crate::outcome::Outcome;
 use crate::root::{self, HEADERS};
 
-/// DKMS's exit status for a kernel that dkms.conf excludes.
-const EXCLUDED: i32 = 77;
 /// Where DKMS keeps what it built.
 const STATE: &str = "/var/lib/dkms";
 
@@ -23,9 +21,6 @@ struct Row {
     kernel: String,
     suite: String,
     architecture: String,
-    built: bool,
-    /// Symbols that the module needs and this kernel does not export.
-    missing: Vec<String>,
 }
 
 /// Builds for all kernels; writes the document if all went as testbed/headers says.
@@ -34,7 +29,7 @@ pub(crate) fn run(bed: &Bed, dir: &Path, version: &str, outcome: &Outcome) {
     let prepared = outcome.check("the module's package unpacks", || {
         unpack(bed, dir, version).map(|()| String::new())
     });
-    let targets = foreign::targets(&bed.repo);
+    let targets = headers::targets(&bed.repo);
     let Ok(targets) = targets else {
         outcome.check("testbed/headers", || targets.map(|_| String::new()));
         return;
@@ -43,10 +38,7 @@ pub(crate) fn run(bed: &Bed, dir: &Path, version: &str, outcome: &Outcome) {
         let name = format!("DKMS for {}/{}", target.suite, target.package);
         outcome.check(&name, || {
             let row = one(bed, dir, version, target)?;
-            let note = match row.missing.first() {
-                None => row.kernel.clone(),
-                Some(symbol) => format!("{}: skipped by dkms.conf; no {symbol}", row.kernel),
-            };
+            let note = row.kernel.clone();
             rows.push(row);
             Ok(note)
         });
@@ -77,7 +69,7 @@ fn unpack(bed: &Bed, dir: &Path, version: &str) -> Result<()> {
 }
 
 fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
-    let headers = foreign::headers(bed, target)?;
+    let headers = headers::get(bed, target)?;
     let kernel = headers.name.trim_start_matches("linux-headers-").to_owned();
     let architecture = match target.architecture.as_str() {
         "arm64" => "aarch64",
@@ -108,10 +100,9 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
     let module = state.join(format!("daedalus-v4l2/{version}/{kernel}/{architecture}/module"));
     let built = std::fs::read_dir(&module).is_ok_and(|mut entries| entries.next().is_some());
     let code = ended.status.code().context("dkms was killed")?;
-    let expected = if target.missing.is_empty() { 0 } else { EXCLUDED };
-    if code != expected || built != (code == 0) {
+    if code != 0 || !built {
         bail!(
-            "dkms ended with {code}, not with {expected}; its last lines:\n{}",
+            "dkms ended with {code}; its last lines:\n{}",
             last_lines(&read(&log)?, 20)
         );
     }
@@ -119,34 +110,22 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
         kernel,
         suite: target.suite.clone(),
         architecture: target.architecture.clone(),
-        built,
-        missing: if built {
-            Vec::new()
-        } else {
-            foreign::missing(bed, target)?
-        },
     })
 }
 
 fn document(rows: &[Row]) -> String {
     let mut text = "# Supported kernels\n\n\
         Written by `./dev package --kernels`, which has DKMS build the packaged module against the headers of\n\
-        Debian's kernels (`testbed/headers`). The package is for Linux 6.12 to 7.2; a kernel without\n\
-        `V4L2_MEM2MEM_DEV`, `VIDEOBUF2_DMA_CONTIG` or `MEDIA_CONTROLLER` is skipped by `BUILD_EXCLUSIVE_CONFIG`\n\
-        in dkms.conf: installing goes on, there is no device. A module that was built is not thereby run: what runs in\n\
-        which kernel is in [install.md](install.md).\n\n\
-        | kernel | suite | architecture | DKMS | symbols that the kernel does not export |\n\
-        | --- | --- | --- | --- | --- |\n"
+        Debian's kernels (`testbed/headers`). Which kernels DKMS skips say `BUILD_EXCLUSIVE_KERNEL` and\n\
+        `BUILD_EXCLUSIVE_CONFIG` in dkms.conf: installing goes on, there is no device. A module that was built is not\n\
+        thereby run: what runs in which kernel is in [install.md](install.md).\n\n\
+        | kernel | suite | architecture | DKMS |\n\
+        | --- | --- | --- | --- |\n"
         .to_owned();
     for row in rows {
-        let missing: Vec<String> = row.missing.iter().map(|symbol| format!("`{symbol}`")).collect();
         text.push_str(&format!(
-            "| {} | {} | {} | {} | {} |\n",
-            row.kernel,
-            row.suite,
-            row.architecture,
-            if row.built { "built" } else { "skipped" },
-            missing.join(", "),
+            "| {} | {} | {} | built |\n",
+            row.kernel, row.suite, row.architecture
         ));
     }
     text
@@ -157,16 +136,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_says_what_is_missing() {
-        let row = |built, missing: &[&str]| Row {
+    fn a_kernel_is_a_row() {
+        let row = Row {
             kernel: "6.12.1-x".into(),
             suite: "s".into(),
             architecture: "arm64".into(),
-            built,
-            missing: missing.iter().map(|&symbol| symbol.into()).collect(),
         };
-        let text = document(&[row(true, &[]), row(false, &["a", "b"])]);
-        assert!(text.contains("| 6.12.1-x | s | arm64 | built |  |\n"), "{text}");
-        assert!(text.contains("| skipped | `a`, `b` |\n"), "{text}");
+        let text = document(&[row]);
+        assert!(text.ends_with("| 6.12.1-x | s | arm64 | built |\n"), "{text}");
     }
 }

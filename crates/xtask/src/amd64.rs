@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev amd64`: a stock kernel of Debian's for amd64, in QEMU, from the bed's own root, with what is in the tree. What is
+//! done in the guest is testbed/amd64/run. Results: target/amd64.
+
+mod guest;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::bed::Bed;
+use crate::cache::write_whole;
+use crate::demo::play;
+use crate::guest::GuestJob;
+use crate::outcome::Outcome;
+use crate::torture::in_guest;
+use crate::{root, stock, ui};
+
+/// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
+const LIMIT: Duration = Duration::from_secs(900);
+/// And more for each time that everybody is frozen.
+const FREEZE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Arguments of `./dev amd64`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// The kernel to boot
+    #[arg(long, value_enum, default_value_t = Which::Stable)]
+    kernel: Which,
+    /// QEMU's name of the processor; `max` emulates more of the kernel's hardening, and is half as fast
+    #[arg(long, default_value = CPU)]
+    cpu: String,
+    /// Freeze all processes so often while clients play, and the daemon and a client alone, instead of the rest
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "50")]
+    freeze: Option<u32>,
+}
+
+impl Args {
+    /// A name for files.
+    fn name(&self) -> String {
+        let kernel = self.kernel.name();
+        if self.freeze.is_some() {
+            format!("{kernel}-freeze")
+        } else {
+            kernel.to_owned()
+        }
+    }
+
+    /// What `./dev test` runs.
+    pub(crate) fn quick() -> Self {
+        Self {
+            kernel: Which::Stable,
+            cpu: CPU.to_owned(),
+            freeze: None,
+        }
+    }
+}
+
+/// A kernel of Debian 13.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// Its own, 6.12
+    #[value(name = "13")]
+    Stable,
+    /// The newest of its backports
+    Backports,
+}
+
+impl Which {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stable => "13",
+            Self::Backports => "backports",
+        }
+    }
+
+    fn suite(self, bed: &Bed) -> Result<String> {
+        let own = bed.conf("root.suite")?;
+        Ok(match self {
+            Self::Stable => own.to_owned(),
+            Self::Backports => format!("{own}-backports"),
+        })
+    }
+}
+
+/// What programs for amd64 choose their fastest code by, and no more.
+const CPU: &str = "qemu64,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt";
+
+/// Makes what the guest needs, and runs it.
+pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
+    let started = Instant::now();
+    bed.host.ready()?;
+    let outcome = Outcome::new();
+    let name = args.name();
+    let label = format!("amd64 {name}");
+    let mut made = None;
+    outcome.check(&format!("{label}: emulator and kernel are there"), || {
+        let stock = stock::make(bed, &args.kernel.suite(bed)?)?;
+        let emulator = root::make(bed, root::EMULATOR_AMD64)?;
+        let release = stock.release.clone();
+        made = Some((stock, emulator));
+        Ok(release)
+    });
+    let mut parts = None;
+    if let Some((stock, emulator)) = made {
+        outcome.check(&format!("{label}: module, programs and clips are there"), || {
+            let module = stock.module(bed)?;
+            let (programs, (clips, _)) = (bed.binaries()?, play::clips(bed)?);
+            parts = Some((stock, emulator, module, programs, clips));
+            Ok(String::new())
+        });
+    }
+    if let Some((stock, emulator, module, programs, clips)) = &parts {
+        let place = guest::Place {
+            emulator,
+            stock,
+            module,
+            programs,
+            cpu: &args.cpu,
+        };
+        let mut job = GuestJob::new(&name, "exec bash /mnt/repo/testbed/amd64/run")
+            .env("CLIPS", &in_guest(bed, clips)?)
+            .timeout(LIMIT + FREEZE_LIMIT * args.freeze.unwrap_or(0));
+        if let Some(times) = args.freeze {
+            job = job.env("FREEZE", &times.to_string());
+        }
+        guest::run(bed, &place, &job, &label, &outcome)?;
+    }
+    let results = json!({
+        "kernel": parts.as_ref().map(|(stock, ..)| &stock.release),
+        "cpu": args.cpu,
+        "seconds": started.elapsed().as_secs_f64(),
+        "checks": outcome.checks(),
+    });
+    std::fs::create_dir_all(bed.target.join("amd64"))?;
+    write_whole(
+        &bed.target.join(format!("amd64/{name}.json")),
+        &serde_json::to_string_pretty(&results)?,
+    )?;
+    ui::note(&format!(
+        "{name}.json, and the console and the logs of the guest, are in target/amd64"
+    ));
+    Ok(outcome)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Debian's own amd64 kernels, as its packages have them, to boot in QEMU: downloaded and unpacked, never installed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::apt::{self, PrivateApt};
+use crate::bed::Bed;
+use crate::cache::{Stamp, remove_tree};
+use crate::cmd::Cmd;
+use crate::headers::{self, Headers, Target};
+use crate::root::{self, HEADERS};
+
+/// The bootable kernel's file in the artefact.
+const KERNEL: &str = "vmlinuz";
+/// A place in the artefact to mount the module's file at.
+pub(crate) const PLACE: &str = "daedalus_v4l2.ko";
+/// Between the packages of the headers and those of the kernel in a settled list.
+const BREAK: &str = "\n\n";
+
+/// An unpacked kernel.
+pub(crate) struct Stock {
+    /// The directory with `lib/modules/RELEASE`, and with an empty file to mount the module at.
+    pub(crate) dir: PathBuf,
+    /// As of `uname -r`.
+    pub(crate) release: String,
+    target: Target,
+    headers: Headers,
+}
+
+impl Stock {
+    /// Builds the module for this kernel; the path of its file.
+    pub(crate) fn module(&self, bed: &Bed) -> Result<PathBuf> {
+        headers::build(bed, &self.target, &self.headers)
+    }
+}
+
+/// Downloads and unpacks the newest amd64 kernel of `suite`, and its headers.
+pub(crate) fn make(bed: &Bed, suite: &str) -> Result<Stock> {
+    let target = Target {
+        package: "linux-headers-amd64".into(),
+        suite: suite.into(),
+        architecture: "amd64".into(),
+    };
+    let stamp = |image: &str| Stamp::new().with("packages", image).with("layout", "1");
+    // Headers and kernel of one version, whatever the archive has had since.
+    let list = apt::settled(
+        bed,
+        &format!("{suite}-stock-amd64"),
+        |list| {
+            list.split_once(BREAK).is_some_and(|(first, image)| {
+                headers::have(bed, first) && bed.cache.has("stock", &stamp(image))
+            })
+        },
+        || resolve(bed, &target),
+    )?;
+    let (first, image) = list.split_once(BREAK).context("a settled list of another kind")?;
+    let headers = headers::unpacked(bed, &target, first)?;
+    let release = headers.release().to_owned();
+    let what = format!("unpacking Debian's kernel {release} (110 MB to download, 130 MB on disk)");
+    let dir = bed.cache.artefact("stock", &stamp(image), &what, |path| {
+        unpack(bed, &target.suite, image, &release, path)
+    })?;
+    Ok(Stock {
+        dir,
+        release,
+        target,
+        headers,
+    })
+}
+
+/// NAME=VERSION of the packages with the newest headers, [`BREAK`], and the packages with the kernel and its modules.
+fn resolve(bed: &Bed, target: &Target) -> Result<String> {
+    let headers = headers::resolve(bed, target)?;
+    let release = headers.first().and_then(|first| first.split('=').next());
+    let release = release.and_then(|name| name.strip_prefix("linux-headers-"));
+    let release = release.context("no package of headers")?;
+    let image = format!("linux-image-{release}");
+    let apt = PrivateApt::new(bed, &target.suite, None)?;
+    let mut names = vec![image.clone()];
+    // Newer kernels come in two packages, and the image's only depends on them.
+    names.extend(apt.depends(&image)?.into_iter().filter(|name| {
+        ["linux-binary-", "linux-modules-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    }));
+    let packages: Vec<String> = names
+        .iter()
+        .map(|name| apt.candidate(name))
+        .collect::<Result<_>>()?;
+    Ok(headers.join("\n") + BREAK + &packages.join("\n"))
+}
+
+fn unpack(bed: &Bed, suite: &str, list: &str, release: &str, path: &Path) -> Result<()> {
+    remove_tree(bed, path)?;
+    let deb = path.join("deb");
+    std::fs::create_dir_all(&deb)?;
+    let log = bed.cache.dir().join("stock.log");
+    let apt = PrivateApt::new(bed, suite, None)?;
+    for line in list.lines() {
+        let (package, version) = line.split_once('=').context("no '=' in the settled packages")?;
+        let file = apt.download(package, version)?;
+        Cmd::new("dpkg-deb")
+            .arg("-x")
+            .arg(&file)
+            .arg(&deb)
+            .log(&log)
+            .run()?;
+        std::fs::remove_file(file)?;
+    }
+    let first = |names: [String; 2]| {
+        let found = names.iter().map(|name| deb.join(name)).find(|path| path.exists());
+        found.with_context(|| format!("the packages have no {}", names[0]))
+    };
+    let modules = first(["usr/lib/modules", "lib/modules"].map(|dir| format!("{dir}/{release}")))?;
+    let kernel = first([
+        format!("boot/vmlinuz-{release}"),
+        format!("{}/vmlinuz", modules.strip_prefix(&deb)?.display()),
+    ])?;
+    std::fs::rename(kernel, path.join(KERNEL))?;
+    std::fs::create_dir_all(path.join("lib/modules"))?;
+    std::fs::rename(modules, path.join("lib/modules").join(release))?;
+    std::fs::write(path.join(PLACE), "")?;
+    // The root's depmod knows how these modules are compressed.
+    root::command_with(bed, "depmod", &[(path, HEADERS)])?
+        .args(["-b", HEADERS, release])
+        .log(&log)
+        .run()?;
+    remove_tree(bed, &deb)
+}
