@@ -15,7 +15,7 @@ use crate::demo::play;
 use crate::guest::GuestJob;
 use crate::outcome::Outcome;
 use crate::torture::in_guest;
-use crate::{root, stock, ui};
+use crate::{module, root, stock, ui};
 
 /// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -96,7 +96,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let label = format!("amd64 {name}");
     let mut made = None;
     outcome.check(&format!("{label}: emulator and kernel are there"), || {
-        let stock = stock::make(bed, &args.kernel.suite(bed)?)?;
+        let stock = stock::make(bed, &args.kernel.suite(bed)?, "amd64")?;
         let emulator = root::make(bed, root::EMULATOR_AMD64)?;
         let release = stock.release.clone();
         made = Some((stock, emulator));
@@ -105,7 +105,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let mut parts = None;
     if let Some((stock, emulator)) = made {
         outcome.check(&format!("{label}: module, programs and clips are there"), || {
-            let module = stock.module(bed)?;
+            let module = stock.module(bed, &module::OWN)?;
             let (programs, (clips, _)) = (bed.binaries()?, play::clips(bed)?);
             parts = Some((stock, emulator, module, programs, clips));
             Ok(String::new())

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 
 use crate::bed::Bed;
 use crate::headers::{self, Target};
+use crate::module;
 use crate::outcome::Outcome;
 use crate::root;
 
@@ -25,7 +26,7 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
 /// Builds the module, and looks at what it depends on; the kernel's release and that list.
 fn check(bed: &Bed, target: &Target) -> Result<String> {
     let headers = headers::get(bed, target)?;
-    let file = headers::build(bed, target, &headers)?;
+    let file = headers::build(bed, target, &headers, &module::OWN)?;
     let depends = root::command(bed, "modinfo")?
         .args(["-F", "depends"])
         .arg(root::inside(bed, &file))
