@@ -8,6 +8,7 @@ mod bed;
 mod bench;
 mod build;
 mod cache;
+mod caches;
 mod checks;
 mod cmd;
 mod command_line;
@@ -99,6 +100,8 @@ enum Command {
     Amd64(amd64::Args),
     /// Install the packages into a Debian 13 for arm64 under QEMU, use them as a user would, and purge them
     Arm64(arm64::Args),
+    /// Boot a stock arm64 kernel under QEMU, and see what a device that does not snoop would see of buffers
+    Caches,
     /// Pack kernel, root, module and daemon into one archive that boots anywhere, and try it
     Image(image::Args),
     /// Run the commands of README.md and docs/ as they are written there
@@ -195,6 +198,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Package(args) => Ok(finish(&package::run(bed, args)?)),
         Command::Amd64(args) => Ok(finish(&amd64::run(bed, args)?)),
         Command::Arm64(args) => Ok(finish(&arm64::run(bed, args)?)),
+        Command::Caches => Ok(finish(&caches::run(bed)?)),
         Command::Docs(args) => Ok(finish(&docs::run(bed, args)?)),
         Command::Image(args) => Ok(finish(&image::run(bed, args)?)),
         Command::Build => build::everything(bed).map(|()| ExitCode::SUCCESS),

@@ -6,6 +6,7 @@
 //! Each scenario prints one line of JSON with what it measured. Its exit status is 0 only if everything
 //! that it looked for was seen.
 
+mod caches;
 mod clients;
 pub(crate) mod clip;
 mod colour;
@@ -124,6 +125,8 @@ enum Scenario {
     SessionsClient(sessions::ClientArgs),
     /// All processes frozen, or the daemon or a client alone (needs a kernel that can be suspended).
     Freeze(freeze::FreezeArgs),
+    /// What devices that do not snoop would see (needs the module of testbed/caches).
+    Caches,
     /// Every CAPTURE format, at odd sizes, 8 and 10 bit.
     Formats,
     /// Pictures of several sizes in one session.
@@ -166,6 +169,7 @@ impl Scenario {
             Self::VanishedClient => "vanished-client",
             Self::SessionsClient(_) => "sessions-client",
             Self::Freeze(_) => "freeze",
+            Self::Caches => "caches",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
             Self::Colour => "colour",
@@ -210,6 +214,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
         Scenario::SessionsClient(client) => return sessions::client(common, client),
         Scenario::Freeze(args) => freeze::freeze(common, args, &mut figures),
+        Scenario::Caches => caches::caches(common, &mut figures),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
