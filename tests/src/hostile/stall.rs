@@ -41,7 +41,7 @@ const LARGE: u32 = 8192;
 /// two processors. Who waits for another session's memory sleeps for as long as that call takes.
 const MOST_SLEEP: Duration = Duration::from_millis(200);
 /// What the longest call of the other session has to take, so that waiting for it shows.
-const LONG: Duration = Duration::from_millis(250);
+const LONG: Duration = Duration::from_millis(100);
 /// How often the victim may sleep for one call of the others.
 const SLEEPS_A_CALL: u64 = 2;
 /// What a stopping queue of the module may give its worker in this scenario, in ms, where it gives it any
