@@ -17,7 +17,6 @@
 #include "daedalus_video.h"
 #include "daedalus_worker.h"
 
-#define FEATURES	(DAEDALUS_FEATURE_NEXT | DAEDALUS_FEATURE_CLEANS)
 #define FACES		DAEDALUS_FACE_STATELESS
 
 /**
@@ -124,7 +123,7 @@ static int broker_hello(struct daedalus_broker *broker, struct daedalus_hello __
 	hello.version = version;
 	hello.min_version = DAEDALUS_MIN_VERSION;
 	if (version > 1) {
-		hello.features &= FEATURES;
+		hello.features &= DAEDALUS_FEATURES;
 		hello.codecs = daedalus_all_codecs();
 		hello.faces = FACES;
 		hello.msg_max = DAEDALUS_MSG_LIMIT;

@@ -28,8 +28,6 @@
 #include "daedalus_memory.h"
 #include "daedalus_worker.h"
 
-#define FEATURES	(DAEDALUS_FEATURE_NEXT | DAEDALUS_FEATURE_CLEANS)
-
 /**
  * struct daedalus_worker - a session fd
  * @ref: held by the file, and by whoever ends the worker
@@ -226,7 +224,7 @@ static long attach(struct daedalus_worker *worker, struct daedalus_attach __user
 		return -EPROTO;
 	req.version = DAEDALUS_VERSION;
 	req.msg_max = min(req.msg_max, DAEDALUS_MSG_LIMIT);
-	req.features &= FEATURES;
+	req.features &= DAEDALUS_FEATURES;
 	req.session = session->id;
 	req.coded_format = READ_ONCE(session->coded_format);
 	req.face = DAEDALUS_FACE_STATELESS;

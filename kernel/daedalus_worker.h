@@ -13,6 +13,9 @@ struct daedalus_session_fd;
 struct daedalus_worker;
 struct pid;
 
+/* DAEDALUS_FEATURE_* of the module, for brokers and for workers. */
+#define DAEDALUS_FEATURES	(DAEDALUS_FEATURE_NEXT | DAEDALUS_FEATURE_CLEANS)
+
 /* No message is longer than this, whatever a worker takes. */
 #define DAEDALUS_MSG_LIMIT	((u32)SZ_1M)
 
