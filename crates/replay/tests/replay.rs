@@ -107,7 +107,7 @@ fn vectors_are_replayed_exactly() -> Result<()> {
             continue;
         };
         for file in files {
-            let jobs = daedalus_client::jobs(&folder.join(file))?.collect::<Result<Vec<_>, _>>()?;
+            let jobs = daedalus_client::jobs(folder.join(file))?.collect::<Result<Vec<_>, _>>()?;
             let trace = support::record(codec.coded_format(), &jobs, &[]).context(*file)?;
             check(&trace, jobs.len()).context(*file)?;
         }
