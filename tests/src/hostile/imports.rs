@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::raw::{self, Arg};
 use super::{Common, Figures};
-use crate::left::{self, Left};
+use crate::left;
 use crate::life::clip::Clip;
 use crate::life::daemon::Broker;
 
@@ -126,9 +126,9 @@ pub(super) fn run(common: &Common, options: &ImportOptions, figures: &mut Figure
         exact += freed(&nodes, clip).with_context(|| format!("{}: memory freed mid-job", clip.name))?;
         exact += closed(&nodes, clip).with_context(|| format!("{}: of a closed exporter", clip.name))?;
         shrunk(&nodes, clip).with_context(|| format!("{}: smaller than the picture", clip.name))?;
-        let before = Left::now()?;
+        left::nothing().with_context(|| format!("{}: before refusals", clip.name))?;
         refusals.extend(refused(&nodes, clip).with_context(|| clip.name.clone())?);
-        Left::back_to(before).with_context(|| format!("{}: after refusals", clip.name))?;
+        left::nothing().with_context(|| format!("{}: after refusals", clip.name))?;
     }
     figures.set("exact_pictures", exact);
     figures.set("refused", refusals);

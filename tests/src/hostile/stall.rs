@@ -42,8 +42,6 @@ const LARGE: u32 = 8192;
 const MOST_SLEEP: Duration = Duration::from_millis(200);
 /// What the longest call of the other session has to take, so that waiting for it shows.
 const LONG: Duration = Duration::from_millis(100);
-/// How often the victim may sleep for one call of the others.
-const SLEEPS_A_CALL: u64 = 2;
 /// What a stopping queue of the module may give its worker in this scenario, in ms, where it gives it any
 /// time at all: so much that it cannot be taken for anything else.
 const DRAIN_MS: u64 = 500;
@@ -132,7 +130,7 @@ fn undisturbed(common: &Common, threads: usize, duration: Duration) -> Result<Se
     Ok(seen)
 }
 
-/// Demands that the victim did not wait for the calls `spans`.
+/// Demands that the victim did not wait for the calls `spans`, or slept for long at all if there are none.
 fn judge(name: &str, seen: &Seen, spans: &[Span], figures: &mut Figures) -> Result<()> {
     let share = seen.largest_share(spans, LONG);
     let longest = spans.iter().map(Span::took).max().unwrap_or_default();
@@ -146,7 +144,7 @@ fn judge(name: &str, seen: &Seen, spans: &[Span], figures: &mut Figures) -> Resu
         }),
     );
     ensure!(
-        longest >= LONG,
+        spans.is_empty() || longest >= LONG,
         "{name}: the longest call of another session took {} ms, so there was nothing to wait for",
         longest.as_millis()
     );
@@ -155,18 +153,6 @@ fn judge(name: &str, seen: &Seen, spans: &[Span], figures: &mut Figures) -> Resu
         "{name}: the victim slept {} ms in one round beside calls of another session, of which the longest took {} ms",
         seen.longest_sleep().as_millis(),
         longest.as_millis()
-    );
-    Ok(())
-}
-
-/// Demands that the victim did not sleep more often than the others had calls, beyond what it did
-/// undisturbed.
-fn judge_sleeps(name: &str, seen: &Seen, control: &Seen, calls: usize) -> Result<()> {
-    let allowed = control.sleeps_in(seen.rounds()) + SLEEPS_A_CALL * calls as u64;
-    ensure!(
-        seen.sleeps() <= allowed,
-        "{name}: the victim slept {} times beside {calls} calls, and {allowed} are allowed",
-        seen.sleeps()
     );
     Ok(())
 }
@@ -272,8 +258,7 @@ fn memory(common: &Common, nodes: &Nodes, options: &Options, figures: &mut Figur
         figures.set("memory_bytes", most);
         Ok(spans)
     })?;
-    judge("memory", &seen, &spans, figures)?;
-    judge_sleeps("memory", &seen, &control, spans.len())
+    judge("memory", &seen, &spans, figures)
 }
 
 /// Stops many sessions at once: idle ones, then as many whose workers have a job.

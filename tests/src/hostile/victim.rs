@@ -127,16 +127,6 @@ impl Seen {
         self.slept.iter().map(|(_, times)| times).sum()
     }
 
-    /// Returns how many rounds it made.
-    pub(super) fn rounds(&self) -> usize {
-        self.rounds
-    }
-
-    /// Returns how often it would sleep in `rounds` rounds.
-    pub(super) fn sleeps_in(&self, rounds: usize) -> u64 {
-        (self.sleeps() * rounds as u64).div_ceil(self.rounds.max(1) as u64)
-    }
-
     /// Returns how long the longest round took in which it slept.
     pub(super) fn longest_sleep(&self) -> Duration {
         let longest = self.slept.iter().map(|(round, _)| round.took).max();
