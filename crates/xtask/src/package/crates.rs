@@ -102,10 +102,11 @@ fn document(suite: &str, used: &BTreeSet<Crate>, provided: &BTreeMap<String, Str
     }
     let text = format!(
         "# Crates that Debian lacks\n\n\
-         Written by `./dev package --crates`, which compares the crates of the packaged programs (`cargo tree` of\n\
-         {}) with the packages `librust-*-dev` of Debian {suite}.\n\
-         Debian has {} of {} in a version that Cargo takes for that of Cargo.lock. The others would have to be\n\
-         packaged or vendored; `./dev package` vendors all of them ([install.md](install.md)).\n\n\
+         `./dev package --crates` writes this file. It compares the crates of the packaged programs\n\
+         (`cargo tree` of {}) with the packages `librust-*-dev`\n\
+         of Debian {suite}. Debian has {} of {} in a version that Cargo accepts in place of that of\n\
+         Cargo.lock. Somebody would have to package or vendor the others; `./dev package` vendors all of\n\
+         them ([install.md](install.md)).\n\n\
          | crate | Cargo.lock | Debian's version |\n\
          | --- | --- | --- |\n{rows}",
         PROGRAMS.join(", "),

@@ -115,10 +115,11 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
 
 fn document(rows: &[Row]) -> String {
     let mut text = "# Supported kernels\n\n\
-        Written by `./dev package --kernels`, which has DKMS build the packaged module against the headers of\n\
-        Debian's kernels (`testbed/headers`). Which kernels DKMS skips say `BUILD_EXCLUSIVE_KERNEL` and\n\
-        `BUILD_EXCLUSIVE_CONFIG` in dkms.conf: installing goes on, there is no device. A module that was built is not\n\
-        thereby run: what runs in which kernel is in [install.md](install.md).\n\n\
+        `./dev package --kernels` writes this file. It has DKMS build the packaged module against the\n\
+        headers of Debian's kernels (`testbed/headers`). `BUILD_EXCLUSIVE_KERNEL` and\n\
+        `BUILD_EXCLUSIVE_CONFIG` in dkms.conf select the kernels that DKMS skips: the installation goes\n\
+        on, and there is no device. This table shows builds;\n\
+        [install.md](install.md#tested-and-not-tested) lists the kernels in which the module ran.\n\n\
         | kernel | suite | architecture | DKMS |\n\
         | --- | --- | --- | --- |\n"
         .to_owned();
