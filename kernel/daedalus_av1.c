@@ -8,8 +8,8 @@ static unsigned int av1_depth(union v4l2_ctrl_ptr p)
 }
 
 /*
- * Chromium's first AV1_SEQUENCE has a bit depth and nothing else. Newer cores
- * refuse profile 0 without the subsampling that profile 0 always has.
+ * Chromium's first AV1_SEQUENCE has only a bit depth. Newer cores refuse
+ * profile 0 without the subsampling that profile 0 always has.
  */
 static int av1_sequence_validate(const struct v4l2_ctrl *ctrl, union v4l2_ctrl_ptr ptr)
 {

@@ -7,17 +7,17 @@
 #include "daedalus_codec.h"
 
 /*
- * Decoders write whole blocks of up to 128x128 pixels (AV1's superblock) and
- * some want lines that start on 64 bytes. So that they can write a picture
- * where it belongs, a line of luma is a multiple of 128 bytes (then the half
- * line of a chroma plane is one of 64), and a plane has room below the picture
+ * Decoders write whole blocks of up to 128x128 pixels (AV1's superblock), and
+ * some need lines that start on 64 bytes. To let them write a picture straight
+ * into its buffer, a line of luma is a multiple of 128 bytes (so the half line
+ * of a chroma plane is a multiple of 64), and a plane has room below the picture
  * for the rest of the last blocks and for one vector beyond its end.
  */
 #define LINE_ALIGN	128U
 #define BLOCK_LINES	128U
 #define PLANE_TAIL	128U
 
-/* OUTPUT: one uncompressed 4:2:0 picture of 8 bit, and something for headers. */
+/* OUTPUT has room for one uncompressed 8-bit 4:2:0 picture and for headers. */
 #define CODED_EXTRA	SZ_256K
 #define CODED_MAX	SZ_256M
 
@@ -36,7 +36,7 @@ static const struct daedalus_raw daedalus_raws[] = {
 };
 
 /**
- * daedalus_all_codecs() - the codecs that the module knows
+ * daedalus_all_codecs() - return the codecs that the module knows
  *
  * Return: DAEDALUS_CODEC_*.
  */
@@ -51,11 +51,11 @@ u32 daedalus_all_codecs(void)
 }
 
 /**
- * daedalus_enum_codec() - the codecs of a set, one after the other
+ * daedalus_enum_codec() - enumerate the codecs of a set
  * @codecs: DAEDALUS_CODEC_*
- * @index: which
+ * @index: index of the codec within the set
  *
- * Return: the codec, or NULL.
+ * Return: the codec, or NULL after the last one.
  */
 const struct daedalus_codec *daedalus_enum_codec(u32 codecs, unsigned int index)
 {
@@ -68,8 +68,8 @@ const struct daedalus_codec *daedalus_enum_codec(u32 codecs, unsigned int index)
 }
 
 /**
- * daedalus_find_codec() - a codec by its coded format
- * @codecs: DAEDALUS_CODEC_* among which to look
+ * daedalus_find_codec() - find a codec by its coded format
+ * @codecs: DAEDALUS_CODEC_* to search
  * @fourcc: V4L2_PIX_FMT_*, or 0 for the first
  *
  * Return: the codec, or NULL.
@@ -86,7 +86,7 @@ const struct daedalus_codec *daedalus_find_codec(u32 codecs, u32 fourcc)
 }
 
 /**
- * daedalus_codec_index() - a codec's place in daedalus_codecs[]
+ * daedalus_codec_index() - return a codec's index in daedalus_codecs[]
  * @codec: the codec
  */
 unsigned int daedalus_codec_index(const struct daedalus_codec *codec)
@@ -100,11 +100,11 @@ unsigned int daedalus_codec_index(const struct daedalus_codec *codec)
 }
 
 /**
- * daedalus_enum_raw() - the picture formats of a bit depth, one after the other
+ * daedalus_enum_raw() - enumerate the picture formats of a bit depth
  * @depth: bits of a sample
- * @index: which
+ * @index: index of the format among them
  *
- * Return: the format, or NULL.
+ * Return: the format, or NULL after the last one.
  */
 const struct daedalus_raw *daedalus_enum_raw(unsigned int depth, unsigned int index)
 {
@@ -118,11 +118,11 @@ const struct daedalus_raw *daedalus_enum_raw(unsigned int depth, unsigned int in
 }
 
 /**
- * daedalus_find_raw() - a picture format by its fourcc
+ * daedalus_find_raw() - find a picture format by its fourcc
  * @depth: bits of a sample
  * @fourcc: V4L2_PIX_FMT_*
  *
- * Return: that format, or the default one if there is none for this depth.
+ * Return: the format, or the depth's default format if it lacks this one.
  */
 const struct daedalus_raw *daedalus_find_raw(unsigned int depth, u32 fourcc)
 {

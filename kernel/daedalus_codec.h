@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Coded and raw formats. A codec is one file with one struct daedalus_codec, and a
- * line in daedalus_codecs[], which is the only list.
+ * Coded and raw formats. Each codec has one file with one struct daedalus_codec and a
+ * line in daedalus_codecs[], the only list.
  */
 #ifndef DAEDALUS_CODEC_H
 #define DAEDALUS_CODEC_H
@@ -14,8 +14,8 @@
 
 /**
  * struct daedalus_ctrl_desc - one control of a codec
- * @cfg: as v4l2_ctrl_new_custom() wants it
- * @in_job: its value is sent with every job
+ * @cfg: argument of v4l2_ctrl_new_custom()
+ * @in_job: every job carries its value
  */
 struct daedalus_ctrl_desc {
 	struct v4l2_ctrl_config cfg;
@@ -24,14 +24,14 @@ struct daedalus_ctrl_desc {
 
 /* A control whose value every job carries. */
 #define DAEDALUS_JOB_CTRL(_id) { .cfg = { .id = (_id) }, .in_job = true }
-/* A menu that says what is possible; @_skip has a bit for each item that is not. */
+/* A menu of supported items; @_skip has a bit for each item that is not supported. */
 #define DAEDALUS_MENU_CTRL(_id, _max, _skip) \
 	{ .cfg = { .id = (_id), .max = (_max), .menu_skip_mask = (_skip) } }
 /**
  * struct daedalus_codec - everything that is special about a coded format
  * @fourcc: V4L2_PIX_FMT_* of OUTPUT
  * @bit: DAEDALUS_CODEC_*
- * @depth_ctrl: id of the control that tells the bit depth, or 0: always 8
+ * @depth_ctrl: id of the control that has the bit depth, or 0: always 8
  * @depth: reads the bit depth from a value of @depth_ctrl
  * @ctrls: its controls
  * @num_ctrls: number of @ctrls

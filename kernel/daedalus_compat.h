@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What differs between Linux 6.12 and 7.3. No other file asks for the version.
+ * The differences between Linux 6.12 and 7.3. No other file checks the version.
  */
 #ifndef DAEDALUS_COMPAT_H
 #define DAEDALUS_COMPAT_H
@@ -51,7 +51,7 @@ static inline void daedalus_fh_del(struct v4l2_fh *fh, struct file *filp)
 #endif
 }
 
-/* vb2 drops the queue's lock by itself since 6.13; before, drivers name it. */
+/* vb2 drops the queue's lock by itself since 6.13. Before, drivers had to do it. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
 #define DAEDALUS_VB2_WAIT_OPS \
 	.wait_prepare = vb2_ops_wait_prepare, \
@@ -61,8 +61,8 @@ static inline void daedalus_fh_del(struct v4l2_fh *fh, struct file *filp)
 #endif
 
 /*
- * User Mode Linux only notes that a mapping has gone; a process that runs on another
- * processor uses it until it enters the kernel the next time.
+ * User Mode Linux only records that a mapping is gone. A process that runs on another
+ * processor uses the mapping until it enters the kernel the next time.
  */
 static inline void daedalus_sync_user_mappings(void)
 {
@@ -71,8 +71,8 @@ static inline void daedalus_sync_user_mappings(void)
 }
 
 /*
- * Newer cores still count a request down after they called req_free; the
- * device's memory must outlive that.
+ * Newer cores still decrement a counter of the media device after they called
+ * req_free. The device's memory must outlive that.
  */
 static inline void daedalus_wait_requests_gone(struct media_device *mdev)
 {

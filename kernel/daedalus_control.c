@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The control device: one broker registers, learns which sessions need a worker, and
- * makes session fds.
+ * The control device: one broker registers, reads which sessions need a worker, and
+ * creates session fds.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -22,7 +22,7 @@
 /**
  * struct daedalus_broker - an open of the control device
  * @dev: the device
- * @version: of the protocol; 0 before DAEDALUS_IOC_HELLO; guarded by
+ * @version: version of the protocol, 0 before DAEDALUS_IOC_HELLO; guarded by
  *	&daedalus_dev.lock
  */
 struct daedalus_broker {
@@ -51,7 +51,7 @@ static int broker_release(struct inode *inode, struct file *filp)
 	mutex_lock(&dev->lock);
 	if (dev->broker == broker) {
 		WRITE_ONCE(dev->broker, NULL);
-		/* The next broker has to be told again. */
+		/* The next broker must learn about all of them. */
 		daedalus_forget_reports(dev);
 		dev_info(dev->parent, "the daemon has gone\n");
 	}
@@ -155,7 +155,7 @@ static bool name_is_good(const u8 *name, size_t size)
 	return !memchr_inv(name + len, 0, size - len);
 }
 
-/* Leaves of @reg what the module takes. */
+/* Reduces @reg to the codecs and faces that the module supports. */
 static int check_register(struct daedalus_register *reg, bool first_version)
 {
 	if (!reg->codecs || reg->flags || memchr_inv(reg->reserved, 0, sizeof(reg->reserved)) ||
@@ -266,7 +266,7 @@ static struct miscdevice broker_misc = {
 };
 
 /**
- * daedalus_control_init() - make the control device
+ * daedalus_control_init() - create the control device
  * @video: the nodes that the first broker has registered
  *
  * Return: 0 or an error.
@@ -277,7 +277,7 @@ int daedalus_control_init(struct daedalus_video *video)
 	return misc_register(&broker_misc);
 }
 
-/** daedalus_control_exit() - take the control device back; nobody has it open */
+/** daedalus_control_exit() - remove the control device, which nobody has open */
 void daedalus_control_exit(void)
 {
 	misc_deregister(&broker_misc);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The stateless face's controls: those of all codecs of a session, the bit depth that
- * they tell, and how many requests may have a copy of them.
+ * The stateless face's controls: the controls of all codecs of a session, the stream's
+ * bit depth, and the limit of requests that hold a copy of the controls.
  */
 #include <linux/uaccess.h>
 
 #include "daedalus_compat.h"
 #include "daedalus_video.h"
 
-/* Runs with the handler's lock held, also from the claim work: no other lock. */
+/* Runs with the handler's lock held, also in the claim work. Takes no other lock. */
 static int depth_s_ctrl(struct v4l2_ctrl *ctrl)
 {
 	struct daedalus_ctx *ctx = container_of(ctrl->handler, struct daedalus_ctx, hdl);
@@ -25,7 +25,7 @@ static const struct v4l2_ctrl_ops depth_ctrl_ops = {
 };
 
 /**
- * daedalus_bit_depth() - bit depth of the current codec's stream
+ * daedalus_bit_depth() - return the bit depth of the current codec's stream
  * @ctx: the session
  */
 unsigned int daedalus_bit_depth(struct daedalus_ctx *ctx)
@@ -47,7 +47,7 @@ static void add_controls(struct v4l2_ctrl_handler *hdl, const struct daedalus_co
 }
 
 /**
- * daedalus_controls_init() - make every control of every codec that a session offers
+ * daedalus_controls_init() - create every control of every codec that a session offers
  * @ctx: the session
  *
  * Return: 0 or an error.
@@ -82,13 +82,13 @@ static unsigned int count_requests(struct daedalus_ctx *ctx)
 }
 
 /**
- * daedalus_controls_limit() - check whether VIDIOC_S_EXT_CTRLS may go on
+ * daedalus_controls_limit() - check whether VIDIOC_S_EXT_CTRLS may proceed
  * @ctx: the session
  * @arg: the ioctl's argument
  *
- * Each request that holds controls of a session has a copy of them all.
+ * Each request that holds controls of a session has a copy of all its controls.
  *
- * Return: 0; -ENOMEM if the call would make one too many; -EFAULT; -EINTR.
+ * Return: 0; -ENOMEM if the call would exceed the limit; -EFAULT; -EINTR.
  */
 int daedalus_controls_limit(struct daedalus_ctx *ctx, unsigned long arg)
 {
@@ -96,13 +96,13 @@ int daedalus_controls_limit(struct daedalus_ctx *ctx, unsigned long arg)
 	struct media_request *req;
 	int ret = 0;
 
-	/* The part that both ABIs have in common. */
+	/* The part that is the same in both ABIs. */
 	if (copy_from_user(&cs, (void __user *)arg, offsetof(struct v4l2_ext_controls, reserved)))
 		return -EFAULT;
 	if (cs.which != V4L2_CTRL_WHICH_REQUEST_VAL)
 		return 0;
 	req = media_request_get_by_fd(&ctx->video->requests.mdev, cs.request_fd);
-	/* The core says what is wrong with it. */
+	/* The core returns the right error. */
 	if (IS_ERR(req))
 		return 0;
 	if (!daedalus_request_has(req, &ctx->hdl)) {
@@ -118,10 +118,10 @@ int daedalus_controls_limit(struct daedalus_ctx *ctx, unsigned long arg)
 }
 
 /**
- * daedalus_controls_requests() - requests that hold controls of a session
+ * daedalus_controls_requests() - count the requests that hold controls of a session
  * @session: the session
  *
- * Return: their number; an earlier one while somebody sets controls.
+ * Return: the number; the last known one while another thread sets controls.
  */
 unsigned int daedalus_controls_requests(struct daedalus_session *session)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The core: parameters, the registry of sessions, the sessions that want a worker.
+ * The core: parameters, the registry of sessions, the list of sessions that need a
+ * worker.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -74,7 +75,7 @@ MODULE_PARM_DESC(max_requests_per_session,
 		 "requests that hold controls of one open (default 64)");
 
 /**
- * daedalus_dev_create() - make the device
+ * daedalus_dev_create() - create the device
  * @parent: the platform device
  *
  * Return: the device, or NULL if there is no memory.
@@ -93,7 +94,7 @@ struct daedalus_dev *daedalus_dev_create(struct device *parent)
 	init_waitqueue_head(&dev->broker_wq);
 	init_waitqueue_head(&dev->wanted_wq);
 	dev->wq = alloc_workqueue("daedalus", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
-	/* Each session may have one claim that waits; none may keep another's from running. */
+	/* Each session may have one waiting claim, which must not delay another's. */
 	dev->claim_wq = alloc_workqueue("daedalus_claim", WQ_UNBOUND, WQ_MAX_ACTIVE);
 	if (!dev->wq || !dev->claim_wq) {
 		daedalus_dev_destroy(dev);
@@ -104,7 +105,7 @@ struct daedalus_dev *daedalus_dev_create(struct device *parent)
 
 /**
  * daedalus_dev_destroy() - free the device
- * @dev: the device; nothing refers to it any more but work that is queued
+ * @dev: the device; only queued work still refers to it
  *
  * Context: waits for that work.
  */
@@ -119,7 +120,7 @@ void daedalus_dev_destroy(struct daedalus_dev *dev)
 }
 
 /**
- * daedalus_session_init() - prepare a session that the current process opens
+ * daedalus_session_init() - initialise a session that the current process opens
  * @session: zeroed memory
  * @dev: the device
  * @release: called when the last reference is gone
@@ -141,7 +142,7 @@ void daedalus_session_init(struct daedalus_session *session, struct daedalus_dev
 }
 
 /**
- * daedalus_session_add() - list a session if the limits have room for it
+ * daedalus_session_add() - list a session if the limits allow it
  * @session: the session
  *
  * Return: 0, or -EMFILE.
@@ -169,7 +170,7 @@ int daedalus_session_add(struct daedalus_session *session)
 }
 
 /**
- * daedalus_session_remove() - take a session off the list: its file is closed
+ * daedalus_session_remove() - remove a session, whose file is closed, from the list
  * @session: the session
  */
 void daedalus_session_remove(struct daedalus_session *session)
@@ -180,7 +181,7 @@ void daedalus_session_remove(struct daedalus_session *session)
 }
 
 /**
- * daedalus_session_find() - look a session up
+ * daedalus_session_find() - look up a session
  * @dev: the device
  * @id: the session's id
  *
@@ -222,10 +223,10 @@ void daedalus_session_put(struct daedalus_session *session)
 
 /**
  * daedalus_want_worker() - tell the broker that a session needs a worker
- * @session: the session; told once to each broker, until it is unwanted
+ * @session: the session; each broker reads it once, until daedalus_unwant_worker()
  *
- * There is no queue of events that could overflow: a session is on the list until
- * it has a worker or gives up.
+ * No queue of events can overflow: a session stays on the list until it has a worker
+ * or gives up.
  */
 void daedalus_want_worker(struct daedalus_session *session)
 {
@@ -240,7 +241,7 @@ void daedalus_want_worker(struct daedalus_session *session)
 }
 
 /**
- * daedalus_unwant_worker() - take the wish back
+ * daedalus_unwant_worker() - withdraw the request for a worker
  * @session: the session
  */
 void daedalus_unwant_worker(struct daedalus_session *session)
@@ -262,7 +263,7 @@ static struct daedalus_session *next_wanted(struct daedalus_dev *dev)
 }
 
 /**
- * daedalus_any_wanted() - whether daedalus_take_wanted() would find a session
+ * daedalus_any_wanted() - tell whether daedalus_take_wanted() would find a session
  * @dev: the device
  */
 bool daedalus_any_wanted(struct daedalus_dev *dev)
@@ -276,7 +277,7 @@ bool daedalus_any_wanted(struct daedalus_dev *dev)
 }
 
 /**
- * daedalus_take_wanted() - describe a session that wants a worker, once
+ * daedalus_take_wanted() - describe, once, a session that needs a worker
  * @dev: the device
  * @event: the description
  *
@@ -302,7 +303,7 @@ bool daedalus_take_wanted(struct daedalus_dev *dev, struct daedalus_event *event
 }
 
 /**
- * daedalus_forget_reports() - have all wishes reported again, to the next broker
+ * daedalus_forget_reports() - report all waiting sessions again, to the next broker
  * @dev: the device
  */
 void daedalus_forget_reports(struct daedalus_dev *dev)

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The core: the device, its sessions, the wish for workers, the limits.
+ * The core: the device, its sessions, the list of sessions without a worker, the
+ * limits.
  *
- * Layers. Each file calls only those below it; a lower layer reaches a higher one
+ * Layers. Each file calls only those below it. A lower layer reaches a higher one
  * only through a structure of operations that the higher one registered.
  *
  *	daedalus_drv				module, platform device, suspend
- *	daedalus_debugfs			files for people
+ *	daedalus_debugfs			debugfs files
  *	daedalus_control			the control fd: the daemon's broker
  *	daedalus_nodes				the stateless face: its nodes,
  *	daedalus_video				open, close and ioctls,
  *	daedalus_controls  daedalus_queue	controls; buffers to jobs and back
  *	daedalus_requests  daedalus_codec	requests; coded and raw formats
  *	daedalus_h264  daedalus_vp9  daedalus_av1	one file per codec
- *	daedalus_sched				jobs, the clock, who ends what
+ *	daedalus_sched				jobs, the clock, who ends a job
  *	daedalus_worker				session fds, messages
  *	daedalus_memory				planes, exports, workers' windows
  *	daedalus_pool				accounts, pages
- *	daedalus_core				this
+ *	daedalus_core				this file
  */
 #ifndef DAEDALUS_CORE_H
 #define DAEDALUS_CORE_H
@@ -59,34 +60,34 @@ extern unsigned int daedalus_max_requests_per_session;
  * @parent: the platform device, which owns DMA memory and prefixes log lines
  * @wq: runs watchdogs, frees memory, ends sessions; nothing on it waits for user
  *	space
- * @claim_wq: runs claims, which wait for a session's control handler; whoever
- *	sets controls holds that while it copies from user memory
+ * @claim_wq: runs claims, which wait for the lock of a session's control handler; a
+ *	thread that sets controls holds that lock while it copies from user memory
  * @lock: guards @broker, @nodes, @codecs, @name and @sessions
- * @broker: who registered (an opaque key), or NULL: the device is orphaned
+ * @broker: the registered broker (an opaque key), or NULL: the device is orphaned
  * @broker_wq: woken when a broker registers
  * @nodes: the nodes are registered; they stay until the module goes
  * @codecs: DAEDALUS_CODEC_* that new sessions offer
  * @faces: DAEDALUS_FACE_* that are offered
- * @name: of the daemon
+ * @name: the daemon's name
  * @sessions: every struct daedalus_session with an open file
  * @wanted_lock: guards @wanted
- * @wanted: sessions in need of a worker
+ * @wanted: sessions that need a worker
  * @wanted_wq: woken when @wanted gets an entry
  * @next_session: the next session's id
  * @next_id: the next plane's id
  * @frozen: user space is frozen, or about to be: clocks stand still
- * @busy: sessions that have a job with their worker now
- * @busy_peak: the most there ever were
- * @opened: sessions there ever were
+ * @busy: sessions whose worker has a job now
+ * @busy_peak: the highest value of @busy
+ * @opened: number of sessions since loading
  * @requests: requests that exist
  * @memory: bytes of MMAP planes, until the last reference of each is gone
  * @contiguous: those of them that are contiguous
- * @contiguous_budget: how many bytes may be; set once
- * @cma: free bytes of the CMA area when the module was loaded; 0: there is none
+ * @contiguous_budget: limit of @contiguous; set once
+ * @cma: free bytes of the CMA area when the module was loaded; 0: no CMA area
  * @mixed: contiguous queues that got a scattered buffer since loading
  *
  * Open nodes, requests, session fds and exported buffers pin the module, so this
- * lives from module init until after the last of them is gone.
+ * structure lives from module init until after the last of them is gone.
  */
 struct daedalus_dev {
 	struct device *parent;
@@ -130,15 +131,15 @@ struct daedalus_dev {
  * @reported: the broker knows that a worker is wanted; guarded by
  *	&daedalus_dev.wanted_lock
  * @id: never reused
- * @pid: the client's, for people
- * @uid: who opened it
+ * @pid: the client's process id, for logs and debugfs
+ * @uid: the user who opened it
  * @codecs: DAEDALUS_CODEC_* that it offers
  * @coded_format: fourcc of OUTPUT, for the broker's event
  * @pool: its memory
- * @lock: guards what the scheduler and the worker layer keep of it
- * @worker: who decodes, or NULL
- * @worker_ops: what a worker calls; set before the session is listed
- * @restarts: workers lost
+ * @lock: guards the state of the scheduler and of the worker layer
+ * @worker: the worker that decodes, or NULL
+ * @worker_ops: operations for the worker; set before the session is listed
+ * @restarts: number of workers lost
  */
 struct daedalus_session {
 	struct kref ref;

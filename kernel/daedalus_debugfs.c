@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /sys/kernel/debug/daedalus/: `sessions`, a line of key=value pairs for each;
- * `stats`, the same for the device; `abort`, which takes a session's id.
+ * Files in /sys/kernel/debug/daedalus/: `sessions` has a line of key=value pairs for
+ * each session, `stats` has them for the device, and `abort` takes a session's id.
  */
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
@@ -88,7 +88,7 @@ static const struct file_operations abort_fops = {
 };
 
 /**
- * daedalus_debugfs_init() - make the files
+ * daedalus_debugfs_init() - create the files
  * @dev: the device
  */
 void daedalus_debugfs_init(struct daedalus_dev *dev)
@@ -99,7 +99,7 @@ void daedalus_debugfs_init(struct daedalus_dev *dev)
 	debugfs_create_file("abort", 0200, debugfs_dir, dev, &abort_fops);
 }
 
-/** daedalus_debugfs_exit() - take them back; waits until nobody reads them */
+/** daedalus_debugfs_exit() - remove the files; waits until nobody reads them */
 void daedalus_debugfs_exit(void)
 {
 	debugfs_remove_recursive(debugfs_dir);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Files for people. */
+/* The debugfs files. */
 #ifndef DAEDALUS_DEBUGFS_H
 #define DAEDALUS_DEBUGFS_H
 

@@ -2,8 +2,8 @@
 /*
  * daedalus_v4l2: a V4L2 decoder that decodes in user space.
  *
- * Module, platform device and driver, and the notifier of suspend and hibernation. Open
- * nodes, session fds, requests and exported buffers pin the module.
+ * This file has the module, the platform device and driver, and the notifier of suspend
+ * and hibernation. Open nodes, session fds, requests and exported buffers pin the module.
  */
 #include <linux/dma-mapping.h>
 #include <linux/module.h>
@@ -22,9 +22,9 @@
 static struct daedalus_video *drv_video;
 
 /*
- * User space is frozen before devices are suspended, and thawed after they are resumed,
- * while time goes on: nobody answers, and nobody is to be blamed for that. A work queue
- * that is frozen, too, would be thawed before the tasks are.
+ * The kernel freezes user space before it suspends devices, and thaws it after it has
+ * resumed them, while time goes on. A frozen worker cannot answer and must not be killed
+ * for that. A freezable work queue would not help: it thaws before the tasks do.
  */
 static int pm_event(struct notifier_block *block, unsigned long event, void *unused)
 {
@@ -60,7 +60,7 @@ static int daedalus_probe(struct platform_device *pdev)
 	struct daedalus_dev *dev;
 	int ret;
 
-	/* Contiguous memory is for displays, of which some have 32 address bits. */
+	/* Contiguous memory is for displays. Some of them have 32 address bits. */
 	ret = dma_set_mask(&pdev->dev, DMA_BIT_MASK(64));
 	if (!ret)
 		ret = dma_set_coherent_mask(&pdev->dev, DMA_BIT_MASK(32));
@@ -109,9 +109,9 @@ static struct platform_driver daedalus_driver = {
 	.remove = daedalus_remove,
 	.driver = {
 		.name = DAEDALUS_DRIVER_NAME,
-		/* Module init wants to know how the probe ended. */
+		/* Module init needs the result of the probe. */
 		.probe_type = PROBE_FORCE_SYNCHRONOUS,
-		/* Unbinding by hand would pull the device from under open fds. */
+		/* Unbinding by hand would remove the device while fds are open. */
 		.suppress_bind_attrs = true,
 	},
 };
@@ -131,7 +131,7 @@ static int __init daedalus_init(void)
 		platform_driver_unregister(&daedalus_driver);
 		return PTR_ERR(daedalus_pdev);
 	}
-	/* A probe that failed is silent here. */
+	/* The registration does not return the error of a failed probe. */
 	if (!platform_get_drvdata(daedalus_pdev)) {
 		platform_device_unregister(daedalus_pdev);
 		platform_driver_unregister(&daedalus_driver);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The object behind a plane, for the two files that know its inside. */
+/* The object behind a plane, private to daedalus_memory.c and daedalus_pool.c. */
 #ifndef DAEDALUS_MEM_OBJECT_H
 #define DAEDALUS_MEM_OBJECT_H
 
@@ -25,8 +25,8 @@ enum daedalus_mem_kind {
  * struct daedalus_pool - the memory of one session
  * @ref: held by the session, by each plane and by each window
  * @dev: the device
- * @memory: bytes that are charged
- * @contiguous: those of them that are contiguous
+ * @memory: charged bytes
+ * @contiguous: charged bytes of contiguous planes
  * @lock: see the top of daedalus_memory.c
  * @mems: planes that belong to a buffer
  */
@@ -43,21 +43,22 @@ struct daedalus_pool {
  * struct daedalus_mem - the memory of one plane
  * @entry: in &daedalus_pool.mems or &daedalus_reserve.entries
  * @ref: see "Lifetime" in daedalus_memory.c
- * @users: the buffer, and the client's mappings and dmabufs: what vb2 calls users
+ * @users: number of users by vb2's definition: the buffer, and the client's mappings and
+ *	dmabufs
  * @pool: charged; referenced
- * @kind: how it was got
+ * @kind: where the memory comes from
  * @contiguous: one segment
  * @capture: a worker may write to it
  * @id: never reused; guarded by &daedalus_pool.lock
- * @window: the current worker's, referenced; guarded by &daedalus_pool.lock
+ * @window: the current worker's window, referenced; guarded by &daedalus_pool.lock
  * @size: bytes
  * @num_pages: number of @pages
- * @pages: DAEDALUS_MEM_PAGES, DAEDALUS_MEM_CMA
- * @handle: DAEDALUS_MEM_CMA
- * @import: DAEDALUS_MEM_IMPORT, referenced
+ * @pages: of DAEDALUS_MEM_PAGES and DAEDALUS_MEM_CMA
+ * @handle: DMA address, of DAEDALUS_MEM_CMA
+ * @import: the client's dmabuf, referenced, of DAEDALUS_MEM_IMPORT
  * @lock: guards @attachments
  * @attachments: struct mem_attachment of all exports
- * @mapped: how many of them are mapped
+ * @mapped: number of mappings of attachments
  * @free_work: frees the pages
  */
 struct daedalus_mem {

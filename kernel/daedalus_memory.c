@@ -4,32 +4,31 @@
  * it.
  *
  * Lifetime
- *	struct daedalus_mem is vb2's mem_priv for MMAP and DMABUF. A reference is held
- *	by the buffer (from alloc or attach_dmabuf to put or detach_dmabuf, which the
- *	core calls exactly once each, however a QBUF failed), by each mapping and each
- *	exported dmabuf of the client, and by the worker's window. The last put frees
- *	the pages from a work item and takes them off the accounts. So what is charged
- *	is what is there. Pages are mapped by number only, so nothing can pin one
- *	beyond that.
+ *	struct daedalus_mem is vb2's mem_priv for MMAP and DMABUF. These hold a
+ *	reference: the buffer (from alloc or attach_dmabuf to put or detach_dmabuf,
+ *	which the core calls exactly once each, however a QBUF failed), each mapping
+ *	and each exported dmabuf of the client, and the worker's window. The last put
+ *	frees the pages from a work item and uncharges them. So the charge always
+ *	equals the memory that exists. Pages are mapped by number only, so nothing can
+ *	pin one beyond that.
  *
  * Windows
- *	A worker gets a dmabuf of its own for each plane. Its mapping is filled by
- *	faults, whole at the first one. daedalus_mem_revoke() takes the window from the
- *	plane: it zaps the mapping, and later faults reach a scratch page of the
- *	window. That waits for no user code, only for a fault that is filling page
- *	tables. Afterwards the plane has another id, and the worker is told that the
- *	old one is gone. A plane that the client frees is left to the worker until it
- *	unmaps it: later pictures may refer to the one in it. Imported memory is the
- *	exporter's to map, so its window is the client's dmabuf itself and cannot be
- *	revoked.
+ *	A worker gets a dmabuf of its own for each plane. The first fault fills the
+ *	whole mapping. daedalus_mem_revoke() takes the window from the plane: it zaps
+ *	the mapping, and later faults reach a scratch page of the window. It waits for
+ *	no user code, only for a fault that is filling page tables. Afterwards the
+ *	plane has another id, and the worker reads that the old one is gone. When the
+ *	client frees a plane, the worker keeps it until it unmaps it: later pictures
+ *	may refer to the picture in it. The exporter maps imported memory, so its
+ *	window is the client's dmabuf itself and cannot be revoked.
  *
  * Caches
  *	Pages are cached, for the kernel and for every process. A device that does not
- *	snoop sees memory, so what the caches hold must be written back before it
- *	looks: dma_map_sgtable() of each attachment does it for a whole plane when the
- *	importer maps (a plane that nobody ever wrote included),
- *	dma_sync_sgtable_for_device() at the end of each DMA_BUF_IOCTL_SYNC bracket,
- *	and daedalus_mem_clean() when a worker has finished a picture.
+ *	snoop sees memory, so the caches must be written back before it reads.
+ *	dma_map_sgtable() of each attachment does that for a whole plane when the
+ *	importer maps it, even if nobody ever wrote the plane.
+ *	dma_sync_sgtable_for_device() does it at the end of each DMA_BUF_IOCTL_SYNC
+ *	bracket, and daedalus_mem_clean() when a worker has finished a picture.
  *
  * Locks, outermost first
  *	a dmabuf's reservation lock (core)
@@ -54,8 +53,8 @@
  * @entry: in &daedalus_mem.attachments
  * @dev: the importer
  * @table: the pages as it sees them
- * @dir: with which it has mapped them, or DMA_NONE
- * @maps: how often it has
+ * @dir: direction of its mapping, or DMA_NONE
+ * @maps: number of its mappings
  */
 struct mem_attachment {
 	struct list_head entry;
@@ -67,17 +66,17 @@ struct mem_attachment {
 
 /**
  * struct daedalus_window - a plane as one worker sees it
- * @ref: held by @windows, by the plane, and by @dbuf if that is the module's
+ * @ref: held by @windows, by the plane, and by @dbuf unless that is imported
  * @entry: in &daedalus_windows.list
- * @windows: the worker's, or NULL; guarded by &daedalus_pool.lock
+ * @windows: the worker's windows, or NULL; guarded by &daedalus_pool.lock
  * @pool: referenced
- * @id: under which the worker knows the plane
- * @gone: the worker is to hear that the plane is gone, or has heard it; guarded by
+ * @id: the worker's id of the plane
+ * @gone: the worker will read, or has read, that the plane is gone; guarded by
  *	&daedalus_pool.lock
- * @dbuf: what the worker has; referenced until @gone
+ * @dbuf: the worker's dmabuf; referenced until @gone
  * @lock: guards @mem; held while page tables change
- * @mem: what it shows, referenced; NULL: the scratch page
- * @scratch: where accesses go after that; NULL for imported memory
+ * @mem: the plane that it shows, referenced; NULL: it shows the scratch page
+ * @scratch: page that accesses reach after that; NULL for imported memory
  */
 struct daedalus_window {
 	struct kref ref;
@@ -96,11 +95,11 @@ struct daedalus_window {
 
 /**
  * daedalus_mem_import() - make a plane of a client's dmabuf
- * @pool: the session's
+ * @pool: the session's pool
  * @dbuf: gets a reference
- * @capture: a worker is to write to it
+ * @capture: workers may write to it
  *
- * Cannot fail: the core loses the dmabuf of an attach that does.
+ * Must not fail: the core leaks the dmabuf of a failed attach.
  *
  * Return: the plane, for daedalus_mem_release().
  */
@@ -119,12 +118,12 @@ struct daedalus_mem *daedalus_mem_import(struct daedalus_pool *pool, struct dma_
 }
 
 /**
- * daedalus_mem_usable() - whether a worker can use a plane
+ * daedalus_mem_usable() - check whether a worker can use a plane
  * @mem: the plane
- * @size: bytes that it is to have
+ * @size: required bytes
  *
- * Return: 0; -EFAULT: smaller; -EOPNOTSUPP: it cannot be mapped; -EACCES: it cannot be
- * written to.
+ * Return: 0; -EFAULT: it is smaller; -EOPNOTSUPP: it cannot be mapped; -EACCES: it
+ * cannot be written to.
  */
 int daedalus_mem_usable(struct daedalus_mem *mem, size_t size)
 {
@@ -177,10 +176,11 @@ static void mem_user_put(struct daedalus_mem *mem)
 }
 
 /**
- * daedalus_mem_users() - how many users vb2 is to see
+ * daedalus_mem_users() - count the users for vb2
  * @mem: the plane
  *
- * Return: the buffer, and the client's mappings and dmabufs; not the worker.
+ * Return: the number of buffers, and of the client's mappings and dmabufs; it does not
+ * include the worker.
  */
 unsigned int daedalus_mem_users(struct daedalus_mem *mem)
 {
@@ -188,7 +188,7 @@ unsigned int daedalus_mem_users(struct daedalus_mem *mem)
 }
 
 /**
- * daedalus_mem_id() - the plane's id
+ * daedalus_mem_id() - return the plane's id
  * @mem: the plane
  */
 u64 daedalus_mem_id(struct daedalus_mem *mem)
@@ -203,7 +203,7 @@ u64 daedalus_mem_id(struct daedalus_mem *mem)
 }
 
 /**
- * daedalus_mem_size() - the plane's size
+ * daedalus_mem_size() - return the plane's size
  * @mem: the plane
  *
  * Return: bytes.
@@ -214,7 +214,7 @@ size_t daedalus_mem_size(struct daedalus_mem *mem)
 }
 
 /**
- * daedalus_mem_imported() - whether the client brought the memory
+ * daedalus_mem_imported() - tell whether the client brought the memory
  * @mem: the plane
  */
 bool daedalus_mem_imported(struct daedalus_mem *mem)
@@ -228,7 +228,7 @@ static void window_free(struct kref *ref)
 {
 	struct daedalus_window *window = container_of(ref, struct daedalus_window, ref);
 
-	/* Of a plane that was freed, and that the worker kept until now. */
+	/* The client has freed the plane, and the worker kept it until now. */
 	if (window->mem)
 		daedalus_mem_put(window->mem);
 	if (window->scratch)
@@ -243,7 +243,7 @@ static void window_put(struct daedalus_window *window)
 	kref_put(&window->ref, window_free);
 }
 
-/* Fills the whole mapping: a picture is written from end to end. */
+/* Fills the whole mapping, because a decoder writes the whole picture. */
 static vm_fault_t window_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
@@ -280,7 +280,7 @@ static void window_release(struct dma_buf *dbuf)
 	window_put(dbuf->priv);
 }
 
-/* For the worker's eyes, not for devices. */
+/* Windows are for workers. Devices cannot attach. */
 static int window_attach(struct dma_buf *dbuf, struct dma_buf_attachment *attachment)
 {
 	return -EPERM;
@@ -305,7 +305,7 @@ static const struct dma_buf_ops window_dmabuf_ops = {
 	.release = window_release,
 };
 
-/* The worker is to hear that the plane is gone. Returns the module's own reference. */
+/* Reports to the worker that the plane is gone. Returns the module's own reference. */
 static struct dma_buf *window_report(struct daedalus_window *window)
 {
 	struct dma_buf *dbuf = window->dbuf;
@@ -314,7 +314,7 @@ static struct dma_buf *window_report(struct daedalus_window *window)
 	window->dbuf = NULL;
 	window->gone = true;
 	if (window->windows) {
-		/* First in the list are those to report. */
+		/* Unreported ones come first in the list. */
 		list_move(&window->entry, &window->windows->list);
 		window->windows->gone++;
 		wake_up(window->windows->wq);
@@ -323,8 +323,8 @@ static struct dma_buf *window_report(struct daedalus_window *window)
 }
 
 /*
- * Takes from the worker what the window shows, once. The caller has a reference and
- * has unlinked the window from its plane.
+ * Takes the plane that the window shows from the worker, once. The caller has a
+ * reference and has unlinked the window from its plane.
  */
 static void window_shut(struct daedalus_window *window)
 {
@@ -360,8 +360,8 @@ static void window_close(struct daedalus_window *window)
 }
 
 /*
- * Leaves to the worker what the window shows, until it lets go: nobody else writes or
- * reads it any more. Drops the caller's reference.
+ * Leaves the plane that the window shows to the worker until it unmaps it: nobody else
+ * writes or reads it any more. Drops the caller's reference.
  */
 static void window_leave(struct daedalus_window *window)
 {
@@ -376,7 +376,7 @@ static void window_leave(struct daedalus_window *window)
 	window_put(window);
 }
 
-/* Unlinks the window from its plane: the plane's reference becomes the caller's. */
+/* Unlinks the window from its plane. The plane's reference becomes the caller's. */
 static struct daedalus_window *window_unlink(struct daedalus_mem *mem)
 {
 	struct daedalus_window *window = mem->window;
@@ -390,7 +390,7 @@ static struct daedalus_window *window_unlink(struct daedalus_mem *mem)
  * daedalus_mem_revoke() - take a plane from the worker
  * @mem: the plane; it has another id afterwards
  *
- * From then on no access of a worker reaches the memory, unless it is imported.
+ * Afterwards no access of a worker reaches the memory, unless it is imported.
  *
  * Context: sleeps, but waits for no user code.
  */
@@ -407,11 +407,11 @@ void daedalus_mem_revoke(struct daedalus_mem *mem)
 }
 
 /**
- * daedalus_mem_release() - end a buffer's reference of a plane
- * @mem: the plane; whoever maps or exported it keeps it
+ * daedalus_mem_release() - drop a buffer's reference of a plane
+ * @mem: the plane; mappings and exported dmabufs keep it
  *
  * A worker keeps it, too, as long as later pictures refer to the one in it: clients free
- * buffers of an old size while the stream still refers to them. It stays charged.
+ * buffers of an old size while the stream still refers to them. The plane stays charged.
  *
  * Context: sleeps, but waits for no user code.
  */
@@ -486,7 +486,7 @@ static void window_flags(struct daedalus_mem *mem, u32 *flags)
 		*flags |= DAEDALUS_BUFFER_F_WRITE;
 }
 
-/* The window that this worker has of the plane already, or NULL. */
+/* Returns the window of the plane that this worker already has, or NULL. */
 static struct dma_buf *window_again(struct daedalus_mem *mem, struct daedalus_windows *windows,
 				    u32 *flags)
 {
@@ -501,13 +501,13 @@ static struct dma_buf *window_again(struct daedalus_mem *mem, struct daedalus_wi
 }
 
 /**
- * daedalus_window_open() - show a plane to a worker
- * @pool: the session's
- * @id: the plane's
- * @windows: the worker's; one that another worker had is taken from it
- * @flags: DAEDALUS_BUFFER_F_* of the plane
+ * daedalus_window_open() - open a worker's window of a plane
+ * @pool: the session's pool
+ * @id: the plane's id
+ * @windows: the worker's windows; another worker loses its window of the plane
+ * @flags: out: DAEDALUS_BUFFER_F_* of the plane
  *
- * Return: a dmabuf, referenced, which can be mapped; -ENOENT; -ENOMEM.
+ * Return: a mappable dmabuf, referenced; -ENOENT; -ENOMEM.
  */
 struct dma_buf *daedalus_window_open(struct daedalus_pool *pool, u64 id,
 				     struct daedalus_windows *windows, u32 *flags)
@@ -536,7 +536,7 @@ struct dma_buf *daedalus_window_open(struct daedalus_pool *pool, u64 id,
 	get_dma_buf(dbuf);
 
 	spin_lock(&pool->lock);
-	/* It may have been taken from the workers meanwhile. */
+	/* The plane may have been revoked meanwhile. */
 	if (mem_find(pool, id) != mem) {
 		spin_unlock(&pool->lock);
 		window_close(window);
@@ -554,12 +554,12 @@ struct dma_buf *daedalus_window_open(struct daedalus_pool *pool, u64 id,
 }
 
 /**
- * daedalus_windows_gone() - the next plane of which the worker is to be told the end
- * @pool: the session's
- * @windows: the worker's
- * @id: the plane's id
+ * daedalus_windows_gone() - take the next plane that is gone and not yet reported
+ * @pool: the session's pool
+ * @windows: the worker's windows
+ * @id: out: the plane's id
  *
- * Return: whether there is one.
+ * Return: true if there is one.
  */
 bool daedalus_windows_gone(struct daedalus_pool *pool, struct daedalus_windows *windows, u64 *id)
 {
@@ -581,11 +581,11 @@ bool daedalus_windows_gone(struct daedalus_pool *pool, struct daedalus_windows *
 }
 
 /**
- * daedalus_windows_close() - take everything from a worker
- * @pool: the session's
- * @windows: the worker's
+ * daedalus_windows_close() - take all planes from a worker
+ * @pool: the session's pool
+ * @windows: the worker's windows
  *
- * Context: as daedalus_mem_revoke().
+ * Context: like daedalus_mem_revoke().
  */
 void daedalus_windows_close(struct daedalus_pool *pool, struct daedalus_windows *windows)
 {
@@ -641,7 +641,7 @@ static const struct vm_operations_struct mem_vm_ops = {
 /**
  * daedalus_mem_mmap() - map a plane for the client
  * @mem: the plane, not imported
- * @vma: where
+ * @vma: the mapping to fill
  *
  * Return: 0 or an error.
  */
@@ -803,9 +803,9 @@ static const struct dma_buf_ops export_dmabuf_ops = {
 /**
  * daedalus_mem_export() - export a plane for the client
  * @mem: the plane, not imported
- * @flags: of the file
+ * @flags: flags of the file
  *
- * Return: a dmabuf, or NULL as vb2 wants it.
+ * Return: a dmabuf; NULL on failure, as vb2 requires.
  */
 struct dma_buf *daedalus_mem_export(struct daedalus_mem *mem, unsigned long flags)
 {
@@ -827,7 +827,7 @@ struct dma_buf *daedalus_mem_export(struct daedalus_mem *mem, unsigned long flag
 }
 
 /**
- * daedalus_mem_attached() - whether a device has the plane mapped
+ * daedalus_mem_attached() - tell whether a device has the plane mapped
  * @mem: the plane
  */
 bool daedalus_mem_attached(struct daedalus_mem *mem)
@@ -836,7 +836,7 @@ bool daedalus_mem_attached(struct daedalus_mem *mem)
 }
 
 /**
- * daedalus_mem_clean() - make what processors wrote visible to importing devices
+ * daedalus_mem_clean() - make the processors' writes visible to importing devices
  * @mem: the plane
  *
  * Context: sleeps.

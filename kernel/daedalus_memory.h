@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Memory: the object behind a plane, of all kinds, and the windows through which
- * workers see it.
+ * Memory: the object behind each plane, and the windows through which workers see it.
  */
 #ifndef DAEDALUS_MEMORY_H
 #define DAEDALUS_MEMORY_H
@@ -17,7 +16,7 @@ struct dma_buf;
 /**
  * struct daedalus_windows - the windows of one worker
  * @list: struct daedalus_window, guarded by the pool's lock
- * @gone: how many of them show nothing any more and were not reported
+ * @gone: number of windows that lost their plane and were not reported yet
  * @wq: woken when @gone grows
  */
 struct daedalus_windows {
@@ -27,7 +26,7 @@ struct daedalus_windows {
 };
 
 /**
- * struct daedalus_reserve - planes that were allocated before the locks
+ * struct daedalus_reserve - planes allocated before the locks are taken
  * @entries: struct daedalus_mem, oldest first
  */
 struct daedalus_reserve {

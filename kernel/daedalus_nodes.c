@@ -12,11 +12,11 @@
 #include "daedalus_nodes.h"
 #include "daedalus_video.h"
 
-/* GStreamer makes names of elements from it; the entities' names begin with it. */
+/* GStreamer derives names of elements from it. The entities' names begin with it. */
 #define NODE_NAME	"daedalus-dec"
 
 /*
- * A new one for each attempt to register it: one that was registered and taken back
+ * Creates a device for each attempt to register it: one that was registered and removed
  * may still be open, and cannot be registered again.
  */
 static struct video_device *new_video_device(struct daedalus_video *video)
@@ -72,8 +72,9 @@ static void unregister_graph(struct daedalus_video *video)
 }
 
 /*
- * What clients look for: a decoder between two queues that the interface of the video
- * node is linked to. The core makes no entities for a memory-to-memory device.
+ * Creates the graph that clients look for: a decoder between two queues, both linked to
+ * the interface of the video node. The core makes no entities for a memory-to-memory
+ * device.
  */
 static int register_graph(struct daedalus_video *video)
 {
@@ -114,11 +115,11 @@ err:
 }
 
 /**
- * daedalus_nodes_register() - the first daemon is here: clients may see the device
+ * daedalus_nodes_register() - show the device to clients, when the first daemon registers
  * @video: the nodes, not registered
  *
  * Context: dev->lock is held.
- * Return: 0 or an error; then it can be tried again.
+ * Return: 0 or an error; the caller may try again after an error.
  */
 int daedalus_nodes_register(struct daedalus_video *video)
 {
@@ -156,7 +157,7 @@ static void video_release(struct v4l2_device *v4l2_dev)
 {
 	struct daedalus_video *video = container_of(v4l2_dev, struct daedalus_video, v4l2_dev);
 
-	/* Sessions that were closed end here at the latest. */
+	/* Waits for the end of closed sessions. */
 	daedalus_dev_destroy(video->dev);
 	media_device_cleanup(&video->requests.mdev);
 	kfree(video);
@@ -164,9 +165,9 @@ static void video_release(struct v4l2_device *v4l2_dev)
 
 /**
  * daedalus_nodes_create() - prepare the nodes
- * @dev: the device; the nodes have it from now on, and destroy it with themselves
+ * @dev: the device; the nodes own it from now on, and destroy it with themselves
  *
- * Return: the nodes, or an error pointer: then @dev is the caller's still.
+ * Return: the nodes, or an error pointer; the caller still owns @dev after an error.
  */
 struct daedalus_video *daedalus_nodes_create(struct daedalus_dev *dev)
 {
@@ -189,8 +190,8 @@ struct daedalus_video *daedalus_nodes_create(struct daedalus_dev *dev)
 }
 
 /**
- * daedalus_nodes_destroy() - take the nodes back
- * @video: the nodes; no file of theirs is open
+ * daedalus_nodes_destroy() - remove the nodes
+ * @video: the nodes; nobody has a file of theirs open
  */
 void daedalus_nodes_destroy(struct daedalus_video *video)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Accounts and pages: what a session's planes take, where it comes from, and how it is
- * got before the core's locks are taken.
+ * Accounts and pages: the charge of a session's planes, the source of their pages, and
+ * allocation before the core's locks are taken.
  */
 #include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
@@ -17,11 +17,11 @@
 #include "daedalus_mem_object.h"
 #include "daedalus_memory.h"
 
-/* Grey in all picture formats; where a decoder leaves something out, this shows. */
+/* Grey in all picture formats. It shows where a decoder wrote nothing. */
 #define FILL_CAPTURE	0x80
-/* Pages that are taken from the allocator at a time, at most: 1 << this. */
+/* The largest order of one allocation of pages. */
 #define SCATTERED_ORDER	8
-/* A queue is contiguous only if the budget has room for this many such buffers. */
+/* A queue is contiguous only if the budget has room for this many of its buffers. */
 #define CONTIGUOUS_BUFFERS	16
 
 /* --- accounts --- */
@@ -79,10 +79,10 @@ void daedalus_memory_init(struct daedalus_dev *dev)
 }
 
 /**
- * daedalus_contiguous_reason() - why contiguous memory is tried, or is not
+ * daedalus_contiguous_reason() - say why contiguous memory is tried or not
  * @dev: the device
  *
- * Return: for people.
+ * Return: a text for debugfs.
  */
 const char *daedalus_contiguous_reason(struct daedalus_dev *dev)
 {
@@ -99,12 +99,12 @@ static bool contiguous_wanted(struct daedalus_dev *dev)
 }
 
 /**
- * daedalus_contiguous_fits() - whether a new queue of CAPTURE should be contiguous
- * @pool: the session's
+ * daedalus_contiguous_fits() - decide whether a new queue of CAPTURE is contiguous
+ * @pool: the session's pool
  * @size: bytes of one buffer, all planes
  *
- * A display fails in mid-stream when a queue is mixed, so one begins contiguous only
- * if its later buffers have room, too.
+ * A display fails in mid-stream when a queue is mixed, so a queue begins contiguous
+ * only if there is room for its later buffers, too.
  */
 bool daedalus_contiguous_fits(struct daedalus_pool *pool, u64 size)
 {
@@ -119,7 +119,7 @@ bool daedalus_contiguous_fits(struct daedalus_pool *pool, u64 size)
 }
 
 /**
- * daedalus_pool_create() - make a session's memory pool
+ * daedalus_pool_create() - create a session's memory pool
  * @dev: the device
  *
  * Return: the pool, or NULL.
@@ -152,10 +152,10 @@ void daedalus_pool_put(struct daedalus_pool *pool)
 }
 
 /**
- * daedalus_pool_usage() - how much is charged
+ * daedalus_pool_usage() - return the charge
  * @pool: the pool
- * @contiguous: bytes of contiguous planes
- * @scattered: bytes of the others
+ * @contiguous: out: bytes of contiguous planes
+ * @scattered: out: bytes of the others
  */
 void daedalus_pool_usage(struct daedalus_pool *pool, u64 *contiguous, u64 *scattered)
 {
@@ -210,8 +210,8 @@ static int alloc_scattered(struct daedalus_mem *mem, gfp_t gfp)
 }
 
 /*
- * One segment, where devices with 32 address bits reach it. What the allocator
- * rounded up is given back, so that the plane takes what it is charged.
+ * Allocates one segment that devices with 32 address bits reach. Returns the pages that
+ * the allocator rounded up to, so that the plane takes exactly its charge.
  */
 static int alloc_one_segment(struct daedalus_mem *mem, gfp_t gfp)
 {
@@ -225,7 +225,7 @@ static int alloc_one_segment(struct daedalus_mem *mem, gfp_t gfp)
 		page = dma_alloc_pages(parent, mem->size, &mem->handle, DMA_BIDIRECTIONAL, gfp);
 		if (!page)
 			return -ENOMEM;
-		/* Pages of the CMA area are counted one by one, others as one block. */
+		/* Pages of the CMA area have a reference each, others have one per block. */
 		if (mem->num_pages > 1 && page_count(page + 1))
 			mem->kind = DAEDALUS_MEM_CMA;
 	} else {
@@ -244,9 +244,9 @@ static int alloc_one_segment(struct daedalus_mem *mem, gfp_t gfp)
 }
 
 /**
- * daedalus_mem_create() - make a plane without memory
- * @pool: referenced by it
- * @gfp: how to allocate
+ * daedalus_mem_create() - create a plane without memory
+ * @pool: gets a reference
+ * @gfp: flags of the allocation
  *
  * Return: the plane, or NULL.
  */
@@ -267,10 +267,10 @@ struct daedalus_mem *daedalus_mem_create(struct daedalus_pool *pool, gfp_t gfp)
 }
 
 /**
- * daedalus_mem_destroy() - free a plane and take it off the accounts
- * @mem: nobody refers to it any more
+ * daedalus_mem_destroy() - free a plane and uncharge it
+ * @mem: the plane, without references
  *
- * Context: takes long.
+ * Context: takes long, so hold no lock.
  */
 void daedalus_mem_destroy(struct daedalus_mem *mem)
 {
@@ -290,7 +290,7 @@ void daedalus_mem_destroy(struct daedalus_mem *mem)
 static struct daedalus_mem *mem_alloc(struct daedalus_pool *pool, size_t size, bool capture,
 				      bool contiguous)
 {
-	/* On the client's control group's account. */
+	/* Charged to the client's control group. */
 	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_ACCOUNT;
 	struct daedalus_mem *mem;
 	unsigned int i;
@@ -330,7 +330,7 @@ static struct daedalus_mem *mem_alloc(struct daedalus_pool *pool, size_t size, b
 /* --- allocation before the locks --- */
 
 /**
- * daedalus_reserve_drop() - free what was not taken
+ * daedalus_reserve_drop() - free the planes that were not taken
  * @reserve: the reserve
  */
 void daedalus_reserve_drop(struct daedalus_reserve *reserve)
@@ -366,16 +366,16 @@ static int reserve_buffer(struct daedalus_pool *pool, struct list_head *entries,
 /**
  * daedalus_reserve_add() - allocate the planes of buffers
  * @pool: charged
- * @reserve: gets them
+ * @reserve: gets the planes
  * @count: number of buffers
- * @num_planes: of each
+ * @num_planes: planes of each buffer
  * @sizes: bytes of each plane
  * @capture: they are for pictures: grey, and writable for workers
- * @contiguous: in: one segment for each plane is wanted; out: false if it could not be
- *	had for all buffers. Then none of these is contiguous.
+ * @contiguous: in: try one segment for each plane; out: false if that failed for one
+ *	buffer. Then none of them is contiguous.
  *
- * Context: takes long, so no lock is to be held.
- * Return: 0 if there is memory for one buffer at least; -ENOMEM; -EINTR.
+ * Context: takes long, so hold no lock.
+ * Return: 0 if there is memory for at least one buffer; -ENOMEM; -EINTR.
  */
 int daedalus_reserve_add(struct daedalus_pool *pool, struct daedalus_reserve *reserve,
 			 unsigned int count, unsigned int num_planes, const unsigned int *sizes,
@@ -395,7 +395,7 @@ int daedalus_reserve_add(struct daedalus_pool *pool, struct daedalus_reserve *re
 			daedalus_reserve_drop(&fresh);
 			return -EINTR;
 		} else if (!flushed) {
-			/* Memory that nobody uses any more may not be freed yet. */
+			/* Work items may still have to free memory that nobody uses. */
 			flush_workqueue(pool->dev->wq);
 			flushed = true;
 		} else if (*contiguous) {
@@ -411,10 +411,10 @@ int daedalus_reserve_add(struct daedalus_pool *pool, struct daedalus_reserve *re
 }
 
 /**
- * daedalus_reserve_has() - whether there is a plane for each that would be taken
+ * daedalus_reserve_has() - check whether the reserve has all planes of buffers
  * @reserve: the reserve
  * @count: number of buffers
- * @num_planes: of each
+ * @num_planes: planes of each buffer
  * @sizes: bytes of each plane
  */
 bool daedalus_reserve_has(struct daedalus_reserve *reserve, unsigned int count,
@@ -440,7 +440,7 @@ bool daedalus_reserve_has(struct daedalus_reserve *reserve, unsigned int count,
 }
 
 /**
- * daedalus_mem_enlist() - a plane belongs to a buffer from now on
+ * daedalus_mem_enlist() - give a plane to a buffer
  * @mem: the plane; gets its id
  */
 void daedalus_mem_enlist(struct daedalus_mem *mem)
@@ -454,7 +454,7 @@ void daedalus_mem_enlist(struct daedalus_mem *mem)
 }
 
 /**
- * daedalus_reserve_take() - take a plane out, for a buffer
+ * daedalus_reserve_take() - take a plane for a buffer
  * @reserve: the reserve
  * @size: bytes, a multiple of the page size
  *

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The stateless face's queues: from queued buffers and requests to jobs, and back.
+ * The stateless face's queues turn queued buffers and requests into jobs, and give the
+ * buffers back.
  *
  * buf_queue puts buffers on the session's ready lists. The claim work pairs them,
  * oldest first, applies the request's controls, copies all control values into the
  * job's message, finishes the request and submits the job. Buffers come back in job
  * order, CAPTURE first.
  *
- * The claim work waits for the session's control lock, for as long as somebody who
- * sets controls takes to copy them from user memory. Nobody waits for the claim work:
- * a queue that stops takes the job from it (&daedalus_job.cancelled), and the claim
- * work touches no buffer of such a job again.
+ * The claim work waits for the session's control lock. A thread that sets controls holds
+ * that lock while it copies them from user memory. Nobody waits for the claim work: a
+ * queue that stops takes the job from it (&daedalus_job.cancelled), and the claim work
+ * does not touch a buffer of such a job again.
  */
 #include <linux/dma-buf.h>
 #include <linux/mm.h>
@@ -47,7 +48,7 @@ static void return_dst(struct daedalus_ctx *ctx, struct daedalus_buf *dst)
 			dst->failed ? VB2_BUF_STATE_ERROR : VB2_BUF_STATE_DONE);
 }
 
-/* Its request is finished already, or will be. */
+/* Gives an OUTPUT buffer back. The claim work finishes its request, or has done so. */
 static void return_src(struct daedalus_ctx *ctx, struct daedalus_buf *src, bool failed)
 {
 	lockdep_assert_held(ctx_lock(ctx));
@@ -64,10 +65,10 @@ static void finish_later(struct daedalus_ctx *ctx, struct media_request *req)
 }
 
 /**
- * daedalus_keep_requests() - have the claim work drop the last references of requests
- * @ctx: the session, whose OUTPUT queue is about to let go of its buffers' requests
+ * daedalus_keep_requests() - let the claim work drop the last references of requests
+ * @ctx: the session, whose OUTPUT queue is about to drop its buffers' requests
  *
- * Whoever drops the last one waits for the control lock, which nobody does under the
+ * The last put of a request waits for the control lock, which is forbidden under the
  * locks that are held here.
  *
  * Context: ctx->lock is held.
@@ -94,7 +95,7 @@ void daedalus_keep_requests(struct daedalus_ctx *ctx)
 	claim_later(ctx);
 }
 
-/* Drops what daedalus_keep_requests() kept. */
+/* Drops the references that daedalus_keep_requests() took. */
 static void drop_kept(struct daedalus_ctx *ctx)
 {
 	struct daedalus_request *request;
@@ -112,7 +113,7 @@ static void drop_kept(struct daedalus_ctx *ctx)
 	}
 }
 
-/* No further job comes for the held CAPTURE buffer. */
+/* Releases the held CAPTURE buffer: no further job comes for it. */
 static void release_held(struct daedalus_ctx *ctx)
 {
 	struct daedalus_buf *dst = ctx->held;
@@ -132,7 +133,7 @@ static void release_job_dst(struct daedalus_ctx *ctx, struct daedalus_buf *dst)
 		return_dst(ctx, dst);
 }
 
-/* Gives back a queue's buffers that no job has. */
+/* Gives back the buffers of a queue that belong to no job. */
 static void return_ready(struct daedalus_ctx *ctx, struct list_head *ready)
 {
 	struct daedalus_buf *buf, *next;
@@ -159,8 +160,8 @@ static void sched_finish(struct daedalus_sched *sched, struct daedalus_job *job)
 }
 
 /*
- * Takes back a job that no worker has: the stopping queue's buffer goes to the client,
- * the other one waits for a new partner. The youngest job comes first.
+ * Takes back a job that no worker has read: the stopping queue's buffer goes to the
+ * client, the other one waits for a new partner. The youngest job comes first.
  */
 static void sched_requeue(struct daedalus_sched *sched, struct daedalus_job *job)
 {
@@ -169,7 +170,7 @@ static void sched_requeue(struct daedalus_sched *sched, struct daedalus_job *job
 
 	lockdep_assert_held(ctx_lock(ctx));
 	if (job->same_capture) {
-		/* What the older jobs have written stays. */
+		/* The lines that the older jobs wrote stay. */
 		dst->failed = true;
 		release_job_dst(ctx, dst);
 	} else {
@@ -222,7 +223,7 @@ static int add_ctrl(struct daedalus_ctx *ctx, struct daedalus_job *job, u32 id, 
 
 	if (WARN_ON(!ctrl))
 		return -EINVAL;
-	/* p_cur of a dynamic array moves when the client sets it: hence the lock. */
+	/* The lock is for dynamic arrays: p_cur moves when the client sets one. */
 	v4l2_ctrl_lock(ctrl);
 	size = ctrl->elems * ctrl->elem_size;
 	padded = ALIGN(size, 8);
@@ -242,7 +243,7 @@ unlock:
 	return ret;
 }
 
-/* Writes the values of the codec's controls behind the message's fixed part. */
+/* Writes the values of the codec's controls after the message's fixed part. */
 static int add_ctrls(struct daedalus_ctx *ctx, struct daedalus_job *job,
 		     const struct daedalus_codec *codec, struct media_request *req)
 {
@@ -284,7 +285,7 @@ static void fill_plane(struct daedalus_plane *plane, struct vb2_buffer *vb, unsi
 	plane->bytesperline = bytesperline;
 }
 
-/* Writes the fixed part of the message, but for the planes' ids. */
+/* Writes the fixed part of the message, except the planes' ids. */
 static void fill_header(struct daedalus_job *job)
 {
 	struct vb2_buffer *src = &job->src->vb.vb2_buf, *dst = &job->dst->vb.vb2_buf;
@@ -311,7 +312,7 @@ static void fill_header(struct daedalus_job *job)
 	}
 }
 
-/* What a CAPTURE buffer inherits. The core's helper changed its arguments. */
+/* Copies the metadata that CAPTURE inherits. The core's helper changed its arguments. */
 static void copy_metadata(const struct daedalus_buf *src, struct daedalus_buf *dst)
 {
 	const u32 mask = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
@@ -329,7 +330,7 @@ static bool may_claim(struct daedalus_ctx *ctx)
 	       !ctx->sched.lost;
 }
 
-/* Takes the next pair of buffers off the ready lists. Returns whether there is one. */
+/* Takes the next pair of buffers off the ready lists. Returns false if there is none. */
 static bool claim_pair(struct daedalus_ctx *ctx, struct daedalus_buf **src_out,
 		       struct daedalus_buf **dst_out, bool *same_capture)
 {
@@ -363,8 +364,8 @@ static bool claim_pair(struct daedalus_ctx *ctx, struct daedalus_buf **src_out,
 }
 
 /*
- * Makes the next job: ctx->claiming, with a reference of the caller's. @spare is used
- * up, or given back. Returns NULL if there is none to make.
+ * Makes the next job, which becomes ctx->claiming, with a reference for the caller. Uses
+ * @spare or gives it back. Returns NULL if there is no pair of buffers.
  */
 static struct daedalus_job *claim_job(struct daedalus_ctx *ctx, struct daedalus_job *spare)
 {
@@ -379,7 +380,7 @@ static struct daedalus_job *claim_job(struct daedalus_ctx *ctx, struct daedalus_
 		} else if (spare) {
 			swap(job, spare);
 		} else {
-			/* No memory. Older jobs come first; there is nothing to wait with. */
+			/* Without memory there is no job that could wait for the older ones. */
 			dst->failed = true;
 			release_job_dst(ctx, dst);
 			finish_later(ctx, src->vb.vb2_buf.req_obj.req);
@@ -402,7 +403,7 @@ static struct daedalus_job *claim_job(struct daedalus_ctx *ctx, struct daedalus_
 }
 
 /**
- * daedalus_finish_requests() - finish the requests whose buffers were given back
+ * daedalus_finish_requests() - finish the requests whose buffers are back
  * @ctx: the session
  *
  * Context: waits for the control lock.
@@ -443,8 +444,8 @@ static bool all_finished(struct daedalus_ctx *ctx)
  * daedalus_wait_finished() - wait until the requests of a stopped queue are complete
  * @ctx: the session
  *
- * A client may use its requests again after STREAMOFF. It waits for nobody but those
- * who set this session's controls, no longer than worker_wait_ms, and holds no lock.
+ * A client may use its requests again after STREAMOFF. This waits only for threads that
+ * set this session's controls, at most worker_wait_ms, and holds no lock.
  */
 void daedalus_wait_finished(struct daedalus_ctx *ctx)
 {
@@ -485,12 +486,12 @@ static void claim_work(struct work_struct *work)
 		codec = ctx->codec;
 		spin_unlock(ctx_lock(ctx));
 		if (!job) {
-			/* What could not be claimed for want of memory may have to be finished. */
+			/* claim_job() may have left requests of buffers without a job. */
 			daedalus_finish_requests(ctx);
 			return;
 		}
 
-		/* From here to the lock the job's buffers may be the client's again. */
+		/* Until the lock is taken, the client may get the job's buffers back. */
 		if (req)
 			prepare_job(ctx, job, codec, req);
 
@@ -511,7 +512,7 @@ static void claim_work(struct work_struct *work)
 }
 
 /**
- * daedalus_flush_held() - V4L2_DEC_CMD_FLUSH: the last picture is complete as it is
+ * daedalus_flush_held() - complete the last picture as it is (V4L2_DEC_CMD_FLUSH)
  * @ctx: the session
  */
 void daedalus_flush_held(struct daedalus_ctx *ctx)
@@ -548,7 +549,7 @@ static int queue_setup(struct vb2_queue *vq, unsigned int *num_buffers, unsigned
 	if (vq->memory != VB2_MEMORY_MMAP || ctx->reserved ||
 	    daedalus_reserve_has(&ctx->reserve, *num_buffers, *num_planes, sizes))
 		return 0;
-	/* Not under these locks: daedalus_ioctl() gets the memory and calls again. */
+	/* daedalus_ioctl() allocates without these locks and calls again. */
 	need->capture = !vq->is_output;
 	need->count = *num_buffers;
 	need->num_planes = *num_planes;
@@ -600,7 +601,7 @@ static void buf_queue(struct vb2_buffer *vb)
 	claim_later(ctx);
 }
 
-/* The queue was stopped before the buffer of this queued request came to it. */
+/* Runs if the queue stopped before it got the buffer of this queued request. */
 static void buf_request_complete(struct vb2_buffer *vb)
 {
 	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
@@ -642,7 +643,7 @@ static void stop_streaming(struct vb2_queue *vq)
 	ctx->stopping = queue_bit(vq);
 	ctx->streaming &= ~ctx->stopping;
 	job = ctx->claiming;
-	/* The other queue may have stopped, and cancelled it, a moment ago. */
+	/* The other queue may have just stopped and cancelled it. */
 	if (job && !job->cancelled) {
 		job->cancelled = true;
 		sched_requeue(&ctx->sched, job);
@@ -710,7 +711,7 @@ static void *op_attach_dmabuf(struct vb2_buffer *vb, struct device *dev, struct 
 	return daedalus_mem_import(ctx->sched.session.pool, dbuf, !vb->vb2_queue->is_output);
 }
 
-/* The module needs no address of imported memory: workers map it. */
+/* Workers map imported memory. The module needs no address of it. */
 static int op_map_dmabuf(void *mem)
 {
 	return 0;
@@ -779,10 +780,10 @@ int daedalus_queue_init(struct daedalus_ctx *ctx)
 }
 
 /**
- * daedalus_queue_exit() - end what the queues left running
+ * daedalus_queue_exit() - end the claim work and the scheduler
  * @ctx: the session, whose queues are released
  *
- * Context: waits for the claim work, so no lock of the core's is held.
+ * Context: waits for the claim work, so hold no lock of the core.
  */
 void daedalus_queue_exit(struct daedalus_ctx *ctx)
 {

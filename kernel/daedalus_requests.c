@@ -3,22 +3,22 @@
  * Media requests.
  *
  * Lifetime
- *	A request fd does not pin the module in the core; here each request does, until
- *	an RCU grace period after it is freed, since the core returns into req_free and
- *	touches the media device after it.
+ *	The core does not pin the module for a request fd, so each request does it here,
+ *	until an RCU grace period after it is freed: the core touches the media device
+ *	after req_free has returned.
  *
  * Completion
- *	A request is complete when all its objects are. To complete the controls takes
- *	the session's control lock, which whoever sets controls holds while it copies
- *	from user memory, for as long as that takes. So nothing under the core's
- *	req_queue_mutex or the session's lock completes controls: buffers are given
+ *	A request is complete when all its objects are. To complete the controls one
+ *	takes the session's control lock. A thread that sets controls holds that lock
+ *	while it copies from user memory, for as long as that takes. So nothing under
+ *	the core's req_queue_mutex or the session's lock completes controls: buffers go
  *	back there, and the session's claim work finishes the request. Until then the
- *	request's own @part keeps it from being complete.
+ *	request's own @part keeps the request incomplete.
  *
  * Sessions, requests and video fds close in any order
- *	The controls of a request refer to the session's handler. A session that is
- *	closed while requests do so parks its handler; it is freed when the last of them
- *	has let go.
+ *	The controls of a request refer to the session's handler. If a session is closed
+ *	while requests refer to its handler, it parks the handler. The last of these
+ *	requests frees it.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -33,10 +33,10 @@
 #include "daedalus_requests.h"
 
 /**
- * struct daedalus_request_user - how many requests a user has
+ * struct daedalus_request_user - a user's number of requests
  * @entry: in &daedalus_requests.users
  * @uid: the user
- * @count: requests
+ * @count: number of requests
  */
 struct daedalus_request_user {
 	struct list_head entry;
@@ -74,7 +74,7 @@ static void uncount_request(struct daedalus_requests *requests, struct daedalus_
 	atomic_dec(&requests->dev->requests);
 }
 
-/* Counts a request of the current process, or returns NULL at the limit. */
+/* Counts a request of the current process. Returns NULL at the limit. */
 static struct daedalus_request_user *count_request(struct daedalus_requests *requests)
 {
 	struct daedalus_request_user *user, *fresh = kzalloc_obj(*fresh);
@@ -129,13 +129,13 @@ static void req_free(struct media_request *req)
 	struct daedalus_requests *requests = to_requests(req->mdev);
 
 	uncount_request(requests, request->user);
-	/* A session may have waited for this one. */
+	/* This may be the last request that refers to a parked handler. */
 	queue_work(requests->dev->wq, &requests->reap_work);
-	/* Not lazily: who removes the module after the last client waits for this. */
+	/* Hurry: whoever removes the module after the last client waits for this. */
 	call_rcu_hurry(&request->rcu, req_free_rcu);
 }
 
-/* Exactly one OUTPUT buffer per request. */
+/* Checks that the request has exactly one OUTPUT buffer. */
 static int req_validate(struct media_request *req)
 {
 	unsigned int buffers = vb2_request_buffer_cnt(req);
@@ -173,7 +173,7 @@ static const struct media_device_ops media_ops = {
 };
 
 /**
- * daedalus_request_has() - whether a request has an object of an owner
+ * daedalus_request_has() - tell whether a request has an object of an owner
  * @req: the request
  * @owner: a control handler
  */
@@ -192,7 +192,7 @@ bool daedalus_request_has(struct media_request *req, const void *owner)
 
 /**
  * daedalus_request_finish() - complete a queued request's controls
- * @req: the request, whose buffer is with the session or was given back
+ * @req: the request, whose buffer the session has or has given back
  * @hdl: the session's controls
  *
  * Context: waits for the control lock.
@@ -207,7 +207,7 @@ static bool is_referred_to(struct daedalus_parked *parked)
 {
 	bool ret;
 
-	/* Whoever lets go does so under this lock. */
+	/* A request unlinks itself under this lock. */
 	mutex_lock(parked->hdl->lock);
 	ret = !list_empty(&parked->hdl->requests);
 	mutex_unlock(parked->hdl->lock);
@@ -236,8 +236,8 @@ static void reap_work(struct work_struct *work)
 }
 
 /**
- * daedalus_park() - have a control handler freed when no request refers to it
- * @requests: the media device's
+ * daedalus_park() - free a control handler when no request refers to it
+ * @requests: the media device's requests
  * @parked: the handler; its session is closed, so no further request can refer to it
  */
 void daedalus_park(struct daedalus_requests *requests, struct daedalus_parked *parked)

@@ -18,13 +18,13 @@ struct v4l2_ctrl_handler;
 
 /**
  * struct daedalus_request - a request of the media node
- * @req: the core's
- * @part: the module's own part of a queued request: as long as it is not complete, the
- *	request is not, so its controls can be completed at leisure
+ * @req: the core's request
+ * @part: the module's own part of a queued request. While it is incomplete, so is the
+ *	request; so its controls can be completed later.
  * @entry: in a list of requests to finish
- * @kept_entry: in a list of requests of which a reference is to be dropped
- * @user: whose limit it counts against
- * @rcu: the core touches the media device after req_free
+ * @kept_entry: in a list of requests whose references are to be dropped
+ * @user: the user whose limit it counts against
+ * @rcu: delays the free, since the core touches the media device after req_free
  */
 struct daedalus_request {
 	struct media_request req;
@@ -39,7 +39,7 @@ struct daedalus_request {
  * struct daedalus_parked - a control handler to free when no request refers to it
  * @entry: in &daedalus_requests.parked
  * @hdl: the handler
- * @release: called then, from a work item
+ * @release: frees it, from a work item
  */
 struct daedalus_parked {
 	struct list_head entry;
@@ -54,7 +54,7 @@ struct daedalus_parked {
  * @lock: guards @users and @parked
  * @users: struct daedalus_request_user
  * @parked: struct daedalus_parked
- * @reap_work: frees what is parked
+ * @reap_work: frees parked handlers
  */
 struct daedalus_requests {
 	struct media_device mdev;

@@ -3,30 +3,30 @@
  * The scheduler: from submitted jobs to finished ones.
  *
  * A job's life
- *	The face submits it: *claimed*. The worker reads it: *handed*. It is answered:
- *	*ended*; or given up: *revoked* until its CAPTURE memory is taken from the
- *	worker, then ended. Jobs are finished strictly in order, so one that ended
- *	early waits.
+ *	The face submits it: *claimed*. The worker reads it: *handed*. The worker
+ *	answers it: *ended*. Or it is cancelled: *revoked* until its CAPTURE memory is
+ *	taken from the worker, then ended. Jobs finish strictly in order, so one that
+ *	ended early waits.
  *
  * Who ends a job
- *	Exactly one of: the worker's answer, the loss of the worker, the watchdog, a
- *	stopped queue, an abort from debugfs. Each does so under session->lock and only
- *	to a job that is claimed or handed, so there can be no two.
+ *	Exactly one of these ends a job: the worker's answer, the loss of the worker,
+ *	the watchdog, a stopped queue, an abort from debugfs. Each acts under
+ *	session->lock and only on a job that is claimed or handed, so no two can.
  *
- * What is given up is taken away first
- *	Whoever gives up a handed job holds revoke_lock, marks the job as revoked,
- *	drops session->lock to take the memory from the worker, and only then gives
- *	the buffers back. So nothing of a cancelled picture reaches a buffer that the
- *	client has. Imported memory cannot be taken away: a stop gives the worker
- *	drain_ms, before any lock, and then kills it.
+ * Revocation
+ *	Whoever cancels a handed job holds revoke_lock, marks the job as revoked, drops
+ *	session->lock to take the memory from the worker, and only then gives the
+ *	buffers back. So nothing of a cancelled picture reaches a buffer that the client
+ *	has. Imported memory cannot be revoked: a stop gives the worker drain_ms, before
+ *	any lock, and then kills it.
  *
  * The oldest job's time
- *	It ends watchdog_ms after it became the oldest one, however many workers were
- *	lost over it meanwhile: clients get each buffer back in bounded time. A worker
- *	that had read it is killed, and so is one that reads no more. One that has
- *	not attached itself is still starting, and is spared a few times. When jobs wait
- *	and no worker comes for worker_wait_ms, the session is lost. While user space
- *	is frozen the clock stands still.
+ *	A job ends at most watchdog_ms after it became the oldest one, however many
+ *	workers were lost over it: clients get each buffer back in bounded time. The
+ *	watchdog kills a worker that has read the job, and one that has stopped reading.
+ *	It spares, a few times, one that has not attached itself and is still starting.
+ *	If jobs wait and no worker comes for worker_wait_ms, the session is lost. While
+ *	user space is frozen, the clock stands still.
  *
  * Locks, outermost first
  *	the media device's req_queue_mutex	(core; STREAMON/OFF, REQBUFS, queueing,
@@ -48,7 +48,7 @@
 #define CREATE_TRACE_POINTS
 #include "daedalus_trace.h"
 
-#define MAX_RESTARTS	5U	/* workers lost in a row without a job */
+#define MAX_RESTARTS	5U	/* workers lost in a row without an answered job */
 
 static struct daedalus_sched *to_sched(struct daedalus_session *session)
 {
@@ -66,7 +66,7 @@ static bool nobody_came(struct daedalus_sched *sched)
 	return !sched->session.worker && since_ms(sched->alone_since) >= daedalus_worker_wait_ms;
 }
 
-/* What the oldest job has left; nothing or less: its time is over. */
+/* Returns the time that the oldest job has left; at 0 or less its time is over. */
 static s64 left_ms(struct daedalus_sched *sched)
 {
 	s64 left = daedalus_watchdog_ms - since_ms(sched->head_since);
@@ -84,7 +84,7 @@ static void watchdog_arm(struct daedalus_sched *sched)
 }
 
 /**
- * daedalus_job_create() - make a job
+ * daedalus_job_create() - create a job, or reuse a spare one
  * @sched: the session's scheduler
  *
  * Context: sleeps.
@@ -132,7 +132,7 @@ void daedalus_job_put(struct daedalus_sched *sched, struct daedalus_job *job)
 /**
  * daedalus_job_reserve() - make room in a job's message
  * @job: a job that is not submitted
- * @size: bytes that the message is to have; what it has is kept
+ * @size: required bytes of the message; its contents are kept
  *
  * Return: 0; -E2BIG; -ENOMEM.
  */
@@ -161,7 +161,7 @@ static struct daedalus_job *oldest_job(struct daedalus_sched *sched)
 	return list_first_entry_or_null(&sched->jobs, struct daedalus_job, entry);
 }
 
-/* Gives back, in order, what has ended. */
+/* Finishes, in order, the jobs that have ended. */
 static void finish_ended(struct daedalus_sched *sched)
 {
 	struct daedalus_job *job;
@@ -193,7 +193,7 @@ static void set_state(struct daedalus_sched *sched, struct daedalus_job *job,
 	job->state = state;
 }
 
-/* Gives up every job that the worker has. */
+/* Cancels every job that the worker has. */
 static void revoke_handed(struct daedalus_sched *sched)
 {
 	struct daedalus_job *job;
@@ -208,7 +208,7 @@ static void revoke_handed(struct daedalus_sched *sched)
 	}
 }
 
-/* Takes the CAPTURE memory of the jobs that were given up from the worker. */
+/* Takes the CAPTURE memory of revoked jobs from the worker. */
 static void shut_revoked(struct daedalus_sched *sched)
 {
 	struct daedalus_mem *raw[DAEDALUS_MAX_PLANES];
@@ -236,7 +236,7 @@ static void shut_revoked(struct daedalus_sched *sched)
 	} while (num_raw);
 }
 
-/* The jobs that were given up end. */
+/* Ends the revoked jobs. */
 static void end_revoked(struct daedalus_sched *sched)
 {
 	struct daedalus_job *job;
@@ -265,7 +265,7 @@ static void session_lost(struct daedalus_sched *sched)
 	sched->ops->lost(sched);
 }
 
-/* Whether the session should have a worker now. */
+/* Tells whether the session should have a worker now. */
 static bool should_have_worker(struct daedalus_sched *sched)
 {
 	lockdep_assert_held(&sched->session.lock);
@@ -273,8 +273,8 @@ static bool should_have_worker(struct daedalus_sched *sched)
 }
 
 /*
- * Ends the session's worker: what it had read is lost, what it had not waits for the
- * next one. Returns false if @worker is the session's no more.
+ * Ends the session's worker. Jobs that it has read are lost; the others wait for the next
+ * worker. Returns false if @worker is no longer the session's worker.
  */
 static bool lose_worker(struct daedalus_sched *sched, struct daedalus_worker *worker, bool kill)
 {
@@ -371,7 +371,7 @@ unlock:
 	}
 }
 
-/* --- what a worker calls --- */
+/* --- operations for workers --- */
 
 static bool worker_wanted(struct daedalus_session *session)
 {
@@ -428,7 +428,7 @@ static ssize_t worker_next(struct daedalus_session *session, void *buffer, size_
 	if (job->msg_size > room)
 		return -EMSGSIZE;
 	memcpy(buffer, job->msg, job->msg_size);
-	/* Only now: a plane gets another id when it is taken from a worker. */
+	/* Not earlier: a plane gets another id when it is revoked. */
 	msg->coded.buffer = daedalus_mem_id(job->coded);
 	for (i = 0; i < job->num_raw; i++)
 		msg->raw[i].buffer = daedalus_mem_id(job->raw[i]);
@@ -473,7 +473,7 @@ static int worker_done(struct daedalus_session *session, struct daedalus_worker 
 			daedalus_mem_put(attached[i]);
 		}
 		spin_lock(&session->lock);
-		/* It may have been given up meanwhile. */
+		/* It may have been cancelled meanwhile. */
 		job = handed_job(sched, worker, id);
 	}
 	if (job) {
@@ -500,13 +500,13 @@ static const struct daedalus_worker_ops worker_ops = {
 	.lost = worker_lost,
 };
 
-/* --- what a face calls --- */
+/* --- functions for faces --- */
 
 /**
  * daedalus_sched_submit() - add a job
  * @sched: the session's scheduler
- * @job: a claimed job, or an ended one that waits for its turn; the scheduler has the
- *	caller's reference from now on
+ * @job: a claimed job, or an ended one that waits for its turn; the scheduler takes
+ *	over the caller's reference
  *
  * Context: session->lock is held.
  */
@@ -521,7 +521,7 @@ void daedalus_sched_submit(struct daedalus_sched *sched, struct daedalus_job *jo
 		if (!delayed_work_pending(&sched->watchdog))
 			watchdog_arm(sched);
 	}
-	/* Lost meanwhile: nobody is to come for it. */
+	/* The session may be lost meanwhile: no worker comes for the job. */
 	if (sched->lost && job->state == DAEDALUS_JOB_CLAIMED) {
 		job->state = DAEDALUS_JOB_ENDED;
 		job->failed = true;
@@ -534,7 +534,7 @@ void daedalus_sched_submit(struct daedalus_sched *sched, struct daedalus_job *jo
 }
 
 /**
- * daedalus_sched_start() - a queue begins to stream
+ * daedalus_sched_start() - ask for a worker when a queue begins to stream
  * @sched: the session's scheduler
  */
 void daedalus_sched_start(struct daedalus_sched *sched)
@@ -574,11 +574,11 @@ static bool no_imported_handed(struct daedalus_sched *sched)
 
 /**
  * daedalus_sched_drain_imported() - give a worker time to finish pictures in imported memory
- * @sched: the session's scheduler; hands out nothing until daedalus_sched_undrain()
+ * @sched: the session's scheduler; hands out no job until daedalus_sched_undrain()
  *
- * Such memory cannot be taken from the worker.
+ * Imported memory cannot be taken from the worker.
  *
- * Context: waits up to drain_ms, so no lock is held.
+ * Context: waits up to drain_ms, so hold no lock.
  */
 void daedalus_sched_drain_imported(struct daedalus_sched *sched)
 {
@@ -589,7 +589,7 @@ void daedalus_sched_drain_imported(struct daedalus_sched *sched)
 				    msecs_to_jiffies(daedalus_drain_ms) + 1);
 }
 
-/* What has waited for the end of a stop goes on. */
+/* Continues after a stop. */
 static void resume(struct daedalus_sched *sched)
 {
 	struct daedalus_session *session = &sched->session;
@@ -608,7 +608,7 @@ static void resume(struct daedalus_sched *sched)
 }
 
 /**
- * daedalus_sched_undrain() - go on after daedalus_sched_drain_imported()
+ * daedalus_sched_undrain() - continue after daedalus_sched_drain_imported()
  * @sched: the session's scheduler
  */
 void daedalus_sched_undrain(struct daedalus_sched *sched)
@@ -620,11 +620,11 @@ void daedalus_sched_undrain(struct daedalus_sched *sched)
 }
 
 /**
- * daedalus_sched_stop() - a queue stops: no job outlives this
- * @sched: the session's scheduler; hands out nothing until daedalus_sched_stopped()
+ * daedalus_sched_stop() - end or requeue all jobs, because a queue stops
+ * @sched: the session's scheduler; hands out no job until daedalus_sched_stopped()
  *
- * Jobs that the worker has end with an error; the others are requeued. The worker is
- * told to forget its references, and lives on, unless it writes to imported memory.
+ * Jobs that the worker has end with an error; the others are requeued. The worker gets a
+ * reset message and lives on, unless it writes to imported memory.
  *
  * Context: sleeps, but waits for no user code.
  */
@@ -671,7 +671,7 @@ void daedalus_sched_stop(struct daedalus_sched *sched)
 }
 
 /**
- * daedalus_sched_stopped() - a queue has stopped
+ * daedalus_sched_stopped() - continue after a queue has stopped
  * @sched: the session's scheduler
  * @active: the other queue streams
  */
@@ -687,7 +687,7 @@ void daedalus_sched_stopped(struct daedalus_sched *sched, bool active)
 }
 
 /**
- * daedalus_sched_dismiss() - the client has closed the session: its worker is to end
+ * daedalus_sched_dismiss() - end the worker of a session that the client has closed
  * @sched: the session's scheduler, with no job
  */
 void daedalus_sched_dismiss(struct daedalus_sched *sched)
@@ -722,7 +722,7 @@ void daedalus_sched_abort(struct daedalus_session *session)
 	struct daedalus_worker *worker;
 
 	spin_lock(&session->lock);
-	/* So that no other worker is asked for. */
+	/* Prevents a request for another worker. */
 	sched->draining++;
 	worker = session->worker;
 	if (worker)
@@ -741,8 +741,8 @@ void daedalus_sched_abort(struct daedalus_session *session)
 }
 
 /**
- * daedalus_sched_thaw() - start a session's clock anew
- * @session: the session; user space was frozen
+ * daedalus_sched_thaw() - restart a session's clock after user space was frozen
+ * @session: the session
  */
 void daedalus_sched_thaw(struct daedalus_session *session)
 {
@@ -793,9 +793,9 @@ void daedalus_sched_status(struct daedalus_session *session,
 }
 
 /**
- * daedalus_sched_init() - prepare a scheduler
- * @sched: its session is prepared
- * @ops: the face's
+ * daedalus_sched_init() - initialise a scheduler
+ * @sched: the scheduler, whose session is initialised
+ * @ops: the face's operations
  */
 void daedalus_sched_init(struct daedalus_sched *sched, const struct daedalus_sched_ops *ops)
 {
@@ -810,7 +810,7 @@ void daedalus_sched_init(struct daedalus_sched *sched, const struct daedalus_sch
 
 /**
  * daedalus_sched_exit() - end a scheduler
- * @sched: has no job and no worker
+ * @sched: the scheduler, without jobs and without a worker
  *
  * Context: waits for the watchdog.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The scheduler: jobs between the face that submits them and the worker that
- * answers them, the clock, and who ends what.
+ * The scheduler: jobs between the face that submits them and the worker that answers
+ * them, the clock, and who ends a job.
  */
 #ifndef DAEDALUS_SCHED_H
 #define DAEDALUS_SCHED_H
@@ -28,20 +28,20 @@ enum daedalus_job_state {
 /**
  * struct daedalus_job - one coded buffer to decode
  * @entry: in &daedalus_sched.jobs
- * @ref: a face may keep a job that is not submitted, and must not lose one that is
+ * @ref: the face may keep a job that is not submitted; a submitted one must not vanish
  * @id: unique within the session
  * @state: see enum daedalus_job_state
  * @failed: it ends with an error
- * @shut: REVOKED: the worker sees its CAPTURE memory no more
- * @prepared: the face's: the message has the controls
- * @cancelled: the face's: given up before it was submitted
- * @same_capture: the face's: it decodes into the buffer of the job before
+ * @shut: REVOKED: the worker does not see its CAPTURE memory any more
+ * @prepared: for the face: the message has the controls
+ * @cancelled: for the face: cancelled before it was submitted
+ * @same_capture: for the face: it decodes into the buffer of the job before
  * @src: the face's OUTPUT buffer
  * @dst: the face's CAPTURE buffer
  * @coded: memory of OUTPUT; valid while the job is submitted, as is @raw
  * @raw: memory planes of CAPTURE
  * @num_raw: number of @raw
- * @msg: what the worker reads, but for the planes' ids
+ * @msg: the message that the worker reads, except the planes' ids
  * @msg_size: bytes of @msg in use
  * @msg_alloc: bytes of @msg
  */
@@ -66,11 +66,11 @@ struct daedalus_job {
 };
 
 /**
- * struct daedalus_sched_ops - what the scheduler calls in a face; session->lock is held
- * @finish: the job has ended, and so have all before it: give its buffers back
- * @requeue: a queue stops and no worker has read the job: take it back. Called from
- *	the youngest job to the oldest.
- * @lost: nobody can decode for this session any more
+ * struct daedalus_sched_ops - a face's operations, called with session->lock held
+ * @finish: gives a job's buffers back; the job and all before it have ended
+ * @requeue: takes back a job that no worker has read, because a queue stops. Called
+ *	from the youngest job to the oldest.
+ * @lost: reports that nobody can decode for this session any more
  */
 struct daedalus_sched_ops {
 	void (*finish)(struct daedalus_sched *sched, struct daedalus_job *job);
@@ -80,19 +80,19 @@ struct daedalus_sched_ops {
 
 /**
  * struct daedalus_sched - a session's scheduler
- * @session: the session; its lock guards what follows, but for @revoke_lock
- * @ops: the face's
+ * @session: the session; its lock guards the other members, except @revoke_lock
+ * @ops: the face's operations
  * @watchdog: ends the oldest job when its time is over
- * @revoke_lock: held from giving jobs up until their buffers are given back;
+ * @revoke_lock: held from the revocation of jobs until their buffers are back;
  *	outside session->lock
  * @active: a queue streams
- * @lost: nobody came; stopping all queues begins anew
- * @draining: how many calls stop a queue now: nothing is handed meanwhile
+ * @lost: no worker came; cleared when all queues are stopped
+ * @draining: number of calls that stop a queue now; no job is handed meanwhile
  * @jobs: submitted jobs, oldest first
  * @spare: jobs to use again
  * @drain_wq: woken when jobs end
  * @head_since: when the oldest job became the oldest
- * @alone_since: when the first job came to wait, or when the last worker was lost
+ * @alone_since: when the first job began to wait, or when the last worker was lost
  * @handed: jobs that the worker has read and not answered
  * @lost_in_row: workers lost, or late to start, since a job was last answered
  * @next_job: the last job's id
@@ -120,8 +120,8 @@ struct daedalus_sched {
 };
 
 /**
- * struct daedalus_sched_status - a session for people
- * @state: its name
+ * struct daedalus_sched_status - a session's state for debugfs
+ * @state: name of the state
  * @claimed: jobs that nobody has read
  * @handed: jobs that the worker has
  * @done: jobs that ended well

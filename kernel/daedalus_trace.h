@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Trace events: one per step of a job's life, and of a worker's. */
+/* Trace events: one for each step of a job's life. */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM daedalus
 

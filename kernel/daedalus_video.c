@@ -2,12 +2,12 @@
 /*
  * The stateless face's video node: open, close and the ioctls.
  *
- * The core looks for the lock of a queue's ioctl in fh->m2m_ctx->q_lock, so a session
- * has a struct v4l2_m2m_ctx for that alone: each has its own lock, and the order
- * req_queue_mutex, ctx->lock is the core's. Nothing else is the mem2mem core's.
+ * The core looks for the lock of a queue's ioctl in fh->m2m_ctx->q_lock. So a session has
+ * a struct v4l2_m2m_ctx for that alone: each session has its own lock, and the core keeps
+ * the order req_queue_mutex, ctx->lock. The mem2mem core serves no other purpose here.
  *
- * Nothing slow happens under those two: an ioctl that allocates finds out there what
- * it lacks, returns, gets the memory with no lock held, and goes in again.
+ * Nothing slow happens under those two locks. An ioctl that allocates finds out there what
+ * it lacks, returns, allocates it without a lock, and goes in again.
  *
  * No ioctl op here uses its second argument: since 7.2 the core passes NULL.
  */
@@ -36,8 +36,8 @@ static struct vb2_queue *queue_of(struct daedalus_ctx *ctx, enum v4l2_buf_type t
 }
 
 /*
- * A CAPTURE format follows the stream's bit depth as long as no buffer was
- * allocated with it.
+ * Lets the CAPTURE format follow the stream's bit depth as long as no buffer was allocated
+ * with it.
  */
 static void refresh_raw_fmt(struct daedalus_ctx *ctx)
 {
@@ -59,7 +59,7 @@ static void copy_colour(struct v4l2_pix_format_mplane *to,
 	to->quantization = from->quantization;
 }
 
-/* The CAPTURE format that belongs to the OUTPUT format. */
+/* Sets the CAPTURE format that belongs to the OUTPUT format. */
 static void reset_raw_fmt(struct daedalus_ctx *ctx)
 {
 	ctx->raw_fmt.width = ctx->coded_fmt.width;
@@ -156,7 +156,7 @@ static int daedalus_try_fmt_coded(struct file *filp, void *unused, struct v4l2_f
 	return 0;
 }
 
-/* The size and the colours are OUTPUT's to say. */
+/* OUTPUT determines the size and the colours. */
 static void try_raw(struct daedalus_ctx *ctx, struct v4l2_pix_format_mplane *pix)
 {
 	pix->width = ctx->coded_fmt.width;
@@ -176,10 +176,10 @@ static int daedalus_try_fmt_raw(struct file *filp, void *unused, struct v4l2_for
 }
 
 /*
- * The coded format may be changed in size, not in kind, while the queues have
- * buffers: a stream can change its resolution between any two frames. CAPTURE
- * follows a new size at once, for the buffers that the client is about to add;
- * those that it has keep the format of their allocation.
+ * A client may change the size of the coded format, but not its codec, while the queues
+ * have buffers: a stream can change its resolution between any two frames. CAPTURE follows
+ * a new size at once, for buffers that the client adds later. The present buffers keep the
+ * format of their allocation.
  */
 static int daedalus_s_fmt_coded(struct file *filp, void *unused, struct v4l2_format *f)
 {
@@ -226,8 +226,8 @@ static int daedalus_s_fmt_raw(struct file *filp, void *unused, struct v4l2_forma
 }
 
 /*
- * Remembers the format of CAPTURE buffers at allocation: buffers of different
- * sizes live side by side. The queue ioctls hold ctx->lock.
+ * Stores the format of CAPTURE buffers at allocation: buffers of different sizes live side
+ * by side. The queue ioctls hold ctx->lock.
  */
 static void remember_fmt(struct vb2_queue *vq, unsigned int first, unsigned int count,
 			 const struct v4l2_pix_format_mplane *pix)
@@ -251,9 +251,9 @@ static int daedalus_reqbufs(struct file *filp, void *unused, struct v4l2_request
 	/* The core has found this lock in fh->m2m_ctx. */
 	lockdep_assert_held(&ctx->lock);
 	/*
-	 * REQBUFS lets go of requests with the queue's mmap_lock held, and mmap() nests
-	 * that one in the lock under which whoever sets controls reads user memory. So
-	 * the queue lets go of them before.
+	 * REQBUFS drops requests with the queue's mmap_lock held. mmap() takes that lock
+	 * inside the lock under which a thread that sets controls reads user memory. So
+	 * the queue drops the requests before.
 	 */
 	if (!vb2_is_streaming(vq) &&
 	    (rb->memory == V4L2_MEMORY_MMAP || rb->memory == V4L2_MEMORY_DMABUF)) {
@@ -267,7 +267,7 @@ static int daedalus_reqbufs(struct file *filp, void *unused, struct v4l2_request
 	return ret;
 }
 
-/* Every plane is at least as large as the format, completed by us, wants it. */
+/* Tells whether every plane is at least as large as the completed format requires. */
 static bool sizes_suffice(const struct v4l2_pix_format_mplane *asked,
 			  const struct v4l2_pix_format_mplane *needed)
 {
@@ -312,7 +312,7 @@ static int daedalus_create_bufs(struct file *filp, void *unused,
 	return ret;
 }
 
-/* Clients tell the queues' mmap() offsets apart by this bit. */
+/* This bit distinguishes the queues' mmap() offsets. */
 #define CAPTURE_OFFSET	BIT(30)
 
 static void mark_offsets(struct vb2_queue *vq, struct v4l2_buffer *buf)
@@ -397,7 +397,7 @@ static int daedalus_streamoff(struct file *filp, void *unused, enum v4l2_buf_typ
 	return vb2_streamoff(queue_of(ctx, type), type);
 }
 
-/* The stateless interface has one command. */
+/* The stateless interface has only one command. */
 static int daedalus_try_decoder_cmd(struct file *filp, void *unused, struct v4l2_decoder_cmd *cmd)
 {
 	if (cmd->cmd != V4L2_DEC_CMD_FLUSH)
@@ -448,7 +448,7 @@ const struct v4l2_ioctl_ops daedalus_ioctl_ops = {
 	.vidioc_unsubscribe_event = v4l2_event_unsubscribe,
 };
 
-/* Gets the planes that the ioctl of this process lacked. */
+/* Allocates the planes that the ioctl of this process lacked. */
 static int fill_reserve(struct daedalus_ctx *ctx)
 {
 	struct daedalus_need *need = &ctx->need;
@@ -476,7 +476,7 @@ static int fill_reserve(struct daedalus_ctx *ctx)
 	return ret;
 }
 
-/* An ioctl that allocates, with the memory got outside its locks. */
+/* Runs an ioctl that allocates, with the allocation outside its locks. */
 static long allocating_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
 	struct daedalus_ctx *ctx = file_to_ctx(filp);
@@ -499,8 +499,9 @@ static long allocating_ioctl(struct file *filp, unsigned int cmd, unsigned long 
 }
 
 /*
- * Priorities are the device's, not a session's: one client at RECORD would have
- * every other's S_FMT, REQBUFS and STREAMON refused with EBUSY.
+ * VIDIOC_S_PRIORITY needs a capability because priorities are the device's, not a
+ * session's: while a client is at RECORD, the core refuses every other client's S_FMT,
+ * REQBUFS and STREAMON with EBUSY.
  */
 static long daedalus_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
@@ -509,7 +510,7 @@ static long daedalus_ioctl(struct file *filp, unsigned int cmd, unsigned long ar
 
 	if (_IOC_TYPE(cmd) != 'V')
 		return video_ioctl2(filp, cmd, arg);
-	/* By their numbers: the sizes of some are another for 32-bit programs. */
+	/* Compares numbers, because 32-bit programs have other sizes for some. */
 	switch (_IOC_NR(cmd)) {
 	case _IOC_NR(VIDIOC_S_PRIORITY):
 		if (!capable(CAP_SYS_ADMIN))
@@ -542,7 +543,7 @@ static __poll_t poll_buffers(struct daedalus_ctx *ctx)
 	__poll_t events = 0;
 	unsigned long flags;
 
-	/* Nothing was queued that could come back. */
+	/* No queued buffer can come back. */
 	if ((!vb2_is_streaming(src) || src->error || list_empty(&src->queued_list)) &&
 	    (!vb2_is_streaming(dst) || dst->error || list_empty(&dst->queued_list)))
 		return EPOLLERR;
@@ -562,7 +563,7 @@ static __poll_t daedalus_poll(struct file *filp, struct poll_table_struct *wait)
 	struct daedalus_ctx *ctx = file_to_ctx(filp);
 	__poll_t wanted = poll_requested_events(wait), events = 0;
 
-	/* On all of them at the first call, whatever is wanted: later ones add none. */
+	/* Waits on all of them unconditionally: only the first call adds wait queues. */
 	poll_wait(filp, &ctx->src.done_wq, wait);
 	poll_wait(filp, &ctx->dst.done_wq, wait);
 	poll_wait(filp, &ctx->fh.wait, wait);
@@ -664,7 +665,7 @@ static void unpark(struct daedalus_parked *parked)
 	daedalus_session_put(&ctx->sched.session);
 }
 
-/* What has to wait for the claim work, which nobody does under the core's locks. */
+/* Ends a session. It waits for the claim work, which is forbidden under the core's locks. */
 static void destroy_work(struct work_struct *work)
 {
 	struct daedalus_ctx *ctx = container_of(work, struct daedalus_ctx, destroy_work);
@@ -682,7 +683,7 @@ static int daedalus_release(struct file *filp)
 	daedalus_session_remove(&ctx->sched.session);
 	mutex_lock(&ctx->lock);
 	daedalus_keep_requests(ctx);
-	/* As in daedalus_reqbufs(). */
+	/* For the reason in daedalus_reqbufs(). */
 	vb2_streamoff(&ctx->src, ctx->src.type);
 	vb2_queue_release(&ctx->dst);
 	vb2_queue_release(&ctx->src);
@@ -705,7 +706,7 @@ const struct v4l2_file_operations daedalus_fops = {
 };
 
 /**
- * daedalus_ctx_waiting() - OUTPUT buffers that wait to be claimed
+ * daedalus_ctx_waiting() - count the OUTPUT buffers that wait to be claimed
  * @session: the session
  *
  * Context: session->lock is held.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The stateless face: the video and media nodes, and what an open of the former has.
+ * The stateless face: the video and media nodes, and the state of an open video node.
  */
 #ifndef DAEDALUS_VIDEO_H
 #define DAEDALUS_VIDEO_H
@@ -26,7 +26,7 @@
  * @requests: the media node
  * @dev: the device
  * @vdev: the video node; NULL until it is registered
- * @source_pad: of the entity that is embedded in @vdev
+ * @source_pad: pad of the entity that is embedded in @vdev
  * @proc: the decoder's entity
  * @proc_pads: its sink and its source
  * @sink: the entity of CAPTURE
@@ -49,8 +49,8 @@ struct daedalus_video {
 /**
  * struct daedalus_need - planes that an ioctl lacks
  * @capture: for the queue of CAPTURE
- * @count: buffers; 0: it lacks none
- * @num_planes: of each
+ * @count: number of buffers; 0: it lacks none
+ * @num_planes: planes of each buffer
  * @sizes: bytes of each plane
  */
 struct daedalus_need {
@@ -63,40 +63,40 @@ struct daedalus_need {
 /**
  * struct daedalus_ctx - an open of the video node
  * @fh: the V4L2 file handle
- * @m2m: carries @lock to the core, which looks for a queue ioctl's lock there; nothing
- *	else in it is used
- * @sched: the scheduler, in it the session; session.lock guards what is marked (S)
+ * @m2m: carries @lock to the core, which looks for a queue ioctl's lock there; it has no
+ *	other use
+ * @sched: the scheduler with the session; session.lock guards the members marked (S)
  * @video: the nodes
  * @hdl: the controls
- * @parked: waits for requests to let go of @hdl
+ * @parked: waits until no request refers to @hdl
  * @depths: bit depth of each codec, from its controls
  * @lock: the lock of both queues; guards @coded_fmt, @raw_fmt, @codec, @contiguous.
  *	@codec changes only while both queues have no buffer.
  * @src: OUTPUT
  * @dst: CAPTURE
- * @codec: of the current coded format
- * @coded_fmt: OUTPUT
- * @raw_fmt: CAPTURE
+ * @codec: codec of the current coded format
+ * @coded_fmt: format of OUTPUT
+ * @raw_fmt: format of CAPTURE
  * @contiguous: the buffers of CAPTURE are contiguous
  * @reserve_lock: outermost; held over an ioctl that allocates
  * @reserve: planes for the ioctl that holds @reserve_lock
- * @need: what that ioctl lacks
- * @reserved: it was given what there is
+ * @need: planes that that ioctl lacks
+ * @reserved: that ioctl has got all the memory there is
  * @claim_work: turns queued buffers into jobs and finishes requests
  * @destroy_work: ends the session after its file is closed
  * @streaming: (S) DAEDALUS_OUTPUT, DAEDALUS_CAPTURE
- * @stopping: (S) the same: the queue that stops now
+ * @stopping: (S) the queue that stops now, with the same bits
  * @src_ready: (S) OUTPUT buffers that wait to be claimed
  * @dst_ready: (S) CAPTURE buffers that wait to be claimed
- * @held: (S) CAPTURE buffer which the last claimed job keeps
+ * @held: (S) CAPTURE buffer that the last claimed job holds
  * @claiming: (S) the job that the claim work prepares
- * @unfinished: (S) struct daedalus_request whose buffers were given back
- * @kept: (S) struct daedalus_request of which a reference is to be dropped
+ * @unfinished: (S) struct daedalus_request whose buffers are back
+ * @kept: (S) struct daedalus_request whose reference is to be dropped
  * @finishing: (S) the claim work finishes a request
  * @finished_wq: woken when no request is left to finish
- * @src_sequence: (S) of the next OUTPUT buffer
- * @dst_sequence: (S) of the next CAPTURE buffer
- * @num_requests: requests that hold controls, when last counted
+ * @src_sequence: (S) sequence number of the next OUTPUT buffer
+ * @dst_sequence: (S) sequence number of the next CAPTURE buffer
+ * @num_requests: last known number of requests that hold controls
  */
 struct daedalus_ctx {
 	struct v4l2_fh fh;
@@ -142,9 +142,9 @@ struct daedalus_ctx {
  * struct daedalus_buf - a buffer of either queue
  * @vb: must be first
  * @entry: in the session's ready list
- * @fmt: CAPTURE: the format with which it was allocated
+ * @fmt: CAPTURE: the format at its allocation
  * @job: OUTPUT: a prepared job that was taken back from the scheduler, or NULL
- * @jobs: CAPTURE: jobs that are to write it
+ * @jobs: CAPTURE: number of jobs that will write it
  * @hold: CAPTURE: further jobs may come
  * @failed: CAPTURE: one of its jobs failed
  */

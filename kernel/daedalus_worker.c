@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The session fd: what a worker reads, asks for and answers.
+ * The session fd: messages that a worker reads, its questions and its answers.
  *
  * A session fd holds a reference of its session, which outlives the client's file.
- * session->worker points to the one that decodes; a fd whose worker was dismissed or
- * killed stays open but is over: it reads end of file and answers nothing.
+ * session->worker points to the worker that decodes. The fd of a dismissed or killed
+ * worker stays open but is over: it reads end of file, and its answers have no effect.
  *
- * Only a process that attached itself is ever killed. A fd that a broker of protocol
- * version 1 made attaches the first process that reads it, if that is the broker or
- * a child of it; another one is not killed, only ignored.
+ * The module kills only a process that attached itself. With a broker of protocol
+ * version 1, the first reader of the fd is attached if it is the broker or its child; the
+ * module never kills another reader.
  *
  * Locks: session->lock guards session->worker and the flags here.
  */
@@ -31,17 +31,17 @@
 /**
  * struct daedalus_worker - a session fd
  * @ref: held by the file, and by whoever ends the worker
- * @session: referenced
- * @version: of the protocol
- * @broker: who made it, for version 1
+ * @session: the session, referenced
+ * @version: version of the protocol
+ * @broker: the process that made it, for version 1
  * @pid: the process that attached itself, or NULL; set once
- * @started: somebody attached or, in version 1, read
- * @read_lock: one reader at a time; guards @bounce
- * @wq: woken when there is something to read
+ * @started: a process attached itself or, in version 1, read
+ * @read_lock: admits one reader at a time; guards @bounce
+ * @wq: woken when there is a message to read
  * @expire: kills a dismissed worker that does not end
- * @over: no longer the session's worker
+ * @over: it is no longer the session's worker
  * @reset: a reset message is due
- * @windows: what it sees of the session's memory
+ * @windows: its windows of the session's memory
  * @msg_max: bytes of @bounce
  * @bounce: a message on its way to user space
  */
@@ -95,7 +95,7 @@ void daedalus_worker_put(struct daedalus_worker *worker)
 	kref_put(&worker->ref, worker_free);
 }
 
-/* Something to read, or the end. */
+/* Tells whether there is a message or the end to read. */
 static bool has_message(struct daedalus_worker *worker)
 {
 	struct daedalus_session *session = worker->session;
@@ -127,9 +127,9 @@ static bool made_by_parent(struct daedalus_worker *worker)
 }
 
 /*
- * Takes the next message into the bounce buffer: a stop that comes while it is
- * copied to user space need not wait for that. Returns its size, 0 at the end,
- * -EAGAIN if there is none, -EMSGSIZE if it is longer than @room.
+ * Copies the next message to the bounce buffer, so that a stop need not wait for the copy
+ * to user space. Returns its size, 0 at the end, -EAGAIN if there is none, -EMSGSIZE if it
+ * is longer than @room.
  */
 static ssize_t take_message(struct daedalus_worker *worker, size_t room)
 {
@@ -253,7 +253,7 @@ static long attach(struct daedalus_worker *worker, struct daedalus_attach __user
 	return ret;
 }
 
-/* Takes no vb2 lock: a client may hold those for as long as it likes. */
+/* Takes no vb2 lock, since a client can hold these for any time. */
 static long buffer_fd(struct daedalus_worker *worker, struct daedalus_buffer_fd __user *arg)
 {
 	struct daedalus_session *session = worker->session;
@@ -281,7 +281,7 @@ static long buffer_fd(struct daedalus_worker *worker, struct daedalus_buffer_fd 
 		put_unused_fd(fd);
 		return PTR_ERR(dbuf);
 	}
-	/* A worker that was ended meanwhile keeps nothing. */
+	/* A worker that ended meanwhile keeps no window. */
 	spin_lock(&session->lock);
 	over = worker->over;
 	spin_unlock(&session->lock);
@@ -324,7 +324,7 @@ static long next(struct daedalus_worker *worker, struct daedalus_next __user *ar
 
 	if (copy_from_user(&req, arg, sizeof(req)))
 		return -EFAULT;
-	/* A call that a signal ended may be repeated with what it had answered. */
+	/* A call that a signal ended may be repeated with the answer that it returned. */
 	if (req.status > DAEDALUS_STATUS_ERROR || (req.job && req.answer) || req.flags)
 		return -EINVAL;
 	if (worker->version < 2)
@@ -360,7 +360,7 @@ static long worker_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 }
 
 /**
- * daedalus_worker_wake() - have a worker look for messages
+ * daedalus_worker_wake() - wake a worker that waits for messages
  * @worker: the worker
  */
 void daedalus_worker_wake(struct daedalus_worker *worker)
@@ -382,7 +382,7 @@ void daedalus_worker_reset(struct daedalus_worker *worker)
 }
 
 /**
- * daedalus_worker_started() - whether a process attached itself
+ * daedalus_worker_started() - tell whether a process attached itself
  * @worker: the worker
  */
 bool daedalus_worker_started(struct daedalus_worker *worker)
@@ -391,11 +391,11 @@ bool daedalus_worker_started(struct daedalus_worker *worker)
 }
 
 /**
- * daedalus_worker_pid() - the worker's process
+ * daedalus_worker_pid() - return the worker's process id
  * @worker: the worker
  *
  * Context: session->lock is held.
- * Return: its id in the initial namespace, or 0.
+ * Return: the id in the initial namespace, or 0.
  */
 pid_t daedalus_worker_pid(struct daedalus_worker *worker)
 {
@@ -404,10 +404,11 @@ pid_t daedalus_worker_pid(struct daedalus_worker *worker)
 }
 
 /**
- * daedalus_worker_end() - the worker is the session's no more
+ * daedalus_worker_end() - separate a worker from its session
  * @worker: the session's worker; reads the end of file from now on
  *
- * What it sees of memory goes by daedalus_worker_close_windows(), without the lock.
+ * The caller takes the worker's memory with daedalus_worker_close_windows(), without the
+ * lock.
  *
  * Context: session->lock is held.
  */
@@ -432,7 +433,7 @@ void daedalus_worker_kill(struct daedalus_worker *worker)
 		kill_pid(worker->pid, SIGKILL, 1);
 }
 
-/* A dismissed worker had its time to end. */
+/* Kills a dismissed worker whose time to end is over. */
 static void expire_work(struct work_struct *work)
 {
 	struct daedalus_worker *worker = container_of(to_delayed_work(work),
@@ -445,9 +446,9 @@ static void expire_work(struct work_struct *work)
 
 /**
  * daedalus_worker_expire() - kill a worker that does not end by itself
- * @worker: an ended one; it has worker_wait_ms to let go of its session fd
+ * @worker: an ended worker; it has worker_wait_ms to close its session fd
  *
- * It may be stopped, with no broker left to see that.
+ * The worker may be stopped, and no broker may be left to notice that.
  */
 void daedalus_worker_expire(struct daedalus_worker *worker)
 {
@@ -459,7 +460,7 @@ void daedalus_worker_expire(struct daedalus_worker *worker)
  * daedalus_worker_close_windows() - take all memory from a worker
  * @worker: the worker
  *
- * Context: sleeps, but waits for no user code. No lock of the session is held.
+ * Context: sleeps, but waits for no user code. Hold no lock of the session.
  */
 void daedalus_worker_close_windows(struct daedalus_worker *worker)
 {
@@ -473,7 +474,7 @@ static int worker_release(struct inode *inode, struct file *filp)
 
 	session->worker_ops->lost(session, worker);
 	daedalus_worker_close_windows(worker);
-	/* Nobody dismisses it any more. */
+	/* Nobody can dismiss it any more. */
 	cancel_delayed_work_sync(&worker->expire);
 	daedalus_worker_put(worker);
 	return 0;
@@ -515,12 +516,12 @@ static struct daedalus_worker *worker_create(struct daedalus_session *session, u
 }
 
 /**
- * daedalus_worker_open() - make a session fd for a session that waits for a worker
+ * daedalus_worker_open() - create a session fd for a session that waits for a worker
  * @session: the session
- * @version: of the protocol that the broker speaks
+ * @version: version of the broker's protocol
  * @broker: the calling process
  * @flags: O_NONBLOCK or 0
- * @arg: its fd is filled in
+ * @arg: out: the fd
  *
  * Return: 0; -ENOENT if the session does not wait for one; another error.
  */
@@ -555,7 +556,7 @@ int daedalus_worker_open(struct daedalus_session *session, u32 version, struct p
 	spin_lock(&session->lock);
 	if (!session->worker && session->worker_ops->wants(session)) {
 		session->worker = worker;
-		/* Within the lock: the worker may be lost, and another wanted, at once. */
+		/* Needs the lock: the session may lose the worker and need another at once. */
 		session->worker_ops->seated(session);
 		seated = true;
 	}

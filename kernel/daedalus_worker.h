@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Workers: session fds, messages, whom to kill.
+ * Workers: session fds, messages, the process to kill.
  */
 #ifndef DAEDALUS_WORKER_H
 #define DAEDALUS_WORKER_H
@@ -16,19 +16,19 @@ struct pid;
 /* DAEDALUS_FEATURE_* of the module, for brokers and for workers. */
 #define DAEDALUS_FEATURES	(DAEDALUS_FEATURE_NEXT | DAEDALUS_FEATURE_CLEANS)
 
-/* No message is longer than this, whatever a worker takes. */
+/* The largest message, whatever a worker accepts. */
 #define DAEDALUS_MSG_LIMIT	((u32)SZ_1M)
 
 /**
- * struct daedalus_worker_ops - what a worker's session does for it
- * @wants: whether the session waits for a worker; session->lock is held
- * @seated: it has one now; session->lock is held
- * @pending: whether @next has a message; session->lock is held
- * @next: copies the next message to a buffer with that much room, and remembers that
- *	the worker has it; session->lock is held. Messages of more than the given
- *	limit fail. Returns the size, -EAGAIN, or -EMSGSIZE if the room is too small.
- * @done: the worker answers a job. Returns 0 or -ENOENT.
- * @lost: the worker is gone.
+ * struct daedalus_worker_ops - operations of a session for its worker
+ * @wants: tells whether the session waits for a worker; session->lock is held
+ * @seated: reports that it has one now; session->lock is held
+ * @pending: tells whether @next has a message; session->lock is held
+ * @next: copies the next message to a buffer with that much room, and marks it as read;
+ *	session->lock is held. A job whose message exceeds the limit fails. Returns the
+ *	size, -EAGAIN, or -EMSGSIZE if the room is too small.
+ * @done: answers a job. Returns 0 or -ENOENT.
+ * @lost: reports that the worker is gone.
  */
 struct daedalus_worker_ops {
 	bool (*wants)(struct daedalus_session *session);
