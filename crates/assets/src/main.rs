@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus-assets DIR`: manual pages and shell completions, for packages. Made from the definitions of the command
-//! lines, so that they cannot differ from what the programs accept.
+//! `daedalus-assets DIR` writes manual pages and shell completions, for packages. It derives them from the
+//! definitions of the command lines, so they always match the options that the programs accept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use clap_mangen::Man;
 
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where to write man/*.1, man/*.8 and completions/*
+    /// Directory that gets man/*.1, man/*.8 and completions/*
     dir: PathBuf,
 }
 
@@ -21,6 +21,7 @@ fn main() -> Result<()> {
     write(&args.dir).with_context(|| format!("cannot write to {}", args.dir.display()))
 }
 
+/// Writes all pages and completions below `dir`.
 fn write(dir: &Path) -> Result<()> {
     let man = dir.join("man");
     fs::create_dir_all(&man)?;
@@ -39,13 +40,14 @@ fn write(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The pages of a command and of all its subcommands that are not hidden: NAME-SUB-SUB.SECTION.
+/// Writes the pages of a command and of all its visible subcommands: NAME-SUB-SUB.SECTION.
 fn pages(command: clap::Command, section: &'static str, dir: &Path) -> Result<()> {
     let mut command = visible(command).disable_help_subcommand(true);
     command.build();
     page(&command, section, dir)
 }
 
+/// Writes the page of a command and, recursively, those of its subcommands.
 fn page(command: &clap::Command, section: &'static str, dir: &Path) -> Result<()> {
     let name = command
         .get_display_name()
@@ -62,7 +64,7 @@ fn page(command: &clap::Command, section: &'static str, dir: &Path) -> Result<()
     Ok(fs::write(dir.join(format!("{name}.{section}")), text)?)
 }
 
-/// Without what is hidden, which nobody is to complete or read about.
+/// Returns the command without its hidden subcommands, which users neither complete nor read about.
 fn visible(command: clap::Command) -> clap::Command {
     let hidden = command.get_subcommands().any(clap::Command::is_hide_set);
     if !hidden {
