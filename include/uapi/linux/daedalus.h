@@ -1,46 +1,45 @@
 /* SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause) */
 /*
- * daedalus: a V4L2 stateless decoder whose decoding is done in user space.
+ * daedalus: a V4L2 stateless decoder that decodes in user space.
  *
  * This header is the contract between the kernel module and a daemon. Any
  * program may implement the daemon's side.
  *
  * The parts
  * ---------
- * A *client* opens the video node and drives it as the V4L2 stateless decoder
- * interface says. Each open of the video node is a *session*. The *daemon* is
- * a *broker*, which holds the control fd (one open of /dev/daedalus-v4l2), and
- * one *worker* process per session, which holds one session fd and nothing
- * else. A *job* is one coded buffer (OUTPUT), the request's controls, and the
- * picture buffer (CAPTURE) it is decoded into.
+ * A *client* opens the video node and drives it by the V4L2 stateless decoder
+ * interface. Each open of the video node is a *session*. The *daemon* is a
+ * *broker*, which holds the control fd (one open of /dev/daedalus-v4l2), and one
+ * *worker* process per session, which holds one session fd and nothing else. A
+ * *job* is one coded buffer (OUTPUT), the request's controls, and the picture
+ * buffer (CAPTURE) that it is decoded into.
  *
  * The control fd
  * --------------
- *  1. DAEDALUS_IOC_HELLO agrees on the version and the features, and tells what
- *     the module has.
+ *  1. DAEDALUS_IOC_HELLO agrees on the version and the features, and returns the
+ *     module's codecs, faces and message size.
  *  2. DAEDALUS_IOC_REGISTER names the codecs and faces served, and returns those
  *     that the module took. The first registration creates the video and media
  *     nodes. They stay until the module is removed.
- *  3. read() returns struct daedalus_event records; poll() says when there are
- *     any. For DAEDALUS_EVENT_WORKER_WANTED the broker calls
- *     DAEDALUS_IOC_SESSION_FD and hands the fd to a new worker.
- * Closing the control fd orphans the device: sessions whose worker lives go on,
- * other work is answered with an error after the grace period (the module's
- * parameter worker_wait_ms), and open() of the video node fails with ENODEV
- * after the same period. A new broker may register at any time. Workers outlive
- * their broker, so each session fd keeps the version with which it was made.
+ *  3. read() returns struct daedalus_event records; poll() waits for them. For
+ *     DAEDALUS_EVENT_WORKER_WANTED the broker calls DAEDALUS_IOC_SESSION_FD and
+ *     hands the fd to a new worker.
+ * Closing the control fd orphans the device. Sessions whose worker lives go on.
+ * After the grace period (the module's parameter worker_wait_ms) other jobs end
+ * with an error, and open() of the video node fails with ENODEV. A new broker
+ * may register at any time. Workers outlive their broker, so each session fd
+ * keeps the version with which it was made.
  *
  * The session fd
  * --------------
- * The worker first calls DAEDALUS_IOC_ATTACH. That, and nothing else, makes the
- * calling process the session's worker: the one that the module kills when it
- * hangs. read() then returns exactly one message, which starts with struct
- * daedalus_msg. A buffer of the size that DAEDALUS_IOC_ATTACH returned always
- * suffices; with a smaller one read() may fail with EMSGSIZE and the message
- * stays. read() waits unless the fd is O_NONBLOCK (EAGAIN). It returns 0 once the
- * session is over; the worker then exits. Closing the session fd (or dying) fails
- * the jobs that were read and not answered; jobs not yet read wait for the next
- * worker.
+ * The worker first calls DAEDALUS_IOC_ATTACH. Only this call makes the calling
+ * process the session's worker, which the module kills when it hangs. read()
+ * then returns exactly one message, which starts with struct daedalus_msg. A
+ * buffer of the size that DAEDALUS_IOC_ATTACH returned always suffices; with a
+ * smaller one read() may fail with EMSGSIZE and the message stays. read() waits
+ * unless the fd is O_NONBLOCK (EAGAIN). It returns 0 once the session is over;
+ * the worker then exits. Closing the session fd (or dying) fails the jobs that
+ * were read and not answered; jobs not yet read wait for the next worker.
  *
  * Jobs are read in order. They may be answered in any order with
  * DAEDALUS_IOC_JOB_DONE; the client sees them complete in job order.
@@ -48,26 +47,26 @@
  *
  * The module may take a plane's memory away at any time: when the client stops a
  * queue, or frees the buffer, or the job took too long. The worker's mapping
- * stays valid, but what it reads and writes there is a page of its own. A later
- * answer gets ENOENT, and DAEDALUS_MSG_BUFFER_GONE tells when to unmap. Memory that
- * the client imported cannot be taken away; see DAEDALUS_BUFFER_F_IMPORTED.
+ * stays valid, but it then shows a page of the worker's own. A later answer fails
+ * with ENOENT, and DAEDALUS_MSG_BUFFER_GONE tells when to unmap. Memory that the
+ * client imported cannot be taken away; see DAEDALUS_BUFFER_F_IMPORTED.
  *
  * Rules
  * -----
- * Reserved fields and unknown flag bits are zero, in both directions; the
- * module answers EINVAL otherwise. Integers are in the machine's byte order.
+ * Reserved fields and unknown flag bits are zero, in both directions; otherwise
+ * the module returns EINVAL. Integers are in the machine's byte order.
  * Every structure has the same layout on 32-bit and 64-bit ABIs.
  *
  * Numbers
  * -------
- * ioctls 0x00 to 0x1f are of the control fd; 0x20 to 0x2f of session fds of all
- * faces; 0x30 to 0x4f of the stateful face. Messages 0x00 to 0x1f are of all faces
- * and of the stateless one, 0x20 to 0x3f of the stateful one.
+ * ioctls 0x00 to 0x1f belong to the control fd, 0x20 to 0x2f to session fds of all
+ * faces, 0x30 to 0x4f to the stateful face. Messages 0x00 to 0x1f belong to all
+ * faces and to the stateless one, 0x20 to 0x3f to the stateful one.
  *
  * Changes
  * -------
- * version 2: HELLO tells codecs, faces and the message size; REGISTER returns what
- *	was taken instead of refusing codecs that it does not know; ATTACH, NEXT;
+ * version 2: HELLO returns codecs, faces and the message size; REGISTER returns the
+ *	codecs and faces that it took instead of refusing unknown codecs; ATTACH, NEXT;
  *	messages of more than 16 KiB; DAEDALUS_BUFFER_F_INITIALISED. A module that
  *	speaks version 2 serves daemons of version 1: DAEDALUS_IOC_REGISTER_V1, no
  *	ATTACH (the first to read a session fd is the worker if it is the broker or
@@ -88,7 +87,7 @@
 #define DAEDALUS_CONTROL_NAME		"daedalus-v4l2"
 #define DAEDALUS_DRIVER_NAME		"daedalus"
 
-/* Codecs. A module knows a part of them: see daedalus_hello.codecs. */
+/* Codecs. A module supports a subset: see daedalus_hello.codecs. */
 #define DAEDALUS_CODEC_H264		0x1
 #define DAEDALUS_CODEC_VP9		0x2
 #define DAEDALUS_CODEC_AV1		0x4
@@ -101,7 +100,7 @@
 #define DAEDALUS_FACE_STATEFUL		0x2
 
 /* Bits of daedalus_hello.features. */
-#define DAEDALUS_FEATURE_NEXT		0x1	/* DAEDALUS_IOC_NEXT is there */
+#define DAEDALUS_FEATURE_NEXT		0x1	/* DAEDALUS_IOC_NEXT works */
 /*
  * The module makes finished pictures visible to devices that imported them; the
  * worker need not clean caches.
@@ -185,14 +184,14 @@ struct daedalus_event {
 
 /**
  * struct daedalus_session_fd - DAEDALUS_IOC_SESSION_FD, on the control fd
- * @session: in: the session's id, as in the event
+ * @session: in: the session's id, from the event
  * @fd: out: a new session fd of the calling process, close-on-exec
  * @flags: in: O_NONBLOCK or 0
  * @reserved: zero
  *
- * The broker hands the fd to a worker and closes its own copy. The session's worker
- * is whoever calls DAEDALUS_IOC_ATTACH. ENOENT if the session is gone or has a worker
- * already, ENOTCONN before DAEDALUS_IOC_REGISTER.
+ * The broker hands the fd to a worker and closes its own copy. The process that
+ * calls DAEDALUS_IOC_ATTACH is the session's worker. ENOENT if the session is
+ * gone or has a worker already, ENOTCONN before DAEDALUS_IOC_REGISTER.
  */
 struct daedalus_session_fd {
 	__u64 session;
@@ -211,7 +210,7 @@ struct daedalus_session_fd {
  *	module has too
  * @session: out: the session's id
  * @coded_format: out: V4L2_PIX_FMT_* of OUTPUT
- * @face: out: DAEDALUS_FACE_*
+ * @face: out: the session's DAEDALUS_FACE_*
  * @reserved: zero
  *
  * From then on the module may kill the calling process. EBUSY if the session fd was
@@ -251,10 +250,10 @@ struct daedalus_msg {
 };
 
 /**
- * struct daedalus_plane - where one plane of a buffer is
+ * struct daedalus_plane - location of one plane of a buffer
  * @buffer: id of the plane's memory, for DAEDALUS_IOC_BUFFER_FD; never reused
  *	while the module is loaded, never 0
- * @offset: first byte that counts, from the start of the dmabuf
+ * @offset: first byte to use, from the start of the dmabuf
  * @length: bytes from @offset on that may be read (coded: those that the client
  *	filled) or written (raw: up to the end of the plane)
  * @bytesperline: raw: distance between two lines of the (first) colour plane,
@@ -272,9 +271,9 @@ struct daedalus_plane {
 };
 
 /*
- * The CAPTURE buffer is the one of the job before, which a client's
- * V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF kept: this is the picture's second field
- * or a further slice of it.
+ * The CAPTURE buffer is that of the previous job, which a client's
+ * V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF kept: this is the picture's second field or a
+ * further slice of it.
  */
 #define DAEDALUS_JOB_F_SAME_CAPTURE	0x1
 
@@ -297,9 +296,9 @@ struct daedalus_plane {
  * @num_ctrls: number of struct daedalus_ctrl records which follow
  * @raw: the CAPTURE planes; the first @num_planes count, the others are zero
  *
- * The geometry is that with which this buffer was allocated; it can differ
- * between the jobs of a session. The picture may be smaller or, with a client
- * in error, larger than the buffer: the worker checks.
+ * The geometry is that of this buffer's allocation; it can differ between the
+ * jobs of a session. The picture may be smaller or, with a client in error,
+ * larger than the buffer: the worker checks.
  */
 struct daedalus_msg_job {
 	struct daedalus_msg msg;
@@ -317,7 +316,7 @@ struct daedalus_msg_job {
 	struct daedalus_plane raw[DAEDALUS_MAX_PLANES];
 };
 
-/* The client set the control in this job's request; else the value is older. */
+/* The client set the control in this job's request; otherwise the value is older. */
 #define DAEDALUS_CTRL_F_IN_REQUEST	0x1
 
 /**
@@ -350,14 +349,14 @@ struct daedalus_msg_buffer_gone {
 	__u64 buffer;
 };
 
-/* The fd may be mapped writable (CAPTURE); else it is for reading (OUTPUT). */
+/* The fd may be mapped writable (CAPTURE); otherwise only readable (OUTPUT). */
 #define DAEDALUS_BUFFER_F_WRITE		0x1
 /*
  * The client brought the memory (V4L2_MEMORY_DMABUF): bracket accesses with
  * DMA_BUF_IOCTL_SYNC and treat reads as slow.
  */
 #define DAEDALUS_BUFFER_F_IMPORTED	0x2
-/* From version 2 on: pictures of this memory are grey where nobody wrote yet. */
+/* From version 2 on: pictures in this memory are grey where nobody has written. */
 #define DAEDALUS_BUFFER_F_INITIALISED	0x4
 
 /**
@@ -381,7 +380,7 @@ struct daedalus_buffer_fd {
 
 /* The picture is exact. */
 #define DAEDALUS_STATUS_OK		0
-/* Something is wrong or missing; the buffer holds sane pixels all the same. */
+/* Something is wrong or missing; the buffer holds sane pixels nevertheless. */
 #define DAEDALUS_STATUS_ERROR		1
 
 /**
@@ -391,8 +390,8 @@ struct daedalus_buffer_fd {
  * @flags: zero
  * @reserved: zero
  *
- * The worker does not touch the job's buffers after this. ENOENT if the job was
- * not read by this worker, is answered already, or was given up meanwhile.
+ * The worker does not touch the job's buffers after this. ENOENT if this worker has
+ * not read the job, if the job is answered already, or if it was cancelled.
  */
 struct daedalus_job_done {
 	__u64 job;
@@ -412,7 +411,7 @@ struct daedalus_job_done {
  *	over
  * @flags: zero
  *
- * As DAEDALUS_IOC_JOB_DONE followed by read(), with the errors of read().
+ * Does the same as DAEDALUS_IOC_JOB_DONE followed by read(), with read()'s errors.
  */
 struct daedalus_next {
 	__u64 job;
