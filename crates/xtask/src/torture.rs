@@ -145,7 +145,7 @@ impl Args {
 }
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 21] = [
+const SCENARIOS: [&str; 23] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -165,6 +165,8 @@ const SCENARIOS: [&str; 21] = [
     "freeze",
     "formats",
     "colour",
+    "fork-server",
+    "screen",
     SIZES,
     REPLACE,
 ];

@@ -31,9 +31,11 @@ const CRC: &str = "/sys/kernel/debug/dri/vkms/crtc-0/crc";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Where the pictures are that are copied.
 const PICTURES: &str = "/tmp/pictures.raw";
-/// How often the first picture is shown from a file: that path writes to its first buffer before it is on the
-/// screen.
-const FIRST: usize = 4;
+/// How often each picture comes from a file. That path may write to a buffer that is on the screen, so single
+/// checksums are of torn pictures.
+const REPEATS: usize = 10;
+/// The number of refreshes for which a picture from a file is on the screen at least.
+const HELD: usize = 4;
 
 /// A clip, and the format in which it is shown: as GStreamer names it in system memory, and as DRM does.
 struct Case {
@@ -71,6 +73,12 @@ const CASES: [Case; 5] = [
     },
 ];
 
+/// A checksum, and for how many refreshes of the screen it was the same.
+struct Run {
+    crc: String,
+    refreshes: usize,
+}
+
 /// Runs the scenario.
 pub(super) fn screen(common: &Common, figures: &mut Figures) -> Result<()> {
     for module in ["vgem", "vkms"] {
@@ -99,7 +107,7 @@ pub(super) fn screen(common: &Common, figures: &mut Figures) -> Result<()> {
 fn nothing_shown() -> Result<BTreeSet<String>> {
     let grey = "videotestsrc pattern=solid-color foreground-color=0xff808080 num-buffers=8 ! \
                 video/x-raw,format=NV12,width=640,height=480";
-    Ok(crcs(grey)?.into_iter().collect())
+    Ok(crcs(grey)?.into_iter().map(|run| run.crc).collect())
 }
 
 /// Shows a clip both ways. Returns how many pictures there were.
@@ -107,17 +115,17 @@ fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) 
     let clip = clips.clip(case.clip)?;
     let pictures = decoded(&clip, nodes, case)?;
     let mut file = File::create(PICTURES).context("the pictures' file")?;
-    for picture in std::iter::repeat_n(&pictures[0], FIRST - 1).chain(&pictures) {
-        file.write_all(picture)?;
+    for picture in &pictures {
+        for _ in 0..REPEATS {
+            file.write_all(picture)?;
+        }
     }
     drop(file);
-    let expected = pictures_of(
-        crcs(&format!(
-            "filesrc location={PICTURES} ! rawvideoparse format={} width=640 height=480",
-            case.format
-        ))?,
-        empty,
+    let pipeline = format!(
+        "filesrc location={PICTURES} ! rawvideoparse format={} width=640 height=480",
+        case.format
     );
+    let expected = pictures_of(crcs(&pipeline)?, HELD, empty);
     std::fs::remove_file(PICTURES)?;
     ensure!(
         expected.len() == pictures.len(),
@@ -126,7 +134,7 @@ fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) 
         expected.len()
     );
     let (path, codec) = clips.file(case.clip)?;
-    let shown = pictures_of(crcs(&decoder(&path, codec, case)?)?, empty);
+    let shown = pictures_of(crcs(&decoder(&path, codec, case)?)?, 1, empty);
     ensure!(
         shown == expected,
         "the screen showed {shown:?}, and the pictures are {expected:?}"
@@ -180,15 +188,19 @@ fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
     ))
 }
 
-/// Leaves out the checksums that are no pictures.
-fn pictures_of(crcs: Vec<String>, empty: &BTreeSet<String>) -> Vec<String> {
-    let mut pictures: Vec<String> = crcs.into_iter().filter(|crc| !empty.contains(crc)).collect();
+/// Returns the checksums of the runs that are at least as long as `held`, each once in a row, without those that
+/// are no pictures.
+fn pictures_of(runs: Vec<Run>, held: usize, empty: &BTreeSet<String>) -> Vec<String> {
+    let held = runs
+        .into_iter()
+        .filter(|run| run.refreshes >= held && !empty.contains(&run.crc));
+    let mut pictures: Vec<String> = held.map(|run| run.crc).collect();
     pictures.dedup();
     pictures
 }
 
-/// Has a pipeline show what it makes. Returns the checksums of what was on the screen, each once in a row.
-fn crcs(pipeline: &str) -> Result<Vec<String>> {
+/// Has a pipeline show its pictures. Returns the checksums that the screen had, in order.
+fn crcs(pipeline: &str) -> Result<Vec<Run>> {
     std::fs::write(format!("{CRC}/control"), "auto").with_context(|| format!("{CRC}/control"))?;
     let mut child = Command::new("gst-launch-1.0")
         .arg("--quiet")
@@ -249,14 +261,19 @@ fn drain(file: &mut File, text: &mut String) -> Result<()> {
     }
 }
 
-/// Returns the second words of lines, each once in a row.
-fn column(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = text
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned))
-        .collect();
-    words.dedup();
-    words
+/// Reads the runs of equal second words of lines.
+fn column(text: &str) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for crc in text.lines().filter_map(|line| line.split_whitespace().nth(1)) {
+        match runs.last_mut() {
+            Some(run) if run.crc == crc => run.refreshes += 1,
+            _ => runs.push(Run {
+                crc: crc.to_owned(),
+                refreshes: 1,
+            }),
+        }
+    }
+    runs
 }
 
 #[cfg(test)]
@@ -265,9 +282,9 @@ mod tests {
 
     #[test]
     fn checksums_that_are_no_pictures_are_left_out() {
-        let crcs = column("0x1 0xaa\n0x2 0xaa\n0x3 0x01\n0x4 0xaa\n0x5 0x02\n0x6 0x02\n");
-        assert_eq!(crcs, ["0xaa", "0x01", "0xaa", "0x02"]);
+        let text = "0x1 0xaa\n0x2 0xaa\n0x3 0x01\n0x4 0x01\n0x5 0x03\n0x6 0x02\n0x7 0x02\n0x8 0xaa\n";
         let empty = BTreeSet::from(["0xaa".to_owned()]);
-        assert_eq!(pictures_of(crcs, &empty), ["0x01", "0x02"]);
+        assert_eq!(pictures_of(column(text), 1, &empty), ["0x01", "0x03", "0x02"]);
+        assert_eq!(pictures_of(column(text), 2, &empty), ["0x01", "0x02"]);
     }
 }
