@@ -88,6 +88,17 @@ pub(super) fn prepared(nodes: &Nodes, clip: &Clip) -> Result<(Arc<Device>, v4l2:
     Ok((device, raw))
 }
 
+/// Asks for one buffer of CAPTURE whose memory comes with each QBUF.
+pub(super) fn expect_import(device: &Device) -> Result<()> {
+    let mut request = v4l2::RequestBuffers {
+        count: 1,
+        type_: BUF_TYPE_CAPTURE,
+        memory: v4l2::MEMORY_DMABUF,
+        ..Default::default()
+    };
+    v4l2::reqbufs(device.video(), &mut request).context("REQBUFS of memory to import")
+}
+
 /// QBUF of buffer 0 of CAPTURE with one plane of imported memory.
 pub(super) fn queue(device: &Device, fd: i32, length: u32) -> rustix::io::Result<()> {
     let mut buffer = v4l2::Buffer {
@@ -183,13 +194,7 @@ fn replaced(nodes: &Nodes, clip: &Clip) -> Result<usize> {
     let length = raw.plane_fmt[0].size();
     let mut output = Queue::new(&device, BUF_TYPE_OUTPUT);
     output.allocate(1, &Backing::Mmap)?;
-    let mut request = v4l2::RequestBuffers {
-        count: 1,
-        type_: BUF_TYPE_CAPTURE,
-        memory: v4l2::MEMORY_DMABUF,
-        ..Default::default()
-    };
-    v4l2::reqbufs(device.video(), &mut request)?;
+    expect_import(&device)?;
     output.stream(true)?;
     v4l2::stream(device.video(), true, BUF_TYPE_CAPTURE)?;
     let layout = daedalus_client::picture::Layout::new(&raw)?;
@@ -336,13 +341,7 @@ fn shrunk(nodes: &Nodes, clip: &Clip) -> Result<()> {
 fn refused(nodes: &Nodes, clip: &Clip) -> Result<Vec<String>> {
     let (device, raw) = prepared(nodes, clip)?;
     let length = raw.plane_fmt[0].size();
-    let mut request = v4l2::RequestBuffers {
-        count: 1,
-        type_: BUF_TYPE_CAPTURE,
-        memory: v4l2::MEMORY_DMABUF,
-        ..Default::default()
-    };
-    v4l2::reqbufs(device.video(), &mut request)?;
+    expect_import(&device)?;
     let mut other = Session::open(nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
     let readable = other.queues().1.export(0, 0, false)?;
     let small = udmabuf(4096)?;

@@ -12,7 +12,7 @@ use daedalus_client::queue::{Backing, Queue};
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT};
 use serde_json::json;
 
-use super::imports::{prepared, queue};
+use super::imports::{expect_import, prepared, queue};
 use super::{Common, Figures};
 use crate::left::{self, Memory};
 use crate::life::clip::Clip;
@@ -141,13 +141,7 @@ fn repeated(
 fn refused(nodes: &Nodes, clip: &Clip) -> Result<()> {
     let (device, raw) = prepared(nodes, clip)?;
     let length = raw.plane_fmt[0].size();
-    let mut request = v4l2::RequestBuffers {
-        count: 1,
-        type_: BUF_TYPE_CAPTURE,
-        memory: v4l2::MEMORY_DMABUF,
-        ..Default::default()
-    };
-    v4l2::reqbufs(device.video(), &mut request)?;
+    expect_import(&device)?;
     let good = udmabuf(length as usize)?;
     let small = udmabuf(rustix::param::page_size())?;
     queue(&device, good.as_raw_fd(), length).context("QBUF of good memory")?;
