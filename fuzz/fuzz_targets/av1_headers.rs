@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use daedalus_bitstream::av1::{Av1Frame, Av1Writer};
+use daedalus_codecs::av1::{Av1Frame, Av1Writer};
 use daedalus_uapi::v4l2_controls::{
     V4l2CtrlAv1FilmGrain, V4l2CtrlAv1Frame, V4l2CtrlAv1Sequence, V4l2CtrlAv1TileGroupEntry,
 };

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use daedalus_bitstream::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
+use daedalus_codecs::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
 use daedalus_uapi::v4l2_controls::{V4l2CtrlH264Pps, V4l2CtrlH264ScalingMatrix, V4l2CtrlH264Sps};
 use libfuzzer_sys::fuzz_target;
 use zerocopy::FromBytes;

@@ -5,7 +5,7 @@
 //! headers are written from the controls. The writer mirrors the eight reference slots and also makes
 //! up for key frames that the client shows again without a request.
 
-use daedalus_bitstream::av1::{Av1Frame, Av1Writer};
+use daedalus_codecs::av1::{Av1Frame, Av1Writer};
 use daedalus_uapi::v4l2_controls::{
     V4L2_AV1_FILM_GRAIN_FLAG_APPLY_GRAIN, V4L2_AV1_FRAME_FLAG_USE_SUPERRES, V4L2_AV1_INTRA_ONLY_FRAME,
     V4L2_AV1_KEY_FRAME, V4L2_AV1_REFS_PER_FRAME, V4L2_CID_STATELESS_AV1_FILM_GRAIN,

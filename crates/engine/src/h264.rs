@@ -27,7 +27,7 @@
 
 use std::sync::Arc;
 
-use daedalus_bitstream::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
+use daedalus_codecs::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_H264_DECODE_PARAMS, V4L2_CID_STATELESS_H264_PPS,
     V4L2_CID_STATELESS_H264_SCALING_MATRIX, V4L2_CID_STATELESS_H264_SPS, V4L2_H264_BOTTOM_FIELD_REF,

@@ -213,7 +213,7 @@ fn stage(object: &str, function: &str) -> &'static str {
         "daedalus_engine::convert",
     ]) {
         PICTURES
-    } else if has(&["daedalus_engine", "daedalus_bitstream"]) {
+    } else if has(&["daedalus_engine", "daedalus_codecs"]) {
         HEADERS
     } else if object.contains("libc.so") {
         LIBC

@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use cros_codecs::codec::h264::parser::{Nalu, Parser};
-use daedalus_bitstream::h264::{H264Error, ParameterSets, VuiPolicy, write_pps, write_sps};
+use daedalus_codecs::h264::{H264Error, ParameterSets, VuiPolicy, write_pps, write_sps};
 use daedalus_uapi::v4l2_controls::*;
 use proptest::prelude::*;
 use zerocopy::FromBytes;

@@ -10,7 +10,7 @@
 mod draw;
 
 use cros_codecs::codec::av1::parser::{ObuAction, ParsedObu, Parser};
-use daedalus_bitstream::av1::{Av1Error, Av1Frame, Av1Writer};
+use daedalus_codecs::av1::{Av1Error, Av1Frame, Av1Writer};
 use daedalus_uapi::v4l2_controls::*;
 use proptest::prelude::*;
 use zerocopy::FromBytes;

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use daedalus_bitstream::h264::{
+use daedalus_codecs::h264::{
     ParameterSets, VuiPolicy, scaling_matrix_in_force, write_access_unit_delimiter,
 };
 use daedalus_client::{CodedJob, Visible};

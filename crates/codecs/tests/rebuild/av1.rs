@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use daedalus_bitstream::av1::{Av1Frame, Av1Writer};
+use daedalus_codecs::av1::{Av1Frame, Av1Writer};
 use daedalus_client::CodedJob;
 use daedalus_uapi::v4l2_controls::*;
 use md5::{Digest, Md5};

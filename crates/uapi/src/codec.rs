@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The registry of codecs: names, bits, formats and magic numbers, one row per codec.
+//!
+//! Code outside of a codec's own folder iterates [`Codec::ALL`] and reads rows; it does not name a codec.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::fourcc::{self, fourcc};
+use crate::protocol;
+use crate::v4l2_controls as controls;
+
+/// A codec that is decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Codec {
+    /// ITU-T H.264.
+    H264,
+    /// VP9.
+    Vp9,
+    /// AV1.
+    Av1,
+}
+
+/// A row of the registry.
+#[derive(Debug)]
+pub struct CodecInfo {
+    /// The codec.
+    pub codec: Codec,
+    /// Its bit in [`protocol::Register::codecs`].
+    pub bit: u32,
+    /// The OUTPUT format of a stateless decoder, `V4L2_PIX_FMT_*`.
+    pub coded_format: u32,
+    /// The OUTPUT formats of stateful decoders, `V4L2_PIX_FMT_*`.
+    pub stateful_formats: &'static [u32],
+    /// Its name in options, files and logs: lower case, letters and digits.
+    pub name: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// The control that tells the bit depth of its pictures, `V4L2_CID_STATELESS_*`. A client sets it before it
+    /// allocates CAPTURE buffers.
+    pub depth_control: u32,
+    /// Menus that a client sets once before it streams, with the items that the device has: control and value.
+    pub menus: &'static [(u32, u32)],
+    /// The names in an IVF file's header.
+    pub ivf: &'static [[u8; 4]],
+    /// The names in a Matroska or WebM file's track.
+    pub matroska: &'static [&'static str],
+    /// How its streams are stored without a container.
+    pub stream: Stream,
+    /// GStreamer's elements that decode it in software, the best first.
+    pub gstreamer: &'static [&'static str],
+    /// FFmpeg's decoder that decodes it in software.
+    pub ffmpeg: &'static str,
+}
+
+/// How streams of a codec are stored without a container.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stream {
+    /// As units behind start codes, `00 00 01`.
+    StartCodes,
+    /// As open bitstream units, with sizes inside (low overhead) or between them (length-delimited).
+    Obus,
+    /// Not at all.
+    None,
+}
+
+/// The registry, in the order of [`Codec`].
+pub static CODECS: [CodecInfo; 3] = [
+    CodecInfo {
+        codec: Codec::H264,
+        bit: protocol::CODEC_H264,
+        coded_format: fourcc::H264_SLICE,
+        stateful_formats: &[fourcc(*b"H264"), fourcc(*b"AVC1")],
+        name: "h264",
+        title: "H.264",
+        depth_control: controls::V4L2_CID_STATELESS_H264_SPS,
+        menus: &[
+            (
+                controls::V4L2_CID_STATELESS_H264_DECODE_MODE,
+                controls::V4L2_STATELESS_H264_DECODE_MODE_FRAME_BASED,
+            ),
+            (
+                controls::V4L2_CID_STATELESS_H264_START_CODE,
+                controls::V4L2_STATELESS_H264_START_CODE_ANNEX_B,
+            ),
+        ],
+        ivf: &[*b"H264", *b"AVC1"],
+        // Its units lie in Matroska without start codes, which nobody here reads.
+        matroska: &[],
+        stream: Stream::StartCodes,
+        gstreamer: &["avdec_h264", "openh264dec"],
+        ffmpeg: "h264",
+    },
+    CodecInfo {
+        codec: Codec::Vp9,
+        bit: protocol::CODEC_VP9,
+        coded_format: fourcc::VP9_FRAME,
+        stateful_formats: &[fourcc(*b"VP90")],
+        name: "vp9",
+        title: "VP9",
+        depth_control: controls::V4L2_CID_STATELESS_VP9_FRAME,
+        menus: &[],
+        ivf: &[*b"VP90"],
+        matroska: &["V_VP9"],
+        stream: Stream::None,
+        gstreamer: &["avdec_vp9", "vp9dec"],
+        ffmpeg: "vp9",
+    },
+    CodecInfo {
+        codec: Codec::Av1,
+        bit: protocol::CODEC_AV1,
+        coded_format: fourcc::AV1_FRAME,
+        stateful_formats: &[fourcc(*b"AV01")],
+        name: "av1",
+        title: "AV1",
+        depth_control: controls::V4L2_CID_STATELESS_AV1_SEQUENCE,
+        menus: &[],
+        ivf: &[*b"AV01"],
+        matroska: &["V_AV1"],
+        stream: Stream::Obus,
+        gstreamer: &["dav1ddec", "av1dec", "avdec_av1"],
+        ffmpeg: "libdav1d",
+    },
+];
+
+/// Bits of the protocol that are reserved for codecs which are not decoded yet, with their names.
+static RESERVED: [(u32, &str); 3] = [
+    (protocol::CODEC_VP8, "vp8"),
+    (protocol::CODEC_MPEG2, "mpeg2"),
+    (protocol::CODEC_HEVC, "hevc"),
+];
+
+/// A name that is no codec's.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("'{name}' is none of {}", names(", "))]
+pub struct UnknownCodec {
+    /// The name.
+    pub name: String,
+}
+
+/// The names of all codecs.
+fn names(separator: &str) -> String {
+    let names: Vec<&str> = Codec::ALL.iter().map(|codec| codec.name()).collect();
+    names.join(separator)
+}
+
+impl Codec {
+    /// Every codec.
+    pub const ALL: &'static [Self] = &[Self::H264, Self::Vp9, Self::Av1];
+
+    /// Returns its row of the registry.
+    #[must_use]
+    pub fn info(self) -> &'static CodecInfo {
+        &CODECS[self as usize]
+    }
+
+    /// Returns its name in options, files and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// Returns its name for people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.info().title
+    }
+
+    /// Returns its bit in [`protocol::Register::codecs`].
+    #[must_use]
+    pub fn bit(self) -> u32 {
+        self.info().bit
+    }
+
+    /// Returns the OUTPUT format of a stateless decoder, `V4L2_PIX_FMT_*`.
+    #[must_use]
+    pub fn coded_format(self) -> u32 {
+        self.info().coded_format
+    }
+
+    /// Returns the codec with the protocol's bit `bit`.
+    #[must_use]
+    pub fn from_bit(bit: u32) -> Option<Self> {
+        find(|row| row.bit == bit)
+    }
+
+    /// Returns the codec of a stateless decoder's OUTPUT format.
+    #[must_use]
+    pub fn from_coded_format(format: u32) -> Option<Self> {
+        find(|row| row.coded_format == format)
+    }
+
+    /// Returns the codec of an OUTPUT format of any decoder, stateless or stateful.
+    #[must_use]
+    pub fn from_output_format(format: u32) -> Option<Self> {
+        find(|row| row.coded_format == format || row.stateful_formats.contains(&format))
+    }
+
+    /// Returns the codec that an IVF file's header names.
+    #[must_use]
+    pub fn from_ivf(name: [u8; 4]) -> Option<Self> {
+        find(|row| row.ivf.contains(&name))
+    }
+
+    /// Returns the codec that a Matroska or WebM file's track names.
+    #[must_use]
+    pub fn from_matroska(name: &str) -> Option<Self> {
+        find(|row| row.matroska.contains(&name))
+    }
+}
+
+fn find(matches: impl Fn(&CodecInfo) -> bool) -> Option<Codec> {
+    CODECS.iter().find(|row| matches(row)).map(|row| row.codec)
+}
+
+impl fmt::Display for Codec {
+    /// Writes [`Codec::name`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Codec {
+    type Err = UnknownCodec;
+
+    /// Reads a [`Codec::name`].
+    fn from_str(name: &str) -> Result<Self, UnknownCodec> {
+        find(|row| row.name == name).ok_or_else(|| UnknownCodec {
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// A set of codecs.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "u32", into = "u32"))]
+pub struct CodecSet(u32);
+
+impl CodecSet {
+    /// The set without a codec.
+    pub const EMPTY: Self = Self(0);
+
+    /// Returns the set of every codec.
+    #[must_use]
+    pub fn all() -> Self {
+        Codec::ALL.iter().copied().collect()
+    }
+
+    /// Returns the set of the protocol's bits `bits`. Bits of no codec are dropped.
+    #[must_use]
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits & Self::all().0)
+    }
+
+    /// Returns the protocol's bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Returns whether `codec` is in the set.
+    #[must_use]
+    pub fn contains(self, codec: Codec) -> bool {
+        self.0 & codec.bit() != 0
+    }
+
+    /// Returns whether the set has no codec.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Adds `codec`.
+    pub fn insert(&mut self, codec: Codec) {
+        self.0 |= codec.bit();
+    }
+
+    /// Removes `codec`.
+    pub fn remove(&mut self, codec: Codec) {
+        self.0 &= !codec.bit();
+    }
+
+    /// Returns the codecs that are in either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Returns the codecs that are in both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Returns the codecs that are not in `other`.
+    #[must_use]
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Iterates the codecs, in the order of the registry.
+    pub fn iter(self) -> impl Iterator<Item = Codec> {
+        Codec::ALL
+            .iter()
+            .copied()
+            .filter(move |&codec| self.contains(codec))
+    }
+}
+
+impl From<u32> for CodecSet {
+    fn from(bits: u32) -> Self {
+        Self::from_bits(bits)
+    }
+}
+
+impl From<CodecSet> for u32 {
+    fn from(set: CodecSet) -> Self {
+        set.bits()
+    }
+}
+
+impl From<Codec> for CodecSet {
+    fn from(codec: Codec) -> Self {
+        Self(codec.bit())
+    }
+}
+
+impl Extend<Codec> for CodecSet {
+    fn extend<T: IntoIterator<Item = Codec>>(&mut self, codecs: T) {
+        codecs.into_iter().for_each(|codec| self.insert(codec));
+    }
+}
+
+impl FromIterator<Codec> for CodecSet {
+    fn from_iter<T: IntoIterator<Item = Codec>>(codecs: T) -> Self {
+        let mut set = Self::EMPTY;
+        set.extend(codecs);
+        set
+    }
+}
+
+impl fmt::Display for CodecSet {
+    /// Writes the names with commas between them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.iter().map(Codec::name).collect();
+        f.pad(&names.join(","))
+    }
+}
+
+impl FromStr for CodecSet {
+    type Err = UnknownCodec;
+
+    /// Reads names with commas between them, or `all`. Blanks around a name do not count.
+    fn from_str(text: &str) -> Result<Self, UnknownCodec> {
+        if text.trim() == "all" {
+            return Ok(Self::all());
+        }
+        text.split(',').map(|name| name.trim().parse::<Codec>()).collect()
+    }
+}
+
+/// Returns the names of the protocol's bits `bits`: of codecs, then of what is reserved for later ones.
+#[must_use]
+pub fn bit_names(bits: u32) -> Vec<&'static str> {
+    let codecs = CODECS.iter().map(|row| (row.bit, row.name));
+    codecs
+        .chain(RESERVED)
+        .filter(|(bit, _)| bits & bit != 0)
+        .map(|(_, name)| name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_the_order_of_the_codecs() {
+        assert_eq!(CODECS.len(), Codec::ALL.len());
+        for (index, &codec) in Codec::ALL.iter().enumerate() {
+            assert_eq!((codec.info().codec, codec as usize), (codec, index));
+            assert_eq!(codec.name().parse::<Codec>(), Ok(codec));
+            assert_eq!(Codec::from_bit(codec.bit()), Some(codec));
+            assert_eq!(Codec::from_coded_format(codec.coded_format()), Some(codec));
+        }
+        assert_eq!(CodecSet::all().bits(), protocol::CODECS_V1);
+    }
+
+    #[test]
+    fn no_two_rows_claim_the_same() {
+        let formats = |row: &CodecInfo| [&[row.coded_format], row.stateful_formats].concat();
+        for (row, other) in CODECS.iter().zip(&CODECS[1..]) {
+            assert_eq!((row.bit & other.bit, row.bit.count_ones()), (0, 1));
+            assert!(row.name != other.name && row.title != other.title);
+            assert!(formats(row).iter().all(|format| !formats(other).contains(format)));
+            assert!(row.ivf.iter().all(|name| !other.ivf.contains(name)));
+        }
+    }
+
+    #[test]
+    fn sets_are_written_as_they_are_read() {
+        let set: CodecSet = "av1, h264".parse().unwrap();
+        assert_eq!(set.to_string(), "h264,av1");
+        assert_eq!(set.iter().collect::<Vec<_>>(), [Codec::H264, Codec::Av1]);
+        assert_eq!("all".parse::<CodecSet>(), Ok(CodecSet::all()));
+        assert_eq!(CodecSet::from_bits(u32::MAX), CodecSet::all());
+        assert_eq!(CodecSet::all().difference(set), CodecSet::from(Codec::Vp9));
+        let error = "h264,,h263".parse::<CodecSet>().unwrap_err();
+        assert_eq!(error.to_string(), "'' is none of h264, vp9, av1");
+        let error = "h263".parse::<Codec>().unwrap_err();
+        assert_eq!(error.to_string(), "'h263' is none of h264, vp9, av1");
+    }
+
+    #[test]
+    fn reserved_bits_have_names() {
+        assert_eq!(
+            bit_names(u32::MAX),
+            ["h264", "vp9", "av1", "vp8", "mpeg2", "hevc"]
+        );
+        assert_eq!(bit_names(protocol::CODEC_VP9), ["vp9"]);
+    }
+}
