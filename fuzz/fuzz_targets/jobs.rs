@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Whole sessions into the engine: every job is answered once and in order, whatever controls, geometry and coded
-//! data are, and nothing outside of its planes is touched.
+//! Whole sessions into the engine: every job is answered once and in order, whatever controls, geometry and
+//! coded data are, and nothing outside of its planes is touched.
 //!
-//! The decoders' C libraries take part, since that is what a worker runs; a crash in one of them is no fault of the
-//! engine's, but is to be seen.
+//! The decoders' C libraries take part, since that is what a worker runs; a crash in one of them is no fault
+//! of the engine's, but is to be seen.
 
 #![no_main]
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use daedalus_engine::memory::{Mapping, Plane};
-use daedalus_engine::{Decoder, Done, Job, Options, RawPicture};
+use daedalus_engine::memory::{Mapping, View};
+use daedalus_engine::{Job, JobError, Options, RawPicture, Session};
 use daedalus_fuzz::messages;
-use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::{self, JOB_F_SAME_CAPTURE, JobMessage, Message};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
@@ -27,7 +26,7 @@ const MOST_JOBS: usize = 24;
 struct Memory(HashMap<u64, Arc<Mapping>>);
 
 impl Memory {
-    fn plane(&mut self, plane: &protocol::Plane) -> Option<Plane> {
+    fn plane(&mut self, plane: &protocol::Plane) -> Option<View> {
         let id = plane.buffer % MOST_BUFFERS as u64;
         let length = (plane.length as usize).min(MOST_BYTES);
         let offset = plane.offset as usize % 4096;
@@ -39,30 +38,24 @@ impl Memory {
                 mapping
             }
         };
-        Plane::new(mapping, offset, length, plane.bytesperline as usize).ok()
+        View::new(mapping, offset, length, plane.bytesperline as usize).ok()
     }
 }
 
-struct Session {
-    decoder: Option<(u32, Box<dyn Decoder>)>,
+struct Run {
+    session: Session<()>,
     memory: Memory,
     submitted: Vec<u64>,
-    done: Vec<Done>,
+    answered: Vec<u64>,
 }
 
-impl Session {
+impl Run {
     fn job(&mut self, message: &JobMessage<'_>, data: &[u8]) -> Option<()> {
         let head = message.head;
-        let format = [fourcc::H264_SLICE, fourcc::VP9_FRAME, fourcc::AV1_FRAME]
-            .into_iter()
-            .find(|&format| format == head.coded_format)?;
-        if self.decoder.as_ref().is_none_or(|(open, _)| *open != format) {
-            self.drain();
-            self.decoder = Some((format, daedalus_engine::open(format, &Options::default()).ok()?));
-        }
+        self.session.select(head.coded_format).ok()?;
         let memory = Mapping::anonymous(data.len().max(1)).ok()?;
         memory.write(0, data).ok()?;
-        let coded = Plane::new(memory, 0, data.len(), 0).ok()?;
+        let coded = View::new(memory, 0, data.len(), 0).ok()?;
         let planes = message
             .raw_planes()
             .iter()
@@ -85,43 +78,50 @@ impl Session {
                 planes,
             },
         };
-        let (_, decoder) = self.decoder.as_mut()?;
-        decoder.submit(&job, &mut self.done);
+        self.session.submit(&job, ());
+        self.answers();
         Some(())
     }
 
-    fn drain(&mut self) {
-        if let Some((_, decoder)) = &mut self.decoder {
-            decoder.drain(&mut self.done);
+    /// Takes the answers, none of which may be for a job that the decoder has lost.
+    fn answers(&mut self) {
+        while let Some((done, ())) = self.session.next_done() {
+            assert!(!matches!(done.reason, Some(JobError::Unreported)), "{done:?}");
+            self.answered.push(done.job);
         }
-        let answered: Vec<u64> = self.done.iter().map(|done| done.job).collect();
-        assert_eq!(answered, self.submitted, "every job is answered once, in order");
+    }
+
+    fn drain(&mut self) {
+        self.session.drain();
+        self.answers();
+        assert_eq!(
+            self.answered, self.submitted,
+            "every job is answered once, in order"
+        );
     }
 }
 
 fuzz_target!(|data: &[u8]| -> Corpus {
-    let mut session = Session {
-        decoder: None,
+    let mut run = Run {
+        session: Session::new(Options::default()),
         memory: Memory::default(),
         submitted: Vec::new(),
-        done: Vec::new(),
+        answered: Vec::new(),
     };
     let mut jobs = 0;
     for (message, coded) in messages(data).take(MOST_JOBS) {
         match Message::parse(message.bytes()) {
-            Ok(Message::Job(job)) => jobs += usize::from(session.job(&job, coded).is_some()),
+            Ok(Message::Job(job)) => jobs += usize::from(run.job(&job, coded).is_some()),
             Ok(Message::Reset) => {
-                session.drain();
-                if let Some((_, decoder)) = &mut session.decoder {
-                    decoder.reset();
-                }
+                run.drain();
+                run.session.reset();
             }
             Ok(Message::BufferGone(id)) => {
-                session.memory.0.remove(&(id % MOST_BUFFERS as u64));
+                run.memory.0.remove(&(id % MOST_BUFFERS as u64));
             }
             Ok(Message::Unknown(_)) | Err(_) => {}
         }
     }
-    session.drain();
+    run.drain();
     if jobs > 0 { Corpus::Keep } else { Corpus::Reject }
 });

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::{CodedJob, Visible};
-use daedalus_engine::memory::{Mapping, Plane};
+use daedalus_engine::memory::{Mapping, View};
 use daedalus_engine::{Decoder, Done, Job, Options, RawPicture, Status};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
@@ -152,7 +152,7 @@ fn submit(
 ) -> Result<()> {
     let payload = Mapping::anonymous(job.payload.len().max(1))?;
     payload.write(0, &job.payload)?;
-    let coded = Plane::new(payload, 0, job.payload.len(), 0)?;
+    let coded = View::new(payload, 0, job.payload.len(), 0)?;
     let controls: Vec<Control<'_>> = controls
         .iter()
         .map(|(id, value)| Control {
@@ -212,7 +212,7 @@ impl Capture {
         let rows = height.next_multiple_of(2);
         let size = stride * rows * 3 / 2;
         let mapping = Mapping::anonymous(size)?;
-        let plane = Plane::new(mapping.clone(), 0, size, stride)?;
+        let plane = View::new(mapping.clone(), 0, size, stride)?;
         let raw = RawPicture {
             format,
             width: job.coded_width,
@@ -234,7 +234,7 @@ impl Capture {
             width: visible.width as usize,
             height: visible.height as usize,
         };
-        let stride = self.raw.planes.first().context("no plane")?.bytesperline();
+        let stride = self.raw.planes.first().context("no plane")?.stride();
         let (left, top) = (visible.left as usize, visible.top as usize);
         let chroma = stride * self.raw.height as usize;
         let luma_row = shape.width * sample;

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use daedalus_engine::memory::{Mapping, OutOfBounds, Plane};
+use daedalus_engine::memory::{Mapping, OutOfBounds, View};
 use daedalus_uapi::fd::{Buffer, DmaBufAccess};
 use daedalus_uapi::protocol;
 use rustix::io::Errno;
@@ -57,7 +57,7 @@ impl BufferCache {
         plane: &protocol::Plane,
         write: bool,
         fetch: impl FnOnce(u64) -> rustix::io::Result<Buffer>,
-    ) -> Result<Plane, BufferError> {
+    ) -> Result<View, BufferError> {
         let id = plane.buffer;
         let entry = match self.entries.entry(id) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -70,20 +70,14 @@ impl BufferCache {
             return Err(BufferError::ReadOnly(id));
         }
         let (slow, cleaned) = (entry.imported.is_some(), self.cleaned);
-        Plane::new(
+        View::new(
             Arc::clone(&entry.mapping),
             plane.offset as usize,
             plane.length as usize,
             plane.bytesperline as usize,
         )
-        .map(|plane| if slow { plane.slow_to_read() } else { plane })
-        .map(|plane| {
-            if cleaned {
-                plane.cleaned_by_exporter()
-            } else {
-                plane
-            }
-        })
+        .map(|view| if slow { view.slow_to_read() } else { view })
+        .map(|view| if cleaned { view.cleaned_by_exporter() } else { view })
         .map_err(|error| BufferError::Bounds(id, error))
     }
 

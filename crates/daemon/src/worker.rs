@@ -5,13 +5,13 @@
 //! per job. Every job that was read is answered exactly once, whatever is wrong with it. If the
 //! process ends, the module answers for it.
 
-use std::collections::VecDeque;
 use std::io::Stdin;
 use std::thread;
 
 use anyhow::{Context, Result};
-use daedalus_engine::memory::Plane;
-use daedalus_engine::{Decoder, Done, EngineError, Job, RawPicture, Status};
+use daedalus_engine as engine;
+use daedalus_engine::memory::View;
+use daedalus_engine::{EngineError, Job, OpenDecoder, RawPicture, Status};
 use daedalus_uapi::fd::{Buffer, DmaBufAccess, MessageBuffer, SessionFd};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::{
@@ -30,8 +30,8 @@ use crate::sandbox;
 /// Bytes of the longest message that a worker takes: several times what the controls of a job are.
 const MSG_MAX: usize = 1 << 16;
 
-/// Decodes the session whose fd is the standard input; `record` is its id if the standard output is the trace to
-/// which it is recorded.
+/// Decodes the session whose fd is the standard input; `record` is its id if the standard output is the trace
+/// to which it is recorded.
 ///
 /// # Errors
 /// If the standard input is no session fd, or the module breaks the protocol.
@@ -96,33 +96,26 @@ enum Unusable {
     Engine(#[from] EngineError),
 }
 
-/// A job that was read and is not answered.
-struct Pending {
-    job: u64,
-    /// The open access brackets of memory that the client brought; most often none.
-    brackets: Vec<(u64, DmaBufAccess)>,
-}
+/// The open access brackets of a job's memory that the client brought; most often none.
+type Brackets = Vec<(u64, DmaBufAccess)>;
 
 /// What the decoder needs, kept between jobs so that nothing is allocated for each.
 #[derive(Default)]
 struct Scratch {
     controls: Vec<Control<'static>>,
-    planes: Vec<Plane>,
+    planes: Vec<View>,
 }
 
 struct Worker<S, O> {
     session: S,
     /// Bytes of the longest message.
     msg_max: usize,
-    open: O,
     faults: Vec<Fault>,
     recording: Recording,
     buffers: BufferCache,
-    /// The decoder and the coded format that it is for.
-    decoder: Option<(u32, Box<dyn Decoder>)>,
-    pending: VecDeque<Pending>,
+    /// The engine's part of the session, with the brackets of each job.
+    engine: engine::Session<Brackets, O>,
     scratch: Scratch,
-    done: Vec<Done>,
     /// The last answer was an error: further ones are not worth a warning each.
     failing: bool,
 }
@@ -130,20 +123,17 @@ struct Worker<S, O> {
 impl<S, O> Worker<S, O>
 where
     S: Session,
-    O: FnMut(u32) -> Result<Box<dyn Decoder>, EngineError>,
+    O: OpenDecoder,
 {
     fn new(session: S, open: O, faults: Vec<Fault>) -> Self {
         Self {
             session,
             msg_max: MSG_MAX_V1,
-            open,
             faults,
             recording: Recording::off(),
             buffers: BufferCache::default(),
-            decoder: None,
-            pending: VecDeque::new(),
+            engine: engine::Session::new(open),
             scratch: Scratch::default(),
-            done: Vec::new(),
             failing: false,
         }
     }
@@ -152,7 +142,7 @@ where
     fn run(&mut self) -> Result<()> {
         let mut buffer = MessageBuffer::with_size(self.msg_max);
         loop {
-            while !self.pending.is_empty() && !self.session.has_message().context("poll")? {
+            while !self.engine.is_idle() && !self.session.has_message().context("poll")? {
                 // The client may wait for these before it sends more.
                 self.advance()?;
             }
@@ -218,12 +208,8 @@ where
                 fetch(&mut self.session, &mut self.recording, id)
             })?);
         }
-        if self
-            .decoder
-            .as_ref()
-            .is_none_or(|(format, _)| *format != head.coded_format)
-        {
-            self.open(head.coded_format)?;
+        if self.engine.select(head.coded_format)? {
+            tracing::info!(codec = %fourcc::name(head.coded_format), "decoder opened");
         }
         let brackets = self.begin(message)?;
         let mut controls = recycle(std::mem::take(&mut self.scratch.controls));
@@ -242,13 +228,7 @@ where
             },
         };
         self.recording.note(|trace| trace.job(head, &job));
-        self.pending.push_back(Pending {
-            job: head.job,
-            brackets,
-        });
-        if let Some((_, decoder)) = &mut self.decoder {
-            decoder.submit(&job, &mut self.done);
-        }
+        self.engine.submit(&job, brackets);
         self.scratch.planes = std::mem::take(&mut job.raw.planes);
         self.scratch.planes.clear();
         drop(job);
@@ -256,18 +236,8 @@ where
         Ok(())
     }
 
-    /// Replaces the decoder by one for `format`.
-    fn open(&mut self, format: u32) -> Result<(), Unusable> {
-        if let Some((_, mut old)) = self.decoder.take() {
-            old.drain(&mut self.done);
-        }
-        self.decoder = Some((format, (self.open)(format)?));
-        tracing::info!(codec = %fourcc::name(format), "decoder opened");
-        Ok(())
-    }
-
     /// Opens the access brackets of a job's imported buffers: all, or none if one is refused.
-    fn begin(&mut self, message: &JobMessage<'_>) -> Result<Vec<(u64, DmaBufAccess)>, BufferError> {
+    fn begin(&mut self, message: &JobMessage<'_>) -> Result<Brackets, BufferError> {
         let mut open = Vec::new();
         let raw = message
             .raw_planes()
@@ -297,17 +267,10 @@ where
 
     /// Answers the jobs that the decoder has completed.
     fn complete(&mut self) -> Result<()> {
-        let mut reports = std::mem::take(&mut self.done);
-        for report in reports.drain(..) {
-            let Some(at) = self.pending.iter().position(|pending| pending.job == report.job) else {
-                tracing::error!(job = report.job, "the decoder reports a job that is not pending");
-                continue;
-            };
+        while let Some((report, brackets)) = self.engine.next_done() {
             // Before the buffers are anybody else's.
             self.recording.note(|trace| trace.done(&report));
-            if let Some(pending) = self.pending.remove(at) {
-                self.end(&pending.brackets);
-            }
+            self.end(&brackets);
             if self.meant_to(Action::Drop, report.job) {
                 tracing::warn!(job = report.job, "not answered on purpose");
                 continue;
@@ -325,48 +288,21 @@ where
             };
             self.answer(report.job, status)?;
         }
-        self.done = reports;
         Ok(())
     }
 
     /// Completes and answers the oldest pending job at least.
     fn advance(&mut self) -> Result<()> {
-        let before = self.pending.len();
-        if let Some((_, decoder)) = &mut self.decoder {
-            decoder.advance(&mut self.done);
-        }
-        self.complete()?;
-        if self.pending.len() < before {
-            Ok(())
-        } else {
-            self.drain()
-        }
-    }
-
-    /// Completes and answers every pending job.
-    fn drain(&mut self) -> Result<()> {
-        if let Some((_, decoder)) = &mut self.decoder {
-            decoder.drain(&mut self.done);
-        }
-        self.complete()?;
-        while let Some(pending) = self.pending.pop_front() {
-            let reason = "the decoder never reported the job";
-            tracing::error!(job = pending.job, "{reason}");
-            self.recording
-                .note(|trace| trace.failed(pending.job, reason.to_owned()));
-            self.end(&pending.brackets);
-            self.answer(pending.job, STATUS_ERROR)?;
-        }
-        Ok(())
+        self.engine.advance();
+        self.complete()
     }
 
     fn reset(&mut self) -> Result<()> {
         tracing::trace!("reset");
-        self.drain()?;
+        self.engine.drain();
+        self.complete()?;
         self.recording.note(|trace| trace.reset());
-        if let Some((_, decoder)) = &mut self.decoder {
-            decoder.reset();
-        }
+        self.engine.reset();
         Ok(())
     }
 

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Measures the engine against the ffmpeg program, and its threads against one:
-//! `compare CLIP [RUNS]` (default 7), with a clip of 8 bit.
+//! Measures the engine against the ffmpeg program, and its threads against one: `compare CLIP [RUNS]`
+//! (default 7), with a clip of 8 bit.
 //!
 //! Each run decodes the clip four times, one after the other, so that whatever else the machine does strikes
-//! all alike: by `ffmpeg -threads 1 -pix_fmt nv12 -f null`, by the engine with one thread, with one thread and
-//! no decoding into CAPTURE, and with two threads. All are processes of their own. The ratios are of one
+//! all alike: by `ffmpeg -threads 1 -pix_fmt nv12 -f null`, by the engine with one thread, with one thread
+//! and no decoding into CAPTURE, and with two threads. All are processes of their own. The ratios are of one
 //! run's CPU time (user and system) or wall time; their median, least and greatest are printed, and one line
 //! of JSON.
 //!
 //! The engine's time is that of all its jobs, from the first to the last. The parsing before is the client's
 //! part. ffmpeg's time is that of its whole run less that of a run which decodes one picture: without the
-//! start of a program with a hundred libraries, but with its parser. `compare --once CLIP THREADS DIRECT` decodes once: for a profiler.
+//! start of a program with a hundred libraries, but with its parser. `compare --once CLIP THREADS DIRECT`
+//! decodes once: for a profiler.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -201,7 +202,8 @@ fn compare(clip: &str, runs: usize) -> Result<()> {
         let copied = engine(clip, 1, false)?;
         let two = engine(clip, 2, true)?;
         println!(
-            "run {}: CPU ffmpeg {:.3} s, engine {:.3} s, not direct {:.3} s, 2 threads {:.3} s; wall {:.3} s, {:.3} s",
+            "run {}: CPU ffmpeg {:.3} s, engine {:.3} s, not direct {:.3} s, 2 threads {:.3} s; \
+             wall {:.3} s, {:.3} s",
             run + 1,
             peer.cpu,
             one.cpu,

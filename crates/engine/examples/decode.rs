@@ -3,7 +3,8 @@
 //! took: for measuring the engine alone, by time, under callgrind or strace.
 //!
 //! It runs freely: a job is submitted as soon as the decoder takes it, whether or not earlier ones are
-//! reported. A buffer is used again when every job that refers to its picture must have been reported by then.
+//! reported. A buffer is used again when every job that refers to its picture must have been reported by
+//! then.
 //!
 //! Everything that a worker is handed is made before the time begins. With 0 rounds nothing is decoded: what
 //! that costs is to be subtracted.
@@ -17,7 +18,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::CodedJob;
-use daedalus_engine::memory::{Mapping, Plane};
+use daedalus_engine::memory::{Mapping, View};
 use daedalus_engine::{Decoder, Job, Options, Status, Threads};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
@@ -26,7 +27,7 @@ use support::Capture;
 /// What a job needs, ready for submission.
 struct Prepared {
     coded: CodedJob,
-    payload: Plane,
+    payload: View,
     /// All controls, with those that an earlier request has set.
     controls: Vec<(u32, bool, Vec<u8>)>,
     /// Which of the buffers it decodes into.
@@ -72,7 +73,7 @@ fn prepare(coded: Vec<CodedJob>, unreported: usize) -> Result<(Vec<Prepared>, Ve
         }
         let mapping = Mapping::anonymous(job.payload.len().max(1))?;
         mapping.write(0, &job.payload)?;
-        let payload = Plane::new(mapping, 0, job.payload.len(), 0)?;
+        let payload = View::new(mapping, 0, job.payload.len(), 0)?;
         let first_field = held.remove(&job.timestamp).filter(|_| job.same_capture);
         let capture = match first_field.or_else(|| free.pop()) {
             Some(at) => at,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reading control values out of a job.
+//! Reads control values out of a job.
 
 use daedalus_uapi::protocol::Control;
 use zerocopy::FromBytes;
 
 use crate::error::JobError;
 
-/// The value of the control `id`, and whether this job's request set it.
+/// Returns the value of the control `id`, and whether this job's request set it.
 ///
 /// # Errors
 /// [`JobError::Control`] if it is not there or is shorter than the structure.
@@ -18,8 +18,8 @@ pub(crate) fn get<T: FromBytes>(controls: &[Control<'_>], id: u32) -> Result<(T,
         .ok_or(JobError::Control(id))
 }
 
-/// The elements of the dynamic array `id`, appended to `into`; as many as the control says and as its
-/// bytes hold.
+/// Appends the elements of the dynamic array `id` to `into`: as many as the control says, at most as many as
+/// its bytes hold.
 ///
 /// # Errors
 /// [`JobError::Control`] if it is not there.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Lines of private frames to lines of CAPTURE formats: loops that the compiler vectorises.
+//! Converts samples of private frames to those of CAPTURE formats, by loops that the compiler vectorises.
 
 /// Interleaves 8-bit samples: `out` becomes u0 v0 u1 v1 … up to the shortest of the three.
 pub(crate) fn interleave_8(u: &[u8], v: &[u8], out: &mut [u8]) {
@@ -9,14 +9,14 @@ pub(crate) fn interleave_8(u: &[u8], v: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Moves 10-bit samples in native byte order to the high bits, little endian, as P010 has them.
+/// Moves 10-bit samples in native byte order to the high bits, little endian, as in P010.
 pub(crate) fn raise_10(samples: &[u8], out: &mut [u8]) {
     for (out, sample) in out.chunks_exact_mut(2).zip(samples.chunks_exact(2)) {
         out.copy_from_slice(&raised([sample[0], sample[1]]));
     }
 }
 
-/// As [`interleave_8`], and each sample as in [`raise_10`].
+/// Interleaves as [`interleave_8`], and moves each sample as [`raise_10`].
 pub(crate) fn interleave_10(u: &[u8], v: &[u8], out: &mut [u8]) {
     for ((out, u), v) in out
         .chunks_exact_mut(4)

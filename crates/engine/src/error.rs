@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can go wrong with a decoder and with a job.
+//! Errors of decoders and of jobs.
 
+use daedalus_uapi::codec::Codec;
 use daedalus_uapi::fourcc;
 use thiserror::Error;
 
@@ -11,8 +12,8 @@ pub enum EngineError {
     #[error("coded format {} is unknown", fourcc::name(*.0))]
     UnknownFormat(u32),
     /// The library was built without the decoder.
-    #[error("the library has no {0} decoder")]
-    NoDecoder(&'static str),
+    #[error("the library has no {} decoder", .0.title())]
+    NoDecoder(Codec),
     /// The library failed.
     #[error("{call} failed with {code}")]
     Library {
@@ -29,13 +30,10 @@ pub enum JobError {
     /// A control that the codec needs is not there or has another size than its structure.
     #[error("control {0:#x} is missing or has a wrong size")]
     Control(u32),
-    /// The H.264 parameter sets cannot be rebuilt.
-    #[error("H.264 headers: {0}")]
-    H264Headers(String),
-    /// The AV1 headers cannot be rebuilt.
-    #[error("AV1 headers: {0}")]
-    Av1Headers(String),
-    /// The coded data has no byte, more than can be handled, or no H.264 start code.
+    /// The headers that the client did not send cannot be written.
+    #[error("headers: {0}")]
+    Headers(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The coded data has no byte, more than can be handled, or not what the codec needs.
     #[error("coded data: {0}")]
     Payload(&'static str),
     /// The CAPTURE format is none that the engine writes, or has too few memory planes.
@@ -82,10 +80,13 @@ pub enum JobError {
     /// The library found damage and concealed it as well as it could.
     #[error("the coded data is damaged ({0} complaints)")]
     Damaged(u32),
-    /// The decoder had to be opened anew after damage, and was not.
+    /// The decoder had to be opened anew, and was not.
     #[error("decoder cannot be opened again: {0}")]
-    Reopen(String),
+    Reopen(#[source] EngineError),
     /// There is no memory for another frame.
     #[error("no memory for a frame")]
     NoMemory,
+    /// The decoder has lost the job: an error of the engine's.
+    #[error("the decoder never reported the job")]
+    Unreported,
 }

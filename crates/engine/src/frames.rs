@@ -1,39 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The memory that the libraries decode into: private blocks, kept in a pool, or the CAPTURE buffer itself.
+//! Provides the memory that libraries decode into: private blocks from a pool, or the CAPTURE buffer itself.
 //!
-//! A picture's luma goes straight into CAPTURE where that is possible (an [`Offer`] that fits). Its chroma does
-//! too if CAPTURE has it in memory planes of its own; else it goes into a private block, and is written to
-//! CAPTURE when the picture is final. What decides:
-//! - Decoders write whole blocks, that is, below the picture as well. What lies there must belong to nobody:
-//!   the colour planes that follow in the same memory plane are written last, from private memory.
-//! - A decoder walks through a reference with the line length of the picture that it decodes (H.264 does),
-//!   so the line length is a function of the picture's size alone. Only CAPTURE buffers with just that
-//!   line length are decoded into.
-//! - A client can change the bytes of a CAPTURE buffer at any time. Samples of 8 bit may have any value
-//!   in a decoder, and no address is made from them. 10-bit ones may not, and are always private.
+//! A picture's luma is decoded straight into CAPTURE if an [`Offer`] fits. Its chroma is, too, if CAPTURE has
+//! it in memory planes of its own. Otherwise chroma is decoded into a private block, and is written to
+//! CAPTURE when the picture is final. The rules have these reasons:
+//! - A decoder writes whole blocks, so it also writes below the picture. That memory must belong to nobody.
+//!   Colour planes that follow in the same memory plane are therefore written last, from private memory.
+//! - A decoder may walk through a reference with the line length of the picture that it decodes. So the line
+//!   length is a function of the picture's size alone, and a CAPTURE buffer with another one is not used.
+//! - A client can change the bytes of a CAPTURE buffer at any time. No decoder computes an address from an
+//!   8-bit sample, so any value is harmless. 10-bit samples have invalid values; those pictures are always
+//!   private.
 //!
-//! A picture in CAPTURE is read as a reference after its job's report, as V4L2 wants it: the client must not
-//! queue the buffer again until no later job refers to it. If it does, it damages its own pictures. The mapping
-//! lives as long as the decoder's last reference: memory that is gone for the client is given back
-//! when the picture leaves the decoder, with its successors or at the latest when a queue stops.
+//! A picture in CAPTURE is read as a reference after its job was reported. V4L2 asks for that: a client must
+//! not queue the buffer again while a later job refers to it, and one that does damages its own pictures. The
+//! mapping lives as long as the decoder's last reference to the picture. So memory that the client has freed
+//! is given back when the picture leaves the decoder: as its successors are decoded, or at the latest when a
+//! queue stops.
 
 use std::io;
 use std::sync::Arc;
 
-use crate::memory::{Lent, Mapping};
+use crate::memory::{Mapping, View};
+use crate::options::MAX_PIXELS;
 
-/// Both libraries read and write a little past what they were asked for: dav1d up to the next 128
-/// pixels in both directions and 64 bytes after a plane, libavcodec less. It is also the distance between
-/// lines that the module gives to CAPTURE buffers, so that they can be decoded into.
+/// Alignment of lines, in bytes, and of blocks, in samples.
+///
+/// Both libraries read and write a little past the picture: dav1d up to the next 128 pixels in both
+/// directions and 64 bytes after a plane, libavcodec less. The module aligns the lines of CAPTURE buffers in
+/// the same way, so that pictures can be decoded into them.
 pub(crate) const ALIGN: usize = 128;
 /// Bytes after each plane.
 const SLACK: usize = 128;
-/// Where a plane in CAPTURE must begin, for the libraries' vector code.
+/// Alignment of a plane in CAPTURE, in bytes: the libraries' vector code needs it.
 const PLANE_ALIGN: usize = 64;
 /// A block that was not used for this many pictures is freed when a new one is needed.
 const KEPT: u64 = 64;
 
-/// How a 4:2:0 or monochrome picture lies in memory: planes Y, Cb, Cr, samples of 8 bit, or of 10 bit in
+/// The layout of a 4:2:0 or monochrome picture in memory: planes Y, Cb, Cr, samples of 8 bit, or of 10 bit in
 /// 16 (native byte order, value in the low bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -43,7 +47,7 @@ pub(crate) struct Layout {
     pub(crate) height: u32,
     /// Bits per sample: 8 or 10.
     pub(crate) depth: u8,
-    /// There are chroma planes.
+    /// Whether there are chroma planes.
     pub(crate) chroma: bool,
     /// Bytes from line to line of each plane: a multiple of 128 for luma, of 64 for chroma.
     pub(crate) stride: [usize; 3],
@@ -52,7 +56,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout of a picture for which a library wants at least `alloc` (width, height) samples.
+    /// Returns the layout of a picture for which a library needs memory for `alloc` (width, height) samples.
     /// `None` if the numbers are absurd.
     pub(crate) fn new(
         (width, height): (u32, u32),
@@ -60,7 +64,7 @@ impl Layout {
         depth: u8,
         chroma: bool,
     ) -> Option<Self> {
-        if width == 0 || height == 0 || u64::from(width) * u64::from(height) > u64::from(crate::MAX_PIXELS) {
+        if width == 0 || height == 0 || u64::from(width) * u64::from(height) > u64::from(MAX_PIXELS) {
             return None;
         }
         let alloc_width = usize::try_from(alloc.0.max(width)).ok()?.next_multiple_of(ALIGN);
@@ -87,7 +91,7 @@ impl Layout {
         Some(layout)
     }
 
-    /// Samples per line and lines of a plane.
+    /// Returns the samples per line and the lines of a plane.
     pub(crate) fn plane_size(&self, plane: usize) -> (usize, usize) {
         let (width, height) = (self.width as usize, self.height as usize);
         if plane == 0 {
@@ -97,23 +101,23 @@ impl Layout {
         }
     }
 
-    /// Bytes per sample.
+    /// Returns the bytes per sample.
     pub(crate) fn sample_bytes(&self) -> usize {
         if self.depth > 8 { 2 } else { 1 }
     }
 
-    /// The planes that there are.
+    /// Returns the number of planes.
     pub(crate) fn planes(&self) -> usize {
         if self.chroma { 3 } else { 1 }
     }
 
-    /// Bytes of a plane in private memory.
+    /// Returns the bytes of a plane in private memory.
     fn private_len(&self, plane: usize) -> usize {
         let lines = self.lines.next_multiple_of(ALIGN);
         self.stride[plane] * if plane == 0 { lines } else { lines / 2 } + SLACK
     }
 
-    /// Bytes that a library may touch of a plane.
+    /// Returns the bytes of a plane that a library may touch.
     fn touched_len(&self, plane: usize) -> usize {
         self.stride[plane] * if plane == 0 { self.lines } else { self.lines / 2 } + SLACK
     }
@@ -125,9 +129,9 @@ pub(crate) struct Offer {
     /// Width and height of the buffer's format.
     pub(crate) size: (u32, u32),
     /// The luma plane, to the end of its memory plane.
-    pub(crate) luma: Lent,
+    pub(crate) luma: View,
     /// Chroma planes that are memory planes of their own.
-    pub(crate) chroma: Option<[Lent; 2]>,
+    pub(crate) chroma: Option<[View; 2]>,
 }
 
 impl Offer {
@@ -138,24 +142,18 @@ impl Offer {
             && suits(&self.luma, layout, 0)
     }
 
-    fn takes_chroma(&self, layout: &Layout) -> Option<&[Lent; 2]> {
+    fn takes_chroma(&self, layout: &Layout) -> Option<&[View; 2]> {
         self.chroma
             .as_ref()
             .filter(|[cb, cr]| layout.chroma && suits(cb, layout, 1) && suits(cr, layout, 2))
     }
 }
 
-fn suits(lent: &Lent, layout: &Layout, plane: usize) -> bool {
-    lent.stride == layout.stride[plane]
-        && lent.len() >= layout.touched_len(plane)
-        && lent.as_ptr().addr() % PLANE_ALIGN == 0
-}
-
-/// Where a plane of a frame is.
-#[derive(Clone, Debug)]
-struct Part {
-    memory: Arc<Mapping>,
-    offset: usize,
+/// Returns whether a plane may be decoded into `view`.
+fn suits(view: &View, layout: &Layout, plane: usize) -> bool {
+    view.stride() == layout.stride[plane]
+        && view.len() >= layout.touched_len(plane)
+        && view.as_ptr().addr() % PLANE_ALIGN == 0
 }
 
 /// A picture's memory.
@@ -165,29 +163,13 @@ struct Part {
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) layout: Layout,
-    parts: [Part; 3],
+    planes: [View; 3],
 }
 
 impl Frame {
-    /// The memory of a plane.
-    pub(crate) fn memory(&self, plane: usize) -> &Mapping {
-        &self.parts[plane].memory
-    }
-
-    /// Address of a plane's first sample.
-    pub(crate) fn plane_ptr(&self, plane: usize) -> *mut u8 {
-        let part = &self.parts[plane];
-        part.memory.as_ptr().wrapping_add(part.offset)
-    }
-
-    /// Bytes from [`Frame::plane_ptr`] on that are in the memory.
-    pub(crate) fn plane_len(&self, plane: usize) -> usize {
-        self.memory(plane).len() - self.parts[plane].offset
-    }
-
-    /// Offset within [`Frame::memory`] of line `y` of a plane.
-    pub(crate) fn line(&self, plane: usize, y: usize) -> usize {
-        self.parts[plane].offset + self.layout.stride[plane] * y
+    /// Returns a plane: Y, Cb, Cr. A plane that the layout has not got is empty.
+    pub(crate) fn plane(&self, plane: usize) -> &View {
+        &self.planes[plane]
     }
 }
 
@@ -196,7 +178,7 @@ impl Frame {
 struct Block {
     memory: Arc<Mapping>,
     depth: u8,
-    /// [`Pool::pictures`] when it was last taken.
+    /// [`Pool::pictures`] when it was used last.
     used: u64,
 }
 
@@ -208,55 +190,41 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Memory for a picture: what `offer` has, if it fits, and private blocks that nobody else uses. Their contents
-    /// are those of an earlier picture of this session, or grey.
+    /// Provides memory for a picture: that of `offer` if it fits, and private blocks that nobody else uses.
+    /// It contains an earlier picture of this session, or grey.
     pub(crate) fn acquire(&mut self, layout: Layout, offer: Option<&Offer>) -> io::Result<Arc<Frame>> {
         self.pictures += 1;
         let offer = offer.filter(|offer| offer.takes_luma(&layout));
-        let lent_chroma = offer.and_then(|offer| offer.takes_chroma(&layout));
+        let chroma = offer.and_then(|offer| offer.takes_chroma(&layout));
+        let lent = [
+            offer.map(|offer| &offer.luma),
+            chroma.map(|[cb, _]| cb),
+            chroma.map(|[_, cr]| cr),
+        ];
         let mut lens = [0; 3];
         for (plane, len) in lens.iter_mut().enumerate().take(layout.planes()) {
-            let lent = if plane == 0 {
-                offer.is_some()
-            } else {
-                lent_chroma.is_some()
-            };
-            *len = if lent { 0 } else { layout.private_len(plane) };
+            if lent[plane].is_none() {
+                *len = layout.private_len(plane);
+            }
         }
-        let total: usize = lens.iter().sum();
-        let block = if total > 0 {
-            Some(self.block(total, layout.depth)?)
-        } else {
-            None
+        let total = lens.iter().sum();
+        let memory = match offer {
+            // Planes that do not exist are no bytes of CAPTURE.
+            Some(offer) if total == 0 => Arc::clone(offer.luma.mapping()),
+            _ => self.block(total, layout.depth)?,
         };
         let mut at = 0;
-        let mut place = |plane: usize| {
-            let lent = match (plane, offer, lent_chroma) {
-                (0, Some(offer), _) => Some(&offer.luma),
-                (1.., _, Some(chroma)) => Some(&chroma[plane - 1]),
-                _ => None,
-            };
-            let start = at;
-            at += lens[plane];
-            match (lent, &block, offer) {
-                (Some(lent), ..) => Ok(Part {
-                    memory: lent.memory.clone(),
-                    offset: lent.offset,
-                }),
-                (None, Some(block), _) => Ok(Part {
-                    memory: block.clone(),
-                    offset: start,
-                }),
-                // A monochrome picture in CAPTURE: it has no such plane.
-                (None, None, Some(offer)) => Ok(Part {
-                    memory: offer.luma.memory.clone(),
-                    offset: offer.luma.offset,
-                }),
-                (None, None, None) => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        let mut place = |plane: usize| match lent[plane] {
+            Some(view) => Ok(view.clone()),
+            None => {
+                let start = at;
+                at += lens[plane];
+                let (memory, stride) = (Arc::clone(&memory), layout.stride[plane]);
+                View::new(memory, start, lens[plane], stride).map_err(io::Error::other)
             }
         };
-        let parts = [place(0)?, place(1)?, place(2)?];
-        Ok(Arc::new(Frame { layout, parts }))
+        let planes = [place(0)?, place(1)?, place(2)?];
+        Ok(Arc::new(Frame { layout, planes }))
     }
 
     fn block(&mut self, len: usize, depth: u8) -> io::Result<Arc<Mapping>> {
@@ -268,7 +236,7 @@ impl Pool {
                 return Ok(block.memory.clone());
             }
         }
-        // Such are left over from before a change of resolution.
+        // Blocks of another size are left from before a change of resolution.
         self.blocks
             .retain_mut(|block| now - block.used < KEPT || !idle(block));
         let memory = grey(len, depth)?;
@@ -281,7 +249,7 @@ impl Pool {
     }
 }
 
-/// Memory filled with grey, so that no decoding error can show memory that was never written.
+/// Allocates memory filled with grey, so that no decoding error can show memory that was never written.
 fn grey(len: usize, depth: u8) -> io::Result<Arc<Mapping>> {
     let memory = Mapping::anonymous(len)?;
     let grey = if depth > 8 {
@@ -300,7 +268,6 @@ fn grey(len: usize, depth: u8) -> io::Result<Arc<Mapping>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Plane;
 
     fn layout(width: u32, height: u32) -> Layout {
         Layout::new((width, height), (width, height), 8, true).expect("layout")
@@ -316,8 +283,9 @@ mod tests {
             assert!(layout.stride[0] >= (width as usize).next_multiple_of(128) * layout.sample_bytes());
             let frame = Pool::default().acquire(layout, None).expect("frame");
             for plane in 0..3 {
-                assert!(frame.plane_len(plane) >= layout.stride[plane] * 64 + SLACK);
-                assert_eq!(frame.plane_ptr(plane).addr() % 64, 0);
+                let lines = if plane == 0 { 64 } else { 32 };
+                assert!(frame.plane(plane).len() >= layout.stride[plane] * lines + SLACK);
+                assert_eq!(frame.plane(plane).as_ptr().addr() % 64, 0);
             }
         }
     }
@@ -334,14 +302,17 @@ mod tests {
         let mut pool = Pool::default();
         let first = pool.acquire(layout(64, 64), None).expect("frame");
         let mut bytes = [0; 64];
-        first.memory(2).read(first.line(2, 31), &mut bytes).expect("read");
+        first
+            .plane(2)
+            .read(first.layout.stride[2] * 31, &mut bytes)
+            .expect("read");
         assert_eq!(bytes, [0x80; 64]);
         let second = pool.acquire(layout(64, 64), None).expect("frame");
-        assert_ne!(first.plane_ptr(0), second.plane_ptr(0));
-        let address = first.plane_ptr(0);
+        assert_ne!(first.plane(0).as_ptr(), second.plane(0).as_ptr());
+        let address = first.plane(0).as_ptr();
         drop(first);
         let again = pool.acquire(layout(64, 64), None).expect("frame");
-        assert_eq!(again.plane_ptr(0), address);
+        assert_eq!(again.plane(0).as_ptr(), address);
         drop((again, second));
         for _ in 0..KEPT {
             pool.acquire(layout(128, 640), None).expect("frame");
@@ -351,13 +322,13 @@ mod tests {
         assert_eq!(pool.blocks.len(), 2, "blocks of the old size are freed");
     }
 
-    /// An offer of `len` bytes at `offset` for 128 x 128 pixels.
+    /// Returns an offer of `len` bytes at `offset` for 128 x 128 pixels.
     fn offer(offset: usize, len: usize, stride: usize) -> Offer {
         let mapping = Mapping::anonymous(1 << 20).expect("memory");
-        let plane = Plane::new(mapping, offset, len, stride).expect("plane");
+        let view = View::new(mapping, offset, len, stride).expect("view");
         Offer {
             size: (128, 128),
-            luma: plane.lend(0, stride).expect("writable"),
+            luma: view.lend().expect("writable"),
             chroma: None,
         }
     }
@@ -368,8 +339,8 @@ mod tests {
         let mut takes = |size: (u32, u32), depth: u8, offer: &Offer| {
             let layout = Layout::new(size, size, depth, true).expect("layout");
             let frame = pool.acquire(layout, Some(offer)).expect("frame");
-            let taken = frame.plane_ptr(0) == offer.luma.as_ptr();
-            assert_ne!(frame.plane_ptr(1), offer.luma.as_ptr());
+            let taken = frame.plane(0).as_ptr() == offer.luma.as_ptr();
+            assert_ne!(frame.plane(1).as_ptr(), offer.luma.as_ptr());
             taken
         };
         let whole = 128 * 128 + SLACK;
@@ -389,7 +360,7 @@ mod tests {
     fn a_frame_keeps_the_memory_of_its_offer() {
         let mut pool = Pool::default();
         let offer = offer(0, 128 * 128 + SLACK, 128);
-        let memory = Arc::downgrade(&offer.luma.memory);
+        let memory = Arc::downgrade(offer.luma.mapping());
         let mono = Layout::new((128, 128), (128, 128), 8, false).expect("layout");
         let frame = pool.acquire(mono, Some(&offer)).expect("frame");
         drop(offer);

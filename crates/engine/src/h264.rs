@@ -1,33 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! H.264 by libavcodec.
+//! Decodes H.264 with libavcodec.
 //!
-//! The OUTPUT buffer holds the slices of one frame or field, each after a start code. SPS and PPS are
-//! written from the controls, in front of the slices, when they changed. Cropping is not written: the
-//! whole coded picture goes into CAPTURE, and the client crops.
+//! The OUTPUT buffer holds the slices of one frame or field, each after a start code. SPS and PPS are written
+//! from the controls, in front of the slices, when they have changed. Cropping is not written: the whole
+//! coded picture goes into CAPTURE, and the client crops.
 //!
-//! The reference pictures are those that libavcodec keeps, by the marking commands in the slices; the
-//! DPB in the controls is the client's copy of the same state.
+//! libavcodec keeps the reference pictures by the marking commands in the slices. The DPB in the controls is
+//! the client's copy of the same state, and serves to judge pictures:
+//! - Damage spreads by references. A picture is reported as wrong if a reference in its DPB is wrong, up to
+//!   the next intra picture. Pictures that follow an intra picture in output order, too, are taken to refer
+//!   to that picture and later ones only, as at a recovery point.
+//! - A reference in the DPB that was never decoded was lost on the way, unless the sequence allows gaps in
+//!   `frame_num`: clients also list the frames that fill such gaps.
+//! - An IDR picture ends all earlier references, and so does another size or depth: libavcodec drops them
+//!   then.
 //!
-//! Damage spreads by way of references. A picture is reported as wrong if a reference in its DPB is, up
-//! to the next intra picture; pictures which follow that one in output order too are taken to refer
-//! to it and to later ones only, as at a recovery point.
+//! Progressive pictures are decoded by frame threads, several at a time. A picture is judged when it is
+//! final, in decode order. Nothing is in flight when an IDR picture or another geometry begins. Fields are
+//! decoded by one thread, one at a time, because libavcodec does not report that a second field is done.
+//! Slice threads are not used: with them libavcodec neither conceals nor reports damage.
 //!
-//! A reference in the DPB that was never decoded was lost on the way, unless the sequence allows gaps in
-//! `frame_num`: clients list the frames that make up for those, too. An IDR picture ends all earlier references, and
-//! so does another size or depth: libavcodec gives them up then.
-//!
-//! Progressive pictures are decoded by frame threads, several at a time; whatever a picture's outcome is judged by
-//! (references, recovery, the last good picture) is looked at when it is final, in decode order. Nothing is in
-//! flight when an IDR picture or another geometry begins. Fields are decoded in lock-step: libavcodec tells of
-//! no second field when it is done.
-//!
-//! After damage libavcodec keeps more than wrong references: coefficients of the macroblock in which
-//! it gave up stay in its buffers, survive a flush and spoil the next picture, even an IDR one. So it
-//! is opened anew for the first IDR picture after damage.
+//! After damage libavcodec keeps more than wrong references. Coefficients of the macroblock in which it gave
+//! up stay in its buffers, survive a flush, and spoil the next picture, even an IDR picture. So the decoder
+//! is reopened for the first IDR picture after damage.
+
+mod slices;
 
 use std::sync::Arc;
 
 use daedalus_codecs::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
+use daedalus_uapi::codec::Codec;
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_H264_DECODE_PARAMS, V4L2_CID_STATELESS_H264_PPS,
     V4L2_CID_STATELESS_H264_SCALING_MATRIX, V4L2_CID_STATELESS_H264_SPS, V4L2_H264_BOTTOM_FIELD_REF,
@@ -37,44 +39,93 @@ use daedalus_uapi::v4l2_controls::{
     V4l2CtrlH264Pps, V4l2CtrlH264ScalingMatrix, V4l2CtrlH264Sps, V4l2H264DpbEntry,
 };
 
-use crate::begun::{Begun, Queue, Refers};
+use crate::capture::Lines;
+use crate::controls;
 use crate::error::{EngineError, JobError};
-use crate::frames::Frame;
+use crate::frames::{Frame, Offer};
 use crate::history::History;
-use crate::libav::{Codec, Context, Threading};
-use crate::payload::{self, PacketBuilder};
-use crate::picture::{self, Shown};
-use crate::raw::{Lines, Target};
-use crate::slices::Slices;
-use crate::{Decoder, Done, Job, Options, controls};
+use crate::in_flight::References;
+use crate::job::Job;
+use crate::last_good::Picture;
+use crate::libav::{CodecDecoder, Context, Threading};
+use crate::library::{Library, Outcome};
+use crate::payload::{self, Packet, PacketRing};
+use slices::Slices;
 
-/// A first field whose second has not come yet.
+/// libavcodec's decoder.
+static DECODER: CodecDecoder = CodecDecoder {
+    codec: Codec::H264,
+    name: c"h264",
+    // An access unit delimiter (ITU-T H.264 7.3.2.4).
+    blank: Some(&[0, 0, 1, 9, 0xf0]),
+};
+
+/// Returns whether libavcodec has the decoder.
+pub(crate) fn is_available() -> bool {
+    DECODER.is_built_in()
+}
+
+/// The controls of a job.
+pub(crate) struct Controls {
+    params: V4l2CtrlH264DecodeParams,
+    sps: V4l2CtrlH264Sps,
+    pps: V4l2CtrlH264Pps,
+    scaling: Option<(V4l2CtrlH264ScalingMatrix, bool)>,
+    geometry: Geometry,
+    structure: Structure,
+    /// The CAPTURE buffer is the one of the job before.
+    same_capture: bool,
+}
+
+impl Controls {
+    fn of(job: &Job<'_>) -> Result<Self, JobError> {
+        let values = job.controls;
+        let (params, _) = controls::get(values, V4L2_CID_STATELESS_H264_DECODE_PARAMS)?;
+        let (sps, _) = controls::get(values, V4L2_CID_STATELESS_H264_SPS)?;
+        let (pps, _) = controls::get(values, V4L2_CID_STATELESS_H264_PPS)?;
+        Ok(Self {
+            geometry: Geometry::of(&sps),
+            structure: Structure::of(&params),
+            params,
+            sps,
+            pps,
+            scaling: controls::get(values, V4L2_CID_STATELESS_H264_SCALING_MATRIX).ok(),
+            same_capture: job.same_capture,
+        })
+    }
+
+    /// Returns whether the picture says that it is an IDR picture. Both fields of one may say so.
+    fn is_idr(&self) -> bool {
+        self.params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0
+    }
+}
+
+/// A first field whose second field has not come yet.
 #[derive(Debug)]
 struct FirstField {
     frame: Arc<Frame>,
     bottom: bool,
 }
 
-/// What a job's slices are, by its controls.
+/// The structure of a job's picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Structure {
     Frame,
     Field { bottom: bool },
 }
 
-/// The intra picture from which on pictures are right again.
+/// The intra picture from which pictures are right again.
 #[derive(Clone, Copy, Debug)]
 struct Recovery {
     /// Position in decode order.
     index: u64,
     /// Picture order count.
     order: i32,
-    /// It, or an intra picture before it, is an IDR picture: whatever pictures refer to has been decoded
-    /// by this decoder.
+    /// It, or an intra picture before it, is an IDR picture: every reference was decoded by this decoder.
     idr: bool,
 }
 
-/// What pictures and their references have in common.
+/// The properties that a picture shares with its references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Geometry {
     width: u16,
@@ -107,12 +158,12 @@ impl Structure {
         }
     }
 
-    /// Returns whether it may be the second field of a frame whose first one is a `bottom` field, or a top one.
+    /// Returns whether it can be the second field of a frame whose first field is a bottom field, or not.
     fn completes(self, bottom: bool) -> bool {
         self == Self::Field { bottom: !bottom }
     }
 
-    /// `PicOrderCnt()` of the picture (ITU-T H.264 8.2.1).
+    /// Returns `PicOrderCnt()` of the picture (ITU-T H.264 8.2.1).
     fn order(self, params: &V4l2CtrlH264DecodeParams) -> i32 {
         match self {
             Self::Frame => params.top_field_order_cnt.min(params.bottom_field_order_cnt),
@@ -122,9 +173,9 @@ impl Structure {
     }
 }
 
-/// What is to be known of a picture when it is final.
+/// The part of a job that judges its picture.
 #[derive(Debug)]
-struct Coded {
+pub(crate) struct Coded {
     /// The tag of its packet.
     tag: u64,
     params: V4l2CtrlH264DecodeParams,
@@ -135,245 +186,135 @@ struct Coded {
     inter: bool,
 }
 
-impl Refers for Coded {
+impl References for Coded {
     fn references(&self) -> impl Iterator<Item = u64> {
         active(&self.params).map(|entry| entry.reference_ts)
     }
 }
 
-/// An H.264 session.
+/// H.264 in libavcodec.
 #[derive(Debug)]
-pub(crate) struct H264Decoder {
+pub(crate) struct H264 {
     context: Context,
-    threading: Threading,
-    options: Options,
-    /// Packets in turn, as many as may be in flight: the memory of each is used again.
-    packets: Vec<PacketBuilder>,
+    packets: PacketRing,
     parameter_sets: ParameterSets,
-    begun: Queue<Coded>,
     first_field: Option<FirstField>,
-    history: History,
     recovery: Option<Recovery>,
     /// There was damage since the decoder was opened.
     spoiled: bool,
     /// Of the last picture.
     geometry: Option<Geometry>,
-    shown: Shown,
 }
 
-/// A decoded picture, the lines of it that are decoded, and what libavcodec complained about.
-type Picture = (Arc<Frame>, Lines, Option<JobError>);
+/// Returns how so many threads are used.
+fn threading(threads: u32) -> Threading {
+    if threads > 1 {
+        Threading::Frames(threads)
+    } else {
+        Threading::Slices(1)
+    }
+}
 
-impl H264Decoder {
-    pub(crate) fn open(options: &Options) -> Result<Self, EngineError> {
-        let threading = Threading::Slices(1);
-        Ok(Self {
-            context: Context::open(Codec::H264, threading)?,
-            threading,
-            options: options.clone(),
-            packets: Vec::new(),
-            parameter_sets: ParameterSets::default(),
-            begun: Queue::default(),
-            first_field: None,
-            history: History::default(),
-            recovery: None,
-            spoiled: false,
-            geometry: None,
-            shown: Shown::default(),
-        })
+impl H264 {
+    /// Returns whether another geometry begins with the picture.
+    fn is_change(&self, controls: &Controls) -> bool {
+        self.geometry != Some(controls.geometry)
     }
 
-    /// Gives the job's slices to libavcodec.
-    fn begin(&mut self, job: &Job<'_>, done: &mut Vec<Done>) -> Result<Coded, JobError> {
-        let (params, _) =
-            controls::get::<V4l2CtrlH264DecodeParams>(job.controls, V4L2_CID_STATELESS_H264_DECODE_PARAMS)?;
-        let (sps, _) = controls::get::<V4l2CtrlH264Sps>(job.controls, V4L2_CID_STATELESS_H264_SPS)?;
-        let geometry = Geometry::of(&sps);
-        let changed = self.geometry != Some(geometry);
-        let idr = params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0;
-        if changed || idr {
-            self.complete_all(done);
-        }
-        let structure = Structure::of(&params);
-        let second = self
-            .first_field
-            .as_ref()
-            .is_some_and(|first| structure.completes(first.bottom));
-        // Both fields of an IDR picture may say that they are one.
-        let idr = idr && !(second && job.same_capture);
-        let threading = self.threading(&geometry, job);
-        let first = self.geometry.is_none();
-        if self.spoiled && idr || threading != self.threading && (changed || idr) {
-            self.reopen(threading)?;
-        }
-        self.geometry = Some(geometry);
-        if changed && !first || idr {
-            self.history.reset();
-        }
-        if changed {
-            self.recovery = None;
-        }
-        let slices = self
-            .build_packet(job, &sps)
-            .inspect_err(|_| self.first_field = None)?;
-        // CAPTURE may be unusable: the picture is decoded nevertheless, since later ones refer to it.
-        let direct = self.options.direct && !self.begun.reads(&job.raw);
-        let offer = picture::offer(&Target::of(&job.raw), direct);
-        let packet = self.packets[0].finish();
-        self.context.begin(&packet, job.id, offer);
-        Ok(Coded {
-            tag: job.id,
-            params,
-            structure,
-            gaps: sps.flags & V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED != 0,
-            inter: slices.inter,
-        })
+    /// Returns whether the picture begins an IDR picture. The second field of one continues it. Nothing is in
+    /// flight.
+    fn begins_idr(&self, controls: &Controls) -> bool {
+        let first = self.first_field.as_ref();
+        let second = first.is_some_and(|first| controls.structure.completes(first.bottom));
+        controls.is_idr() && !(second && controls.same_capture)
     }
 
-    /// Waits for the oldest job, and reports it.
-    fn complete(&mut self, done: &mut Vec<Done>) {
-        let Some(Begun {
-            job,
-            timestamp,
-            raw,
-            coded,
-            ..
-        }) = self.begun.pop()
-        else {
-            return;
-        };
-        let (took_offer, picture) = match coded {
-            Ok(coded) => {
-                let (took_offer, picture) = self.finish_packet(&coded);
-                (
-                    took_offer,
-                    picture.map(|picture| self.judge(timestamp, &coded, picture)),
-                )
-            }
-            Err(error) => (false, Err(error)),
-        };
-        if picture.is_err() {
-            self.history.add(timestamp, false);
-        }
-        let result = Target::of(&raw).and_then(|target| match picture {
-            Ok((frame, lines, damage)) => self.shown.picture(&target, frame, lines, damage),
-            Err(error) => {
-                self.shown.substitute(&target, took_offer);
-                Err(error)
-            }
-        });
-        done.push(Done::from_result(job, result));
-        self.begun.give_back(raw);
-    }
-
-    fn complete_all(&mut self, done: &mut Vec<Done>) {
-        while self.begun.len() > 0 {
-            self.complete(done);
-        }
-    }
-
-    /// The oldest job is reported at once when asked for.
-    fn is_complete(&self) -> bool {
-        self.begun
-            .oldest_is_complete(|coded| self.context.is_final(coded.tag))
-    }
-
-    /// Finds out whether a picture is exact, and remembers it.
-    fn judge(&mut self, timestamp: u64, coded: &Coded, picture: Picture) -> Picture {
-        let (frame, lines, damage) = picture;
-        let order = coded.structure.order(&coded.params);
-        let second_field = coded.structure != Structure::Frame && lines == Lines::All;
-        let wrong_references = coded.inter && self.has_wrong_references(&coded.params, order, coded.gaps)
-            || second_field && self.history.is_wrong(timestamp);
-        let damage = damage.or(wrong_references.then_some(JobError::References));
-        let index = self.history.add(timestamp, damage.is_none());
-        if damage.is_none() && !coded.inter {
-            let idr = coded.params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0
-                || self.recovery.is_some_and(|before| before.idr);
-            self.recovery = Some(Recovery { index, order, idr });
-        }
-        (frame, lines, damage)
-    }
-
-    /// Waits for the picture of a job's packet; the other value is whether it may be in CAPTURE.
-    fn finish_packet(&mut self, coded: &Coded) -> (bool, Result<Picture, JobError>) {
-        let decoded = self.context.finish(coded.tag);
-        let first_field = self.first_field.take();
-        self.spoiled |= decoded.complaints > 0 || decoded.result.is_err();
-        if let Err(error) = decoded.result {
-            return (decoded.took_offer, Err(error));
-        }
-        let damage = (decoded.complaints > 0).then_some(JobError::Damaged(decoded.complaints));
-        let picture = match (decoded.frame, coded.structure, first_field) {
-            (Some(frame), Structure::Frame, _) => Ok((frame, Lines::All, damage)),
+    /// Finds the picture that a packet was decoded into. Returns its frame, and the lines that are decoded.
+    fn frame_of(
+        &mut self,
+        structure: Structure,
+        frame: Option<Arc<Frame>>,
+        first: Option<FirstField>,
+    ) -> Option<(Arc<Frame>, Lines)> {
+        match (frame, structure, first) {
+            (Some(frame), Structure::Frame, _) => Some((frame, Lines::All)),
             (Some(frame), Structure::Field { bottom }, _) => {
                 self.first_field = Some(FirstField {
                     frame: frame.clone(),
                     bottom,
                 });
-                // Were the second field never to come, the picture would be this one, as libavcodec
-                // shows it too.
+                // Until the second field comes the picture has this field on all lines, as libavcodec shows
+                // it, too.
                 let lines = if bottom {
                     Lines::BottomField
                 } else {
                     Lines::TopField
                 };
-                Ok((frame, lines, damage))
+                Some((frame, lines))
             }
             // A second field begins no frame of its own.
             (None, Structure::Field { bottom }, Some(first)) if bottom != first.bottom => {
-                Ok((first.frame, Lines::All, damage))
+                Some((first.frame, Lines::All))
             }
-            (None, ..) => Err(damage.unwrap_or(JobError::NoPicture)),
-        };
-        self.spoiled |= picture.is_err();
-        (decoded.took_offer, picture)
-    }
-
-    /// How pictures of a geometry are decoded.
-    fn threading(&self, geometry: &Geometry, job: &Job<'_>) -> Threading {
-        let threads = self.options.threads.for_size(job.raw.width, job.raw.height);
-        if geometry.frame_mbs_only && threads > 1 {
-            Threading::Frames(threads)
-        } else {
-            // With slice threads H.264 conceals nothing, and of damage nothing is heard.
-            Threading::Slices(1)
+            (None, ..) => None,
         }
     }
 
-    /// A reference that the picture may use is not exact, or was not decoded by this decoder. With `gaps` in
-    /// `frame_num`, references that were never decoded need not be errors.
-    fn has_wrong_references(&mut self, params: &V4l2CtrlH264DecodeParams, order: i32, gaps: bool) -> bool {
+    /// Finds out why a picture is not exact, `damage` apart, and notes an intra picture that is.
+    fn judge(
+        &mut self,
+        coded: &Coded,
+        timestamp: u64,
+        lines: Lines,
+        damage: Option<JobError>,
+        history: &mut History,
+    ) -> Option<JobError> {
+        let order = coded.structure.order(&coded.params);
+        let second_field = coded.structure != Structure::Frame && lines == Lines::All;
+        let wrong_references = coded.inter && self.has_wrong_references(coded, order, history)
+            || second_field && history.is_wrong(timestamp);
+        let damage = damage.or(wrong_references.then_some(JobError::References));
+        if damage.is_none() && !coded.inter {
+            let idr = coded.params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0
+                || self.recovery.is_some_and(|before| before.idr);
+            self.recovery = Some(Recovery {
+                index: history.next_index(),
+                order,
+                idr,
+            });
+        }
+        damage
+    }
+
+    /// Returns whether a reference that the picture may use is not exact, or was not decoded by this decoder.
+    /// With `gaps` in `frame_num`, references that were never decoded need not be errors.
+    fn has_wrong_references(&self, coded: &Coded, order: i32, history: &mut History) -> bool {
         let after = |recovery: &Recovery| order >= recovery.order;
         let recovery = self.recovery;
-        active(params).any(|entry| match (self.history.find(entry.reference_ts), &recovery) {
+        active(&coded.params).any(|entry| match (history.find(entry.reference_ts), &recovery) {
             (Some(picture), _) if picture.exact => false,
             (Some(picture), Some(recovery)) => picture.index >= recovery.index || !after(recovery),
             (None, Some(recovery)) => {
-                let lost = !gaps && order_of(entry) >= recovery.order;
+                let lost = !coded.gaps && order_of(entry) >= recovery.order;
                 lost || !recovery.idr && !after(recovery)
             }
             (_, None) => true,
         })
     }
 
-    /// Puts parameter sets and slices into the packet.
-    fn build_packet(&mut self, job: &Job<'_>, sps: &V4l2CtrlH264Sps) -> Result<Slices, JobError> {
-        let (pps, _) = controls::get::<V4l2CtrlH264Pps>(job.controls, V4L2_CID_STATELESS_H264_PPS)?;
-        let matrix =
-            controls::get::<V4l2CtrlH264ScalingMatrix>(job.controls, V4L2_CID_STATELESS_H264_SCALING_MATRIX);
-        let scaling = match &matrix {
-            Ok((matrix, in_request)) => scaling_matrix_in_force(&pps, matrix, *in_request),
-            Err(_) => None,
-        };
-        // The one that was used longest ago.
-        self.packets
-            .resize_with(self.context.depth() + 1, PacketBuilder::default);
-        self.packets.rotate_right(1);
-        let bytes = self.packets[0].start();
+    /// Puts parameter sets and slices into a packet.
+    fn build_packet(&mut self, job: &Job<'_>, controls: &Controls) -> Result<(Packet, Slices), JobError> {
+        let Controls {
+            sps, pps, scaling, ..
+        } = controls;
+        let scaling = scaling
+            .as_ref()
+            .and_then(|(matrix, in_request)| scaling_matrix_in_force(pps, matrix, *in_request));
+        let builder = self.packets.next(self.context.depth() + 1);
+        let bytes = builder.start();
         self.parameter_sets
-            .write(sps, &pps, scaling, VuiPolicy::decode_order(sps), bytes)
-            .map_err(|error| JobError::H264Headers(error.to_string()))?;
+            .write(sps, pps, scaling, VuiPolicy::decode_order(sps), bytes)
+            .map_err(|error| JobError::Headers(error.into()))?;
         let start = bytes.len();
         let copied = payload::append(&job.coded, bytes).and_then(|()| {
             let slices = Slices::of(&bytes[start..]);
@@ -387,67 +328,141 @@ impl H264Decoder {
             // The parameter sets do not reach the library either.
             self.parameter_sets.reset();
         }
-        copied
+        Ok((builder.finish(), copied?))
+    }
+}
+
+impl Library for H264 {
+    type Controls = Controls;
+    type Coded = Coded;
+
+    fn open(threads: u32) -> Result<Self, EngineError> {
+        Ok(Self {
+            context: Context::open(&DECODER, threading(threads))?,
+            packets: PacketRing::default(),
+            parameter_sets: ParameterSets::default(),
+            first_field: None,
+            recovery: None,
+            spoiled: false,
+            geometry: None,
+        })
     }
 
-    /// Replaces the decoder by a new one, which knows nothing.
-    fn reopen(&mut self, threading: Threading) -> Result<(), JobError> {
-        self.context =
-            Context::open(Codec::H264, threading).map_err(|error| JobError::Reopen(error.to_string()))?;
-        self.threading = threading;
+    fn reopen(&mut self, threads: u32) -> Result<(), EngineError> {
+        self.context = Context::open(&DECODER, threading(threads))?;
         self.parameter_sets.reset();
         self.spoiled = false;
         Ok(())
     }
+
+    fn controls(job: &Job<'_>) -> Result<Controls, JobError> {
+        Controls::of(job)
+    }
+
+    fn threads(controls: &Controls, threads: u32) -> u32 {
+        if controls.geometry.frame_mbs_only {
+            threads
+        } else {
+            1
+        }
+    }
+
+    fn may_reopen(&self, controls: &Controls, _first: bool) -> bool {
+        self.is_change(controls) || self.begins_idr(controls)
+    }
+
+    fn must_reopen(&self, controls: &Controls) -> bool {
+        self.spoiled && self.begins_idr(controls)
+    }
+
+    fn in_flight_before(&self, controls: &Controls) -> usize {
+        if self.is_change(controls) || controls.is_idr() {
+            0
+        } else {
+            self.context.depth() - 1
+        }
+    }
+
+    fn depth(&self) -> usize {
+        self.context.depth()
+    }
+
+    fn begin(
+        &mut self,
+        job: &Job<'_>,
+        controls: Controls,
+        offer: Option<Offer>,
+        history: &mut History,
+    ) -> Result<Coded, JobError> {
+        let changed = self.is_change(&controls);
+        let first = self.geometry.is_none();
+        if changed && !first || self.begins_idr(&controls) {
+            history.reset();
+        }
+        self.geometry = Some(controls.geometry);
+        if changed {
+            self.recovery = None;
+        }
+        let (packet, slices) = self
+            .build_packet(job, &controls)
+            .inspect_err(|_| self.first_field = None)?;
+        self.context.begin(&packet, job.id, offer);
+        Ok(Coded {
+            tag: job.id,
+            gaps: controls.sps.flags & V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED != 0,
+            params: controls.params,
+            structure: controls.structure,
+            inter: slices.inter,
+        })
+    }
+
+    fn is_final(&self, coded: &Coded) -> bool {
+        self.context.is_final(coded.tag)
+    }
+
+    fn finish(&mut self, coded: Coded, timestamp: u64, history: &mut History) -> Outcome {
+        let decoded = self.context.finish(coded.tag);
+        let first_field = self.first_field.take();
+        let damage = (decoded.complaints > 0).then_some(JobError::Damaged(decoded.complaints));
+        let found = decoded
+            .frame
+            .map(|frame| self.frame_of(coded.structure, frame, first_field));
+        let picture = match found {
+            Ok(Some((frame, lines))) => Ok((frame, lines, damage)),
+            Ok(None) => Err(damage.unwrap_or(JobError::NoPicture)),
+            Err(error) => Err(error),
+        };
+        self.spoiled |= decoded.complaints > 0 || picture.is_err();
+        Outcome {
+            picture: picture.map(|(frame, lines, damage)| {
+                let damage = self.judge(&coded, timestamp, lines, damage, history);
+                Picture { frame, lines, damage }
+            }),
+            took_offer: decoded.took_offer,
+        }
+    }
+
+    fn reset(&mut self) {
+        self.context.renew();
+        self.parameter_sets.reset();
+        self.first_field = None;
+        self.recovery = None;
+        self.geometry = None;
+    }
 }
 
-/// The references of a picture.
+/// Iterates the references of a picture.
 fn active(params: &V4l2CtrlH264DecodeParams) -> impl Iterator<Item = &V4l2H264DpbEntry> {
     let dpb = params.dpb.iter();
     dpb.filter(|entry| entry.flags & V4L2_H264_DPB_ENTRY_FLAG_ACTIVE != 0)
 }
 
-/// `PicOrderCnt()` of a reference.
+/// Returns `PicOrderCnt()` of a reference.
 fn order_of(entry: &V4l2H264DpbEntry) -> i32 {
     match entry.fields {
         V4L2_H264_TOP_FIELD_REF => entry.top_field_order_cnt,
         V4L2_H264_BOTTOM_FIELD_REF => entry.bottom_field_order_cnt,
         _ => entry.top_field_order_cnt.min(entry.bottom_field_order_cnt),
-    }
-}
-
-impl Decoder for H264Decoder {
-    fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
-        while self.begun.len() >= self.context.depth() {
-            self.complete(done);
-        }
-        let coded = self.begin(job, done);
-        self.begun.push(job, coded);
-        while self.is_complete() {
-            self.complete(done);
-        }
-    }
-
-    fn advance(&mut self, done: &mut Vec<Done>) {
-        self.complete(done);
-        while self.is_complete() {
-            self.complete(done);
-        }
-    }
-
-    fn drain(&mut self, done: &mut Vec<Done>) {
-        self.complete_all(done);
-    }
-
-    fn reset(&mut self) {
-        self.begun.clear();
-        self.context.renew(Codec::H264, self.threading);
-        self.parameter_sets.reset();
-        self.first_field = None;
-        self.history.reset();
-        self.recovery = None;
-        self.geometry = None;
-        self.shown.reset();
     }
 }
 

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which earlier pictures are exact, by the timestamps with which controls name them.
+//! Remembers which earlier pictures are exact, by the timestamps with which controls name them.
 //!
-//! The libraries decode on after damage, from references that are wrong. Such pictures are written, and
-//! reported as errors: only this record knows.
+//! After damage the libraries go on and decode from references that are wrong, and they do not say so. Such
+//! pictures are written, and are reported as errors because of this record.
 
 use std::collections::VecDeque;
 
-/// Pictures that are remembered. No codec here keeps more than 16 references, but a reference can be as old as
-/// the stream. One that controls name is remembered as if it were new.
-const DEPTH: usize = 4096;
+/// Number of pictures that are remembered. No codec here keeps more than 16 references, but a reference can
+/// be as old as the stream. A picture that controls name is moved to the end, and is remembered as if it were
+/// new.
+pub(crate) const DEPTH: usize = 4096;
 
-/// What is known of a picture.
+/// The record of one picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct PictureRecord {
     /// Position in decode order.
     pub(crate) index: u64,
     /// All of its pixels are right.
@@ -22,9 +23,9 @@ pub(crate) struct Known {
 /// The pictures of a session.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// Timestamps, in the order in which they were last named. Clients may use one again; the latest picture has
-    /// it then.
-    pictures: VecDeque<(u64, Known)>,
+    /// Timestamps and records, in the order in which they were last named. A client may use a timestamp
+    /// again; it names the latest picture then.
+    pictures: VecDeque<(u64, PictureRecord)>,
     next: u64,
 }
 
@@ -39,33 +40,38 @@ impl Default for History {
 }
 
 impl History {
-    /// The latest picture with the timestamp.
-    pub(crate) fn find(&mut self, timestamp: u64) -> Option<Known> {
-        let at = self.pictures.iter().rposition(|(known, _)| *known == timestamp)?;
+    /// Returns the latest picture with the timestamp.
+    pub(crate) fn find(&mut self, timestamp: u64) -> Option<PictureRecord> {
+        let at = self.pictures.iter().rposition(|(name, _)| *name == timestamp)?;
         let found = self.pictures.remove(at)?;
         self.pictures.push_back(found);
         Some(found.1)
     }
 
-    /// Whether it is known that the picture is not exact.
+    /// Returns whether the picture is there and is not exact.
     pub(crate) fn is_wrong(&mut self, timestamp: u64) -> bool {
         self.find(timestamp).is_some_and(|picture| !picture.exact)
     }
 
-    /// Whether the picture is not exact, or there never was such a picture.
+    /// Returns whether the picture is not exact, or there never was such a picture.
     pub(crate) fn is_wrong_or_missing(&mut self, timestamp: u64) -> bool {
         self.find(timestamp).is_none_or(|picture| !picture.exact)
     }
 
-    /// Adds the picture that was just decoded. Returns its position.
-    pub(crate) fn add(&mut self, timestamp: u64, exact: bool) -> u64 {
+    /// Returns the position of the picture that is added next.
+    pub(crate) fn next_index(&self) -> u64 {
+        self.next
+    }
+
+    /// Adds the picture that was just decoded.
+    pub(crate) fn add(&mut self, timestamp: u64, exact: bool) {
         if self.pictures.len() == DEPTH {
             self.pictures.pop_front();
         }
         let index = self.next;
         self.next += 1;
-        self.pictures.push_back((timestamp, Known { index, exact }));
-        index
+        self.pictures
+            .push_back((timestamp, PictureRecord { index, exact }));
     }
 
     /// Forgets all pictures: no later one can refer to them.

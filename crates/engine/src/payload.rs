@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The private copy of the coded data that a library parses.
+//! Copies coded data into the private packets that a library parses.
 
+use std::ffi::c_void;
 use std::sync::Arc;
 
 use crate::error::JobError;
-use crate::memory::Plane;
+use crate::memory::View;
 
 /// Zero bytes after the data: libavcodec's bit readers run ahead (`AV_INPUT_BUFFER_PADDING_SIZE`).
 pub(crate) const PADDING: usize = 64;
@@ -20,14 +21,28 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
-    /// The data without the padding.
+    /// Returns the data without the padding.
     pub(crate) fn data(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 
-    /// Bytes with the padding.
+    /// Returns the number of bytes with the padding.
     pub(crate) fn padded_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Returns a reference count of the data as a pointer, for a library to keep.
+    pub(crate) fn to_raw(&self) -> *const c_void {
+        Arc::into_raw(Arc::clone(&self.bytes)).cast()
+    }
+
+    /// Gives back a count.
+    ///
+    /// # Safety
+    /// `raw` comes from [`Packet::to_raw`], and its count was not given back before.
+    pub(crate) unsafe fn release(raw: *const c_void) {
+        // SAFETY: the caller promises that `raw` is a count of a vector.
+        drop(unsafe { Arc::from_raw(raw.cast::<Vec<u8>>()) });
     }
 }
 
@@ -38,7 +53,7 @@ pub(crate) struct PacketBuilder {
 }
 
 impl PacketBuilder {
-    /// Starts a packet: the buffer to append its bytes to, empty.
+    /// Starts a packet. Returns the buffer to append its bytes to, empty.
     pub(crate) fn start(&mut self) -> &mut Vec<u8> {
         // A library may still refer to the packet before; then that memory is left to it.
         if Arc::get_mut(&mut self.bytes).is_none() {
@@ -61,11 +76,26 @@ impl PacketBuilder {
     }
 }
 
+/// Builders of the packets that are in flight: the memory of each is used again.
+#[derive(Debug, Default)]
+pub(crate) struct PacketRing {
+    builders: Vec<PacketBuilder>,
+}
+
+impl PacketRing {
+    /// Returns the builder that was used longest ago of `count`.
+    pub(crate) fn next(&mut self, count: usize) -> &mut PacketBuilder {
+        self.builders.resize_with(count.max(1), PacketBuilder::default);
+        self.builders.rotate_right(1);
+        &mut self.builders[0]
+    }
+}
+
 /// Appends a job's coded data to `bytes`.
 ///
 /// # Errors
 /// [`JobError::Payload`] if there is none or too much.
-pub(crate) fn append(coded: &Plane, bytes: &mut Vec<u8>) -> Result<(), JobError> {
+pub(crate) fn append(coded: &View, bytes: &mut Vec<u8>) -> Result<(), JobError> {
     if coded.is_empty() {
         return Err(JobError::Payload("empty"));
     }
@@ -88,9 +118,9 @@ mod tests {
     fn packets_are_padded_and_reuse_memory() {
         let mapping = Mapping::anonymous(100).expect("mapping");
         mapping.write(0, &[9; 100]).expect("write");
-        let plane = Plane::new(mapping, 10, 50, 0).expect("plane");
+        let view = View::new(mapping, 10, 50, 0).expect("view");
         let mut builder = PacketBuilder::default();
-        append(&plane, builder.start()).expect("append");
+        append(&view, builder.start()).expect("append");
         let packet = builder.finish();
         assert_eq!(packet.data(), [9; 50]);
         assert_eq!(packet.bytes[50..], [0; PADDING]);
@@ -110,7 +140,7 @@ mod tests {
     #[test]
     fn no_data_is_an_error() {
         let mapping = Mapping::anonymous(1).expect("mapping");
-        let plane = Plane::new(mapping, 1, 0, 0).expect("plane");
-        assert!(append(&plane, &mut Vec::new()).is_err());
+        let view = View::new(mapping, 1, 0, 0).expect("view");
+        assert!(append(&view, &mut Vec::new()).is_err());
     }
 }

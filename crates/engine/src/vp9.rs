@@ -1,125 +1,141 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! VP9 by libavcodec. The OUTPUT buffer holds the whole frame; of the controls only the references'
-//! timestamps are of use, to know whether they are there and exact. A key frame takes all reference slots.
+//! Decodes VP9 with libavcodec.
 //!
-//! Every frame has a CAPTURE buffer, also one that is not shown. Frames may change size from one to the
-//! next; libavcodec scales its references.
+//! The OUTPUT buffer holds the whole frame. Of the controls, only the references' timestamps serve: they tell
+//! whether the references are there and exact. A key frame takes all reference slots.
+//!
+//! Every frame has a CAPTURE buffer, also one that is not shown. Frames may change size from one to the next;
+//! libavcodec scales its references. Threads decode tile columns, as many as a picture has.
 
-use daedalus_uapi::protocol::Control;
+use daedalus_uapi::codec::Codec;
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_VP9_FRAME, V4L2_VP9_FRAME_FLAG_INTRA_ONLY, V4L2_VP9_FRAME_FLAG_KEY_FRAME,
     V4l2CtrlVp9Frame,
 };
 
+use crate::capture::Lines;
+use crate::controls;
 use crate::error::{EngineError, JobError};
+use crate::frames::Offer;
 use crate::history::History;
-use crate::libav::{Codec, Context, Threading};
+use crate::in_flight::References;
+use crate::job::Job;
+use crate::last_good::Picture;
+use crate::libav::{CodecDecoder, Context, Threading};
+use crate::library::{Library, Outcome};
 use crate::payload::{self, PacketBuilder};
-use crate::picture::{self, Shown};
-use crate::raw::{Lines, Target};
-use crate::{Decoder, Done, Job, Options, controls};
 
-/// A VP9 session.
-#[derive(Debug)]
-pub(crate) struct Vp9Decoder {
-    context: Context,
-    /// Threads of the decoder.
-    threads: u32,
-    /// It has decoded something since it was opened or reset.
-    used: bool,
-    options: Options,
-    packets: PacketBuilder,
-    history: History,
-    shown: Shown,
+/// libavcodec's decoder.
+static DECODER: CodecDecoder = CodecDecoder {
+    codec: Codec::Vp9,
+    name: c"vp9",
+    blank: None,
+};
+
+/// Returns whether libavcodec has the decoder.
+pub(crate) fn is_available() -> bool {
+    DECODER.is_built_in()
 }
 
-impl Vp9Decoder {
-    pub(crate) fn open(options: &Options) -> Result<Self, EngineError> {
-        let threads = options.threads.for_size(0, 0);
+/// The part of a job that judges its picture.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    /// The tag of its packet.
+    tag: u64,
+    /// The timestamps of its references; or the error of a control that does not tell them.
+    references: Result<Option<[u64; 3]>, JobError>,
+}
+
+impl References for Coded {
+    fn references(&self) -> impl Iterator<Item = u64> {
+        self.references.iter().flatten().flatten().copied()
+    }
+}
+
+/// VP9 in libavcodec.
+#[derive(Debug)]
+pub(crate) struct Vp9 {
+    context: Context,
+    packet: PacketBuilder,
+}
+
+impl Library for Vp9 {
+    /// The frame is decoded without its control, too: later ones refer to it.
+    type Controls = Result<V4l2CtrlVp9Frame, JobError>;
+    type Coded = Coded;
+
+    fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
-            context: Context::open(Codec::Vp9, Threading::Slices(threads))?,
-            threads,
-            used: false,
-            options: options.clone(),
-            packets: PacketBuilder::default(),
-            history: History::default(),
-            shown: Shown::default(),
+            context: Context::open(&DECODER, Threading::Slices(threads))?,
+            packet: PacketBuilder::default(),
         })
     }
 
-    fn decode(&mut self, job: &Job<'_>) -> Result<(), JobError> {
-        // Decoded even if CAPTURE is unusable: later pictures refer to this one.
-        let target = Target::of(&job.raw);
-        let mut spoiled = false;
-        let mut complaints = 0;
-        let offer = picture::offer(&target, self.options.direct);
-        let ready = self.provide_threads(job);
-        let copied = ready.and_then(|()| payload::append(&job.coded, self.packets.start()));
-        let frame = copied.and_then(|()| {
-            let decoded = self.context.decode(&self.packets.finish(), job.id, offer);
-            spoiled = decoded.took_offer;
-            complaints = decoded.complaints;
-            decoded.result?;
-            decoded.frame.ok_or(JobError::NoPicture)
-        });
-        let references = self.check_references(job.controls).err();
-        let damage = (complaints > 0)
-            .then_some(JobError::Damaged(complaints))
-            .or(references);
-        self.history.add(job.timestamp, frame.is_ok() && damage.is_none());
-        let target = target?;
-        match frame {
-            Ok(frame) => self.shown.picture(&target, frame, Lines::All, damage),
-            Err(error) => {
-                // libavcodec conceals nothing in VP9.
-                self.shown.substitute(&target, spoiled);
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Vp9Decoder {
-    /// Opens the decoder anew if, before the first picture, it has not the threads that such pictures are worth.
-    fn provide_threads(&mut self, job: &Job<'_>) -> Result<(), JobError> {
-        let threads = self.options.threads.for_size(job.raw.width, job.raw.height);
-        if !self.used && threads != self.threads {
-            let opened = Context::open(Codec::Vp9, Threading::Slices(threads));
-            self.context = opened.map_err(|error| JobError::Reopen(error.to_string()))?;
-            self.threads = threads;
-        }
-        self.used = true;
+    fn reopen(&mut self, threads: u32) -> Result<(), EngineError> {
+        self.context = Context::open(&DECODER, Threading::Slices(threads))?;
         Ok(())
     }
 
-    /// Fails if the control does not say which the references are, or if one is not exact or was never decoded.
-    /// libavcodec takes whatever is in the slot.
-    fn check_references(&mut self, controls: &[Control<'_>]) -> Result<(), JobError> {
-        let (frame, _) = controls::get::<V4l2CtrlVp9Frame>(controls, V4L2_CID_STATELESS_VP9_FRAME)?;
-        if frame.flags & V4L2_VP9_FRAME_FLAG_KEY_FRAME != 0 {
-            self.history.reset();
-            return Ok(());
+    fn controls(job: &Job<'_>) -> Result<Self::Controls, JobError> {
+        Ok(controls::get(job.controls, V4L2_CID_STATELESS_VP9_FRAME).map(|(frame, _)| frame))
+    }
+
+    fn depth(&self) -> usize {
+        0
+    }
+
+    fn begin(
+        &mut self,
+        job: &Job<'_>,
+        controls: Self::Controls,
+        offer: Option<Offer>,
+        history: &mut History,
+    ) -> Result<Coded, JobError> {
+        let has = |frame: &V4l2CtrlVp9Frame, flag| frame.flags & flag != 0;
+        if let Ok(frame) = &controls {
+            if has(frame, V4L2_VP9_FRAME_FLAG_KEY_FRAME) {
+                history.reset();
+            }
         }
-        let wrong = frame.flags & V4L2_VP9_FRAME_FLAG_INTRA_ONLY == 0
-            && [frame.last_frame_ts, frame.golden_frame_ts, frame.alt_frame_ts]
-                .iter()
-                .any(|&timestamp| self.history.is_wrong_or_missing(timestamp));
-        if wrong { Err(JobError::References) } else { Ok(()) }
-    }
-}
-
-impl Decoder for Vp9Decoder {
-    fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
-        let result = self.decode(job);
-        done.push(Done::from_result(job.id, result));
+        payload::append(&job.coded, self.packet.start())?;
+        self.context.begin(&self.packet.finish(), job.id, offer);
+        let intra = V4L2_VP9_FRAME_FLAG_KEY_FRAME | V4L2_VP9_FRAME_FLAG_INTRA_ONLY;
+        Ok(Coded {
+            tag: job.id,
+            references: controls.map(|frame| {
+                let references = [frame.last_frame_ts, frame.golden_frame_ts, frame.alt_frame_ts];
+                (!has(&frame, intra)).then_some(references)
+            }),
+        })
     }
 
-    fn drain(&mut self, _done: &mut Vec<Done>) {}
+    fn is_final(&self, coded: &Coded) -> bool {
+        self.context.is_final(coded.tag)
+    }
+
+    fn finish(&mut self, coded: Coded, _timestamp: u64, history: &mut History) -> Outcome {
+        let decoded = self.context.finish(coded.tag);
+        // libavcodec takes whatever is in the slot.
+        let wrong = coded
+            .references()
+            .any(|timestamp| history.is_wrong_or_missing(timestamp));
+        let damage = (decoded.complaints > 0)
+            .then_some(JobError::Damaged(decoded.complaints))
+            .or(coded.references.err())
+            .or(wrong.then_some(JobError::References));
+        let frame = decoded.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
+        Outcome {
+            // libavcodec conceals nothing in VP9: there is a whole picture or none.
+            picture: frame.map(|frame| Picture {
+                frame,
+                lines: Lines::All,
+                damage,
+            }),
+            took_offer: decoded.took_offer,
+        }
+    }
 
     fn reset(&mut self) {
-        self.context.renew(Codec::Vp9, Threading::Slices(self.threads));
-        self.used = false;
-        self.history.reset();
-        self.shown.reset();
+        self.context.renew();
     }
 }

@@ -6,6 +6,8 @@
 mod clips;
 mod support;
 
+use std::cell::RefCell;
+
 use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob};
 use daedalus_engine::{Options, Status, Threads};
@@ -170,7 +172,7 @@ fn without_any_picture_the_error_is_grey_and_later_the_last_good_picture() -> Re
             "{codec:?}: not the last good picture"
         );
 
-        player.decoder().reset();
+        player.reset();
         let done = player.play_payload(&clean[1], &[], &other)?;
         ensure!(done.status == Status::Error);
         ensure!(
@@ -199,7 +201,7 @@ fn a_seek_is_exact_from_a_key_frame_and_harmless_from_elsewhere() -> Result<()> 
         ] {
             let pictures = decode(&mut player, &clean[from..to], 0)?;
             ensure!(pictures == expected[from..to], "{codec:?}: pictures {from}..{to}");
-            player.decoder().reset();
+            player.reset();
         }
         // Not at a key frame: all are answered; from the next key frame on, all are exact.
         let from = keys[1] + 2;
@@ -301,7 +303,8 @@ fn what_is_wrong_with_a_packet_is_not_held_against_a_later_one() -> Result<()> {
         let mut player = Player::new(Codec::H264.coded_format(), &options)?;
         let mut reports = Vec::new();
         for (i, job) in clean.iter().enumerate() {
-            // A slice with pic_parameter_set_id 254, which there is not: libavcodec complains, and begins no picture.
+            // A slice with pic_parameter_set_id 254, which there is not: libavcodec complains, and begins no
+            // picture.
             let garbage = [0, 0, 1, 0x01, 0xc0, 0x7f, 0xff, 0xff, 0x80];
             let payload = if i == victim { &garbage[..] } else { &job.payload };
             player.submit(job, payload, &capture_for(job)?)?;
@@ -350,7 +353,7 @@ fn linked_libraries_serve_all_codecs_and_unknown_formats_are_refused() {
 /// Overwrites random parts of controls and payload of a real clip.
 fn fuzz(codec: Codec, seed: u64) -> Result<()> {
     thread_local! {
-        static CLIPS: std::cell::RefCell<Vec<(Codec, Vec<CodedJob>)>> = const { std::cell::RefCell::new(Vec::new()) };
+        static CLIPS: RefCell<Vec<(Codec, Vec<CodedJob>)>> = const { RefCell::new(Vec::new()) };
     }
     let clean = CLIPS.with_borrow_mut(|clips| -> Result<_> {
         if !clips.iter().any(|(known, _)| *known == codec) {
@@ -396,7 +399,8 @@ proptest! {
 
 #[test]
 fn missing_controls_are_errors() -> Result<()> {
-    // VP9 carries everything in the frame, but whether it is a key frame, and else what its references are, is not known.
+    // VP9 carries everything in the frame, but whether it is a key frame, and else what its references are,
+    // is not known.
     for (codec, control) in [
         (Codec::H264, V4L2_CID_STATELESS_H264_SPS),
         (Codec::Vp9, V4L2_CID_STATELESS_VP9_FRAME),
@@ -557,7 +561,7 @@ fn memory_is_given_back_when_a_queue_stops() -> Result<()> {
             captures.iter().any(Capture::is_held),
             "{codec:?}: nothing was decoded into CAPTURE"
         );
-        player.decoder().reset();
+        player.reset();
         let held = captures.iter().filter(|capture| capture.is_held()).count();
         println!("{codec:?}: {held} buffers are still held");
         all += held;

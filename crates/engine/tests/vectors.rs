@@ -165,9 +165,9 @@ fn other_formats_are_exact() -> Result<()> {
 /// Jobs of a stream that [`with_jobs_in_flight`] decodes.
 const JOBS_IN_FLIGHT: usize = 60;
 
-/// Decodes a file as a client does that has up to `ahead` jobs in flight: it submits until so many are not reported,
-/// then waits for the oldest. A buffer is used again as early as can be: when its picture was reported, and the last job
-/// that refers to it was submitted. Returns each job's status and picture.
+/// Decodes a file as a client does that has up to `ahead` jobs in flight: it submits until so many are not
+/// reported, then waits for the oldest. A buffer is used again as early as can be: when its picture was
+/// reported, and the last job that refers to it was submitted. Returns each job's status and picture.
 fn with_jobs_in_flight(path: &Path, threads: u32, ahead: usize) -> Result<Vec<(Status, Vec<u8>)>> {
     let options = Options {
         threads: Threads::Fixed(threads),
@@ -232,7 +232,8 @@ fn with_jobs_in_flight(path: &Path, threads: u32, ahead: usize) -> Result<Vec<(S
     Ok(pictures)
 }
 
-/// However many jobs a client has in flight, and however many threads decode them: the same pictures, and an end.
+/// However many jobs a client has in flight, and however many threads decode them: the same pictures, and an
+/// end.
 #[test]
 fn jobs_in_flight_change_nothing() -> Result<()> {
     /// A stream takes a second.

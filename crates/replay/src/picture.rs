@@ -7,7 +7,7 @@
 //! that writes whole blocks.
 
 use daedalus_engine::RawPicture;
-use daedalus_engine::memory::Plane;
+use daedalus_engine::memory::View;
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
 use daedalus_uapi::v4l2_controls::{
@@ -112,7 +112,7 @@ pub fn checksum(raw: &RawPicture, size: Size) -> Option<Md5Sum> {
 
 /// Where the lines of a colour plane (or of two that are interleaved) are.
 struct Area<'a> {
-    plane: &'a Plane,
+    plane: &'a View,
     offset: usize,
     stride: usize,
     /// Bytes of a line.
@@ -125,7 +125,7 @@ fn areas(raw: &RawPicture, size: Size) -> Option<Vec<Area<'_>>> {
     let (width, height) = (size.width as usize, size.height as usize);
     let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
     let sample = if raw.format == fourcc::P010 { 2 } else { 1 };
-    let stride = first.bytesperline();
+    let stride = first.stride();
     let format_height = raw.height as usize;
     let area = |plane, offset, stride, line, lines| Area {
         plane,
@@ -145,7 +145,7 @@ fn areas(raw: &RawPicture, size: Size) -> Option<Vec<Area<'_>>> {
         }
         (fourcc::NV12M, [_, chroma, ..]) => vec![
             luma,
-            area(chroma, 0, chroma.bytesperline(), half_width * 2, half_height),
+            area(chroma, 0, chroma.stride(), half_width * 2, half_height),
         ],
         (fourcc::YUV420, _) => {
             let chroma = (stride / 2).checked_mul(format_height.div_ceil(2))?;
@@ -158,8 +158,8 @@ fn areas(raw: &RawPicture, size: Size) -> Option<Vec<Area<'_>>> {
         }
         (fourcc::YUV420M, [_, cb, cr, ..]) => vec![
             luma,
-            area(cb, 0, cb.bytesperline(), half_width, half_height),
-            area(cr, 0, cr.bytesperline(), half_width, half_height),
+            area(cb, 0, cb.stride(), half_width, half_height),
+            area(cr, 0, cr.stride(), half_width, half_height),
         ],
         _ => return None,
     })
@@ -178,7 +178,7 @@ mod tests {
             .map(|&(len, stride)| {
                 let mapping = Mapping::anonymous(len).unwrap();
                 mapping.write(0, &vec![0xee; len]).unwrap();
-                Plane::new(mapping, 0, len, stride).unwrap()
+                View::new(mapping, 0, len, stride).unwrap()
             })
             .collect::<Vec<_>>();
         for &(plane, offset, value) in samples {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Decoding the jobs of a trace into private memory, as the worker decoded them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daedalus_engine as engine;
-use daedalus_engine::memory::Mapping;
-use daedalus_engine::{Decoder, RawPicture};
+use daedalus_engine::RawPicture;
+use daedalus_engine::memory::{Mapping, View};
 use daedalus_trace::{Job, Record, Verdict};
 use daedalus_uapi::protocol;
 
@@ -49,18 +49,15 @@ pub struct Finished<'a> {
     pub busy: bool,
 }
 
-/// Feeds a decoder with the records of a trace.
+/// Feeds a session with the records of a trace.
 pub struct Player {
-    options: engine::Options,
+    session: engine::Session<Submission>,
     pace: Pace,
     buffers: HashMap<u64, Memory>,
     /// Bytes of all mappings in `buffers`.
     mapped: u64,
-    decoder: Option<(u32, Box<dyn Decoder>)>,
-    pending: VecDeque<Pending>,
     /// Memory for coded data that no pending job uses.
     coded: Vec<Arc<Mapping>>,
-    reports: Vec<engine::Done>,
     decoding: Duration,
 }
 
@@ -70,8 +67,8 @@ struct Memory {
     mapping: Option<Arc<Mapping>>,
 }
 
-struct Pending {
-    job: u64,
+/// The memory of a job that is not reported.
+struct Submission {
     buffers: Vec<u64>,
     raw: RawPicture,
     size: Size,
@@ -83,14 +80,11 @@ impl Player {
     #[must_use]
     pub fn new(options: engine::Options, pace: Pace) -> Self {
         Self {
-            options,
+            session: engine::Session::new(options),
             pace,
             buffers: HashMap::new(),
             mapped: 0,
-            decoder: None,
-            pending: VecDeque::new(),
             coded: Vec::new(),
-            reports: Vec::new(),
             decoding: Duration::ZERO,
         }
     }
@@ -105,7 +99,7 @@ impl Player {
     /// Jobs that were submitted and not reported.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.pending.len()
+        self.session.jobs().count()
     }
 
     /// Does what the record says. `finished` is called for each job that ends by it, in the order of
@@ -134,9 +128,7 @@ impl Player {
             Record::Done(_) => {}
             Record::Reset => {
                 self.drain(finished);
-                if let Some((_, decoder)) = &mut self.decoder {
-                    decoder.reset();
-                }
+                self.session.reset();
             }
             // What is pending keeps its memory.
             Record::BufferGone(id) => self.forget(*id),
@@ -147,27 +139,16 @@ impl Player {
     /// Completes every pending job.
     pub fn drain(&mut self, finished: &mut dyn FnMut(Finished<'_>)) {
         let begin = Instant::now();
-        if let Some((_, decoder)) = &mut self.decoder {
-            decoder.drain(&mut self.reports);
-        }
+        self.session.drain();
         self.decoding += begin.elapsed();
         self.complete(finished);
-        // A worker answers these with an error, too.
-        while let Some(lost) = self.pending.pop_front() {
-            self.finish(
-                lost,
-                Verdict::Error,
-                "the decoder never reported the job".to_owned(),
-                finished,
-            );
-        }
     }
 
     fn job(&mut self, job: &Job, finished: &mut dyn FnMut(Finished<'_>)) -> Result<(), ReplayError> {
         let buffers: Vec<u64> = job.planes.iter().map(|plane| plane.buffer).collect();
         let in_use = self
-            .pending
-            .iter()
+            .session
+            .jobs()
             .any(|pending| pending.buffers.iter().any(|id| buffers.contains(id)));
         if in_use && !job.same_capture {
             self.drain(finished);
@@ -175,7 +156,7 @@ impl Player {
         let raw = self.raw(job)?;
         self.open(job.coded_format, finished)?;
         let coded = self.coded(&job.coded)?;
-        let plane = engine::memory::Plane::new(Arc::clone(&coded), 0, job.coded.len(), 0)
+        let plane = View::new(Arc::clone(&coded), 0, job.coded.len(), 0)
             .map_err(|_| inconsistent(job, "its coded data"))?;
         let controls: Vec<protocol::Control<'_>> = job
             .controls
@@ -195,23 +176,20 @@ impl Player {
             controls: &controls,
             raw,
         };
-        let begin = Instant::now();
-        if let Some((_, decoder)) = &mut self.decoder {
-            decoder.submit(&submitted, &mut self.reports);
-        }
-        self.decoding += begin.elapsed();
-        self.pending.push_back(Pending {
-            job: job.job,
+        let submission = Submission {
             buffers,
-            raw: submitted.raw,
+            raw: submitted.raw.clone(),
             size: Size {
                 width: job.picture_width,
                 height: job.picture_height,
             },
             coded,
-        });
+        };
+        let begin = Instant::now();
+        self.session.submit(&submitted, submission);
+        self.decoding += begin.elapsed();
         self.complete(finished);
-        if self.pace == Pace::LockStep && !self.pending.is_empty() {
+        if self.pace == Pace::LockStep && !self.session.is_idle() {
             self.drain(finished);
         }
         Ok(())
@@ -219,11 +197,10 @@ impl Player {
 
     /// The decoder for the format.
     fn open(&mut self, format: u32, finished: &mut dyn FnMut(Finished<'_>)) -> Result<(), ReplayError> {
-        if self.decoder.as_ref().is_some_and(|(open, _)| *open == format) {
-            return Ok(());
+        if self.session.coded_format() != Some(format) {
+            self.drain(finished);
         }
-        self.drain(finished);
-        self.decoder = Some((format, engine::open(format, &self.options)?));
+        self.session.select(format)?;
         Ok(())
     }
 
@@ -232,7 +209,7 @@ impl Player {
         let mut planes = Vec::with_capacity(job.planes.len());
         for plane in &job.planes {
             let mapping = self.mapping(job, plane.buffer)?;
-            let plane = engine::memory::Plane::new(
+            let plane = View::new(
                 mapping,
                 plane.offset as usize,
                 plane.length as usize,
@@ -295,43 +272,22 @@ impl Player {
 
     /// Hands over what the decoder has reported.
     fn complete(&mut self, finished: &mut dyn FnMut(Finished<'_>)) {
-        let mut reports = std::mem::take(&mut self.reports);
-        for report in reports.drain(..) {
-            let at = self.pending.iter().position(|pending| pending.job == report.job);
-            let Some(pending) = at.and_then(|at| self.pending.remove(at)) else {
-                continue;
-            };
+        while let Some((report, ended)) = self.session.next_done() {
+            let busy = self
+                .session
+                .jobs()
+                .any(|later| later.buffers.iter().any(|id| ended.buffers.contains(id)));
             let reason = report.reason.map(|reason| reason.to_string());
-            self.finish(
-                pending,
-                verdict(report.status),
-                reason.unwrap_or_default(),
-                finished,
-            );
+            finished(Finished {
+                job: report.job,
+                verdict: verdict(report.status),
+                reason: reason.unwrap_or_default(),
+                raw: &ended.raw,
+                size: ended.size,
+                busy,
+            });
+            self.coded.push(ended.coded);
         }
-        self.reports = reports;
-    }
-
-    fn finish(
-        &mut self,
-        ended: Pending,
-        verdict: Verdict,
-        reason: String,
-        finished: &mut dyn FnMut(Finished<'_>),
-    ) {
-        let busy = self
-            .pending
-            .iter()
-            .any(|later| later.buffers.iter().any(|id| ended.buffers.contains(id)));
-        finished(Finished {
-            job: ended.job,
-            verdict,
-            reason,
-            raw: &ended.raw,
-            size: ended.size,
-            busy,
-        });
-        self.coded.push(ended.coded);
     }
 }
 

@@ -4,10 +4,11 @@
 mod recording;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use daedalus_engine::{Backend, Options};
+use daedalus_engine::{Backend, Decoder, Done, Options};
 use daedalus_uapi::fourcc::{AV1_FRAME, NV12, VP9_FRAME};
 use daedalus_uapi::protocol::{
     CTRL_F_IN_REQUEST, Ctrl, MSG_BUFFER_GONE, MSG_RESET, Msg, MsgBufferGone, MsgJob, Plane as WirePlane,

@@ -9,10 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use daedalus_client::{CodedJob, Visible};
-use daedalus_engine::memory::{Mapping, Plane};
-use daedalus_engine::{Decoder, Done, Job, Options, RawPicture, Status};
+use daedalus_engine::memory::{Mapping, View};
+use daedalus_engine::{Done, Job, Options, RawPicture, Session, Status};
+use daedalus_uapi::formats::{ChromaLayout, RawFormat, Size};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
 
@@ -25,39 +26,26 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// A buffer as the kernel module lays it out: `width` × `height` pixels, with lines padded
-    /// to 128 bytes and room for whole blocks below the picture.
+    /// Allocates a buffer of `width` × `height` pixels as the kernel module does.
     pub(crate) fn new(format: u32, width: u32, height: u32) -> Result<Self> {
-        let height = height.next_multiple_of(2);
-        let sample = if format == fourcc::P010 { 2 } else { 1 };
-        let stride = (width as usize * sample).next_multiple_of(128);
-        let luma = stride * height as usize;
-        let room = stride * (height as usize).next_multiple_of(128);
-        let (whole, tail) = (room + 128, 128);
-        let planes = match format {
-            fourcc::NV12 | fourcc::P010 | fourcc::YUV420 => vec![((luma * 3 / 2).max(room) + tail, stride)],
-            fourcc::NV12M => vec![(whole, stride), (room / 2 + tail, stride)],
-            fourcc::YUV420M => vec![
-                (whole, stride),
-                (room / 4 + tail, stride / 2),
-                (room / 4 + tail, stride / 2),
-            ],
-            _ => bail!("no layout for {}", fourcc::name(format)),
-        };
-        let mappings = planes
-            .iter()
-            .map(|&(len, _)| Mapping::anonymous(len).context("memory"))
-            .collect::<Result<Vec<_>>>()?;
-        let planes = mappings
-            .iter()
-            .zip(&planes)
-            .map(|(mapping, &(len, stride))| Plane::new(mapping.clone(), 0, len, stride).context("plane"))
-            .collect::<Result<Vec<_>>>()?;
+        let raw_format = RawFormat::of(format).with_context(|| fourcc::name(format))?;
+        let memory = raw_format.memory(Size { width, height });
+        let (mut mappings, mut planes) = (Vec::new(), Vec::new());
+        for plane in &memory[..raw_format.memory_planes] {
+            let mapping = Mapping::anonymous(plane.sizeimage).context("memory")?;
+            planes.push(View::new(
+                mapping.clone(),
+                0,
+                plane.sizeimage,
+                plane.bytesperline,
+            )?);
+            mappings.push(mapping);
+        }
         Ok(Self {
             raw: RawPicture {
                 format,
                 width,
-                height,
+                height: height.next_multiple_of(2),
                 planes,
             },
             mappings,
@@ -84,23 +72,22 @@ impl Capture {
         self
     }
 
-    /// The bytes of line `y` of a colour plane (1 is Cb, or Cb and Cr interleaved; 2 is Cr).
+    /// Reads line `y` of a colour plane from byte `start` on (1 is Cb, or Cb and Cr interleaved; 2 is Cr).
     fn line(&self, plane: usize, y: usize, start: usize, into: &mut [u8]) -> Result<()> {
-        let first = &self.raw.planes[0];
-        let (stride, height) = (first.bytesperline(), self.raw.height as usize);
-        let contiguous = self.raw.planes.len() == 1;
-        let planar = matches!(self.raw.format, fourcc::YUV420 | fourcc::YUV420M);
-        let chroma_stride = if planar { stride / 2 } else { stride };
-        let (memory, offset) = match (plane, contiguous) {
-            (0, _) => (0, y * stride),
-            (1, true) => (0, stride * height + y * chroma_stride),
-            (_, true) => (
-                0,
-                stride * height + chroma_stride * (height / 2) + y * chroma_stride,
-            ),
-            (_, false) => (plane, y * chroma_stride),
+        let strides: Vec<_> = self.raw.planes.iter().map(View::stride).collect();
+        let size = Size {
+            width: self.raw.width,
+            height: self.raw.height,
         };
-        self.mappings[memory].read(offset + start, into).context("line")
+        let layout = RawFormat::of(self.raw.format).and_then(|format| format.layout(size, &strides, size));
+        let layout = layout.context("no layout")?;
+        let colour = match (plane, layout.chroma) {
+            (0, _) => layout.luma,
+            (_, ChromaLayout::Interleaved(plane)) => plane,
+            (_, ChromaLayout::Separate(planes)) => planes[plane - 1],
+        };
+        let offset = colour.offset + y * colour.stride + start;
+        self.mappings[colour.memory].read(offset, into).context("line")
     }
 
     /// The visible part without padding, as NV12 (8 bit) or P010, whatever the buffer's format is.
@@ -132,10 +119,9 @@ impl Capture {
     }
 }
 
-/// Runs jobs through a decoder.
+/// Runs jobs through a session.
 pub(crate) struct Player {
-    decoder: Box<dyn Decoder>,
-    done: Vec<Done>,
+    session: Session<()>,
     jobs: u64,
     /// The client's values of controls: they stay until set again.
     sticky: HashMap<u32, Vec<u8>>,
@@ -143,17 +129,18 @@ pub(crate) struct Player {
 
 impl Player {
     pub(crate) fn new(coded_format: u32, options: &Options) -> Result<Self> {
-        let decoder = daedalus_engine::open(coded_format, options)?;
+        let mut session = Session::new(options.clone());
+        session.select(coded_format)?;
         Ok(Self {
-            decoder,
-            done: Vec::new(),
+            session,
             jobs: 0,
             sticky: HashMap::new(),
         })
     }
 
-    pub(crate) fn decoder(&mut self) -> &mut dyn Decoder {
-        self.decoder.as_mut()
+    /// Stops a queue: no later job refers to an earlier one.
+    pub(crate) fn reset(&mut self) {
+        self.session.reset();
     }
 
     /// Decodes `coded` into `capture`; it must be reported by the same call.
@@ -169,11 +156,13 @@ impl Player {
         capture: &Capture,
     ) -> Result<Done> {
         self.submit(coded, payload, capture)?;
-        if self.done.is_empty() {
-            self.decoder.advance(&mut self.done);
+        let mut reports = self.reports();
+        if reports.is_empty() {
+            self.advance();
+            reports = self.reports();
         }
-        ensure!(self.done.len() == 1, "{} answers for one job", self.done.len());
-        let done = self.done.remove(0);
+        ensure!(reports.len() == 1, "{} answers for one job", reports.len());
+        let done = reports.remove(0);
         ensure!(
             done.job == self.jobs,
             "answer for job {} to job {}",
@@ -183,14 +172,16 @@ impl Player {
         Ok(done)
     }
 
-    /// Has the decoder report the oldest job at least.
+    /// Completes the oldest job at least.
     pub(crate) fn advance(&mut self) {
-        self.decoder.advance(&mut self.done);
+        self.session.advance();
     }
 
-    /// What was reported since the last call.
+    /// Returns what was reported since the last call.
     pub(crate) fn reports(&mut self) -> Vec<Done> {
-        std::mem::take(&mut self.done)
+        std::iter::from_fn(|| self.session.next_done())
+            .map(|(done, ())| done)
+            .collect()
     }
 
     /// Submits `coded` with another payload, to be decoded into `capture`.
@@ -215,11 +206,11 @@ impl Player {
             id: self.jobs,
             timestamp: coded.timestamp,
             same_capture: coded.same_capture,
-            coded: Plane::new(mapping, 0, payload.len(), 0)?,
+            coded: View::new(mapping, 0, payload.len(), 0)?,
             controls: &controls,
             raw: capture.raw.clone(),
         };
-        self.decoder.submit(&job, &mut self.done);
+        self.session.submit(&job, ());
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::CodedJob;
-use daedalus_engine::memory::{Mapping, Plane};
+use daedalus_engine::memory::{Mapping, View};
 use daedalus_engine::{Job, Options, RawPicture};
 use daedalus_replay::Recorder;
 use daedalus_trace::{Buffer, Session};
@@ -140,13 +140,13 @@ pub(crate) fn record(coded_format: u32, jobs: &[CodedJob], resets: &[usize]) -> 
             id: head.job,
             timestamp: coded.timestamp,
             same_capture: coded.same_capture,
-            coded: Plane::new(mapping, 0, coded.payload.len(), 0)?,
+            coded: View::new(mapping, 0, coded.payload.len(), 0)?,
             controls: &controls,
             raw: RawPicture {
                 format: head.raw_format,
                 width: head.width,
                 height: head.height,
-                planes: vec![Plane::new(
+                planes: vec![View::new(
                     slot.mapping.clone(),
                     0,
                     plane.length as usize,

@@ -207,9 +207,10 @@ fn stage(object: &str, function: &str) -> &'static str {
         PARSING
     } else if has(&[
         "interleave",
-        "merge_from",
+        "convert_line",
+        "copy_line",
         "raise",
-        "daedalus_engine::raw",
+        "daedalus_engine::capture",
         "daedalus_engine::convert",
     ]) {
         PICTURES

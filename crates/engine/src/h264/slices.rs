@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the engine has to know of H.264 slices.
+//! Reads the types of slices.
 
-/// What is in an OUTPUT buffer.
+/// The slices in an OUTPUT buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slices {
     /// Slice NAL units (types 1 and 5).
@@ -11,7 +11,7 @@ pub(crate) struct Slices {
 }
 
 impl Slices {
-    /// Looks at the NAL units of Annex B data.
+    /// Reads the NAL units of Annex B data.
     pub(crate) fn of(data: &[u8]) -> Self {
         let mut slices = Self::default();
         let mut at = 0;
@@ -28,7 +28,7 @@ impl Slices {
     }
 }
 
-/// The index after the first start code at or after `from`.
+/// Returns the index after the first start code at or after `from`.
 fn next_start_code(data: &[u8], from: usize) -> Option<usize> {
     let mut at = from + 2;
     while at < data.len() {
@@ -43,7 +43,7 @@ fn next_start_code(data: &[u8], from: usize) -> Option<usize> {
     None
 }
 
-/// `slice_type` of a slice header (7.3.3), whose first element is `first_mb_in_slice`.
+/// Returns `slice_type` of a slice header (7.3.3), whose first element is `first_mb_in_slice`.
 ///
 /// Within both there are at most 17 + 3 zero bits in a row, since a picture has less than 2^18
 /// macroblocks (table A-1); the 22 that call for an emulation prevention byte (7.4.1) do not occur.

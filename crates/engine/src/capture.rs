@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! CAPTURE buffers: where the colour planes of each format are, and writing pictures into them.
+//! Writes pictures into CAPTURE buffers.
 //!
-//! What was decoded straight into CAPTURE is left there. Of everything else, each byte is written at most once
-//! per call and none is read. What lies outside of the picture (the CAPTURE format may be larger, lines may be
-//! padded) belongs to nobody: clients crop to the picture, and the memory was made grey when it was mapped, or
-//! came from the client itself.
+//! Planes that were decoded straight into CAPTURE are left alone. Every other byte of the picture is written
+//! at most once per call, and no byte is read. The CAPTURE format may be larger than the picture, and lines
+//! may be padded. Nothing defines the bytes outside of the picture: clients crop, and the memory was made
+//! grey when it was mapped, or came from the client itself.
 
-use daedalus_uapi::fourcc;
+use daedalus_uapi::formats::{ChromaLayout, ColourPlane, RawFormat, Size};
+use daedalus_uapi::protocol::MAX_PLANES;
 
-use crate::RawPicture;
 use crate::convert;
 use crate::error::JobError;
 use crate::frames::{Frame, Offer};
-use crate::memory::{OutOfBounds, Plane};
+use crate::job::RawPicture;
+use crate::memory::{OutOfBounds, View};
 
-/// Bytes that are converted at a time, on the stack.
-const CHUNK: usize = 2048;
-/// Bytes of interleaved samples that are converted at a time, in registers.
+/// Bytes of a line that are converted at a time, in registers.
 const BLOCK: usize = 64;
 
-/// Which lines of a frame to show.
+/// The lines of a frame that are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lines {
     /// All.
@@ -31,7 +30,7 @@ pub(crate) enum Lines {
 }
 
 impl Lines {
-    /// The line to show as line `y` of a plane with `count` lines.
+    /// Returns the line that is shown as line `y` of a plane with `count` lines.
     fn source(self, y: usize, count: usize) -> usize {
         match self {
             Self::All => y,
@@ -41,220 +40,140 @@ impl Lines {
     }
 }
 
-/// One colour plane (or two that are interleaved) in CAPTURE memory.
-struct Area<'a> {
-    plane: &'a Plane,
-    offset: usize,
-    stride: usize,
-    /// Bytes of a line that may be written.
-    line: usize,
-    /// Lines that may be written.
-    lines: usize,
-}
-
-impl<'a> Area<'a> {
-    /// An area of `lines` lines of `line` bytes, reduced to what is in the memory.
-    fn new(plane: &'a Plane, offset: usize, stride: usize, line: usize, lines: usize) -> Self {
-        let line = line.min(stride);
-        let room = plane.len().saturating_sub(offset);
-        let fit = match room.checked_sub(line) {
-            Some(rest) if stride > 0 => rest / stride + 1,
-            _ => 0,
-        };
-        Self {
-            plane,
-            offset,
-            stride,
-            line,
-            lines: lines.min(fit),
-        }
-    }
-
-    /// Writes at byte `x` of line `y`; both are within `line` and `lines`.
-    fn write(&self, x: usize, y: usize, from: &[u8]) -> Result<(), OutOfBounds> {
-        self.plane.write(self.offset + y * self.stride + x, from)
-    }
-
-    fn clean(&self) -> Result<(), OutOfBounds> {
-        match self.lines.checked_sub(1) {
-            None => Ok(()),
-            Some(others) => self.plane.clean(self.offset, others * self.stride + self.line),
-        }
-    }
-
-    fn fill(&self, pattern: [u8; 2]) -> Result<(), OutOfBounds> {
-        let mut chunk = [0; CHUNK];
-        for pair in chunk.chunks_exact_mut(2) {
-            pair.copy_from_slice(&pattern);
-        }
-        for y in 0..self.lines {
-            for x in (0..self.line).step_by(CHUNK) {
-                self.write(x, y, &chunk[..CHUNK.min(self.line - x)])?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A CAPTURE buffer, resolved into colour planes.
-pub(crate) struct Target<'a> {
-    luma: Area<'a>,
-    chroma: Chroma<'a>,
-    depth: u8,
-    size: (u32, u32),
+pub(crate) struct Target {
+    luma: View,
+    chroma: Chroma,
+    format: &'static RawFormat,
+    size: Size,
 }
 
 /// The chroma planes of a [`Target`].
-enum Chroma<'a> {
-    Interleaved(Area<'a>),
-    Separate([Area<'a>; 2]),
+enum Chroma {
+    Interleaved(View),
+    Separate([View; 2]),
 }
 
-impl<'a> Target<'a> {
+impl Target {
     /// Resolves `raw`.
     ///
     /// # Errors
     /// [`JobError::RawFormat`]. Planes that are too small are no error here, see [`Target::write`].
-    pub(crate) fn of(raw: &'a RawPicture) -> Result<Self, JobError> {
-        let error = JobError::RawFormat {
-            format: raw.format,
-            planes: raw.planes.len(),
+    pub(crate) fn of(raw: &RawPicture) -> Result<Self, JobError> {
+        let size = Size {
+            width: raw.width,
+            height: raw.height,
         };
-        let Some(first) = raw.planes.first() else {
-            return Err(error);
+        let count = raw.planes.len().min(MAX_PLANES);
+        let mut strides = [0; MAX_PLANES];
+        for (stride, plane) in strides.iter_mut().zip(&raw.planes) {
+            *stride = plane.stride();
+        }
+        let resolved = RawFormat::of(raw.format)
+            .and_then(|format| Some((format, format.layout(size, &strides[..count], size)?)));
+        let Some((format, layout)) = resolved else {
+            return Err(JobError::RawFormat {
+                format: raw.format,
+                planes: raw.planes.len(),
+            });
         };
-        let (width, height) = (raw.width as usize, raw.height as usize);
-        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
-        let stride = first.bytesperline();
-        let second_at = stride.saturating_mul(height);
-        let sample = if raw.format == fourcc::P010 { 2 } else { 1 };
-        let luma = Area::new(first, 0, stride, width * sample, height);
-        let chroma = match (raw.format, raw.planes.as_slice()) {
-            (fourcc::NV12 | fourcc::P010, [_, ..]) => Chroma::Interleaved(Area::new(
-                first,
-                second_at,
-                stride,
-                half_width * 2 * sample,
-                half_height,
-            )),
-            (fourcc::NV12M, [_, chroma, ..]) => Chroma::Interleaved(Area::new(
-                chroma,
-                0,
-                chroma.bytesperline(),
-                half_width * 2,
-                half_height,
-            )),
-            (fourcc::YUV420, [_, ..]) => {
-                let third_at = second_at.saturating_add((stride / 2).saturating_mul(half_height));
-                Chroma::Separate(
-                    [second_at, third_at]
-                        .map(|offset| Area::new(first, offset, stride / 2, half_width, half_height)),
-                )
-            }
-            (fourcc::YUV420M, [_, cb, cr, ..]) => Chroma::Separate(
-                [cb, cr].map(|plane| Area::new(plane, 0, plane.bytesperline(), half_width, half_height)),
-            ),
-            _ => return Err(error),
+        let view = |plane: &ColourPlane| {
+            raw.planes[plane.memory].sub(plane.offset, plane.stride, plane.line, plane.lines)
         };
-        let depth = if raw.format == fourcc::P010 { 10 } else { 8 };
-        let size = (raw.width, raw.height);
         Ok(Self {
-            luma,
-            chroma,
-            depth,
+            luma: view(&layout.luma),
+            chroma: match &layout.chroma {
+                ChromaLayout::Interleaved(plane) => Chroma::Interleaved(view(plane)),
+                ChromaLayout::Separate([cb, cr]) => Chroma::Separate([view(cb), view(cr)]),
+            },
+            format,
             size,
         })
     }
 
-    /// What of the buffer pictures may be decoded into.
+    /// Returns the memory of the buffer that a picture may be decoded into.
     ///
-    /// Chroma planes which follow luma in the same memory are not offered: a decoder writes luma below the
-    /// picture, and the lines at the start of such a plane are there.
+    /// A decoder writes luma below the picture. Chroma planes that follow luma in the same memory plane begin
+    /// there, so they are not offered.
     pub(crate) fn offer(&self) -> Option<Offer> {
-        let lend = |area: &Area<'_>| area.plane.lend(area.offset, area.stride);
         let chroma = match &self.chroma {
-            Chroma::Separate([cb, cr]) if cb.offset == 0 && cr.offset == 0 => {
-                lend(cb).and_then(|cb| Some([cb, lend(cr)?]))
+            Chroma::Separate([cb, cr]) if self.format.memory_planes > 1 => {
+                cb.lend().and_then(|cb| Some([cb, cr.lend()?]))
             }
             _ => None,
         };
-        let luma = lend(&self.luma).filter(|_| self.depth == 8)?;
+        let luma = self.luma.lend().filter(|_| self.depth() == 8)?;
         Some(Offer {
-            size: self.size,
+            size: (self.size.width, self.size.height),
             luma,
             chroma,
         })
     }
 
-    /// The luma of `frame` is in this buffer.
+    /// Returns whether the luma of `frame` is in this buffer.
     pub(crate) fn holds(&self, frame: &Frame) -> bool {
-        self.luma
-            .plane
-            .is_at(self.luma.offset, frame.memory(0), frame.line(0, 0))
+        self.luma.as_ptr() == frame.plane(0).as_ptr()
     }
 
-    /// Bits per sample of the format.
+    /// Returns the bits per sample of the format.
     pub(crate) fn depth(&self) -> u8 {
-        self.depth
+        self.format.depth
     }
 
     /// Makes the whole buffer grey.
     pub(crate) fn fill_grey(&self) {
-        let filled = self.luma.fill(self.grey()).and_then(|()| self.fill_chroma());
-        if let Err(error) = filled.and_then(|()| self.clean()) {
+        let grey = self.format.grey();
+        let filled = self.luma.fill(grey).and_then(|()| self.fill_chroma());
+        if let Err(error) = filled {
             tracing::debug!(%error, "CAPTURE cannot be filled");
         }
+        self.clean();
     }
 
-    /// Makes the whole buffer visible to devices, see [`Plane::clean`].
-    fn clean(&self) -> Result<(), OutOfBounds> {
-        self.luma.clean()?;
+    /// Makes the whole buffer visible to devices, see [`View::clean`].
+    fn clean(&self) {
+        self.luma.clean();
         match &self.chroma {
-            Chroma::Interleaved(area) => area.clean(),
-            Chroma::Separate(areas) => areas.iter().try_for_each(Area::clean),
-        }
-    }
-
-    fn grey(&self) -> [u8; 2] {
-        if self.depth > 8 {
-            0x8000u16.to_le_bytes()
-        } else {
-            [0x80; 2]
+            Chroma::Interleaved(plane) => plane.clean(),
+            Chroma::Separate(planes) => planes.iter().for_each(View::clean),
         }
     }
 
     fn fill_chroma(&self) -> Result<(), OutOfBounds> {
+        let grey = self.format.grey();
         match &self.chroma {
-            Chroma::Interleaved(area) => area.fill(self.grey()),
-            Chroma::Separate(areas) => areas.iter().try_for_each(|area| area.fill(self.grey())),
+            Chroma::Interleaved(plane) => plane.fill(grey),
+            Chroma::Separate(planes) => planes.iter().try_for_each(|plane| plane.fill(grey)),
         }
     }
 
     /// Writes the picture in `frame`. Its pixels must be final.
     ///
     /// # Errors
-    /// [`JobError::BitDepth`], and nothing is written; [`JobError::TooLarge`], and what fits is written.
+    /// [`JobError::BitDepth`], and nothing is written; [`JobError::TooLarge`], and the part that fits is
+    /// written.
     pub(crate) fn write(&self, frame: &Frame, lines: Lines) -> Result<(), JobError> {
         let layout = &frame.layout;
-        if layout.depth != self.depth {
+        if layout.depth != self.depth() {
             return Err(JobError::BitDepth {
                 picture: layout.depth,
-                raw: self.depth,
+                raw: self.depth(),
             });
         }
-        let luma = match self.depth {
+        let luma = match self.depth() {
             8 => copy(&self.luma, frame, 0, lines),
             _ => raise(&self.luma, frame, lines),
         };
         let chroma = match &self.chroma {
             _ if !layout.chroma => self.fill_chroma().map(|()| true),
-            Chroma::Interleaved(area) => interleave(area, frame, lines),
+            Chroma::Interleaved(plane) => interleave(plane, frame, lines),
             Chroma::Separate([cb, cr]) => {
                 copy(cb, frame, 1, lines).and_then(|fits| Ok(copy(cr, frame, 2, lines)? && fits))
             }
         };
-        match (luma, chroma, self.clean()) {
-            (Ok(true), Ok(true), Ok(())) => Ok(()),
+        self.clean();
+        match (luma, chroma) {
+            (Ok(true), Ok(true)) => Ok(()),
             _ => Err(JobError::TooLarge {
                 width: layout.width,
                 height: layout.height,
@@ -263,89 +182,52 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Bytes of each line and number of lines to write, and whether that is the whole plane.
-fn extent(area: &Area<'_>, line: usize, lines: usize) -> (usize, usize, bool) {
+/// Returns how many bytes of each line, and how many lines, to write of a plane with `line` bytes and `lines`
+/// lines; and whether that is the whole plane.
+fn extent(to: &View, line: usize, lines: usize) -> (usize, usize, bool) {
     (
-        line.min(area.line),
-        lines.min(area.lines),
-        line <= area.line && lines <= area.lines,
+        line.min(to.line_len()),
+        lines.min(to.lines()),
+        line <= to.line_len() && lines <= to.lines(),
     )
 }
 
 /// Copies an 8-bit plane. Returns whether all of it fitted.
-fn copy(area: &Area<'_>, frame: &Frame, plane: usize, lines: Lines) -> Result<bool, OutOfBounds> {
+fn copy(to: &View, frame: &Frame, plane: usize, lines: Lines) -> Result<bool, OutOfBounds> {
     let (width, height) = frame.layout.plane_size(plane);
-    let (len, count, whole) = extent(area, width, height);
-    let memory = frame.memory(plane);
+    let (len, count, whole) = extent(to, width, height);
     for y in 0..count {
-        let from = frame.line(plane, lines.source(y, height));
-        let to = area.offset + y * area.stride;
-        // What was decoded here is in place; of a field, the other field's lines are not. A line that is
-        // a source is never written.
-        if !area.plane.is_at(to, memory, from) {
-            area.plane.copy_from(to, memory, from, len)?;
-        }
+        // A picture that was decoded here is in place already. Of one of its fields, lines are copied onto
+        // lines of the other field: a line that is a source is never written.
+        to.copy_line(y, frame.plane(plane), lines.source(y, height), len)?;
     }
     Ok(whole)
 }
 
 /// Writes the luma plane of a 10-bit frame. Returns whether all of it fitted.
-fn raise(area: &Area<'_>, frame: &Frame, lines: Lines) -> Result<bool, OutOfBounds> {
+fn raise(to: &View, frame: &Frame, lines: Lines) -> Result<bool, OutOfBounds> {
     let (width, height) = frame.layout.plane_size(0);
-    let (len, count, whole) = extent(area, width * 2, height);
-    let from = frame.memory(0);
-    let blocks = len / BLOCK;
-    let rest = len - blocks * BLOCK;
+    let (len, count, whole) = extent(to, width * 2, height);
     for y in 0..count {
-        let line = frame.line(0, lines.source(y, height));
-        let to = area.offset + y * area.stride;
-        area.plane
-            .change_from::<BLOCK>(to, blocks, (from, line), convert::raise_10)?;
-        if rest > 0 {
-            let (mut bytes, mut out) = ([0; BLOCK], [0; BLOCK]);
-            let x = blocks * BLOCK;
-            from.read(line + x, &mut bytes[..rest])?;
-            convert::raise_10(&bytes[..rest], &mut out[..rest]);
-            area.write(x, y, &out[..rest])?;
-        }
+        let from = (frame.plane(0), lines.source(y, height));
+        to.convert_line::<BLOCK>(y, from, len, convert::raise_10)?;
     }
     Ok(whole)
 }
 
 /// Writes both chroma planes interleaved. Returns whether all of it fitted.
-fn interleave(area: &Area<'_>, frame: &Frame, lines: Lines) -> Result<bool, OutOfBounds> {
+fn interleave(to: &View, frame: &Frame, lines: Lines) -> Result<bool, OutOfBounds> {
+    const HALF: usize = BLOCK / 2;
     let (width, height) = frame.layout.plane_size(1);
     let bytes = frame.layout.sample_bytes();
-    let (len, count, whole) = extent(area, width * bytes * 2, height);
-    let interleave = if bytes == 2 {
-        convert::interleave_10
-    } else {
-        convert::interleave_8
-    };
-    let (cb, cr) = (frame.memory(1), frame.memory(2));
+    let (len, count, whole) = extent(to, width * bytes * 2, height);
     for y in 0..count {
-        let y_from = lines.source(y, height);
-        let (u_line, v_line) = (frame.line(1, y_from), frame.line(2, y_from));
-        let to = area.offset + y * area.stride;
-        let sources = [(cb, u_line), (cr, v_line)];
+        let from = (frame.plane(1), frame.plane(2), lines.source(y, height));
         // Two loops, so that each is compiled for its own function.
-        let blocks = len / BLOCK;
         if bytes == 2 {
-            area.plane
-                .merge_from::<{ BLOCK / 2 }, BLOCK>(to, blocks, sources, convert::interleave_10)?;
+            to.interleave_lines::<HALF, BLOCK>(y, from, len, convert::interleave_10)?;
         } else {
-            area.plane
-                .merge_from::<{ BLOCK / 2 }, BLOCK>(to, blocks, sources, convert::interleave_8)?;
-        }
-        let x = blocks * BLOCK;
-        let part = len - x;
-        if part > 0 {
-            let (mut u, mut v, mut out) = ([0; BLOCK / 2], [0; BLOCK / 2], [0; BLOCK]);
-            let half = part.div_ceil(2 * bytes) * bytes;
-            cb.read(u_line + x / 2, &mut u[..half])?;
-            cr.read(v_line + x / 2, &mut v[..half])?;
-            interleave(&u[..half], &v[..half], &mut out[..half * 2]);
-            area.write(x, y, &out[..part])?;
+            to.interleave_lines::<HALF, BLOCK>(y, from, len, convert::interleave_8)?;
         }
     }
     Ok(whole)
@@ -354,6 +236,8 @@ fn interleave(area: &Area<'_>, frame: &Frame, lines: Lines) -> Result<bool, OutO
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use daedalus_uapi::fourcc;
 
     use super::*;
     use crate::frames::{Layout, Pool};
@@ -378,7 +262,7 @@ mod tests {
             let (mut starts, mut resolved) = (Vec::new(), Vec::new());
             for &(len, stride) in planes {
                 starts.push(at);
-                resolved.push(Plane::new(mapping.clone(), at, len, stride).expect("plane"));
+                resolved.push(View::new(mapping.clone(), at, len, stride).expect("view"));
                 at += len + GUARD;
             }
             let raw = RawPicture {
@@ -423,10 +307,8 @@ mod tests {
                 } else {
                     vec![value as u8; width]
                 };
-                frame
-                    .memory(plane)
-                    .write(frame.line(plane, y), &line)
-                    .expect("write");
+                let at = layout.stride[plane] * y;
+                frame.plane(plane).write(at, &line).expect("write");
             }
         }
         frame
@@ -554,7 +436,7 @@ mod tests {
         for (format, planes) in [
             (fourcc::NV12M, 1),
             (fourcc::YUV420M, 2),
-            (fourcc::H264_SLICE, 3),
+            (0, 3),
             (fourcc::NV12, 0),
         ] {
             let buffer = Guarded::new(format, 4, 4, &vec![(64, 4); planes]);
@@ -591,10 +473,8 @@ mod tests {
             for plane in 0..3 {
                 for y in 0..layout.plane_size(plane).1 {
                     let line = vec![(y + 50 * plane) as u8; layout.plane_size(plane).0];
-                    picture
-                        .memory(plane)
-                        .write(picture.line(plane, y), &line)
-                        .expect("decode");
+                    let at = layout.stride[plane] * y;
+                    picture.plane(plane).write(at, &line).expect("decode");
                 }
             }
             target.write(&picture, Lines::All).expect("write");

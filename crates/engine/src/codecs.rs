@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Lists the decoders of all codecs: the only table of them.
+
+use daedalus_uapi::codec::{Codec, CodecSet};
+
+use crate::decoder::LibraryDecoder;
+use crate::error::EngineError;
+use crate::job::Decoder;
+use crate::library::Library;
+use crate::null::NullDecoder;
+use crate::options::{Backend, Options};
+use crate::{av1, h264, vp9};
+
+/// A row of the table: a codec's decoder.
+struct Row {
+    /// Returns whether the linked library has the decoder.
+    is_available: fn() -> bool,
+    /// Opens a decoder.
+    open: fn(&Options) -> Result<Box<dyn Decoder>, EngineError>,
+}
+
+/// Returns the row of a codec.
+fn row(codec: Codec) -> Row {
+    match codec {
+        Codec::H264 => Row {
+            is_available: h264::is_available,
+            open: open_library::<h264::H264>,
+        },
+        Codec::Vp9 => Row {
+            is_available: vp9::is_available,
+            open: open_library::<vp9::Vp9>,
+        },
+        Codec::Av1 => Row {
+            is_available: av1::is_available,
+            open: open_library::<av1::Av1>,
+        },
+    }
+}
+
+fn open_library<L: Library + 'static>(options: &Options) -> Result<Box<dyn Decoder>, EngineError> {
+    Ok(Box::new(LibraryDecoder::<L>::open(options)?))
+}
+
+/// Opens a decoder of `coded_format`, a `V4L2_PIX_FMT_*`.
+///
+/// # Errors
+/// [`EngineError`] if the format is no codec's of the registry, or if its library is unable to decode.
+pub fn open(coded_format: u32, options: &Options) -> Result<Box<dyn Decoder>, EngineError> {
+    let codec = Codec::from_coded_format(coded_format).ok_or(EngineError::UnknownFormat(coded_format))?;
+    match options.backend {
+        Backend::Null => Ok(Box::new(NullDecoder)),
+        Backend::Auto => (row(codec).open)(options),
+    }
+}
+
+/// Makes the libraries build what they build once in a process: tables, mostly. Processes that are forked
+/// afterwards have it. No thread is started.
+pub fn warm_up() {
+    for &codec in Codec::ALL {
+        // A library that cannot decode says so when a session needs it.
+        drop((row(codec).open)(&Options::default()));
+    }
+}
+
+/// Returns the codecs that the linked libraries can decode, as the protocol's bits. A distribution may build
+/// libavcodec without one of them.
+#[must_use]
+pub fn served_codecs() -> u32 {
+    let codecs = Codec::ALL.iter().copied();
+    let served: CodecSet = codecs.filter(|&codec| (row(codec).is_available)()).collect();
+    served.bits()
+}
