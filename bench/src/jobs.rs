@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             session.failed_jobs()
         );
         let row = Row {
-            codec: codec.name(),
+            codec: codec.title(),
             width: first.coded_width,
             height: first.coded_height,
             depth,

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "the worker's smaps say nothing"
     );
     let line = json!({
-        "codec": codec.name(),
+        "codec": codec.title(),
         "width": first.coded_width,
         "height": first.coded_height,
         "bit_depth": first.bit_depth,

@@ -115,7 +115,7 @@ fn row(file: &Path, runs: u32) -> Result<Row> {
         for (by, way) in [(By::Device, &mut row.device), (By::Software, &mut row.software)] {
             let (codec, element, command) = player::discarding(file, by)?;
             let (seconds, cpu) = timed(command)?;
-            row.codec = codec.name().to_owned();
+            row.codec = codec.title().to_owned();
             way.element = element;
             way.fps.push(row.frames as f64 / seconds);
             way.cpu_ms.push(cpu * 1000.0 / row.frames as f64);

@@ -15,7 +15,7 @@ pub(crate) use obu::leb128;
 use elementary::Elementary;
 
 use crate::error::ParseError;
-use crate::job::Codec;
+use daedalus_uapi::Codec;
 
 /// Units, each of which a codec's parser takes whole.
 pub type Units = Box<dyn Iterator<Item = Result<Vec<u8>, ParseError>>>;

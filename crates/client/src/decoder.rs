@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daedalus_uapi::Codec;
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_H264_DECODE_MODE, V4L2_CID_STATELESS_H264_SPS,
     V4L2_CID_STATELESS_H264_START_CODE, V4L2_CID_STATELESS_VP9_FRAME,
@@ -14,7 +15,7 @@ use daedalus_uapi::v4l2_controls::{
 use md5::{Digest, Md5};
 
 use crate::device::{ClientError, Device, Longest, Nodes, Request};
-use crate::job::{Codec, CodedJob, Control, Visible};
+use crate::job::{CodedJob, Control, Visible};
 use crate::memory::Mapping;
 use crate::picture::Layout;
 use crate::queue::{Backing, Queue};

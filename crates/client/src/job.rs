@@ -6,46 +6,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use daedalus_uapi::fourcc;
+use daedalus_uapi::Codec;
 use daedalus_uapi::v4l2_controls::V4l2CtrlAv1TileGroupEntry;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::container::{self, Contents};
 use crate::error::ParseError;
 use crate::{av1, h264, vp9};
-
-/// A codec that the client parses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Codec {
-    /// ITU-T H.264, Annex B.
-    H264,
-    /// VP9.
-    Vp9,
-    /// AV1.
-    Av1,
-}
-
-impl Codec {
-    /// The OUTPUT format, `V4L2_PIX_FMT_*`.
-    #[must_use]
-    pub fn coded_format(self) -> u32 {
-        match self {
-            Self::H264 => fourcc::H264_SLICE,
-            Self::Vp9 => fourcc::VP9_FRAME,
-            Self::Av1 => fourcc::AV1_FRAME,
-        }
-    }
-
-    /// Its name, for people.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::H264 => "H.264",
-            Self::Vp9 => "VP9",
-            Self::Av1 => "AV1",
-        }
-    }
-}
 
 /// One control's value, as `VIDIOC_S_EXT_CTRLS` takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +168,7 @@ impl Jobs {
                 self.parser
                     .parse(&unit?, &mut self.events)
                     .map_err(|what| ParseError::Stream {
-                        codec: self.codec.name(),
+                        codec: self.codec.title(),
                         unit: number,
                         what,
                     })

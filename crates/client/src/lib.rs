@@ -26,5 +26,6 @@ pub mod v4l2;
 pub mod vectors;
 pub mod vp9;
 
+pub use daedalus_uapi::Codec;
 pub use error::ParseError;
-pub use job::{Codec, CodedJob, Control, Jobs, TemporalUnit, TileGroup, Visible, jobs, jobs_of, prompt_jobs};
+pub use job::{CodedJob, Control, Jobs, TemporalUnit, TileGroup, Visible, jobs, jobs_of, prompt_jobs};

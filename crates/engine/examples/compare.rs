@@ -222,7 +222,7 @@ fn compare(clip: &str, runs: usize) -> Result<()> {
         let (median, least, greatest) = spread(ratios);
         println!(
             "{}: {name}: {median:.3} ({least:.3} to {greatest:.3}, {runs} runs)",
-            codec.name()
+            codec.title()
         );
         json.push(format!(
             "{{\"ratio\":\"{name}\",\"median\":{median:.4},\"least\":{least:.4},\"greatest\":{greatest:.4}}}"
@@ -230,7 +230,7 @@ fn compare(clip: &str, runs: usize) -> Result<()> {
     }
     println!(
         "{{\"codec\":\"{}\",\"runs\":{runs},\"ratios\":[{}]}}",
-        codec.name(),
+        codec.title(),
         json.join(",")
     );
     Ok(())

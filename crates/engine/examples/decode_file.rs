@@ -35,7 +35,7 @@ fn main() -> Result<()> {
             .context("FRAMES is no number")?,
         None => usize::MAX,
     };
-    let codec = daedalus_client::jobs(&input)?.codec().name();
+    let codec = daedalus_client::jobs(&input)?.codec().title();
     let (mut width, mut height, mut bit_depth, mut exact) = (0, 0, 8, 0);
     let started = Instant::now();
     let frames = support::decode_file(&input, &Options::default(), fourcc::NV12, limit, |picture| {

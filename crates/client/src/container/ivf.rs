@@ -3,7 +3,7 @@
 
 use super::Contents;
 use crate::error::ParseError;
-use crate::job::Codec;
+use daedalus_uapi::Codec;
 
 /// Size of a frame's header: 32 bits of size, 64 bits of presentation time.
 const FRAME_HEADER: usize = 12;

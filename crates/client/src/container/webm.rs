@@ -6,7 +6,7 @@
 
 use super::Contents;
 use crate::error::ParseError;
-use crate::job::Codec;
+use daedalus_uapi::Codec;
 
 /// The id of the EBML header, with which every file begins.
 pub(super) const EBML_MAGIC: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];

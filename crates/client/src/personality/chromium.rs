@@ -47,13 +47,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use daedalus_uapi::Codec;
 use daedalus_uapi::fourcc;
 
 use super::controls::session_size;
 use super::frames::{Frame, Frames};
 use super::{Change, Client, Summary};
 use crate::device::{ClientError, Device, Nodes, Request};
-use crate::job::{Codec, CodedJob, Visible};
+use crate::job::{CodedJob, Visible};
 use crate::picture::Layout;
 use crate::queue::Queue;
 use crate::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};

@@ -55,6 +55,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use daedalus_uapi::Codec;
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_AV1_FILM_GRAIN, V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_H264_DECODE_MODE,
     V4L2_CID_STATELESS_H264_SPS, V4L2_CID_STATELESS_H264_START_CODE, V4L2_CID_STATELESS_VP9_COMPRESSED_HDR,
@@ -65,7 +66,7 @@ use super::controls::session_size;
 use super::frames::{Frame, Frames};
 use super::{Change, Client, Summary};
 use crate::device::{ClientError, Device, Nodes, Request, call};
-use crate::job::{Codec, CodedJob, Control, Visible};
+use crate::job::{CodedJob, Control, Visible};
 use crate::memory::Mapping;
 use crate::picture::Layout;
 use crate::queue::Queue;

@@ -14,9 +14,11 @@ mod frames;
 use std::collections::VecDeque;
 use std::error::Error;
 
+use daedalus_uapi::Codec;
+
 use crate::device::{ClientError, Nodes};
 use crate::error::ParseError;
-use crate::job::{Codec, CodedJob, Jobs, Visible};
+use crate::job::{CodedJob, Jobs, Visible};
 use frames::{Frames, missing};
 
 /// A client that is imitated.

@@ -16,6 +16,7 @@
 //!   (`FillQuantizerIndexDeltaParams`). A reference slot without a picture has the timestamp 2^32 - 1
 //!   (`SetupFrameParams`).
 
+use daedalus_uapi::Codec;
 use daedalus_uapi::v4l2_controls::{
     V4L2_AV1_QUANTIZATION_FLAG_DIFF_UV_DELTA, V4L2_AV1_SEQUENCE_FLAG_SEPARATE_UV_DELTA_Q,
     V4L2_AV1_TILE_INFO_FLAG_UNIFORM_TILE_SPACING, V4L2_AV1_WARP_MODEL_AFFINE,
@@ -31,7 +32,7 @@ use daedalus_uapi::v4l2_controls::{
     V4l2CtrlH264ScalingMatrix, V4l2CtrlVp9CompressedHdr, V4l2CtrlVp9Frame, V4l2H264DpbEntry,
 };
 
-use crate::job::{Codec, CodedJob, Control};
+use crate::job::{CodedJob, Control};
 use crate::personality::controls::{edit, rename_references};
 use crate::personality::frames::{Frame, Frames};
 
