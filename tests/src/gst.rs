@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! GStreamer as the client: which element drives which device, and the pipeline that plays a stream.
+//! GStreamer as the client: the element for a device, and the pipeline that plays a stream.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_uapi::codec::Codec;
 
-use crate::stream::{Codec, Stream};
+use crate::codec;
+use crate::stream::Stream;
 
 /// The decoder elements of a run.
 #[derive(Clone, Debug)]
 pub(crate) enum Decoders {
     /// The stateless elements that GStreamer registered for the device of this driver.
     Driver(String),
-    /// Elements named by the caller, for the runner's own test without a device: `h264=NAME` and so on.
+    /// Elements named by the caller, for the runner's own test without a device: a name for each codec.
     Named(Vec<(Codec, String)>),
 }
 
@@ -29,13 +29,13 @@ pub(crate) struct Element {
 }
 
 impl Decoders {
-    /// The element for a codec. For a driver this asks GStreamer which video node each of its stateless elements
-    /// opens, and the node which driver it belongs to, so that neither a software decoder nor another device can
-    /// stand in.
+    /// Returns the element for a codec. For a driver it asks GStreamer for the video node that each of its
+    /// stateless elements opens, and the node for its driver, so that neither a software decoder nor another
+    /// device can stand in.
     ///
     /// # Errors
     ///
-    /// When no element qualifies; the text says what was found instead.
+    /// When no element qualifies; the text names those that were found instead.
     pub(crate) fn element(&self, codec: Codec) -> Result<Element> {
         match self {
             Self::Named(list) => list
@@ -82,7 +82,7 @@ fn element_of_driver(driver: &str, codec: Codec) -> Result<Element> {
     )
 }
 
-/// The node in the element's `video-device` property.
+/// Returns the node in the element's `video-device` property.
 fn video_node(element: &str) -> Result<String> {
     let text = run("gst-inspect-1.0", &[element])?;
     text.lines()
@@ -92,7 +92,7 @@ fn video_node(element: &str) -> Result<String> {
         .with_context(|| format!("{element} does not say which video node it opens"))
 }
 
-/// The driver name that a video node reports (VIDIOC_QUERYCAP).
+/// Returns the driver name that a video node reports (VIDIOC_QUERYCAP).
 fn driver_of(node: &str) -> Result<String> {
     let text = run("v4l2-ctl", &["-d", node, "--info"])?;
     text.lines()
@@ -121,39 +121,38 @@ fn run(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The pipeline that plays a stream and writes its raw pictures as GDP to standard output.
+/// Returns the elements that read a file, take the stream out of its container and parse it.
 ///
-/// `gdppay` accepts no `GstVideoMeta`, so the decoder hands over pictures in GStreamer's default layout: it copies
-/// them row by row from the CAPTURE buffer where the strides differ, and passes the buffer itself where they do not.
-/// For a stream that is to be converted it hands over the CAPTURE buffer with its `GstVideoMeta` in any case.
+/// # Errors
+///
+/// When the container is not known.
+pub(crate) fn source(codec: Codec, file: &Path) -> Result<Vec<String>> {
+    let container = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let row = codec::row(codec);
+    let source = (row.gst_source)(file, container)?
+        .with_context(|| format!("no demuxer is known for {codec} in .{container}"))?;
+    let mut read = format!("filesrc location={}", file.display());
+    if let Some(blocksize) = source.blocksize {
+        read += &format!(" blocksize={blocksize}");
+    }
+    let mut parts = vec![read];
+    parts.extend(source.elements.iter().copied().map(String::from));
+    parts.push(row.gst_parser.into());
+    Ok(parts)
+}
+
+/// Returns the pipeline that plays a stream and writes its raw pictures as GDP to standard output.
+///
+/// `gdppay` accepts no `GstVideoMeta`, so the decoder hands over pictures in GStreamer's default layout: it
+/// copies them row by row from the CAPTURE buffer where the strides differ, and passes the buffer itself
+/// where they do not. For a stream that is to be converted it hands over the CAPTURE buffer with its
+/// `GstVideoMeta` in any case.
 ///
 /// # Errors
 ///
 /// When the container is not known.
 pub(crate) fn pipeline(stream: &Stream, file: &Path, element: &Element) -> Result<Vec<String>> {
-    let container = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    let parser = match stream.codec {
-        Codec::H264 => "h264parse",
-        Codec::Vp9 => "vp9parse",
-        Codec::Av1 => "av1parse",
-    };
-    let mut parts = vec![format!("filesrc location={}", file.display())];
-    match (stream.codec, container) {
-        (Codec::H264, "h264" | "264" | "jsv" | "26l" | "avc" | "jvt") => {}
-        (Codec::Vp9 | Codec::Av1, "ivf") => parts.push("ivfparse".into()),
-        (Codec::Vp9 | Codec::Av1, "webm" | "mkv") => parts.push("matroskademux".into()),
-        (Codec::Av1, "obu") => {
-            if length_delimited(file)? {
-                // av1parse takes one buffer for whole temporal units of this format: it must not be cut.
-                parts[0] += &format!(" blocksize={}", file.metadata()?.len());
-                parts.push("video/x-av1,stream-format=annexb,alignment=tu".into());
-            } else {
-                parts.push("video/x-av1,stream-format=obu-stream".into());
-            }
-        }
-        (codec, other) => bail!("no demuxer is known for {} in .{other}", codec.name()),
-    }
-    parts.push(parser.into());
+    let mut parts = source(stream.codec, file)?;
     parts.push(element.name.clone());
     if let Some(format) = &stream.format {
         parts.push(format!("video/x-raw,format={format}"));
@@ -172,17 +171,8 @@ pub(crate) fn pipeline(stream: &Stream, file: &Path, element: &Element) -> Resul
     Ok(parts.join(" ! ").split(' ').map(str::to_owned).collect())
 }
 
-/// Whether a file of AV1 OBUs is of the length-delimited format, in which sizes come first. The low-overhead format
-/// begins with a temporal delimiter that has a size field (AV1 specification, 5.3 and 5.6).
-fn length_delimited(file: &Path) -> Result<bool> {
-    let mut start = [0; 2];
-    File::open(file)
-        .and_then(|mut f| f.read_exact(&mut start))
-        .with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(start != [0x12, 0])
-}
-
-/// The command that plays a pipeline: errors go to standard error as text, standard output carries data only.
+/// Returns the command that plays a pipeline: errors go to standard error as text, standard output carries
+/// data only.
 pub(crate) fn command(pipeline: &[String]) -> Command {
     let mut command = Command::new("gst-launch-1.0");
     command
@@ -197,13 +187,14 @@ pub(crate) fn command(pipeline: &[String]) -> Command {
     command
 }
 
-/// Whether the client's log says that it crashed: gst-launch catches the signal and waits for a debugger.
+/// Returns whether the client's log says that it crashed: gst-launch catches the signal and waits for a
+/// debugger.
 pub(crate) fn crashed(log: &str) -> bool {
     log.lines()
         .any(|line| line.starts_with("Caught SIG") && !line.starts_with("Caught SIGINT"))
 }
 
-/// What the client said about its failure: the error messages in its log with their details, or nothing.
+/// Returns the error messages in the client's log with their details; `None` if there are none.
 pub(crate) fn errors_in(log: &str) -> Option<String> {
     let mut said = Vec::new();
     let mut lines = log.lines().peekable();
@@ -232,7 +223,8 @@ mod tests {
 
     #[test]
     fn error_text_keeps_its_details() {
-        let log = "0:00 1 WARN x\nERROR: from element /p/d: Failed.\nAdditional debug info:\n../d.c(1): f ():\nfoo\n";
+        let log = "0:00 1 WARN x\nERROR: from element /p/d: Failed.\n\
+                   Additional debug info:\n../d.c(1): f ():\nfoo\n";
         assert_eq!(
             errors_in(log).as_deref(),
             Some("from element /p/d: Failed. | ../d.c(1): f ():")

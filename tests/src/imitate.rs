@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::Nodes;
 use daedalus_client::personality::{self, Personality, Shown, Summary};
+use daedalus_client::raw::{RawFormat, Shape};
 use daedalus_uapi::fourcc;
 
-use crate::picture::{RawFormat, Shape};
 use crate::rows::Comparison;
 use crate::stream::Stream;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ioctl sequence of a client, from a log of strace, in a form that can be kept and compared.
 //!
-//! A log is made by `strace -f -y -v -X verbose -e trace=ioctl,poll,ppoll -o LOG CLIENT…`. A kept trace is text: a
-//! header of lines that begin with `#`, one of them `# waits: …`, then an event per line.
+//! A log is made by `strace -f -y -v -X verbose -e trace=ioctl,poll,ppoll -o LOG CLIENT…`. A kept trace is
+//! text: a header of lines that begin with `#`, one of them `# waits: …`, then an event per line.
 
 mod sequence;
 mod strace;
@@ -83,7 +83,7 @@ fn load(log: &Path) -> Result<Sequence> {
     Ok(sequence)
 }
 
-/// The text of a trace.
+/// Returns the text of a trace of one or several runs.
 fn normalise(logs: &[PathBuf], header: &[String]) -> Result<String> {
     let mut waits = BTreeSet::new();
     let mut first: Option<Sequence> = None;
@@ -109,7 +109,7 @@ fn normalise(logs: &[PathBuf], header: &[String]) -> Result<String> {
     Ok(format!("{header}{WAITS}{waits}\n{}\n", events.join("\n")))
 }
 
-/// A trace from its text.
+/// Reads a trace from its text.
 fn parse(text: &str) -> Result<Sequence> {
     let waits = text.lines().find_map(|line| line.strip_prefix(WAITS));
     let events: Vec<String> = text
@@ -128,7 +128,7 @@ fn parse(text: &str) -> Result<Sequence> {
     })
 }
 
-/// An error that shows the first difference, if there is one.
+/// Compares two sequences; an error shows the first difference.
 fn compare(kept: &Sequence, seen: &Sequence) -> Result<()> {
     let length = kept.events.len().max(seen.events.len());
     let different = (0..length).find(|&at| kept.events.get(at) != seen.events.get(at));

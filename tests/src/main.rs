@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus-tests`: what runs inside the guest against the device, and the generator of the clips it plays.
+//! `daedalus-tests`: the tests that run inside the guest against the device, and the generator of the clips
+//! that they play.
 
 use clap::{Parser, Subcommand};
-use daedalus_client::{gdp, raw as picture};
 
 mod clips;
-mod figures;
+mod codec;
 mod gst;
+mod guest;
 mod hostile;
 mod imitate;
 mod ioctls;
-mod left;
 mod life;
 mod native;
 mod play;
+mod random;
 mod rows;
 mod stream;
 
@@ -37,7 +38,7 @@ enum Command {
     Native(native::Args),
     /// Kills, reloads and several clients at once.
     Life(life::Args),
-    /// Normalises what strace saw of a client, and compares it with a kept trace.
+    /// Normalises a client's calls in a log of strace, and compares them with a kept trace.
     Ioctls(ioctls::Args),
     /// Clients and daemons that break every rule, and failing allocations.
     Hostile(hostile::Args),

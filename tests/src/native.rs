@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Plays a list of streams through the engine with neither kernel nor device: the small client's parsers make the
-//! jobs that it would hand to the device, and the engine decodes them into private memory laid out as CAPTURE.
+//! Plays a list of streams through the engine with neither kernel nor device: the small client's parsers make
+//! the jobs that it would hand to the device, and the engine decodes them into private memory laid out as
+//! CAPTURE.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::raw::{RawFormat, Shape};
 use daedalus_client::{CodedJob, Visible};
 use daedalus_engine::memory::{Mapping, View};
 use daedalus_engine::{Decoder, Done, Job, Options, RawPicture, Status};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
 
-use crate::picture::{RawFormat, Shape};
+use crate::codec;
 use crate::rows::{Comparison, Results};
-use crate::stream::{Codec, Stream};
+use crate::stream::Stream;
 
 /// Arguments of `daedalus-tests native`.
 #[derive(Debug, clap::Args)]
@@ -43,8 +45,8 @@ const STRIDE: usize = 128;
 ///
 /// # Errors
 ///
-/// When the list cannot be read, no stream was played, or any row is not equal. A row that fails does not stop the
-/// others.
+/// When the list cannot be read, no stream was played, or any row is not equal. A row that fails does not
+/// stop the others.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let base = args.list.parent().unwrap_or(Path::new(".")).to_owned();
     let text =
@@ -58,11 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut failed = 0;
     for mut stream in streams {
         stream.keep.extend(&args.keep);
-        let library = if stream.codec == Codec::Av1 {
-            "dav1d"
-        } else {
-            "libavcodec"
-        };
+        let library = codec::row(stream.codec).library;
         let mut comparison = Comparison::begin(&stream, "engine, no kernel", library, None, &args.out);
         let outcome = comparison
             .load_references(&stream, &base)
@@ -78,12 +76,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Decoded pictures by timestamp, oldest first; the latest counts.
 #[derive(Default)]
-struct AtHand {
+struct PictureStore {
     pictures: VecDeque<(u64, Shape, Vec<u8>)>,
     bytes: usize,
 }
 
-impl AtHand {
+impl PictureStore {
     fn push(&mut self, timestamp: u64, shape: Shape, data: Vec<u8>) {
         self.bytes += data.len();
         self.pictures.push_back((timestamp, shape, data));
@@ -104,7 +102,7 @@ impl AtHand {
     }
 }
 
-/// One CAPTURE buffer and what is seen of it.
+/// One CAPTURE buffer.
 struct Capture {
     mapping: std::sync::Arc<Mapping>,
     raw: RawPicture,
@@ -114,7 +112,7 @@ fn play(stream: &Stream, base: &Path, comparison: &mut Comparison) -> Result<()>
     let jobs = daedalus_client::jobs(base.join(&stream.path))?;
     let mut decoder = daedalus_engine::open(jobs.codec().coded_format(), &Options::default())?;
     let mut controls: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    let mut at_hand = AtHand::default();
+    let mut at_hand = PictureStore::default();
     let mut capture: Option<Capture> = None;
     for (id, job) in jobs.enumerate() {
         let job = job?;
@@ -158,7 +156,7 @@ fn submit(
         .map(|(id, value)| Control {
             id: *id,
             in_request: job.control(*id).is_some(),
-            elems: elements(*id, value.len()),
+            elems: codec::elements(*id, value.len()),
             value,
         })
         .collect();
@@ -189,18 +187,8 @@ fn submit(
     Ok(())
 }
 
-/// Elements of a control's value: the AV1 tile group entries are the only array.
-fn elements(id: u32, bytes: usize) -> u32 {
-    use daedalus_uapi::v4l2_controls::{V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4l2CtrlAv1TileGroupEntry};
-    if id == V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY {
-        (bytes / size_of::<V4l2CtrlAv1TileGroupEntry>()) as u32
-    } else {
-        1
-    }
-}
-
 impl Capture {
-    /// A buffer for the job's picture: NV12 or P010, rows padded as the device pads them.
+    /// Makes a buffer for the job's picture: NV12 or P010, rows padded as the device pads them.
     fn new(job: &CodedJob) -> Result<Self> {
         let (width, height) = (job.coded_width as usize, job.coded_height as usize);
         let (format, sample) = if job.bit_depth == 8 {
@@ -222,7 +210,7 @@ impl Capture {
         Ok(Self { mapping, raw })
     }
 
-    /// The visible part as packed NV12 or P010.
+    /// Returns the visible part as packed NV12 or P010.
     fn visible(&self, visible: &Visible) -> Result<(Shape, Vec<u8>)> {
         let (format, sample) = if self.raw.format == fourcc::NV12 {
             (RawFormat::Nv12, 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Plays a list of streams through GStreamer, or through an imitation of another client, and compares every picture
-//! that it hands over.
+//! Plays a list of streams through GStreamer, or through an imitation of another client, and compares every
+//! picture that it hands over.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::{self, Nodes};
+use daedalus_client::gdp;
 use daedalus_client::personality::Personality;
+use daedalus_client::raw::Shape;
+use daedalus_uapi::codec::{Codec, UnknownCodec};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::gdp;
 use crate::gst::{self, Decoders, Element};
 use crate::imitate;
-use crate::picture::Shape;
 use crate::rows::{Comparison, Results, Row, flat};
-use crate::stream::{Codec, Stream};
+use crate::stream::Stream;
 
 /// Arguments of `daedalus-tests play`.
 #[derive(Debug, clap::Args)]
@@ -44,7 +45,8 @@ pub(crate) struct Args {
     /// The kernel driver whose device must be behind the decoder element.
     #[arg(long, default_value = "daedalus")]
     driver: String,
-    /// Use these elements instead of a device's (`h264=avdec_h264`): for testing this runner where no device is.
+    /// Use these elements instead of a device's (`CODEC=ELEMENT`): for testing this runner where no device
+    /// is.
     #[arg(long, value_parser = named_element)]
     element: Vec<(Codec, String)>,
     /// Demand this raw format from the decoder where the list does not say.
@@ -75,14 +77,14 @@ enum Client {
     ChromiumLike,
 }
 
-/// What plays, and where.
+/// The client that plays, with its elements or nodes.
 enum Player {
     Gst(Vec<(Codec, Element)>),
     Imitation(Personality, Nodes),
 }
 
 impl Player {
-    /// Asked once and before any stream: an absent device is one plain error, not a hundred rows.
+    /// Finds the player, once and before any stream: an absent device is one plain error, not a hundred rows.
     fn find(args: &Args, streams: &VecDeque<Stream>) -> Result<Self> {
         let personality = match args.client {
             Client::Gst => {
@@ -92,7 +94,7 @@ impl Player {
                     Decoders::Named(args.element.clone())
                 };
                 let mut elements = Vec::new();
-                for codec in Codec::ALL {
+                for codec in Codec::ALL.iter().copied() {
                     if streams.iter().any(|s| s.codec == codec) {
                         elements.push((codec, decoders.element(codec)?));
                     }
@@ -108,10 +110,7 @@ impl Player {
 
 fn named_element(text: &str) -> Result<(Codec, String), String> {
     let (codec, name) = text.split_once('=').ok_or("expected CODEC=ELEMENT")?;
-    let codec = Codec::ALL
-        .into_iter()
-        .find(|c| c.name() == codec)
-        .ok_or("codecs are h264, vp9 and av1")?;
+    let codec = codec.parse().map_err(|error: UnknownCodec| error.to_string())?;
     Ok((codec, name.to_owned()))
 }
 
@@ -119,8 +118,8 @@ fn named_element(text: &str) -> Result<(Codec, String), String> {
 ///
 /// # Errors
 ///
-/// When the list cannot be read, no stream was played, or any row is not equal. A row that fails does not stop the
-/// others.
+/// When the list cannot be read, no stream was played, or any row is not equal. A row that fails does not
+/// stop the others.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let base = args.list.parent().unwrap_or(Path::new(".")).to_owned();
     let text =
@@ -165,7 +164,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A poisoned lock only says that another thread panicked; the data (a queue, a file, a count) stays usable.
+/// Locks. A poisoned lock only says that another thread panicked; the data (a queue, a file, a count) stays
+/// usable.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -207,7 +207,7 @@ fn gst_row(args: &Args, base: &Path, stream: &Stream, elements: &[(Codec, Elemen
     comparison.end(outcome)
 }
 
-/// What the reading thread tells.
+/// An event of the reading thread.
 enum Event {
     /// In the packed semi-planar layout.
     Picture(Shape, Vec<u8>),

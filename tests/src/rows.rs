@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use daedalus_client::raw::{Shape, hex, md5_hex};
+use daedalus_uapi::codec::Codec;
 use md5::{Digest, Md5};
 use serde::Serialize;
 
-use crate::picture::{Shape, hex, md5_hex};
-use crate::stream::{Codec, Stream};
+use crate::stream::Stream;
 
 /// One line of `results.jsonl`.
 #[derive(Debug, Serialize)]
@@ -33,7 +34,8 @@ pub(crate) struct Row {
     seconds: f64,
     /// Pictures per second from the first to the last picture, checksums included; absent below two pictures.
     fps: Option<f64>,
-    /// Whether every picture met every reference, none was missing or surplus, and the client reported no error.
+    /// Whether every picture met every reference, none was missing or surplus, and the client reported no
+    /// error.
     equal: bool,
     /// Names of the references that were compared.
     references: Vec<String>,
@@ -43,7 +45,7 @@ pub(crate) struct Row {
     /// Why the client failed, in its own words where it has any.
     error: Option<String>,
     /// Kept pictures.
-    kept: Vec<Kept>,
+    kept: Vec<KeptPicture>,
 }
 
 /// The first picture that is not as it must be.
@@ -60,7 +62,7 @@ struct Difference {
 
 /// A picture whose received bytes were kept.
 #[derive(Debug, Serialize)]
-struct Kept {
+struct KeptPicture {
     /// Relative to the output directory.
     file: String,
     frame: usize,
@@ -133,7 +135,8 @@ impl Comparison {
     ///
     /// # Errors
     ///
-    /// When there is nothing to compare with, or one cannot be read or has another number of pictures than the stream.
+    /// When there is nothing to compare with, or one cannot be read or has another number of pictures than
+    /// the stream.
     pub(crate) fn load_references(&mut self, stream: &Stream, base: &Path) -> Result<()> {
         ensure!(
             !stream.references.is_empty() || stream.planar_md5.is_some(),
@@ -164,7 +167,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// Pictures received so far.
+    /// Returns the number of pictures received so far.
     pub(crate) fn frames(&self) -> usize {
         self.row.frames
     }
@@ -198,7 +201,7 @@ impl Comparison {
             let layout = shape.format.semi_planar_name();
             let file = format!("{}.{frame}.{}", flat(&self.row.name), layout.to_lowercase());
             fs::write(self.out.join(&file), data).with_context(|| format!("cannot keep {file}"))?;
-            self.row.kept.push(Kept {
+            self.row.kept.push(KeptPicture {
                 file,
                 frame,
                 width: shape.width,
@@ -213,7 +216,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// The row, after the client's end.
+    /// Returns the row, after the client's end.
     pub(crate) fn end(mut self, outcome: Result<()>) -> Row {
         for reference in &self.references {
             if self.row.first_difference.is_none() && self.row.frames < reference.sums.len() {
@@ -247,7 +250,7 @@ impl Comparison {
 }
 
 impl Row {
-    /// Whether everything is as it must be.
+    /// Returns whether everything is as it must be.
     pub(crate) fn equal(&self) -> bool {
         self.equal
     }
@@ -310,7 +313,7 @@ impl Results {
     }
 }
 
-/// A stream's name as a file name.
+/// Returns a stream's name as a file name.
 pub(crate) fn flat(name: &str) -> String {
     name.replace('/', "_")
 }
@@ -318,8 +321,8 @@ pub(crate) fn flat(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::picture::RawFormat;
     use crate::stream::ReferenceList;
+    use daedalus_client::raw::RawFormat;
 
     const SHAPE: Shape = Shape {
         format: RawFormat::Nv12,
@@ -338,7 +341,7 @@ mod tests {
         let stream = Stream {
             name: "s".into(),
             path: "s".into(),
-            codec: Codec::Vp9,
+            codec: crate::codec::USUAL,
             format: None,
             width: 2,
             height: 2,

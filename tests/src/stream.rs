@@ -1,38 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The list of streams to play: what `clips` writes and `play` reads.
+//! The list of streams to play, which `clips` writes and `play` reads.
 
 use std::path::PathBuf;
 
+use daedalus_uapi::codec::Codec;
 use serde::{Deserialize, Serialize};
 
-/// A coded format of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Codec {
-    /// ITU-T H.264, fourcc S264.
-    H264,
-    /// VP9, fourcc VP9F.
-    Vp9,
-    /// AV1, fourcc AV1F.
-    Av1,
-}
-
-impl Codec {
-    /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::H264, Self::Vp9, Self::Av1];
-
-    /// Name in file names and reports.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::H264 => "h264",
-            Self::Vp9 => "vp9",
-            Self::Av1 => "av1",
-        }
-    }
-}
-
-/// A list of picture checksums: one line per picture in display order, `MD5  BYTES`, of the picture as packed NV12
-/// (8 bit) or P010 (10 bit).
+/// A list of picture checksums: one line per picture in display order, `MD5  BYTES`, of the picture as packed
+/// NV12 (8 bit) or P010 (10 bit).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ReferenceList {
     /// The decoder that made it.
@@ -41,14 +16,14 @@ pub(crate) struct ReferenceList {
     pub(crate) path: PathBuf,
 }
 
-/// What a generated clip puts through the device.
+/// The coded bytes that a generated clip puts through the device.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Coded {
+pub(crate) struct CodedFigures {
     /// Size of the file.
     pub(crate) bytes: usize,
     /// Mean rate at the clip's frame rate.
     pub(crate) bits_per_second: usize,
-    /// Bytes of its first (VP9, AV1) or largest (H.264) key frame.
+    /// Bytes of a key frame: the first, or the largest where that is known.
     pub(crate) key_frame: usize,
 }
 
@@ -70,20 +45,20 @@ pub(crate) struct Stream {
     pub(crate) height: usize,
     /// Number of pictures.
     pub(crate) frames: usize,
-    /// What every picture must be; all lists must be met, unless `planar_md5` decides.
+    /// The right pictures; all lists must be met, unless `planar_md5` decides.
     pub(crate) references: Vec<ReferenceList>,
-    /// MD5 of all pictures, one after the other in display order, as packed I420 (8 bit) or I010 (10 bit). Where a
-    /// suite publishes such a checksum, it decides, and the lists only say where a difference is.
+    /// MD5 of all pictures, one after the other in display order, as packed I420 (8 bit) or I010 (10 bit).
+    /// Where a suite publishes such a checksum, it decides, and the lists only say where a difference is.
     #[serde(default)]
     pub(crate) planar_md5: Option<String>,
     /// Display-order indices of pictures whose received bytes are kept as files.
     #[serde(default)]
     pub(crate) keep: Vec<usize>,
-    /// GStreamer's decoder hands its pictures on as they lie in CAPTURE, to a converter that understands their layout,
-    /// instead of copying them into GStreamer's default layout itself.
+    /// GStreamer's decoder hands its pictures on as they lie in CAPTURE, to a converter that understands
+    /// their layout, instead of copying them into GStreamer's default layout itself.
     #[serde(default)]
     pub(crate) converted: bool,
     /// Only of generated clips.
     #[serde(default)]
-    pub(crate) coded: Option<Coded>,
+    pub(crate) coded: Option<CodedFigures>,
 }

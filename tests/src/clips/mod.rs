@@ -1,38 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The generator of the clips that the end-to-end tests play: a synthetic scene, encoded by x264, libvpx and SVT-AV1,
-//! with lists of what every picture must be.
+//! The generator of the clips that the end-to-end tests play: a synthetic scene, encoded for every codec,
+//! with lists of what every picture must be. [`crate::codec`] has the encoders and the tables of clips.
 //!
-//! Needs the encoders and decoders of [`encode::PROGRAMS`], so it runs in the Debian root, not in the guest. The
-//! result is a directory named by a hash of this generator and of those programs' versions; it appears complete or
-//! not at all.
+//! Needs the encoders and decoders of [`encode::programs`], so it runs in the Debian root, not in the guest.
+//! The result is a directory named by a hash of this generator and of those programs' versions; it appears
+//! complete or not at all.
 
 mod encode;
 pub(crate) mod generated;
 mod proof;
 mod reference;
 mod scene;
+mod set;
 mod small;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use md5::{Digest, Md5};
-use rustix::fs::{FlockOperation, flock};
+use daedalus_client::raw::{RawFormat, Shape};
+use daedalus_uapi::codec::Codec;
 
-use crate::picture::{RawFormat, Shape, hex};
-use crate::stream::{Codec, Coded, ReferenceList, Stream};
+use crate::codec;
+use crate::codec::clips::Files;
+use crate::stream::{CodedFigures, ReferenceList, Stream};
 use scene::Scene;
+use set::{RATE, set_of, sources};
 
 /// The list of a set's streams, which is written last.
 const LIST: &str = "clips.json";
-/// Frames per second of every clip.
-const RATE: usize = 30;
 /// What a clip of [`Size::full`] must reach, so that buffers of realistic size go through the device.
 const LEAST_BITS_PER_SECOND: usize = 6_000_000;
+/// Frames between key frames: a clip has several, so that a decoder that was damaged can recover.
+const KEY_INTERVAL: usize = 30;
 /// See [`LEAST_BITS_PER_SECOND`]: one coded key frame must exceed this many bytes.
 const LEAST_KEY_FRAME: usize = 64 * 1024;
 
@@ -47,7 +49,7 @@ pub(crate) struct Args {
     small: bool,
 }
 
-/// One picture size that is generated for all three codecs.
+/// One picture size that is generated for every codec.
 struct Size {
     name: &'static str,
     width: usize,
@@ -96,20 +98,21 @@ const SIZES: [Size; 5] = [
     },
 ];
 
-/// Makes the clips if this generator's set is not there yet, and prints the set's directory on standard output.
+/// Makes the clips if this generator's set is not there yet, and prints the set's directory on standard
+/// output.
 ///
 /// # Errors
 ///
-/// When a program is missing or fails, when the two references of a clip differ, or when a clip misses the limits on
-/// rate and key frame size.
+/// When a program is missing or fails, when the two references of a clip differ, or when a clip misses the
+/// limits on rate and key frame size.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let which = if args.small {
         include_str!("small.rs")
     } else {
         include_str!("mod.rs")
     };
-    let sources = [which, include_str!("scene.rs"), include_str!("encode.rs")];
-    let set = set_of(&args.out, &sources, &encode::PROGRAMS, LIST, |dir| {
+    let sources = sources(&[which, include_str!("encode.rs")]);
+    let set = set_of(&args.out, &sources, &encode::programs(), LIST, |dir| {
         let streams = if args.small {
             small::generate(dir)?
         } else {
@@ -120,56 +123,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     })?;
     println!("{}", set.display());
     Ok(())
-}
-
-/// The set in `out` that these sources and programs (name, argument that prints the version) make; `make` fills its
-/// directory if it is not there. `last` is the file by which it is known to be whole.
-fn set_of(
-    out: &Path,
-    sources: &[&str],
-    programs: &[(&str, &str)],
-    last: &str,
-    make: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
-    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let set = out.join(key(sources, programs)?);
-    // One generator at a time; the other one finds the finished set.
-    let lock = File::create(out.join(".lock"))?;
-    flock(&lock, FlockOperation::LockExclusive).context("cannot lock the clip cache")?;
-    if !set.join(last).is_file() {
-        let partial = out.join(".partial");
-        if partial.exists() {
-            fs::remove_dir_all(&partial)?;
-        }
-        fs::create_dir(&partial)?;
-        make(&partial)?;
-        if set.exists() {
-            fs::remove_dir_all(&set)?;
-        }
-        fs::rename(&partial, &set)?;
-    }
-    Ok(set)
-}
-
-/// Hash of everything that decides the bytes of a set.
-fn key(sources: &[&str], programs: &[(&str, &str)]) -> Result<String> {
-    let mut hash = Md5::new();
-    for source in sources {
-        hash.update(source);
-    }
-    for (program, argument) in programs {
-        let output = Command::new(program)
-            .arg(argument)
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| {
-                format!("cannot start {program}: the clips are made in the Debian root, which has it")
-            })?;
-        hash.update(program);
-        hash.update(&output.stdout);
-        hash.update(&output.stderr);
-    }
-    Ok(hex(&hash.finalize())[..16].to_owned())
 }
 
 fn generate(dir: &Path) -> Result<Vec<Stream>> {
@@ -184,7 +137,7 @@ fn generate(dir: &Path) -> Result<Vec<Stream>> {
             size.frames,
             began.elapsed().as_secs_f64()
         );
-        for codec in Codec::ALL {
+        for codec in Codec::ALL.iter().copied() {
             streams.push(make(size, codec, dir, &source)?);
         }
         fs::remove_file(&source)?;
@@ -213,16 +166,23 @@ fn write_source(size: &Size, path: &Path) -> Result<()> {
 
 fn make(size: &Size, codec: Codec, dir: &Path, source: &Path) -> Result<Stream> {
     let began = Instant::now();
-    let name = format!("{}-{}", codec.name(), size.name);
-    let file = format!("{name}.{}", if codec == Codec::H264 { "h264" } else { "ivf" });
+    let name = format!("{codec}-{}", size.name);
+    let row = &codec::row(codec).clips;
+    let file = format!("{name}.{}", row.extension);
     let (clip, recon) = (dir.join(&file), dir.join("recon.yuv"));
-    encode::encode(codec, size.height, source, &clip, &recon)?;
+    let files = Files {
+        source,
+        output: &clip,
+        recon: &recon,
+    };
+    encode::encode(row, &(row.large)(size.height, KEY_INTERVAL), &files)?;
     let shape = Shape {
         format: RawFormat::I420,
         width: size.width,
         height: size.height,
     };
-    let (first_name, first) = encode::own_reference(codec, &clip, &recon, shape)?;
+    let first_name = row.reference.name();
+    let first = encode::own_reference(row, &clip, &recon, shape)?;
     let second = encode::ffmpeg_reference(&clip, shape)?;
     if recon.exists() {
         fs::remove_file(&recon)?;
@@ -245,7 +205,7 @@ fn make(size: &Size, codec: Codec, dir: &Path, source: &Path) -> Result<Stream> 
     }
     let bytes = fs::metadata(&clip)?.len() as usize;
     let rate = bytes * 8 * RATE / size.frames;
-    let key_frame = encode::largest_key_frame(codec, &clip)?;
+    let key_frame = (row.key_frame)(&fs::read(&clip)?).with_context(|| name.clone())?;
     eprintln!(
         "{name}: {bytes} bytes, {:.1} Mbit/s, key frame {key_frame} bytes, made and checked in {:.1} s",
         rate as f64 / 1e6,
@@ -273,7 +233,7 @@ fn make(size: &Size, codec: Codec, dir: &Path, source: &Path) -> Result<Stream> 
         planar_md5: None,
         keep: Vec::new(),
         converted: false,
-        coded: Some(Coded {
+        coded: Some(CodedFigures {
             bytes,
             bits_per_second: rate,
             key_frame,

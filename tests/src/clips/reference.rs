@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the pictures of a generated stream must be, where sizes may change from one picture to the next.
+//! The right pictures of a generated stream, whose sizes may change from one picture to the next.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::raw::{Shape, hex, md5_hex};
 use md5::{Digest, Md5};
 
-use super::encode::ffmpeg_decoder;
-use super::generated::Spec;
-use crate::picture::{Shape, hex, md5_hex};
+use super::encode::{command, ffmpeg_decoder};
+use crate::codec::clips::Spec;
 
 /// The checksums of a stream's pictures, in display order.
 pub(super) struct Pictures {
@@ -27,7 +27,7 @@ pub(super) struct Pictures {
 
 /// Sums pictures up as they come.
 #[derive(Default)]
-struct Summing {
+struct PictureSums {
     sums: Vec<String>,
     shapes: Vec<Shape>,
     planar: Md5,
@@ -35,7 +35,7 @@ struct Summing {
     packed: Vec<u8>,
 }
 
-impl Summing {
+impl PictureSums {
     fn push(&mut self, shape: Shape, picture: &[u8]) -> Result<()> {
         shape.semi_planar_from_packed(picture, &mut self.packed)?;
         self.planar.update(picture);
@@ -76,21 +76,22 @@ impl Summing {
     }
 }
 
-/// From the encoder's reconstructions of a stream's parts.
+/// Returns the pictures of the encoder's reconstructions of a stream's parts.
 pub(super) fn recon(parts: &[(PathBuf, Shape)]) -> Result<Pictures> {
-    let mut summing = Summing::default();
+    let mut summing = PictureSums::default();
     for (path, shape) in parts {
-        let file = File::open(path).context("x264 wrote no reconstruction")?;
+        let file = File::open(path).context("the encoder wrote no reconstruction")?;
         summing.read(BufReader::new(file), |_| Some(*shape))?;
     }
     Ok(summing.end())
 }
 
-/// From vpxdec or aomdec, which write what they decode without scaling it; AV1 with its film grain.
-pub(super) fn frames(decoder: &str, spec: &Spec, clip: &Path, work: &Path) -> Result<Pictures> {
-    let mut command = Command::new(decoder);
-    command.args(["--rawvideo", "--i420"]);
-    let mut summing = Summing::default();
+/// Returns the pictures of a decoder with its options. It writes what it decodes without scaling it, with
+/// film grain where there is any.
+pub(super) fn frames(line: &str, spec: &Spec, clip: &Path, work: &Path) -> Result<Pictures> {
+    let mut command = command(line)?;
+    let decoder = command.get_program().to_string_lossy().into_owned();
+    let mut summing = PictureSums::default();
     if !spec.size_changes() {
         let (width, height, _) = spec.parts[0];
         let shape = Shape {
@@ -151,10 +152,14 @@ pub(super) fn frames(decoder: &str, spec: &Spec, clip: &Path, work: &Path) -> Re
     Ok(summing.end())
 }
 
-/// From FFmpeg, which does not say of what size its pictures are: they are taken to be as those of `first`, and its
-/// output must end where theirs do.
+/// Returns the pictures of FFmpeg, which does not say of what size its pictures are: they are taken to be as
+/// those of `first`, and its output must end where theirs do.
 pub(super) fn ffmpeg(spec: &Spec, clip: &Path, first: &Pictures) -> Result<Pictures> {
-    let format = if spec.depth == 8 { "yuv420p" } else { "yuv420p10le" };
+    let format = if spec.encoder.depth == 8 {
+        "yuv420p"
+    } else {
+        "yuv420p10le"
+    };
     let mut command = ffmpeg_decoder(clip);
     command.args([
         "-noautoscale",
@@ -166,7 +171,7 @@ pub(super) fn ffmpeg(spec: &Spec, clip: &Path, first: &Pictures) -> Result<Pictu
         "passthrough",
         "-",
     ]);
-    let mut summing = Summing::default();
+    let mut summing = PictureSums::default();
     piped(command, |out| {
         summing.read(out, |frame| first.shapes.get(frame).copied())
     })?;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A synthetic scene with the properties that make real video hard to code: sub-pixel pans of detailed texture
-//! at two depths, objects that cover and uncover it, a cut, and film-like grain.
+//! A synthetic scene with the properties that make real video hard to code: sub-pixel pans of detailed
+//! texture at two depths, objects that cover and uncover it, a cut, and film-like grain.
 //!
 //! Integer arithmetic only: the same frames come out on every machine.
+
+use crate::random::Random;
 
 /// Edge of the square texture and grain tiles, in samples; a power of two, so that wrapping is a mask.
 const TILE: usize = 1024;
@@ -10,24 +12,6 @@ const TILE: usize = 1024;
 const COARSEST_CELL: usize = 128;
 /// Number of moving discs.
 const DISCS: usize = 9;
-
-/// SplitMix64: a full-period generator whose output is good enough for pictures.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A value in `0..bound`.
-    pub(super) fn below(&mut self, bound: u64) -> usize {
-        (self.next() % bound) as usize
-    }
-}
 
 /// A disc that bounces between the picture's edges.
 struct Disc {
@@ -53,7 +37,7 @@ pub(super) struct Scene {
 impl Scene {
     /// Prepares textures and objects. `width` and `height` are in samples, `frames` places the cut.
     pub(super) fn new(width: usize, height: usize, frames: usize) -> Self {
-        let mut random = Random(0x00da_eda1_u64.wrapping_mul(width as u64 + 1) ^ height as u64);
+        let mut random = Random::new(0x00da_eda1_u64.wrapping_mul(width as u64 + 1) ^ height as u64);
         let texture = texture(&mut random);
         let grain = (0..TILE * TILE)
             .map(|_| {
@@ -94,7 +78,7 @@ impl Scene {
         } else {
             (-(t as i64), 613)
         };
-        let grain_seed = Random(t as u64 * 7919 + 17).next() as usize;
+        let grain_seed = Random::new(t as u64 * 7919 + 17).next() as usize;
         let luma_start = out.len();
         out.resize(luma_start + width * height, 0);
         for y in 0..height {
@@ -144,14 +128,14 @@ impl Scene {
         }
     }
 
-    /// Whether the near layer (a ridge that rises and falls along x) covers this place.
+    /// Returns whether the near layer (a ridge that rises and falls along x) covers this place.
     fn is_near(&self, x: usize, y: usize, pan: i64, offset: i64) -> bool {
         let along = (x as i64 + pan * 7 + offset).rem_euclid(TILE as i64) as usize;
         let ridge = usize::from(self.texture[along]) * self.height / 1024;
         y > self.height * 11 / 20 + ridge
     }
 
-    /// Texture at quarter-sample coordinates, bilinear, wrapping; 0..=255.
+    /// Returns the texture at quarter-sample coordinates, bilinear, wrapping; 0..=255.
     fn sample(&self, x4: i64, y4: i64) -> i64 {
         let mask = TILE as i64 - 1;
         let (fx, fy) = (x4 & 3, y4 & 3);
@@ -201,7 +185,7 @@ impl Scene {
     }
 }
 
-/// Wrapping value noise of seven octaves, stretched to the whole range.
+/// Makes wrapping value noise of seven octaves, stretched to the whole range.
 fn texture(random: &mut Random) -> Vec<u8> {
     let mut sum = vec![0i32; TILE * TILE];
     let mut cell = COARSEST_CELL;
@@ -231,7 +215,7 @@ fn texture(random: &mut Random) -> Vec<u8> {
         .collect()
 }
 
-/// Smoothstep of `i / cell` in 1/256, from integers.
+/// Returns the smoothstep of `i / cell` in 1/256, from integers.
 fn ease(i: usize, cell: usize) -> i32 {
     let t = (i * 256 / cell) as i32;
     t * t * (768 - 2 * t) / (256 * 256)

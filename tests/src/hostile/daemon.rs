@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A daemon that breaks every rule: its broker. It registers, takes session fds, and gives them to workers that answer
-//! nonsense, to nobody, or closes them; it goes at any time and comes back. Real clients run against it all the while:
-//! they may get errors, and must never hang.
+//! A daemon that breaks every rule: its broker. It registers, takes session fds, and gives them to workers
+//! that answer nonsense, to nobody, or closes them; it goes at any time and comes back. Real clients run
+//! against it all the while: they may get errors, and must never hang.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,16 +18,18 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use zerocopy::IntoBytes;
 
-use super::random::Rng;
+use super::common::{Common, ended, start};
 use super::raw::{self, Arg};
 use super::table::{Node, Op, Tally};
 use super::worker::Worker;
-use super::{Common, Figures, client as fuzz, ended, ioctls, start};
-use crate::left;
-use crate::life::clip::Clip;
-use crate::life::daemon::{self, Broker};
-use crate::life::debugfs;
-use crate::life::isolation::{parameter, set_parameter};
+use super::{client as fuzz, ioctls};
+use crate::guest::broker::{self, Broker};
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::left;
+use crate::guest::module::{parameter, set_parameter};
+use crate::random::Random;
 
 /// Arguments of `daemon`.
 #[derive(Debug, clap::Args)]
@@ -41,8 +43,8 @@ pub(super) struct Options {
     /// Milliseconds that a client's call may take.
     #[arg(long, default_value_t = 8000)]
     limit_ms: u64,
-    /// The watchdog while the daemon is hostile: most of the time would be spent waiting for it. The good daemon
-    /// afterwards has as long as other scenarios'.
+    /// The watchdog while the daemon is hostile: most of the time would be spent waiting for it. The good
+    /// daemon afterwards has as long as other scenarios'.
     #[arg(long, default_value_t = 1500)]
     watchdog_ms: u64,
 }
@@ -89,7 +91,7 @@ struct ClientReport {
     wrong: Option<String>,
 }
 
-/// The scenario.
+/// Runs the scenario.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
     // The nodes appear with the first registration.
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
@@ -170,11 +172,11 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     left::nothing_and_nobody()
 }
 
-/// The hostile broker.
+/// Runs the hostile broker.
 pub(super) fn broker(common: &Common, options: &BrokerOptions) -> Result<()> {
-    let mut hostile = Hostile {
+    let mut hostile = HostileBroker {
         common,
-        rng: Rng::part(common.seed, 1000),
+        rng: Random::part(common.seed, 1000),
         report: DaemonReport::default(),
         arg: Arg::default(),
         workers: Vec::new(),
@@ -196,9 +198,9 @@ pub(super) fn broker(common: &Common, options: &BrokerOptions) -> Result<()> {
     Ok(())
 }
 
-struct Hostile<'a> {
+struct HostileBroker<'a> {
     common: &'a Common,
-    rng: Rng,
+    rng: Random,
     report: DaemonReport,
     arg: Arg,
     workers: Vec<Child>,
@@ -210,14 +212,14 @@ struct Hostile<'a> {
     version: u32,
 }
 
-impl Hostile<'_> {
+impl HostileBroker<'_> {
     fn call(&mut self, fd: &OwnedFd, op: Op) -> rustix::io::Result<i32> {
         let result = raw::call(fd.as_fd(), op.opcode(), &mut self.arg);
         self.report.tally.note(op, &result);
         result
     }
 
-    /// An open of the control device, from greeting to close.
+    /// Opens the control device and uses it, from greeting to close.
     fn registration(&mut self, messages: u64) -> Result<()> {
         let control = fuzz::open(std::path::Path::new(CONTROL_PATH))?;
         for _ in 0..self.rng.below(4) {
@@ -289,7 +291,7 @@ impl Hostile<'_> {
         self.call(control, op).is_ok()
     }
 
-    /// What does not belong where it is.
+    /// Makes calls that do not belong on this descriptor.
     fn misplaced(&mut self, control: &OwnedFd) {
         match self.rng.below(5) {
             0 => drop(self.hello(control)),
@@ -359,7 +361,7 @@ impl Hostile<'_> {
             }
             2 => {
                 // In this process: what the broker reads makes it the worker.
-                let mut worker = Worker::new(fd.as_fd(), Rng::new(self.rng.next()));
+                let mut worker = Worker::new(fd.as_fd(), Random::new(self.rng.next()));
                 worker.play(Duration::from_millis(50), 400, |_| {});
                 self.report.tally.add(&worker.tally);
                 self.report.messages_read += worker.messages;
@@ -399,12 +401,12 @@ impl Hostile<'_> {
     }
 }
 
-/// A client that decodes, stops and closes against whatever daemon there is.
+/// Runs a client that decodes, stops and closes against whatever daemon there is.
 pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
     let over = AtomicBool::new(false);
-    let nodes = daemon::nodes()?;
+    let nodes = broker::nodes()?;
     let clips = common.small_clips()?;
-    let mut rng = Rng::part(common.seed, 2000 + options.part);
+    let mut rng = Random::part(common.seed, 2000 + options.part);
     let mut report = ClientReport::default();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -436,7 +438,7 @@ pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
 fn one_session(
     nodes: &daedalus_client::device::Nodes,
     clip: &Clip,
-    rng: &mut Rng,
+    rng: &mut Random,
     report: &mut ClientReport,
     over: &AtomicBool,
 ) -> Result<(), ClientError> {

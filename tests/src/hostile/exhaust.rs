@@ -17,17 +17,18 @@ use daedalus_client::device::{ClientError, Device, Nodes, Request};
 use daedalus_client::memory::Mapping;
 use daedalus_client::queue::{Backing, Queue};
 use daedalus_client::v4l2::{BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
-use daedalus_uapi::fourcc;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Common, Figures};
-use crate::left::{self, Left, Memory};
-use crate::life::clip::Clip;
-use crate::life::daemon::{self, Broker};
-use crate::life::isolation::{parameter, set_parameter};
+use super::common::Common;
+use crate::codec;
+use crate::guest::broker::{self, Broker};
+use crate::guest::clip::Clip;
+use crate::guest::figures::Figures;
+use crate::guest::left::{self, Left, Memory};
+use crate::guest::module::{parameter, set_parameter};
 
 /// The user, who owns nothing: nobody.
 const USER: u32 = 65534;
@@ -264,7 +265,7 @@ fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
 /// Takes until it is refused, in one session after the other, says so, and keeps all until the standard input
 /// ends.
 pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
-    let nodes = daemon::nodes()?;
+    let nodes = broker::nodes()?;
     let clip = &common.small_clips()?[0];
     let most = match options.hold {
         Hold::Requests => options.most + 64,
@@ -349,7 +350,7 @@ impl Taken {
             let format = PixFormatMplane {
                 width,
                 height,
-                pixelformat: fourcc::VP9_FRAME,
+                pixelformat: codec::USUAL.coded_format(),
                 num_planes: 1,
                 ..Default::default()
             };

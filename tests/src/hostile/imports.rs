@@ -16,11 +16,12 @@ use md5::Digest;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 
+use super::common::Common;
 use super::raw::{self, Arg};
-use super::{Common, Figures};
-use crate::left;
-use crate::life::clip::Clip;
-use crate::life::daemon::Broker;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::figures::Figures;
+use crate::guest::left;
 
 /// Bytes before and after memory that is watched.
 const GUARD: usize = 64 << 10;

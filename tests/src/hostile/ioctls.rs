@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Structured ioctls with a daemon that works: several processes, each with sessions of its own, some of which a
-//! thread or another process uses at the same time.
+//! Structured ioctls with a daemon that works: several processes, each with sessions of its own, some of
+//! which a thread or another process uses at the same time.
 
 use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::client::{self, Client};
-use super::random::Rng;
+use super::common::{Common, ended, start};
 use super::raw::{self, Arg};
 use super::table::{Node, Op, Tally};
-use super::{Common, Figures, ended, start};
-use crate::left;
-use crate::life::clip::Clip;
-use crate::life::daemon::{self, Broker};
-use crate::life::debugfs;
+use crate::guest::broker::{self, Broker};
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::left;
+use crate::random::Random;
 
 /// Arguments of `ioctls`.
 #[derive(Debug, clap::Args)]
@@ -69,7 +70,8 @@ impl Report {
     }
 }
 
-/// A client without privileges may not raise its priority: the core would refuse all others nearly everything.
+/// Demands that a client without privileges cannot raise its priority: the core would refuse all others
+/// nearly everything.
 fn no_priority(nodes: &Nodes) -> Result<()> {
     let refused = std::thread::scope(|scope| {
         let unprivileged = scope.spawn(|| -> Result<_> {
@@ -91,7 +93,7 @@ fn no_priority(nodes: &Nodes) -> Result<()> {
     Ok(())
 }
 
-/// The scenario.
+/// Runs the scenario.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
     no_priority(&nodes)?;
@@ -130,8 +132,8 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     left
 }
 
-/// Notes what each ioctl had of its node's calls and of success, in percent, and demands that each was called and
-/// succeeded often enough.
+/// Notes what each ioctl had of its node's calls and of success, in percent, and demands that each was called
+/// and succeeded often enough.
 pub(super) fn shares(tally: &Tally, nodes: &[Node], figures: &mut Figures) -> Result<()> {
     let percent = |part: u64, whole: u64| (part as f64 * 1000.0 / whole.max(1) as f64).round() / 10.0;
     let mut rare = Vec::new();
@@ -168,19 +170,19 @@ pub(super) fn shares(tally: &Tally, nodes: &[Node], figures: &mut Figures) -> Re
     Ok(())
 }
 
-/// How many percent a share of so many calls may be off by chance, three standard deviations: nothing to speak of in a
-/// whole run, a few in the small part that `./dev test` takes.
+/// Returns by how many percent a share of so many calls may be off by chance, three standard deviations:
+/// hardly any in a whole run, a few in the small part that `./dev test` takes.
 fn chance(part: u64, whole: u64) -> f64 {
     let whole = whole.max(1) as f64;
     let share = part as f64 / whole;
     300.0 * (share * (1.0 - share) / whole).sqrt()
 }
 
-/// One process of the fuzzer.
+/// Runs one process of the fuzzer.
 pub(super) fn process(common: &Common, options: &ProcessOptions) -> Result<()> {
-    let nodes = daemon::nodes()?;
+    let nodes = broker::nodes()?;
     let clips = common.small_clips()?;
-    let mut rng = Rng::part(common.seed, options.part);
+    let mut rng = Random::part(common.seed, options.part);
     let mut report = Report::default();
     let mut racers: Vec<Child> = Vec::new();
     while report.tally.total(None).0 < options.calls {
@@ -200,17 +202,17 @@ pub(super) fn process(common: &Common, options: &ProcessOptions) -> Result<()> {
     Ok(())
 }
 
-/// One session, alone or with somebody else who uses its descriptors.
+/// Runs one session, alone or with somebody else who uses its descriptors.
 fn session(
     common: &Common,
     nodes: &Nodes,
     clip: &Clip,
-    rng: &mut Rng,
+    rng: &mut Random,
     left: u64,
     report: &mut Report,
     racers: &mut Vec<Child>,
 ) -> Result<()> {
-    let own = Rng::new(rng.next());
+    let own = Random::new(rng.next());
     let mut client = Client::new(client::open(&nodes.video)?, nodes, clip, own)?;
     let length = client.length().min(left + 50);
     let kind = rng.below(3);
@@ -232,7 +234,7 @@ fn session(
         let (video, seed) = (client.share()?, rng.next());
         let raced = std::thread::scope(|scope| {
             let racer = scope.spawn(move || -> Result<Report> {
-                let mut racer = Client::new(video, nodes, clip, Rng::new(seed))?;
+                let mut racer = Client::new(video, nodes, clip, Random::new(seed))?;
                 play(&mut racer, length / 2);
                 let mut report = Report::default();
                 report.take(&mut racer);
@@ -265,11 +267,11 @@ fn play(client: &mut Client<'_>, calls: u64) {
     }
 }
 
-/// A further user of a session: its standard input is the video node that another process opened.
+/// Runs a further user of a session: its standard input is the video node that another process opened.
 pub(super) fn racer(common: &Common, options: &ProcessOptions) -> Result<()> {
-    let nodes = daemon::nodes()?;
+    let nodes = broker::nodes()?;
     let clips = common.small_clips()?;
-    let mut rng = Rng::part(common.seed, options.part);
+    let mut rng = Random::part(common.seed, options.part);
     let video = rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3).context("the standard input")?;
     // The standard input itself is one more reference, which only this process's end gives up.
     let clip = &clips[rng.index(clips.len())];

@@ -12,11 +12,12 @@ use daedalus_client::queue::{Backing, Queue};
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT};
 use serde_json::json;
 
+use super::common::Common;
 use super::imports::{expect_import, prepared, queue};
-use super::{Common, Figures};
-use crate::left::{self, Memory};
-use crate::life::clip::Clip;
-use crate::life::daemon::Broker;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::figures::Figures;
+use crate::guest::left::{self, Memory};
 
 /// KiB by which slab may differ between two looks at it: what the kernel keeps per processor.
 const SLAB_NOISE_KIB: i64 = 768;

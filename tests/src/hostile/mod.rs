@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Clients and daemons that break every rule, failing allocations, and memory that others brought. Run in the guest
-//! with the sanitizer kernel, whose log says whether the module kept its head: here is only seen that it was put to
-//! the test, and that nothing hung.
+//! Clients and daemons that break every rule, failing allocations, and memory that others brought. They run
+//! in the guest with the sanitizer kernel, whose log says whether the module made a mistake. The scenarios
+//! only demand that the module was put to the test, and that nothing hung.
 //!
-//! Each scenario prints one line of JSON with what it measured. The seed is among it: with the same one every process
-//! makes the same choices, as far as the answers are the same.
+//! Each scenario prints one line of JSON with its figures. The seed is one of them: with the same seed every
+//! process makes the same choices, as far as the answers are the same.
 
 mod client;
+mod common;
 mod daemon;
 mod exhaust;
+mod faults;
 mod imports;
 mod ioctls;
 mod leaks;
 mod nth;
 mod orders;
-pub(crate) mod random;
 mod raw;
 mod silent;
 mod stall;
@@ -22,15 +23,12 @@ mod table;
 mod victim;
 mod worker;
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use serde::de::DeserializeOwned;
+use anyhow::Result;
 
-use crate::figures::{Figures, guard};
-use crate::life::clip::{Clip, Clips};
+use crate::guest::figures::{Figures, guard};
+use common::Common;
 
 /// Arguments of `daedalus-tests hostile`.
 #[derive(Debug, clap::Args)]
@@ -39,34 +37,6 @@ pub(crate) struct Args {
     scenario: Scenario,
     #[command(flatten)]
     common: Common,
-}
-
-/// What all scenarios take.
-#[derive(Clone, Debug, clap::Args)]
-struct Common {
-    /// The generated clips' list (clips.json).
-    #[arg(long, global = true, value_name = "FILE", default_value = "clips.json")]
-    clips: PathBuf,
-    /// Of all random choices.
-    #[arg(long, global = true, default_value_t = 1)]
-    seed: u64,
-    /// Seconds after which the scenario is taken for hung.
-    #[arg(long, global = true, default_value_t = 600)]
-    deadline: u64,
-    /// Where the daemon's log goes.
-    #[arg(long, global = true, default_value = "daedalusd.log")]
-    broker_log: PathBuf,
-}
-
-impl Common {
-    /// A small clip of each codec.
-    fn small_clips(&self) -> Result<Vec<Clip>> {
-        let clips = Clips::load(&self.clips)?;
-        ["vp9-qvga", "h264-qvga", "av1-qvga"]
-            .map(|name| clips.clip(name))
-            .into_iter()
-            .collect()
-    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -114,7 +84,7 @@ enum Scenario {
 ///
 /// # Errors
 ///
-/// What was not as it has to be, in plain words.
+/// When anything is not as it has to be; the text says so in plain words.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let mut figures = Figures::default();
@@ -163,29 +133,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     figures.set("seed", common.seed);
     figures.print(name, begun, &result);
     result
-}
-
-/// Starts this program again, as a part of a scenario. What it prints is for [`ended`].
-fn start(common: &Common, role: &str, words: &[String], stdin: Stdio) -> Result<Child> {
-    let program = std::env::current_exe().context("this program's own path")?;
-    Command::new(program)
-        .args(["hostile", role])
-        .args(words)
-        .arg(format!("--clips={}", common.clips.display()))
-        .arg(format!("--seed={}", common.seed))
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {role}"))
-}
-
-/// Waits for a part's end; what it reports, on its last line.
-fn ended<T: DeserializeOwned>(child: Child, role: &str) -> Result<T> {
-    let output = child.wait_with_output().context("waiting for a process")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text
-        .lines()
-        .last()
-        .with_context(|| format!("{role} said nothing: {}", output.status))?;
-    serde_json::from_str(line).with_context(|| format!("{role}: {line}"))
 }

@@ -1,59 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Failing allocations: in turn, each that a call makes, for every call of a session's and of a daemon's life, until
-//! no call makes a further one; then random ones, in the module's work items too. A call that fails for it must
-//! leave everything so that it succeeds when it is made again.
+//! Failing allocations: in turn, each that a call makes, for every call of a session's and of a daemon's
+//! life, until no call makes a further one; then random ones, in the module's work items too. A call that
+//! fails for it must leave everything so that it succeeds when it is made again.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use daedalus_client::device::Nodes;
 use daedalus_client::memory::Mapping;
+use daedalus_uapi::codec::CodecSet;
 use daedalus_uapi::protocol::{CONTROL_PATH, Event, MSG_JOB, MSG_MAX_V1, MsgJob};
 use rustix::io::Errno;
-use serde_json::json;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::client::{self, Client};
-use super::random::Rng;
+use super::common::Common;
+use super::faults::{Faults, MOST, note, sweep};
 use super::raw::{self, Arg};
 use super::table::Op;
-use super::{Common, Figures};
-use crate::left;
-use crate::life::clip::Clip;
-use crate::life::daemon::{self, Broker, command, unload};
-use crate::life::debugfs;
+use crate::guest::broker::{self, Broker};
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::left;
+use crate::guest::module::unload;
+use crate::guest::process::command;
+use crate::random::Random;
 
 /// Where the kernel is told what may fail.
 const DEBUGFS: &str = "/sys/kernel/debug";
-/// More allocations than any call makes.
-const MOST: u64 = 3000;
-/// Lives after which the sweep must have come to its end.
-const LIVES: usize = 4000;
 /// KiB of memory that may be missing afterwards: KASAN keeps what was freed for a while.
 const DRIFT_KIB: i64 = 96 << 10;
-
-/// Calls that may be made again although they succeeded.
-const REPEATABLE: [&str; 17] = [
-    "QueryCap",
-    "GFmt",
-    "SFmt",
-    "ReqBufs",
-    "QueryBuf",
-    "StreamOn",
-    "StreamOff",
-    "GCtrl",
-    "SCtrl",
-    "QueryCtrl",
-    "QueryExtCtrl",
-    "GExtCtrls",
-    "SExtCtrls",
-    "TryExtCtrls",
-    "SubscribeEvent",
-    "DecoderCmd",
-    "Topology",
-];
 
 /// Arguments of `fail-nth`.
 #[derive(Debug, clap::Args)]
@@ -72,129 +50,12 @@ pub(super) struct Options {
     parameters: Vec<String>,
 }
 
-/// What the sweep has come to for one call of a life.
-#[derive(Clone, Debug)]
-struct Step {
-    name: String,
-    /// The allocation that fails next.
-    next: u64,
-    done: bool,
-}
-
-/// Makes allocations fail while calls are made.
-#[derive(Debug)]
-pub(super) struct Faults {
-    /// /proc/thread-self/fail-nth: the number of the thread's allocation from now on that fails, 0 for none.
-    nth: File,
-    steps: Vec<Step>,
-    at: usize,
-    /// Failures at random instead of in turn.
-    random: Option<Rng>,
-    /// Allocations that failed.
-    injected: u64,
-    lives: usize,
-    /// Error numbers that calls gave for it.
-    errors: BTreeMap<i32, u64>,
-}
-
-impl Faults {
-    fn new() -> Result<Self> {
-        let path = "/proc/thread-self/fail-nth";
-        let nth = File::options()
-            .read(true)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("{path}: the kernel injects no faults"))?;
-        Ok(Self {
-            nth,
-            steps: Vec::new(),
-            at: 0,
-            random: None,
-            injected: 0,
-            lives: 0,
-            errors: BTreeMap::new(),
-        })
-    }
-
-    fn arm(&mut self, nth: u64) -> rustix::io::Result<()> {
-        let text = nth.to_string();
-        rustix::io::pwrite(&self.nth, text.as_bytes(), 0).map(drop)
-    }
-
-    /// Disarms; whether the failure has happened.
-    fn happened(&mut self) -> bool {
-        let mut text = [0; 24];
-        let read = rustix::io::pread(&self.nth, &mut text, 0).unwrap_or_default();
-        let left = std::str::from_utf8(&text[..read])
-            .ok()
-            .and_then(|text| text.trim().parse::<u64>().ok());
-        let disarmed = self.arm(0);
-        debug_assert!(disarmed.is_ok());
-        left == Some(0)
-    }
-
-    /// Makes the next call of a life, again and again while it fails for an allocation that had to fail.
-    pub(super) fn during<T>(
-        &mut self,
-        name: &str,
-        mut call: impl FnMut() -> rustix::io::Result<T>,
-    ) -> rustix::io::Result<T> {
-        if let Some(rng) = &mut self.random {
-            if rng.one_in(2) {
-                let most = if rng.one_in(4) { 200 } else { 12 };
-                let nth = 1 + rng.below(most);
-                self.arm(nth)?;
-                let result = call();
-                if self.happened() {
-                    self.injected += 1;
-                }
-                return result;
-            }
-            return call();
-        }
-        let at = self.at;
-        self.at += 1;
-        if at == self.steps.len() {
-            self.steps.push(Step {
-                name: name.to_owned(),
-                next: 1,
-                done: false,
-            });
-        }
-        loop {
-            let step = &mut self.steps[at];
-            if step.done || step.name != name || step.next > MOST {
-                return call();
-            }
-            let nth = step.next;
-            step.next += 1;
-            self.arm(nth)?;
-            let result = call();
-            if !self.happened() {
-                self.steps[at].done = true;
-                return result;
-            }
-            self.injected += 1;
-            match result {
-                Ok(_) if REPEATABLE.contains(&name) => {}
-                // The next life goes on from here.
-                Ok(_) => return result,
-                Err(errno) => *self.errors.entry(errno.raw_os_error()).or_default() += 1,
-            }
-        }
-    }
-
-    fn all_done(&self) -> bool {
-        self.steps.iter().all(|step| step.done)
-    }
-}
-
 fn tell(path: &str, value: &str) -> Result<()> {
     let path = format!("{DEBUGFS}/{path}");
     std::fs::write(&path, value).with_context(|| format!("cannot write {path}"))
 }
 
-/// Allocations that may wait can fail, too, and no failure is written to the log.
+/// Lets allocations that may wait fail, too, and keeps failures out of the log.
 fn set_up() -> Result<()> {
     for kind in ["failslab", "fail_page_alloc"] {
         tell(&format!("{kind}/ignore-gfp-wait"), "N")?;
@@ -203,11 +64,11 @@ fn set_up() -> Result<()> {
     tell("fail_page_alloc/min-order", "0")
 }
 
-/// The scenario. The module is loaded, and is not afterwards.
+/// Runs the scenario. The module is loaded before, and not afterwards.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
     set_up()?;
     let clips = common.small_clips()?;
-    let mut rng = Rng::part(common.seed, 3000);
+    let mut rng = Random::part(common.seed, 3000);
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
     let faults = sweep(Faults::new()?, |faults| one_life(faults, &nodes, &clips[0]))
         .context("a session's life with a daemon that works")?;
@@ -248,38 +109,10 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     Ok(())
 }
 
-fn note(name: &str, faults: &Faults, figures: &mut Figures) {
-    let mut steps: BTreeMap<&str, u64> = BTreeMap::new();
-    for step in &faults.steps {
-        let most = steps.entry(&step.name).or_default();
-        *most = (*most).max(step.next.saturating_sub(2));
-    }
-    figures.set(&format!("{name}_injected"), faults.injected);
-    figures.set(&format!("{name}_calls"), faults.steps.len());
-    figures.set(&format!("{name}_lives"), faults.lives);
-    figures.set(&format!("{name}_allocations"), json!(steps));
-    figures.set(&format!("{name}_errors"), json!(faults.errors));
-}
-
-/// Lives until no call has an allocation left that did not fail once.
-fn sweep(mut faults: Faults, mut life: impl FnMut(Faults) -> Result<Faults>) -> Result<Faults> {
-    for _ in 0..LIVES {
-        faults.at = 0;
-        faults.lives += 1;
-        faults = life(faults)?;
-        if faults.all_done() {
-            ensure!(faults.injected > 0, "no allocation failed");
-            return Ok(faults);
-        }
-    }
-    let open: Vec<&Step> = faults.steps.iter().filter(|step| !step.done).collect();
-    bail!("after {LIVES} lives there are still calls with allocations: {open:?}")
-}
-
-/// Open, decode four pictures, stop, close.
+/// Opens the device, decodes four pictures, stops and closes.
 fn one_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults> {
     let video = faults.during("open", || open_raw(&nodes.video)).context("open")?;
-    let mut client = Client::new(video, nodes, clip, Rng::new(5))?;
+    let mut client = Client::new(video, nodes, clip, Random::new(5))?;
     client.faults = Some(faults);
     client.prepare().context("formats and buffers")?;
     for buf_type in [10, 9] {
@@ -321,7 +154,7 @@ fn open_raw(path: &std::path::Path) -> rustix::io::Result<OwnedFd> {
     )
 }
 
-/// A daemon and its client in one thread: register, session fd, message, buffers, answer.
+/// Plays a daemon and its client in one thread: register, session fd, message, buffers, answer.
 fn daemon_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults> {
     let mut arg = Arg::default();
     let control = faults
@@ -330,9 +163,10 @@ fn daemon_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults>
     arg.set(0, 2).set(4, 1);
     ioctl(&mut faults, &control, Op::Hello, &mut arg)?;
     arg = Arg::default();
-    arg.set(0, u32::from_ne_bytes(*b"nth\0")).set(32, 7);
+    arg.set(0, u32::from_ne_bytes(*b"nth\0"))
+        .set(32, CodecSet::all().bits());
     ioctl(&mut faults, &control, Op::Register, &mut arg)?;
-    let mut client = Client::new(client::open(&nodes.video)?, nodes, clip, Rng::new(5))?;
+    let mut client = Client::new(client::open(&nodes.video)?, nodes, clip, Random::new(5))?;
     client.prepare().context("formats and buffers")?;
     for buf_type in [10, 9] {
         client.stream(true, buf_type).context("STREAMON")?;
@@ -397,8 +231,9 @@ fn ioctl(faults: &mut Faults, fd: &OwnedFd, op: Op, arg: &mut Arg) -> Result<()>
         .with_context(|| format!("{op:?}"))
 }
 
-/// Random failures in random calls, and in the kernel's workers; returns how many happened in calls.
-fn random(rounds: u64, nodes: &Nodes, clips: &[Clip], rng: &mut Rng) -> Result<u64> {
+/// Lets allocations fail at random, in random calls and in the kernel's workers. Returns how many failed in
+/// calls.
+fn random(rounds: u64, nodes: &Nodes, clips: &[Clip], rng: &mut Random) -> Result<u64> {
     // First of all: without the filter every process's allocations fail, this one's too.
     tell("failslab/task-filter", "Y")?;
     tell("failslab/interval", "1")?;
@@ -409,9 +244,9 @@ fn random(rounds: u64, nodes: &Nodes, clips: &[Clip], rng: &mut Rng) -> Result<u
     let mut round = 0;
     while round < rounds {
         workers_fail(true)?;
-        faults.random = Some(Rng::new(rng.next()));
+        faults.random = Some(Random::new(rng.next()));
         let clip = &clips[rng.index(clips.len())];
-        let mut client = Client::new(client::open(&nodes.video)?, nodes, clip, Rng::new(rng.next()))?;
+        let mut client = Client::new(client::open(&nodes.video)?, nodes, clip, Random::new(rng.next()))?;
         client.faults = Some(faults);
         for _ in 0..10.min(rounds - round) {
             for _ in 0..12 {
@@ -448,7 +283,7 @@ fn workers_fail(fail: bool) -> Result<()> {
     Ok(())
 }
 
-/// KiB that are available.
+/// Returns the KiB that are available.
 fn memory() -> Result<i64> {
     let text = std::fs::read_to_string("/proc/meminfo")?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"));
@@ -457,7 +292,7 @@ fn memory() -> Result<i64> {
         .context("/proc/meminfo has no MemAvailable")
 }
 
-/// Loading the module and the first registration, which makes the nodes.
+/// Sweeps the loading of the module and the first registration, which makes the nodes.
 fn loading(module: &std::path::Path, options: &Options, figures: &mut Figures) -> Result<()> {
     let file = File::open(module).with_context(|| format!("cannot read {}", module.display()))?;
     let parameters = std::ffi::CString::new(options.parameters.join(" ")).context("parameters")?;
@@ -490,10 +325,11 @@ fn loading(module: &std::path::Path, options: &Options, figures: &mut Figures) -
         arg.set(0, 2).set(4, 1);
         raw::call(control.as_fd(), Op::Hello.opcode(), &mut arg).context("HELLO")?;
         arg = Arg::default();
-        arg.set(0, u32::from_ne_bytes(*b"nth\0")).set(32, 7);
+        arg.set(0, u32::from_ne_bytes(*b"nth\0"))
+            .set(32, CodecSet::all().bits());
         ioctl(&mut faults, &control, Op::Register, &mut arg)?;
         if faults.all_done() {
-            daemon::nodes().context("after a registration that lacked nothing")?;
+            broker::nodes().context("after a registration that lacked nothing")?;
         }
         drop(control);
         unload()?;

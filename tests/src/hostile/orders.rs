@@ -14,13 +14,14 @@ use daedalus_client::memory::Mapping;
 use daedalus_client::queue::{Backing, Queue};
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT};
 
+use super::common::Common;
 use super::imports::prepared;
 use super::leaks::QUEUES;
-use super::random::Rng;
-use super::{Common, Figures};
-use crate::left;
-use crate::life::clip::Clip;
-use crate::life::daemon::Broker;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::figures::Figures;
+use crate::guest::left;
+use crate::random::Random;
 
 /// Threads that close.
 const THREADS: usize = 4;
@@ -45,7 +46,7 @@ type Share = Mutex<Vec<Action>>;
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
     let clips = common.small_clips()?;
     let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
-    let mut rng = Rng::part(common.seed, 0);
+    let mut rng = Random::part(common.seed, 0);
     let end = Instant::now() + Duration::from_secs(options.seconds);
     let shares: Vec<Share> = (0..THREADS).map(|_| Share::default()).collect();
     // All threads stand at it before a round and after it; without actions, the rounds are over.
@@ -54,7 +55,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     let result = std::thread::scope(|scope| -> Result<()> {
         for (number, share) in shares.iter().enumerate() {
             let (barrier, seed) = (&barrier, common.seed);
-            scope.spawn(move || closer(share, barrier, Rng::part(seed, 1 + number as u64)));
+            scope.spawn(move || closer(share, barrier, Random::part(seed, 1 + number as u64)));
         }
         let mut result = Ok(());
         while result.is_ok() && Instant::now() < end {
@@ -92,7 +93,7 @@ fn lock(share: &Share) -> std::sync::MutexGuard<'_, Vec<Action>> {
 }
 
 /// Does what the rounds bring, each action after a random moment.
-fn closer(share: &Share, barrier: &Barrier, mut rng: Rng) {
+fn closer(share: &Share, barrier: &Barrier, mut rng: Random) {
     loop {
         barrier.wait();
         let actions = std::mem::take(&mut *lock(share));
@@ -112,7 +113,7 @@ fn closer(share: &Share, barrier: &Barrier, mut rng: Rng) {
 }
 
 /// Brings a session into a random state. Returns what is to be done to it, in random order.
-fn round(nodes: &Nodes, clips: &[Clip], rng: &mut Rng) -> Result<Vec<Action>> {
+fn round(nodes: &Nodes, clips: &[Clip], rng: &mut Random) -> Result<Vec<Action>> {
     let clip = &clips[rng.index(clips.len())];
     let (device, _) = prepared(nodes, clip)?;
     let mut queues = QUEUES.map(|buf_type| Queue::new(&device, buf_type));
@@ -209,7 +210,7 @@ fn round(nodes: &Nodes, clips: &[Clip], rng: &mut Rng) -> Result<Vec<Action>> {
 }
 
 /// Makes requests of the session, with controls and a buffer or without, queued or not.
-fn requests(device: &Arc<Device>, output: &Queue, clip: &Clip, rng: &mut Rng) -> Result<Vec<Request>> {
+fn requests(device: &Arc<Device>, output: &Queue, clip: &Clip, rng: &mut Random) -> Result<Vec<Request>> {
     let mut requests = Vec::new();
     for number in 0..rng.below(REQUESTS + 1) as usize {
         let request = device.request()?;

@@ -26,7 +26,7 @@ impl Default for Arg {
 }
 
 impl Arg {
-    /// The word at the byte offset `at`.
+    /// Returns the word at the byte offset `at`.
     pub(super) fn get(&self, at: usize) -> u32 {
         self.0[at / 4]
     }
@@ -42,7 +42,7 @@ impl Arg {
         self.set(at, value as u32).set(at + 4, (value >> 32) as u32)
     }
 
-    /// The two words at `at`.
+    /// Returns the two words at `at`.
     pub(super) fn get64(&self, at: usize) -> u64 {
         u64::from(self.get(at)) | (u64::from(self.get(at + 4)) << 32)
     }
@@ -57,12 +57,12 @@ impl Arena {
         Self(vec![0; ARENA / 8])
     }
 
-    /// The address of the byte offset `at`, rounded down to 8.
+    /// Returns the address of the byte offset `at`, rounded down to 8.
     pub(super) fn address(&mut self, at: usize) -> u64 {
         self.0[at / 8..].as_mut_ptr() as u64
     }
 
-    /// An address that is mapped nowhere.
+    /// Returns an address that is mapped nowhere.
     pub(super) fn nowhere(which: u64) -> u64 {
         NOWHERE[which as usize % NOWHERE.len()]
     }
@@ -73,7 +73,7 @@ impl Arena {
         *word = (*word & !(u64::from(u32::MAX) << shift)) | (u64::from(value) << shift);
     }
 
-    /// The word at the byte offset `at`.
+    /// Returns the word at the byte offset `at`.
     pub(super) fn get(&self, at: usize) -> u32 {
         (self.0[at / 8] >> (at % 8 * 8)) as u32
     }
@@ -124,8 +124,8 @@ unsafe impl Ioctl for Raw<'_> {
 
 /// Calls an ioctl whose argument, if it has one, is at most [`WORDS`] words.
 ///
-/// Pointers in `arg` point into an [`Arena`] or nowhere: [`Arena::address`] and [`Arena::nowhere`] are the only
-/// makers of addresses, and whoever puts arbitrary words into an argument sets its pointers afterwards.
+/// Pointers in `arg` point into an [`Arena`] or nowhere: [`Arena::address`] and [`Arena::nowhere`] are the
+/// only makers of addresses, and whoever puts arbitrary words into an argument sets its pointers afterwards.
 pub(super) fn call(fd: BorrowedFd<'_>, opcode: Opcode, arg: &mut Arg) -> Result<i32> {
     if ((opcode >> 16) & 0x3fff) as usize > WORDS * 4 {
         return Err(Errno::TOOBIG);

@@ -23,17 +23,19 @@ use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMp
 use daedalus_uapi::fourcc;
 use serde_json::json;
 
+use super::common::Common;
 use super::imports::prepared;
 use super::leaks::QUEUES;
 use super::raw::{self, Arena, Arg};
 use super::silent::Silence;
 use super::victim::{Beside, Seen, Span};
-use super::{Common, Figures};
-use crate::left;
-use crate::life::clip::Clip;
-use crate::life::daemon::Broker;
-use crate::life::debugfs;
-use crate::life::isolation::{parameter, set_parameter};
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::left;
+use crate::guest::module::{parameter, set_parameter};
 
 /// Width and height of the large pictures: 100 MB each in NV12.
 const LARGE: u32 = 8192;
@@ -176,7 +178,7 @@ impl Large {
             num_planes: 1,
             ..Default::default()
         };
-        device.set_format(BUF_TYPE_OUTPUT, format(fourcc::VP9_FRAME))?;
+        device.set_format(BUF_TYPE_OUTPUT, format(codec::USUAL.coded_format()))?;
         let raw = device.set_format(BUF_TYPE_CAPTURE, format(fourcc::NV12))?;
         let mut output = Queue::new(&device, BUF_TYPE_OUTPUT);
         output.allocate(1, &Backing::Mmap)?;

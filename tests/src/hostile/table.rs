@@ -96,7 +96,7 @@ ops! {
 }
 
 impl Op {
-    /// The ioctls of `node`.
+    /// Returns the ioctls of `node`.
     pub(super) fn of(node: Node) -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(move |op| op.node() == node)
     }
@@ -138,7 +138,7 @@ impl Tally {
         }
     }
 
-    /// Calls and successes of all ioctls, or of those of a node.
+    /// Returns the calls and successes of all ioctls, or of those of a node.
     pub(super) fn total(&self, node: Option<Node>) -> (u64, u64) {
         self.0
             .iter()
@@ -148,7 +148,8 @@ impl Tally {
             })
     }
 
-    /// Calls of `op` that came past the check of their argument's form: all but those that say that it is none.
+    /// Returns the calls that came past the check of their argument's form: all but those that were refused
+    /// for it.
     pub(super) fn past_check(&self) -> u64 {
         let refused = [Errno::INVAL, Errno::FAULT, Errno::NOTTY].map(Errno::raw_os_error);
         self.0

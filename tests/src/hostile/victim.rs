@@ -22,10 +22,10 @@ use daedalus_client::v4l2::BUF_TYPE_OUTPUT;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::common::{Common, start};
 use super::imports::prepared;
-use super::{Common, start};
-use crate::life::clip::Clip;
-use crate::life::daemon;
+use crate::guest::broker;
+use crate::guest::clip::Clip;
 
 /// How often it says that it goes on.
 const BEAT: Duration = Duration::from_millis(1);
@@ -159,7 +159,7 @@ impl Seen {
 
 /// The process: plays until its standard input ends, writes a byte now and then, and at last what it saw.
 pub(super) fn process(common: &Common) -> Result<()> {
-    let nodes = daemon::nodes()?;
+    let nodes = broker::nodes()?;
     let clip = &common.small_clips()?[0];
     let ended = Arc::new(AtomicBool::new(false));
     let watched = Arc::clone(&ended);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A daemon that breaks every rule: its workers. Unknown jobs and buffers, wrong fields, answers that come twice, late
-//! or never, short reads, several readers, and ends at any time.
+//! A daemon that breaks every rule: its workers. Unknown jobs and buffers, wrong fields, answers that come
+//! twice, late or never, short reads, several readers, and ends at any time.
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,9 +14,9 @@ use rustix::io::Errno;
 use zerocopy::FromBytes;
 
 use super::Common;
-use super::random::Rng;
 use super::raw::{self, Arena, Arg};
 use super::table::{Op, Tally};
+use crate::random::Random;
 
 /// Bytes of the longest message that is asked for.
 const LONGEST: usize = 1 << 16;
@@ -32,7 +32,7 @@ pub(super) struct Options {
 /// A worker, or one thread of it.
 pub(super) struct Worker<'a> {
     session: BorrowedFd<'a>,
-    rng: Rng,
+    rng: Random,
     pub(super) tally: Tally,
     /// Messages read.
     pub(super) messages: u64,
@@ -49,7 +49,7 @@ pub(super) struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(session: BorrowedFd<'a>, rng: Rng) -> Self {
+    pub(super) fn new(session: BorrowedFd<'a>, rng: Random) -> Self {
         Self {
             session,
             rng,
@@ -232,7 +232,7 @@ impl<'a> Worker<'a> {
         let _ = self.call(Op::JobDone);
     }
 
-    /// An answer to a job that there may be.
+    /// Answers a job that there may be.
     fn job_done(&mut self) {
         let known = self.jobs.last().copied().unwrap_or(1);
         let job = match self.rng.below(6) {
@@ -291,9 +291,9 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// A worker's process.
+/// Runs a worker's process.
 pub(super) fn run(common: &Common, options: &Options) -> Result<()> {
-    let mut rng = Rng::part(common.seed, options.part);
+    let mut rng = Random::part(common.seed, options.part);
     let stdin = std::io::stdin();
     let session = stdin.as_fd();
     let time = Duration::from_millis(100 + rng.below(2500));
@@ -303,7 +303,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<()> {
             .into_iter()
             .map(|seed| {
                 scope.spawn(move || {
-                    let mut worker = Worker::new(session, Rng::new(seed));
+                    let mut worker = Worker::new(session, Random::new(seed));
                     worker.play(time, u64::MAX, report);
                     report(&mut worker);
                 })

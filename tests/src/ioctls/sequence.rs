@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a client asked of the device, without what differs from run to run.
+//! The calls that a client makes to the device, without the differences from run to run.
 //!
 //! * Finding the device is left out: `QUERYCAP`, `MEDIA_IOC_DEVICE_INFO`, `MEDIA_IOC_G_TOPOLOGY`.
-//! * When a buffer comes back is a matter of timing. A `DQBUF` is therefore noted at the last place where it must
-//!   have happened: before its buffer is queued again, its queue is stopped, or the log ends. Vain `DQBUF`s and
-//!   waits on the video node are not part of the sequence; which events were ever waited for is kept apart.
+//! * When a buffer comes back is a matter of timing. A `DQBUF` is therefore noted at the last place where it
+//!   must have happened: before its buffer is queued again, its queue is stopped, or the log ends. Vain
+//!   `DQBUF`s and waits on the video node are not part of the sequence; which events were ever waited for is
+//!   kept apart.
 //! * Timestamps are named t1, t2, … in the order in which they are first queued, requests r1, r2, …
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -12,6 +13,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use anyhow::{Result, ensure};
 
 use super::strace::{Call, field, number, symbol};
+use crate::codec;
 
 /// A client's sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,22 +48,21 @@ struct Line {
 }
 
 enum Stamp {
-    /// In microseconds.
-    Known(u64),
+    Microseconds(u64),
     /// Of a buffer that did not come back.
-    Unknown,
+    Missing,
 }
 
 /// A buffer between `QBUF` and the place where its `DQBUF` is noted.
-struct Flight {
+struct BufferInFlight {
     kind: String,
     index: u64,
     /// The line of its `QBUF`, if that has a timestamp.
     line: Option<usize>,
-    back: Option<Back>,
+    back: Option<Return>,
 }
 
-struct Back {
+struct Return {
     text: String,
     stamp: Stamp,
 }
@@ -70,7 +71,7 @@ struct Back {
 struct Writer {
     lines: Vec<Line>,
     requests: HashMap<String, usize>,
-    flights: VecDeque<Flight>,
+    flights: VecDeque<BufferInFlight>,
     waits: BTreeSet<String>,
 }
 
@@ -113,8 +114,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Waiting for a request is the client's own decision and always seen; waiting on the video node depends on how
-    /// fast the device is.
+    /// Notes a wait. Waiting for a request is the client's own decision and always seen; waiting on the video
+    /// node depends on how fast the device is.
     fn poll(&mut self, call: &Call) {
         let waited = call.arguments.split("fd=").skip(1);
         for one in waited {
@@ -135,7 +136,7 @@ impl Writer {
         }
     }
 
-    /// The name of the request whose descriptor begins `target`.
+    /// Returns the name of the request whose descriptor begins `target`.
     fn request(&mut self, target: &str) -> String {
         let descriptor = target.split('<').next().unwrap_or(target).to_owned();
         let next = self.requests.len() + 1;
@@ -162,13 +163,13 @@ impl Writer {
         }
         // CAPTURE gets its timestamp from OUTPUT.
         let stamped = kind == "OUTPUT";
-        self.flights.push_back(Flight {
+        self.flights.push_back(BufferInFlight {
             kind: kind.to_owned(),
             index,
             line: stamped.then_some(self.lines.len()),
             back: None,
         });
-        let stamp = stamped.then_some(Stamp::Unknown);
+        let stamp = stamped.then_some(Stamp::Missing);
         self.lines.push(Line { text, stamp });
     }
 
@@ -198,18 +199,18 @@ impl Writer {
             let part = |key| field(time, key).and_then(number);
             Some(part("tv_sec")? * 1_000_000 + part("tv_usec")?)
         });
-        flight.back = Some(Back {
+        flight.back = Some(Return {
             text: format!("DQBUF {kind} {}{error}", flight.index),
-            stamp: time.map_or(Stamp::Unknown, Stamp::Known),
+            stamp: time.map_or(Stamp::Missing, Stamp::Microseconds),
         });
         if let (Some(line), Some(time)) = (flight.line, time) {
-            self.lines[line].stamp = Some(Stamp::Known(time));
+            self.lines[line].stamp = Some(Stamp::Microseconds(time));
         }
         Ok(())
     }
 
     /// Notes the `DQBUF`s of those that are back and are `meant`, in the order in which they were queued.
-    fn note_returns(&mut self, meant: impl Fn(&Flight) -> bool) {
+    fn note_returns(&mut self, meant: impl Fn(&BufferInFlight) -> bool) {
         let mut kept = VecDeque::new();
         for mut flight in self.flights.drain(..) {
             match flight.back.take() {
@@ -217,7 +218,7 @@ impl Writer {
                     text: back.text,
                     stamp: Some(back.stamp),
                 }),
-                back => kept.push_back(Flight { back, ..flight }),
+                back => kept.push_back(BufferInFlight { back, ..flight }),
             }
         }
         self.flights = kept;
@@ -228,8 +229,8 @@ impl Writer {
         let mut names = HashMap::new();
         let events = self.lines.into_iter().map(|line| match line.stamp {
             None => line.text,
-            Some(Stamp::Unknown) => line.text + " t?",
-            Some(Stamp::Known(time)) => {
+            Some(Stamp::Missing) => line.text + " t?",
+            Some(Stamp::Microseconds(time)) => {
                 let next = names.len() + 1;
                 format!("{} t{}", line.text, names.entry(time).or_insert(next))
             }
@@ -241,7 +242,7 @@ impl Writer {
     }
 }
 
-/// Any other call: its name and those of its arguments that the client chose.
+/// Returns the line of any other call: its name and those of its arguments that the client chose.
 fn described(command: &str, kind: &str, asked: &str, result: &str) -> String {
     let name = command
         .trim_start_matches("VIDIOC_")
@@ -269,7 +270,7 @@ fn described(command: &str, kind: &str, asked: &str, result: &str) -> String {
     }
 }
 
-/// `OUTPUT` or `CAPTURE`, single- and multi-planar alike; empty if the call names no queue.
+/// Returns `OUTPUT` or `CAPTURE`, single- and multi-planar alike; empty if the call names no queue.
 fn kind(text: &str) -> String {
     let named = field(text, "type").unwrap_or(text);
     let kinds = ["OUTPUT", "CAPTURE"].into_iter();
@@ -284,7 +285,7 @@ fn memory(text: &str) -> &str {
     memory.trim_start_matches("V4L2_MEMORY_")
 }
 
-/// Fourcc, size and, if the client demands one, the first plane's size.
+/// Returns the fourcc, the size and, if the client demands one, the first plane's size.
 fn format(text: &str) -> String {
     let value = |key: &str| field(text, key).unwrap_or("?");
     let mut words = format!(
@@ -300,7 +301,7 @@ fn format(text: &str) -> String {
     words
 }
 
-/// `v4l2_fourcc('S', '2', '6', '4')`: its letters.
+/// Returns the letters of `v4l2_fourcc('N', 'V', '1', '2')`.
 fn fourcc(value: &str) -> String {
     let letters: String = value.split('\'').skip(1).step_by(2).collect();
     if letters.is_empty() {
@@ -310,7 +311,7 @@ fn fourcc(value: &str) -> String {
     }
 }
 
-/// ` request ID:SIZE …`, or ` ID=VALUE` of a control that is one number.
+/// Returns ` request ID:SIZE …`, or ` ID=VALUE` of a control that is one number.
 fn controls(text: &str) -> String {
     let class = field(text, "ctrl_class")
         .or(field(text, "which"))
@@ -332,31 +333,11 @@ fn controls(text: &str) -> String {
     words
 }
 
-/// The control's name without its prefix; the number of one that the device does not have.
+/// Returns a control's name without its prefix, or its number if the device does not have it.
 fn control_name(id: &str) -> String {
-    use daedalus_uapi::v4l2_controls as ids;
-    let known = [
-        (ids::V4L2_CID_STATELESS_H264_DECODE_MODE, "H264_DECODE_MODE"),
-        (ids::V4L2_CID_STATELESS_H264_START_CODE, "H264_START_CODE"),
-        (ids::V4L2_CID_STATELESS_H264_SPS, "H264_SPS"),
-        (ids::V4L2_CID_STATELESS_H264_PPS, "H264_PPS"),
-        (ids::V4L2_CID_STATELESS_H264_SCALING_MATRIX, "H264_SCALING_MATRIX"),
-        (ids::V4L2_CID_STATELESS_H264_PRED_WEIGHTS, "H264_PRED_WEIGHTS"),
-        (ids::V4L2_CID_STATELESS_H264_SLICE_PARAMS, "H264_SLICE_PARAMS"),
-        (ids::V4L2_CID_STATELESS_H264_DECODE_PARAMS, "H264_DECODE_PARAMS"),
-        (ids::V4L2_CID_STATELESS_VP9_FRAME, "VP9_FRAME"),
-        (ids::V4L2_CID_STATELESS_VP9_COMPRESSED_HDR, "VP9_COMPRESSED_HDR"),
-        (ids::V4L2_CID_STATELESS_AV1_SEQUENCE, "AV1_SEQUENCE"),
-        (
-            ids::V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY,
-            "AV1_TILE_GROUP_ENTRY",
-        ),
-        (ids::V4L2_CID_STATELESS_AV1_FRAME, "AV1_FRAME"),
-        (ids::V4L2_CID_STATELESS_AV1_FILM_GRAIN, "AV1_FILM_GRAIN"),
-    ];
     let value = number(id);
-    match known.iter().find(|(id, _)| Some(u64::from(*id)) == value) {
-        Some((_, name)) => (*name).to_owned(),
+    match value.and_then(codec::control_name) {
+        Some(name) => name.to_owned(),
         None => value.map_or_else(|| id.to_owned(), |value| format!("{value:#x}")),
     }
 }
@@ -451,26 +432,46 @@ mod tests {
 
     #[test]
     fn controls_have_names_and_sizes() {
+        let names = || codec::rows().flat_map(|row| row.compound).copied();
+        let ((first, first_name), (second, second_name)) = (names().next().unwrap(), names().last().unwrap());
+        let (menu, menu_name) = codec::rows().find_map(|row| row.menus.last()).copied().unwrap();
+        let control = |id: u32, rest: &str| format!("{{id={id:#x}{rest}}}");
+        let blob = |id, comment, size| control(id, &format!("{comment}, size={size}, string=\"\"..."));
+        let call = |argument: &str, result: &str| {
+            format!("1 ioctl(6</dev/video0>, 0xc0205648 /* VIDIOC_S_EXT_CTRLS */, {argument}) = {result}")
+        };
+        let asked = [blob(first, " /* V4L2_CID_??? */", 1048), blob(second, "", 12)].join(", ");
+        let answered = blob(first, "", 1048);
+        let numbers = [
+            control(menu, ", size=0, value=1, value64=1"),
+            control(0x123, ", size=0, value=2"),
+        ];
         let lines = [
-            "1 ioctl(6</dev/video0>, 0xc0205648 /* VIDIOC_S_EXT_CTRLS */, {ctrl_class=0xf010000 /* X */, count=2, \
-             controls=[{id=0xa40902 /* V4L2_CID_??? */, size=1048, string=\"\"...}, {id=0xa40903, size=12, \
-             string=\"\"...}]} => {controls=[{id=0xa40902, size=1048, string=\"\"...}]}) = 0"
-                .to_owned(),
-            "1 ioctl(6</dev/video0>, VIDIOC_S_EXT_CTRLS, {ctrl_class=0, count=1, controls=[{id=0xa40900, size=0, \
-             value=1, value64=1}, {id=0x123, size=0, value=2}]}) = -1 EINVAL (Invalid argument)"
-                .to_owned(),
+            call(
+                &format!(
+                    "{{ctrl_class=0xf010000 /* X */, count=2, controls=[{asked}]}} => \
+                     {{controls=[{answered}]}}"
+                ),
+                "0",
+            ),
+            call(
+                &format!("{{ctrl_class=0, count=1, controls=[{}]}}", numbers.join(", ")),
+                "-1 EINVAL (Invalid argument)",
+            ),
         ];
         let expected = [
-            "S_EXT_CTRLS request H264_SPS:1048 H264_PPS:12",
-            "S_EXT_CTRLS H264_DECODE_MODE=1 0x123=2 = EINVAL",
+            format!("S_EXT_CTRLS request {first_name}:1048 {second_name}:12"),
+            format!("S_EXT_CTRLS {menu_name}=1 0x123=2 = EINVAL"),
         ];
         assert_eq!(events(&lines), expected);
     }
 
     #[test]
     fn waits_on_the_video_node_are_kept_apart() {
-        let log = "1 poll([{fd=6</dev/video0>, events=0x1 /* POLLIN */}], 1, 2000) = 1 ([{fd=6, revents=0x1}])\n\
-                   1 ppoll([{fd=13<anon_inode:request>, events=0x2 /* POLLPRI */}], 1, {tv_sec=2}, NULL, 8) = 0\n\
+        let log = "1 poll([{fd=6</dev/video0>, events=0x1 /* POLLIN */}], 1, 2000) = 1 \
+                   ([{fd=6, revents=0x1}])\n\
+                   1 ppoll([{fd=13<anon_inode:request>, events=0x2 /* POLLPRI */}], 1, {tv_sec=2}, \
+                   NULL, 8) = 0\n\
                    1 poll([{fd=13<anon_inode:request>, events=0x2 /* POLLPRI */}], 1, 2000) = 1\n\
                    1 ioctl(13<anon_inode:request>, 0x7c81 /* MEDIA_REQUEST_IOC_REINIT */, 0) = 0\n\
                    1 poll([{fd=9<pipe:[7]>, events=POLLIN}], 1, 2000) = 1\n";

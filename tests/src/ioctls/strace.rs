@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reads what `strace -f -y -v` wrote: one system call after the other, in the order in which they were begun.
+//! Reads a log of `strace -f -y -v`: one system call after the other, in the order in which they were begun.
 
 use std::collections::HashMap;
 
@@ -17,13 +17,13 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Whether it ended with an error, and with which.
+    /// Returns the error with which it ended, if it did.
     pub(super) fn error(&self) -> Option<&str> {
         self.result.strip_prefix("-1 ")?.split_whitespace().next()
     }
 }
 
-/// All calls of a log. Lines that tell of signals and ends of processes are passed over.
+/// Reads all calls of a log. Lines that tell of signals and ends of processes are passed over.
 pub(super) fn calls(log: &str) -> Result<Vec<Call>> {
     let mut calls: Vec<Option<Call>> = Vec::new();
     // What a process has begun and not ended: where its call belongs, and its first half.
@@ -80,8 +80,8 @@ fn parse(text: &str) -> Result<Call> {
     })
 }
 
-/// Where the bracket that is open before `text` is closed. Brackets in strings, in characters and in comments do not
-/// count.
+/// Returns the place where the bracket that is open before `text` is closed. Brackets in strings, in
+/// characters and in comments do not count.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     let mut chars = text.char_indices().peekable();
@@ -110,7 +110,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// The value of the first field `key=` of `text`: up to the comma or bracket that ends it.
+/// Returns the value of the first field `key=` of `text`: up to the comma or bracket that ends it.
 pub(super) fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let mut from = 0;
     loop {
@@ -142,7 +142,7 @@ pub(super) fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     }
 }
 
-/// A number, decimal or hexadecimal, as it is written before its explanation.
+/// Reads a number, decimal or hexadecimal, as it is written before its explanation.
 pub(super) fn number(value: &str) -> Option<u64> {
     let value = value.split([' ', '|']).next()?;
     match value.strip_prefix("0x") {
@@ -151,7 +151,7 @@ pub(super) fn number(value: &str) -> Option<u64> {
     }
 }
 
-/// The symbolic name of a value: what `-X verbose` explains, or the value itself.
+/// Returns the symbolic name of a value from the explanation of `-X verbose`, or the value itself.
 pub(super) fn symbol(value: &str) -> &str {
     match value.split_once("/* ") {
         Some((_, rest)) => rest.split(" */").next().unwrap_or(rest),

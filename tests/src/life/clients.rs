@@ -9,30 +9,30 @@ use anyhow::{Context, Result, anyhow, ensure};
 use daedalus_client::decoder::{Options, Plan, Session};
 use daedalus_client::device::{Longest, Nodes};
 
-use super::clip::Clip;
-use super::daemon::Broker;
-use super::{Common, Figures, debugfs};
+use super::common::Common;
+use crate::codec::FOUR_CLIENTS;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
 
-/// Four sizes, three codecs, one of them twice.
-const CLIPS: [&str; 4] = ["h264-480p", "vp9-360p", "vp9-240p", "av1-qvga"];
-
-/// Every worker waits so long with each job that it has read, in milliseconds: whether the module lets all of them
-/// have one at the same time must not depend on when the scheduler takes the processor from them.
+/// Lets every worker wait for some milliseconds with each job that it has read: whether all of them have one
+/// at the same time must not depend on the scheduler.
 const HELD: &str = "--fault=stall:all:5";
 
 /// The most sessions seen at one time with jobs, and with a job that their worker has read.
 #[derive(Default)]
-struct Most {
+struct Peaks {
     streaming: AtomicUsize,
     busy: AtomicUsize,
 }
 
 pub(super) fn four_clients(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
-    let clips = CLIPS.map(|name| clips.clip(name));
+    let clips = FOUR_CLIENTS.map(|name| clips.clip(name));
     let clips: Vec<_> = clips.into_iter().collect::<Result<_>>()?;
     let (broker, nodes) = Broker::start_with(common, &[HELD])?;
-    let most = Most::default();
+    let most = Peaks::default();
     let mut pictures = 0;
     for result in play(&nodes, &clips, &most) {
         let (count, longest) = result?;
@@ -45,25 +45,26 @@ pub(super) fn four_clients(common: &Common, figures: &mut Figures) -> Result<()>
         most.busy.load(Ordering::Relaxed),
     );
     figures.set("pictures", pictures);
-    figures.set("clients", CLIPS.to_vec());
+    figures.set("clients", FOUR_CLIENTS.to_vec());
     figures.set("sessions_with_jobs_at_once", streaming);
     figures.set("sessions_with_a_job_in_a_worker_at_once", busy);
     figures.set("busy_peak", peak);
     ensure!(
-        streaming == CLIPS.len(),
+        streaming == FOUR_CLIENTS.len(),
         "at most {streaming} of {} sessions had jobs at the same time",
-        CLIPS.len()
+        FOUR_CLIENTS.len()
     );
     ensure!(
-        peak >= CLIPS.len() as u64,
+        peak >= FOUR_CLIENTS.len() as u64,
         "at most {peak} workers had a job at the same time"
     );
     broker.stop()?;
     Ok(())
 }
 
-/// All clips at once, each by a session of its own: the number of pictures, all exact, and the longest calls of each.
-fn play(nodes: &Nodes, clips: &[Clip], most: &Most) -> Vec<Result<(usize, Longest)>> {
+/// Plays all clips at once, each in a session of its own. Returns the number of pictures, all exact, and the
+/// longest calls of each.
+fn play(nodes: &Nodes, clips: &[Clip], most: &Peaks) -> Vec<Result<(usize, Longest)>> {
     let ready = Barrier::new(clips.len());
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The colours that a client says OUTPUT has are CAPTURE's: in its format, in what is tried, and after new sizes.
+//! The colours that a client gives OUTPUT are CAPTURE's: in its format, in formats that are tried, and after
+//! new sizes.
 
 use anyhow::{Context, Result, ensure};
-use daedalus_client::Codec;
 use daedalus_client::device::Device;
 use daedalus_client::queue::{Backing, Queue};
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
+use daedalus_uapi::codec::Codec;
 use daedalus_uapi::fourcc;
 
-use super::daemon::Broker;
-use super::{Common, Figures};
+use super::common::Common;
+use crate::guest::broker::Broker;
+use crate::guest::figures::Figures;
 
-/// What V4L2 says of colours.
+/// The colours of a V4L2 format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Colour {
     /// `enum v4l2_colorspace`.
@@ -56,8 +58,8 @@ const PQ: Colour = Colour {
     encoding: 6,
     quantization: 2,
 };
-/// BT.2020 with hybrid log-gamma. V4L2 has no name for that transfer function: this is the first number after those
-/// that it has, and a core that does not know it makes it 0 before any driver sees it.
+/// BT.2020 with hybrid log-gamma. V4L2 has no name for that transfer function: this is the first number after
+/// those that it has, and a core that does not know it makes it 0 before any driver sees it.
 const HLG: Colour = Colour { transfer: 8, ..PQ };
 /// BT.2020, constant luminance, full range, no transfer function named.
 const FULL: Colour = Colour {
@@ -69,17 +71,16 @@ const FULL: Colour = Colour {
 
 const COLOURS: [(&str, Colour); 4] = [("BT.709", SDR), ("PQ", PQ), ("HLG", HLG), ("full range", FULL)];
 const SIZES: [(u32, u32); 3] = [(640, 360), (1279, 719), (3840, 2160)];
-const CODECS: [Codec; 3] = [Codec::H264, Codec::Vp9, Codec::Av1];
 
 pub(super) fn colour(common: &Common, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start(common)?;
     let mut reports = 0;
-    for codec in CODECS {
+    for codec in Codec::ALL.iter().copied() {
         let device = Device::open(&nodes, false)?;
         for (name, colour) in COLOURS {
-            reports += idle(&device, codec, colour).with_context(|| format!("{name}, {}", codec.name()))?;
+            reports += idle(&device, codec, colour).with_context(|| format!("{name}, {}", codec.title()))?;
         }
-        reports += busy(&device, codec).with_context(|| format!("with buffers, {}", codec.name()))?;
+        reports += busy(&device, codec).with_context(|| format!("with buffers, {}", codec.title()))?;
     }
     figures.set("reports", reports);
     broker.stop()?;
@@ -114,8 +115,8 @@ fn set(device: &Device, codec: Codec, (width, height): (u32, u32), colour: Colou
     Ok(granted)
 }
 
-/// Demands that G_FMT and TRY_FMT of CAPTURE say `colour`, whatever the client asks for. Returns how many answers
-/// those were.
+/// Demands that G_FMT and TRY_FMT of CAPTURE say `colour`, whatever the client asks for. Returns how many
+/// answers those were.
 fn expect(device: &Device, colour: Colour) -> Result<usize> {
     let mut answers = vec![("G_FMT", device.format(BUF_TYPE_CAPTURE)?)];
     for asked in [PixFormatMplane::default(), device.format(BUF_TYPE_CAPTURE)?] {
@@ -135,7 +136,7 @@ fn expect(device: &Device, colour: Colour) -> Result<usize> {
     Ok(answers.len())
 }
 
-/// Without buffers: all sizes, all CAPTURE formats.
+/// Checks all sizes and all CAPTURE formats, without buffers.
 fn idle(device: &Device, codec: Codec, colour: Colour) -> Result<usize> {
     let mut answers = 0;
     for size in SIZES {
@@ -158,7 +159,7 @@ fn idle(device: &Device, codec: Codec, colour: Colour) -> Result<usize> {
     Ok(answers)
 }
 
-/// With buffers, and streaming: new sizes, the same size in new colours.
+/// Checks new sizes, and the same size in new colours, with buffers and while it streams.
 fn busy(device: &std::sync::Arc<Device>, codec: Codec) -> Result<usize> {
     let mut colour = set(device, codec, SIZES[0], PQ)?;
     let mut answers = expect(device, colour)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Damaged jobs in the second of four closed groups of pictures, while another session plays something else: every job
-//! is answered in time, the other groups are exact, and what is shown of the damaged one is this session's own.
+//! Damaged jobs in the second of four closed groups of pictures, while another session plays something else:
+//! every job is answered in time, the other groups are exact, and the damaged one shows only this session's
+//! own pictures.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,12 +14,15 @@ use md5::{Digest, Md5};
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::clip::{Clip, Clips};
-use super::daemon::Broker;
-use super::foreign::{Foreign, RECOGNISED};
-use super::rig::{Returned, Rig};
-use super::variants::{Damaged, Kind, damage};
-use super::{Common, Figures, debugfs};
+use super::common::Common;
+use super::foreign::{ForeignPieces, RECOGNISED};
+use super::variants::{DamagedJob, Kind, damage};
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::clip::{Clip, Clips, later};
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::rig::{ReturnedPicture, Rig};
 
 /// Arguments of `damage`.
 #[derive(Debug, clap::Args)]
@@ -45,10 +49,8 @@ const PER_SESSION: u64 = 25;
 const STALE: usize = 7;
 /// Complaints that are quoted.
 const QUOTED: usize = 12;
-/// The noise that the other session plays.
-const OTHER: &str = "vp9-noise";
 
-/// What was seen of one kind of damage.
+/// The counts of one kind of damage.
 #[derive(Debug, Default)]
 struct Tally {
     variants: usize,
@@ -59,9 +61,9 @@ struct Tally {
     silent: usize,
 }
 
-/// What was seen of all.
+/// The findings of all kinds of damage.
 #[derive(Debug, Default)]
-struct Seen {
+struct Findings {
     kinds: BTreeMap<Kind, Tally>,
     pictures: usize,
     refused: usize,
@@ -70,7 +72,7 @@ struct Seen {
     complaints: Vec<String>,
 }
 
-/// A clip, and what its pictures are.
+/// A clip, and the checksums of its pictures.
 struct Subject {
     clip: Clip,
     /// MD5 of the picture of every job, shown or not.
@@ -89,11 +91,11 @@ pub(super) fn damage_groups(common: &Common, args: &DamageArgs, figures: &mut Fi
     let small = common.small()?;
     let (broker, nodes) = Broker::start_with(common, &words)?;
     let subject = Subject::load(&nodes, &small, &common.clips()?, args)?;
-    let other = small.clip(OTHER)?;
+    let other = small.clip(codec::NOISE)?;
     let foreign = foreign(&nodes, &other)?;
     let done = AtomicBool::new(false);
     let rounds = AtomicUsize::new(0);
-    let mut seen = Seen::default();
+    let mut seen = Findings::default();
     let played = std::thread::scope(|scope| {
         let neighbour = scope.spawn(|| -> Result<()> {
             while !done.load(Ordering::Relaxed) {
@@ -162,20 +164,21 @@ impl Subject {
         })
     }
 
-    /// The jobs of the clip, `round` times later.
+    /// Returns the jobs of the clip, `round` times later.
     fn jobs(&self, round: u64) -> Vec<CodedJob> {
-        // Every variant has timestamps of its own: a picture that is missing must not be found in the one before.
+        // Every variant has timestamps of its own: a picture that is missing must not be found in the one
+        // before.
         let shift = self.clip.period() * round;
         self.clip
             .jobs
             .iter()
-            .map(|job| super::clip::later(job, shift))
+            .map(|job| later(self.clip.codec, job, shift))
             .collect()
     }
 }
 
 /// Plays a clip as it is, `times` times, and demands that all pictures are exact.
-fn play_clean(nodes: &Nodes, clip: &Clip, times: usize) -> Result<Vec<Returned>> {
+fn play_clean(nodes: &Nodes, clip: &Clip, times: usize) -> Result<Vec<ReturnedPicture>> {
     let payload = clip.jobs.iter().map(|job| job.payload.len()).max();
     let mut rig = Rig::open(nodes, clip.codec, &clip.jobs[0], payload.unwrap_or_default(), 1)?;
     let mut returned = Vec::new();
@@ -191,9 +194,9 @@ fn play_clean(nodes: &Nodes, clip: &Clip, times: usize) -> Result<Vec<Returned>>
     Ok(returned)
 }
 
-/// The pictures of the other session; makes sure that they are recognised.
-fn foreign(nodes: &Nodes, clip: &Clip) -> Result<Foreign> {
-    let mut foreign = Foreign::default();
+/// Returns the pieces of the other session's pictures, and makes sure that they are recognised.
+fn foreign(nodes: &Nodes, clip: &Clip) -> Result<ForeignPieces> {
+    let mut foreign = ForeignPieces::default();
     let pictures = play_clean(nodes, clip, 1)?;
     for picture in &pictures {
         foreign.add(&picture.packed);
@@ -215,10 +218,10 @@ fn foreign(nodes: &Nodes, clip: &Clip) -> Result<Foreign> {
 fn session(
     nodes: &Nodes,
     subject: &Subject,
-    foreign: &Foreign,
+    foreign: &ForeignPieces,
     seeds: std::ops::Range<u64>,
     limit: Duration,
-    seen: &mut Seen,
+    seen: &mut Findings,
 ) -> Result<()> {
     let clip = &subject.clip;
     let mut rig = Rig::open(nodes, clip.codec, &clip.jobs[0], subject.payload, seeds.start)?;
@@ -260,12 +263,12 @@ fn session(
     Ok(())
 }
 
-fn clean(rig: &mut Rig, job: &CodedJob, returned: &mut Vec<Returned>) -> Result<()> {
+fn clean(rig: &mut Rig, job: &CodedJob, returned: &mut Vec<ReturnedPicture>) -> Result<()> {
     rig.submit(job, returned)?.context("controls of a clean job")
 }
 
 /// Submits a damaged job; returns how often the device refused its controls.
-fn submit(rig: &mut Rig, damaged: &Damaged, returned: &mut Vec<Returned>) -> Result<usize> {
+fn submit(rig: &mut Rig, damaged: &DamagedJob, returned: &mut Vec<ReturnedPicture>) -> Result<usize> {
     let mut job = damaged.job.clone();
     let mut refused = 0;
     let mut otherwise = damaged.otherwise.iter();
@@ -280,14 +283,14 @@ fn submit(rig: &mut Rig, damaged: &Damaged, returned: &mut Vec<Returned>) -> Res
     }
 }
 
-/// Looks at what came back of a variant.
+/// Looks at the pictures that came back of a variant.
 fn judge(
     subject: &Subject,
-    foreign: &Foreign,
+    foreign: &ForeignPieces,
     (seed, shift): (u64, u64),
-    returned: &[Returned],
+    returned: &[ReturnedPicture],
     limit: Duration,
-    seen: &mut Seen,
+    seen: &mut Findings,
 ) -> Result<()> {
     let kind = Kind::of(seed);
     let jobs = &subject.clip.jobs;
@@ -343,7 +346,7 @@ fn judge(
     Ok(())
 }
 
-fn report(seen: &Seen, figures: &mut Figures) {
+fn report(seen: &Findings, figures: &mut Figures) {
     let sum = |number: fn(&Tally) -> usize| seen.kinds.values().map(number).sum::<usize>();
     figures.set("variants", sum(|tally| tally.variants));
     figures.set("pictures", seen.pictures);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What no real client does, or only on its way out: everything may be stopped, closed, freed and kept in
-//! any order, and the next session is exact.
+//! Calls that no real client makes, or only on its way out: everything may be stopped, closed, freed and kept
+//! in any order, and the next session is exact.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -11,18 +11,21 @@ use daedalus_client::decoder::{Options, Plan, Session, decode};
 use daedalus_client::device::{ClientError, Device, Nodes, Request};
 use daedalus_client::memory::Mapping;
 use daedalus_client::v4l2::{BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT};
+use daedalus_uapi::codec::Codec;
 use daedalus_uapi::fourcc;
 use rustix::io::Errno;
 
-use super::clip::Clip;
-use super::daemon::Broker;
-use super::{Common, Figures, within};
+use super::common::{Common, within};
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::figures::Figures;
 
-/// How often what depends on chance is tried.
+/// How often something that depends on chance is tried.
 const ROUNDS: usize = 10;
 
 pub(super) fn flush_held(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.clip("vp9-240p")?;
+    let clip = common.clips()?.usual("240p")?;
     let (broker, nodes) = Broker::start(common)?;
     let mut session = open(&nodes, &clip)?;
     let held = |job: &CodedJob| CodedJob {
@@ -64,7 +67,7 @@ pub(super) fn flush_held(common: &Common, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// A device, a clip, and where to note what was measured.
+/// A device, a clip, and a place for figures.
 struct Bench<'a> {
     nodes: &'a Nodes,
     clip: &'a Clip,
@@ -93,8 +96,8 @@ pub(super) fn edges(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
     let (broker, nodes) = Broker::start(common)?;
     let mut passed = Vec::new();
-    for name in ["vp9-qvga", "h264-qvga", "av1-qvga"] {
-        let clip = clips.clip(name)?;
+    for clip in clips.every_usual_first("qvga")? {
+        let name = &clip.name;
         for (what, edge) in EDGES {
             let mut bench = Bench {
                 nodes: &nodes,
@@ -309,11 +312,9 @@ fn set_format_busy(bench: &mut Bench<'_>) -> Result<()> {
     let before = device.format(BUF_TYPE_CAPTURE)?;
     let mut coded = device.format(BUF_TYPE_OUTPUT)?;
     let own = coded.pixelformat;
-    coded.pixelformat = if own == fourcc::VP9_FRAME {
-        fourcc::H264_SLICE
-    } else {
-        fourcc::VP9_FRAME
-    };
+    let mut others = codec::usual_first().map(Codec::coded_format);
+    let other = others.find(|format| *format != own);
+    coded.pixelformat = other.context("there is one codec only")?;
     refused(
         "S_FMT to another codec",
         device.set_format(BUF_TYPE_OUTPUT, coded),
@@ -474,8 +475,9 @@ fn open_and_close(bench: &mut Bench<'_>) -> Result<()> {
         let device = Device::open(bench.nodes, false)?;
         device.capability()?;
         ensure!(
-            device.formats(BUF_TYPE_OUTPUT)?.len() == 3,
-            "not three coded formats"
+            device.formats(BUF_TYPE_OUTPUT)?.len() == Codec::ALL.len(),
+            "not {} coded formats",
+            Codec::ALL.len()
         );
         ensure!(!device.formats(BUF_TYPE_CAPTURE)?.is_empty(), "no CAPTURE format");
     }

@@ -11,9 +11,9 @@ const STEP: usize = 4;
 
 /// Every piece of some pictures, which are noise: none of them turns up by chance.
 #[derive(Debug, Default)]
-pub(super) struct Foreign(HashSet<[u8; PIECE]>);
+pub(super) struct ForeignPieces(HashSet<[u8; PIECE]>);
 
-impl Foreign {
+impl ForeignPieces {
     pub(super) fn add(&mut self, picture: &[u8]) {
         for piece in picture.windows(PIECE) {
             let distinct: HashSet<&u8> = piece.iter().collect();
@@ -23,7 +23,7 @@ impl Foreign {
         }
     }
 
-    /// Whether a piece of theirs is in `picture`.
+    /// Returns whether a piece of theirs is in `picture`.
     pub(super) fn is_in(&self, picture: &[u8]) -> bool {
         picture.windows(PIECE).step_by(STEP).any(|piece| {
             piece
@@ -40,14 +40,14 @@ impl Foreign {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::life::random::Random;
+    use crate::random::Random;
 
     #[test]
     fn a_piece_is_found_at_any_place() {
         let mut random = Random::new(9);
         let mut theirs = vec![0; 5000];
         random.fill(&mut theirs);
-        let mut foreign = Foreign::default();
+        let mut foreign = ForeignPieces::default();
         foreign.add(&theirs);
         assert!(foreign.len() > 4000);
         for at in 0..8 {

@@ -6,8 +6,9 @@ use daedalus_client::decoder::{Options, Plan, Session, decode};
 use daedalus_client::v4l2::BUF_TYPE_CAPTURE;
 use daedalus_uapi::fourcc;
 
-use super::daemon::Broker;
-use super::{Common, Figures};
+use super::common::Common;
+use crate::guest::broker::Broker;
+use crate::guest::figures::Figures;
 
 /// For 8 bits per sample; the driver's own choice comes first.
 const SHALLOW: [u32; 4] = [fourcc::NV12, fourcc::NV12M, fourcc::YUV420, fourcc::YUV420M];

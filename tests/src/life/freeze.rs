@@ -11,9 +11,12 @@ use anyhow::{Context, Result, ensure};
 use daedalus_client::decoder::{Options, Plan, Session, decode};
 use daedalus_client::device::Nodes;
 
-use super::daemon::Broker;
-use super::isolation::parameter;
-use super::{Common, Figures, debugfs, within};
+use super::common::{Common, within};
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::module::parameter;
 
 /// Where the hierarchy is mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -26,13 +29,13 @@ const MARGIN: Duration = Duration::from_millis(350);
 const CLIENT_ROUNDS: usize = 3;
 
 /// A group with one process, frozen until it is dropped.
-struct Frozen {
+struct Freeze {
     group: PathBuf,
     home: PathBuf,
     pid: u32,
 }
 
-impl Frozen {
+impl Freeze {
     /// Moves a process into a group of its own, and freezes that.
     fn new(pid: u32) -> Result<Self> {
         let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).context("its group")?;
@@ -61,7 +64,7 @@ impl Frozen {
     }
 }
 
-impl Drop for Frozen {
+impl Drop for Freeze {
     fn drop(&mut self) {
         // What was killed has gone by itself; a group with a dead process in it may stay.
         let _ = std::fs::write(self.group.join("cgroup.freeze"), "0");
@@ -79,7 +82,7 @@ pub(super) fn freeze(common: &Common, figures: &mut Figures) -> Result<()> {
     the_broker(common, &nodes, &broker, figures).context("a frozen broker")?;
     client(common, watchdog, figures).context("a frozen client")?;
     broker.stop()?;
-    crate::left::nothing_and_nobody()
+    crate::guest::left::nothing_and_nobody()
 }
 
 /// Returns the only session of this process.
@@ -91,7 +94,7 @@ fn own_session() -> Result<debugfs::Session> {
 
 /// Freezes a worker: all buffers come back in the watchdog's time, and the session goes on with another one.
 fn worker(common: &Common, nodes: &Nodes, watchdog: Duration, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.repeated("vp9-240p", 2)?;
+    let clip = common.clips()?.repeated(&codec::usual("240p"), 2)?;
     let key = clip.next_key(1).context("the clip has no second key frame")?;
     let mut session = Session::open(nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
     let mut frozen = None;
@@ -99,7 +102,7 @@ fn worker(common: &Common, nodes: &Nodes, watchdog: Duration, figures: &mut Figu
         session.submit(job)?;
         if index == 10 {
             session.drain()?;
-            frozen = Some(Frozen::new(own_session()?.number("worker") as u32)?);
+            frozen = Some(Freeze::new(own_session()?.number("worker") as u32)?);
         }
     }
     session.drain()?;
@@ -119,12 +122,12 @@ fn worker(common: &Common, nodes: &Nodes, watchdog: Duration, figures: &mut Figu
 /// Freezes the broker: who has a worker plays on, who needs one is told in time, and the broker then serves
 /// again.
 fn the_broker(common: &Common, nodes: &Nodes, broker: &Broker, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.clip("vp9-240p")?;
+    let clip = common.clips()?.usual("240p")?;
     let plan = Plan::new(clip.codec, &clip.jobs);
     let mut session = Session::open(nodes, &plan, &Options::default())?;
     session.submit(&clip.jobs[0])?;
     session.drain()?;
-    let frozen = Frozen::new(broker.id())?;
+    let frozen = Freeze::new(broker.id())?;
     for job in &clip.jobs[1..] {
         session.submit(job)?;
     }
@@ -158,7 +161,7 @@ fn client(common: &Common, watchdog: Duration, figures: &mut Figures) -> Result<
                 "life",
                 "sessions-client",
                 "--clip",
-                "vp9-240p",
+                &codec::usual("240p"),
                 "--again",
                 "--clips",
             ])
@@ -185,7 +188,7 @@ fn client(common: &Common, watchdog: Duration, figures: &mut Figures) -> Result<
         own.next().context("the client has no session")
     };
     for round in 0..CLIENT_ROUNDS {
-        let frozen = Frozen::new(pid)?;
+        let frozen = Freeze::new(pid)?;
         std::thread::sleep(watchdog * 2);
         let session = of_client()?;
         ensure!(

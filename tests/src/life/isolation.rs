@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a worker cannot do, and what a client sees when one is stopped, starved, crashing or aborted, or
-//! when the broker is replaced in the middle.
+//! The limits of a worker, and the view of a client when a worker is stopped, starved, crashes or is aborted,
+//! or when the broker is replaced in the middle.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,9 +16,14 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 use serde_json::Value;
 
-use super::clip::Clip;
-use super::daemon::{Broker, kill};
-use super::{Common, Figures, debugfs, within};
+use super::common::{Common, within};
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::module::{parameter, set_parameter};
+use crate::guest::process::kill;
 
 /// What a call may take beyond the watchdog's time.
 const MARGIN: Duration = Duration::from_millis(350);
@@ -31,28 +36,6 @@ pub(super) struct ReplaceArgs {
     /// How often the broker is replaced.
     #[arg(long, default_value_t = 50)]
     replacements: usize,
-}
-
-/// Reads a parameter of the module.
-pub(super) fn parameter_text(name: &str) -> Result<String> {
-    let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    Ok(text.trim().to_owned())
-}
-
-/// Writes a parameter of the module.
-pub(super) fn set_parameter_text(name: &str, value: &str) -> Result<()> {
-    let path = format!("/sys/module/daedalus_v4l2/parameters/{name}");
-    std::fs::write(&path, value).with_context(|| format!("cannot write {path}"))
-}
-
-pub(crate) fn parameter(name: &str) -> Result<u64> {
-    let text = parameter_text(name)?;
-    text.parse().with_context(|| format!("{name}={text}"))
-}
-
-pub(crate) fn set_parameter(name: &str, value: u64) -> Result<()> {
-    set_parameter_text(name, &value.to_string())
 }
 
 /// Opens a session and submits the first `jobs` of `clip`.
@@ -85,14 +68,14 @@ fn workers(count: usize) -> Result<Vec<(u64, u32)>> {
     }
 }
 
-/// The session fd of a worker, as only root can take it.
+/// Takes the session fd of a worker, as only root can.
 fn session_fd_of(worker: u32) -> Result<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(worker)?).context("no process id")?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
     pidfd_getfd(&pidfd, 0, PidfdGetfdFlags::empty()).context("pidfd_getfd")
 }
 
-/// The ids of buffers that a session fd hands out.
+/// Returns the ids of the buffers that a session fd hands out.
 fn buffers_of(fd: &impl AsFd) -> Result<HashSet<u64>> {
     let session = SessionFd::new(fd.as_fd());
     let mut found = HashSet::new();
@@ -108,10 +91,10 @@ fn buffers_of(fd: &impl AsFd) -> Result<HashSet<u64>> {
     Ok(found)
 }
 
-/// The sandbox, from inside: `daedalusd sandbox-test` with the session fd of one of two living workers.
+/// Tries the sandbox from inside: `daedalusd sandbox-test` with the session fd of one of two living workers.
 pub(super) fn sandbox(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
-    let clip = clips.clip("vp9-240p")?;
+    let clip = clips.usual("240p")?;
     let (broker, nodes) = Broker::start(common)?;
     let mut own = start(&nodes, &clip, 4)?;
     own.drain()?;
@@ -166,9 +149,9 @@ pub(super) fn sandbox(common: &Common, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// SIGSTOP of a worker: the watchdog ends the jobs, and the session goes on with another.
+/// Stops a worker by SIGSTOP: the watchdog ends the jobs, and the session goes on with another.
 pub(super) fn stop_worker(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.repeated("vp9-240p", 2)?;
+    let clip = common.clips()?.repeated(&codec::usual("240p"), 2)?;
     let key = clip.next_key(1).context("the clip has no second key frame")?;
     let (broker, nodes) = Broker::start(common)?;
     let mut session = start(&nodes, &clip, 10)?;
@@ -200,10 +183,10 @@ pub(super) fn stop_worker(common: &Common, figures: &mut Figures) -> Result<()> 
     Ok(())
 }
 
-/// Stops and kills the fork server, and crashes a worker: each session has a worker in time, every picture is exact, and
-/// nothing is left of the servers.
+/// Stops and kills the fork server, and crashes a worker: each session has a worker in time, every picture is
+/// exact, and nothing is left of the servers.
 pub(super) fn fork_server(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.clip("vp9-240p")?;
+    let clip = common.clips()?.usual("240p")?;
     let plan = Plan::new(clip.codec, &clip.jobs);
     let (broker, nodes) = Broker::start(common)?;
     let mut servers = HashSet::new();
@@ -290,10 +273,10 @@ fn is_gone(pid: u32) -> bool {
     true
 }
 
-/// A worker whose memory does not suffice: error pictures, no hang, and the next session is exact.
+/// Starts workers whose memory does not suffice: error pictures, no hang, and the next session is exact.
 pub(super) fn starve_worker(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
-    let clip = clips.clip("h264-1080p")?;
+    let clip = clips.clip(codec::HEAVY)?;
     let (broker, nodes) = Broker::start_with(common, &["--worker-memory", "16"])?;
     let begun = Instant::now();
     let mut failed = 0;
@@ -333,9 +316,9 @@ pub(super) fn starve_worker(common: &Common, figures: &mut Figures) -> Result<()
     Ok(())
 }
 
-/// Workers that crash at every job: the session is given up, and says so.
+/// Starts workers that crash at every job: the session is given up, and says so.
 pub(super) fn crash_loop(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.repeated("vp9-240p", 4)?;
+    let clip = common.clips()?.repeated(&codec::usual("240p"), 4)?;
     let (broker, nodes) = Broker::start_with(common, &["--fault", "crash:all"])?;
     let mut session = Session::open(&nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
     let id = debugfs::own_sessions()?[0].number("id");
@@ -381,7 +364,7 @@ pub(super) fn crash_loop(common: &Common, figures: &mut Figures) -> Result<()> {
 
 /// Writes to the module's `abort`: everything ends at once, and STREAMOFF brings the session back.
 pub(super) fn abort(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.clip("vp9-240p")?;
+    let clip = common.clips()?.usual("240p")?;
     ensure!(
         debugfs::abort(u64::MAX).is_err(),
         "a session that does not exist was aborted"
@@ -457,16 +440,16 @@ pub(super) fn abort(common: &Common, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// A zombie, which only waits to be reaped.
+/// Returns whether a process is a zombie, which only waits to be reaped, or gone.
 fn is_dead(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
         stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
     })
 }
 
-/// The broker killed and replaced, each time while a job is in flight: no picture is lost.
+/// Kills and replaces the broker, each time while a job is in flight: no picture is lost.
 pub(super) fn replace_broker(common: &Common, args: &ReplaceArgs, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.clip("vp9-360p")?;
+    let clip = common.clips()?.usual("360p")?;
     // The stall makes sure that something is in flight when the broker dies.
     let stall = ["--fault", "stall:5:400", "--fault", "stall:12:400"];
     let (mut broker, mut nodes) = Broker::start_with(common, &stall)?;
@@ -515,7 +498,7 @@ pub(super) fn replace_broker(common: &Common, args: &ReplaceArgs, figures: &mut 
     Ok(())
 }
 
-/// Opens without end, and buffers without end.
+/// Opens sessions and allocates buffers without end.
 pub(super) fn limits(common: &Common, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start(common)?;
     let default = parameter("max_sessions")?;
@@ -542,7 +525,7 @@ pub(super) fn limits(common: &Common, figures: &mut Figures) -> Result<()> {
     set_parameter("max_sessions", default)?;
 
     // Memory: of one session, then of all; and all of it comes back.
-    let clip = common.clips()?.clip("vp9-1080p")?;
+    let clip = common.clips()?.usual("1080p")?;
     let plan = Plan::new(clip.codec, &clip.jobs);
     for name in ["max_session_mb", "max_memory_mb"] {
         let before = parameter(name)?;

@@ -10,9 +10,13 @@ use daedalus_client::device::Device;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::clip::{Clip, Clips};
-use super::daemon::{Broker, kill};
-use super::{Common, Figures, debugfs, within};
+use super::common::{Common, within};
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::clip::{Clip, Clips};
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::process::kill;
 
 /// What a call may take beyond the limit, or the watchdog's time, when the watchdog has to end it.
 const HANG_MARGIN: Duration = Duration::from_millis(250);
@@ -34,7 +38,7 @@ pub(super) struct WorkerArgs {
 pub(super) fn kill_worker(common: &Common, args: &WorkerArgs, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
     let (broker, nodes) = Broker::start(common)?;
-    let names = ["vp9", "h264", "av1"].map(|codec| format!("{codec}-{}", args.size));
+    let names = codec::every_usual_first(&args.size);
     let (mut exact, mut failed) = (0, 0);
     for round in 0..args.rounds {
         let clip = clips.repeated(&names[round % names.len()], 2)?;
@@ -87,9 +91,9 @@ pub(super) fn kill_worker(common: &Common, args: &WorkerArgs, figures: &mut Figu
     Ok(())
 }
 
-/// A worker that hangs in the middle of a stream: the watchdog ends the job, and the session goes on.
+/// Lets a worker hang in the middle of a stream: the watchdog ends the job, and the session goes on.
 fn hung_worker(common: &Common, clips: &Clips, figures: &mut Figures) -> Result<usize> {
-    let clip = clips.repeated("vp9-240p", 2)?;
+    let clip = clips.repeated(&codec::usual("240p"), 2)?;
     let key = clip.next_key(1).context("the clip has no second key frame")?;
     let (broker, nodes) = Broker::start_with(common, &["--fault", "stall:20:60000"])?;
     let session =
@@ -117,7 +121,7 @@ fn hung_worker(common: &Common, clips: &Clips, figures: &mut Figures) -> Result<
     Ok(exact)
 }
 
-/// The worker of this process's only session; waits until it has one.
+/// Waits until this process's only session has a worker, and returns it.
 fn worker_of_own_session() -> Result<u32> {
     let begun = Instant::now();
     loop {
@@ -137,7 +141,7 @@ fn worker_of_own_session() -> Result<u32> {
 
 pub(super) fn kill_broker(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?;
-    let clip = clips.clip("vp9-360p")?;
+    let clip = clips.usual("360p")?;
     let plan = Plan::new(clip.codec, &clip.jobs);
     let (broker, nodes) = Broker::start(common)?;
 

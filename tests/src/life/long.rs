@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, ensure};
 use daedalus_client::decoder::{Options, Picture, Plan, Session};
 
-use super::clip::later;
-use super::daemon::Broker;
-use super::{Common, Figures, debugfs};
+use super::common::Common;
+use crate::guest::broker::Broker;
+use crate::guest::clip::later;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
 
 /// Arguments of `long`.
 #[derive(Debug, clap::Args)]
@@ -26,15 +28,15 @@ pub(super) struct LongArgs {
     growth_kib: u64,
 }
 
-/// What a worker has.
+/// The resources of a worker.
 #[derive(Clone, Copy, Debug, Default)]
-struct Possessions {
+struct Resources {
     private_kib: u64,
     descriptors: u64,
     mappings: u64,
 }
 
-impl Possessions {
+impl Resources {
     fn of(worker: u64) -> Result<Self> {
         let dir = format!("/proc/{worker}");
         let rollup = format!("{dir}/smaps_rollup");
@@ -58,8 +60,8 @@ impl Possessions {
     }
 }
 
-/// The private pages in a text of the form of `smaps_rollup`, in KiB: what only this process has, changed or not, in
-/// memory or swapped out.
+/// Returns the private pages in a text of the form of `smaps_rollup`, in KiB: those that only this process
+/// has, changed or not, in memory or swapped out.
 pub(super) fn private(rollup: &str) -> u64 {
     let value = |line: &str| {
         line.split_whitespace()
@@ -95,11 +97,11 @@ pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> R
         Ok(session.number("worker"))
     };
     let (mut frames, mut pictures) = (0, 0);
-    let mut settled: Option<(Possessions, Possessions)> = None;
+    let mut settled: Option<(Resources, Resources)> = None;
     for round in 0..args.times {
         let shift = clip.period() * round;
         for job in &clip.jobs {
-            session.submit(&later(job, shift))?;
+            session.submit(&later(clip.codec, job, shift))?;
         }
         session.drain()?;
         let own: HashMap<u64, Picture> = session
@@ -109,7 +111,7 @@ pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> R
             .collect();
         pictures += clip.compare_all(&own).with_context(|| format!("round {round}"))?;
         frames += shown;
-        let now = Possessions::of(worker()?)?;
+        let now = Resources::of(worker()?)?;
         settled = match settled {
             Some((first, most)) => Some((first, most.most(now))),
             None if frames >= args.settled => Some((now, now)),
@@ -153,7 +155,8 @@ mod tests {
 
     #[test]
     fn private_memory_is_what_only_the_process_has() {
-        let rollup = "55 - 7f [rollup]\nRss: 900 kB\nPss_Dirty: 7 kB\nShared_Dirty: 9 kB\nPrivate_Clean: 4 kB\n\
+        let rollup = "55 - 7f [rollup]\nRss: 900 kB\nPss_Dirty: 7 kB\nShared_Dirty: 9 kB\n\
+                      Private_Clean: 4 kB\n\
                       Private_Dirty: 120 kB\nSwap: 8 kB\nSwapPss: 3 kB\n";
         assert_eq!(private(rollup), 132);
         assert_eq!(private(""), 0);

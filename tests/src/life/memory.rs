@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kinds of memory that MMAP buffers have, as debugfs tells them: scattered pages only, contiguous memory
-//! for CAPTURE, and what the module chooses by itself; and a picture for which nothing contiguous is large enough.
+//! for CAPTURE, and what the module chooses by itself; and a picture for which nothing contiguous is large
+//! enough.
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::device::{Device, Nodes};
@@ -8,14 +9,15 @@ use daedalus_client::queue::{Backing, Queue};
 use daedalus_client::v4l2::{BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
 use daedalus_uapi::fourcc;
 
-use super::clip::Clip;
-use super::daemon::Broker;
-use super::isolation::{parameter_text, set_parameter_text};
+use super::common::Common;
 use super::sessions::{mapped_dmabufs, one_picture, patiently};
-use super::{Common, Figures, debugfs};
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::module::{parameter_text, set_parameter_text};
 
-/// The clips of which one picture is decoded in each kind.
-const CLIPS: [&str; 3] = ["h264-360p", "vp9-360p", "av1-360p"];
 /// Width and height of a picture that is larger, in NV12, than the largest block of pages that the guest's
 /// kernel has.
 const LARGE: u32 = 8192;
@@ -24,12 +26,12 @@ const PARAMETER: &str = "contiguous";
 
 /// Bytes of one session's buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kinds {
+struct MemoryKinds {
     contiguous: u64,
     scattered: u64,
 }
 
-impl Kinds {
+impl MemoryKinds {
     /// Reads those of the only session of this process. Demands that they are all of its memory.
     fn of_own_session() -> Result<Self> {
         let own = debugfs::own_sessions()?;
@@ -51,8 +53,7 @@ impl Kinds {
 
 /// Runs the scenario.
 pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clips = common.clips()?;
-    let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
+    let clips = common.clips()?.every("360p")?;
     let (broker, nodes) = Broker::start(common)?;
     let chosen = parameter_text(PARAMETER)?;
     let result = patiently(|| {
@@ -76,7 +77,7 @@ pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
     figures.set("large_bytes", result?);
     figures.set("exact_pictures", 3 * clips.len());
     broker.stop()?;
-    crate::left::nothing_and_nobody()
+    crate::guest::left::nothing_and_nobody()
 }
 
 /// Demands that the module says why it chose so, and that it has no contiguous memory left.
@@ -97,11 +98,11 @@ fn reason(figures: &mut Figures) -> Result<()> {
 
 /// Decodes a picture of each clip, and demands that its session's memory is right and that the worker has
 /// mapped it. Returns the bytes of both kinds.
-fn kinds(nodes: &Nodes, clips: &[Clip], right: impl Fn(Kinds) -> bool) -> Result<(u64, u64)> {
+fn kinds(nodes: &Nodes, clips: &[Clip], right: impl Fn(MemoryKinds) -> bool) -> Result<(u64, u64)> {
     let (mut contiguous, mut scattered) = (0, 0);
     for clip in clips {
         let session = one_picture(Device::open(nodes, false)?, clip).with_context(|| clip.name.clone())?;
-        let found = Kinds::of_own_session()?;
+        let found = MemoryKinds::of_own_session()?;
         ensure!(right(found), "{}: its buffers are {found:?}", clip.name);
         ensure!(
             found.contiguous <= debugfs::stat("contiguous")?,
@@ -131,7 +132,7 @@ fn large(nodes: &Nodes) -> Result<usize> {
         num_planes: 1,
         ..Default::default()
     };
-    device.set_format(BUF_TYPE_OUTPUT, format(fourcc::VP9_FRAME))?;
+    device.set_format(BUF_TYPE_OUTPUT, format(codec::USUAL.coded_format()))?;
     let granted = device.set_format(BUF_TYPE_CAPTURE, format(fourcc::NV12))?;
     ensure!(
         (granted.width, granted.height) == (LARGE, LARGE),

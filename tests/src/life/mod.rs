@@ -1,29 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Kills, reloads, several clients at once, and what no real client does: scenarios with the small client,
-//! which run in the guest. The module is loaded by whoever calls; the broker is started here (in `reload`,
-//! the module too).
+//! Kills, reloads, several clients at once, and calls that no real client makes: scenarios with the small
+//! client, which run in the guest. The caller loads the module; each scenario starts the broker (`reload`
+//! loads the module, too).
 //!
-//! Each scenario prints one line of JSON with what it measured. Its exit status is 0 only if everything
-//! that it looked for was seen.
+//! Each scenario prints one line of JSON with its figures. Its exit status is 0 only if it saw everything
+//! that it looked for.
 
 mod clients;
-pub(crate) mod clip;
 mod colour;
-pub(crate) mod daemon;
+mod common;
 mod damage;
-pub(crate) mod debugfs;
 mod edges;
 mod foreign;
 mod formats;
 mod freeze;
-pub(crate) mod isolation;
+mod isolation;
 mod kills;
 mod long;
 mod memory;
 mod playing;
-mod random;
 mod reload;
-mod rig;
 mod screen;
 mod seek;
 mod sessions;
@@ -33,13 +29,12 @@ mod storm_client;
 mod suspend;
 mod variants;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use crate::figures::{Figures, guard};
-use clip::Clips;
+use crate::guest::figures::{Figures, guard};
+use common::Common;
 
 /// Arguments of `daedalus-tests life`.
 #[derive(Debug, clap::Args)]
@@ -50,43 +45,9 @@ pub(crate) struct Args {
     common: Common,
 }
 
-/// What all scenarios take.
-#[derive(Debug, clap::Args)]
-struct Common {
-    /// The generated clips' list (clips.json).
-    #[arg(long, global = true, value_name = "FILE")]
-    clips: Option<PathBuf>,
-    /// The small clips' list.
-    #[arg(long, global = true, value_name = "FILE")]
-    small: Option<PathBuf>,
-    /// Milliseconds within which every pending call has to return when something was killed.
-    #[arg(long, global = true, default_value_t = 1000)]
-    limit_ms: u64,
-    /// Seconds after which the scenario is taken for hung.
-    #[arg(long, global = true, default_value_t = 300)]
-    deadline: u64,
-    /// Where the broker's log goes.
-    #[arg(long, global = true, default_value = "daedalusd.log")]
-    broker_log: PathBuf,
-}
-
-impl Common {
-    fn clips(&self) -> Result<Clips> {
-        Clips::load(self.clips.as_deref().context("this scenario needs --clips")?)
-    }
-
-    fn small(&self) -> Result<Clips> {
-        Clips::load(self.small.as_deref().context("this scenario needs --small")?)
-    }
-
-    fn limit(&self) -> Duration {
-        Duration::from_millis(self.limit_ms)
-    }
-}
-
 #[derive(Debug, clap::Subcommand)]
 enum Scenario {
-    /// One exact VP9 frame through the kernel.
+    /// One exact frame through the kernel.
     FirstFrame,
     /// A whole stream of each codec, in mapped and imported memory and all picture formats.
     Streams,
@@ -197,7 +158,7 @@ impl Scenario {
 ///
 /// # Errors
 ///
-/// What was not as it has to be, in plain words.
+/// When anything is not as it has to be; the text says so in plain words.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let name = args.scenario.name();
     guard(name, Duration::from_secs(args.common.deadline));
@@ -240,16 +201,4 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     figures.print(name, begun, &result);
     result
-}
-
-/// Fails unless `duration` is within `limit`.
-fn within(what: &str, duration: Duration, limit: Duration) -> Result<()> {
-    if duration > limit {
-        bail!(
-            "{what} took {} ms, and {} ms are allowed",
-            duration.as_millis(),
-            limit.as_millis()
-        );
-    }
-    Ok(())
 }

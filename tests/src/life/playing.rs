@@ -11,9 +11,11 @@ use daedalus_client::device::Nodes;
 use daedalus_client::queue::Backing;
 use daedalus_uapi::fourcc;
 
-use super::clip::Clip;
-use super::daemon::Broker;
-use super::{Common, Figures};
+use super::common::Common;
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::figures::Figures;
 
 /// Arguments of `play`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +31,7 @@ pub(super) struct PlayArgs {
 }
 
 pub(super) fn first_frame(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clip = common.clips()?.clip("vp9-240p")?;
+    let clip = common.clips()?.usual("240p")?;
     let (broker, nodes) = Broker::start(common)?;
     let begun = Instant::now();
     let session = decode(&nodes, clip.codec, &clip.jobs[..1], &Options::default())?;
@@ -63,8 +65,8 @@ pub(super) fn streams(common: &Common, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start(common)?;
     let mut played = Vec::new();
     let mut pictures = 0;
-    for name in ["h264-240p", "vp9-240p", "av1-240p"] {
-        let clip = clips.clip(name)?;
+    for clip in clips.every("240p")? {
+        let name = &clip.name;
         let udmabuf = Options {
             coded: Backing::Udmabuf,
             raw: Backing::Udmabuf,
@@ -82,7 +84,7 @@ pub(super) fn streams(common: &Common, figures: &mut Figures) -> Result<()> {
         pictures += exported(&nodes, &clip, figures).context("in memory of another session")?;
         played.push(format!("{name} exported"));
     }
-    let clip = clips.clip("h264-240p")?;
+    let clip = clips.clip(codec::EVERY_FORMAT)?;
     for format in [fourcc::NV12, fourcc::NV12M, fourcc::YUV420, fourcc::YUV420M] {
         let options = Options {
             raw_format: Some(format),

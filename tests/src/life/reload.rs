@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use daedalus_client::decoder::{Options, decode};
 
-use super::daemon::{Broker, command, unload};
-use super::{Common, Figures};
+use super::common::Common;
+use crate::guest::broker::Broker;
+use crate::guest::figures::Figures;
+use crate::guest::module::unload;
+use crate::guest::process::command;
 
 /// Arguments of `reload`.
 #[derive(Debug, clap::Args)]
@@ -28,9 +31,7 @@ pub(super) struct ReloadArgs {
 const PICTURES: usize = 5;
 
 pub(super) fn reload(common: &Common, args: &ReloadArgs, figures: &mut Figures) -> Result<()> {
-    let clips = common.clips()?;
-    let clips = ["vp9-qvga", "h264-qvga", "av1-qvga"].map(|name| clips.clip(name));
-    let clips: Vec<_> = clips.into_iter().collect::<Result<_>>()?;
+    let clips = common.clips()?.every_usual_first("qvga")?;
     let module = args.module.to_str().context("the module's path is no text")?;
     let mut pictures = 0;
     let mut slowest = Duration::ZERO;

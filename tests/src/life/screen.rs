@@ -13,17 +13,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::Nodes;
+use daedalus_client::raw::{RawFormat, Shape};
+use daedalus_uapi::codec::Codec;
 use rustix::fs::OFlags;
 use serde_json::json;
 
-use super::clip::{Clip, Clips};
-use super::daemon::{Broker, command};
-use super::rig::Rig;
-use super::{Common, Figures};
-use crate::gst::Decoders;
-use crate::left;
-use crate::picture::{RawFormat, Shape};
-use crate::stream::Codec;
+use super::common::Common;
+use crate::gst::{self, Decoders};
+use crate::guest::broker::Broker;
+use crate::guest::clip::{Clip, Clips};
+use crate::guest::figures::Figures;
+use crate::guest::left;
+use crate::guest::process::command;
+use crate::guest::rig::Rig;
 
 /// Where vkms tells its checksums.
 const CRC: &str = "/sys/kernel/debug/dri/vkms/crtc-0/crc";
@@ -174,15 +176,9 @@ fn decoded(clip: &Clip, nodes: &Nodes, case: &Case) -> Result<Vec<Vec<u8>>> {
 /// Returns the pipeline that decodes a clip into buffers of a format.
 fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
     let element = Decoders::Driver("daedalus".into()).element(codec)?;
-    let parser = match codec {
-        Codec::H264 => "h264parse",
-        Codec::Vp9 => "ivfparse ! vp9parse",
-        Codec::Av1 => "ivfparse ! av1parse",
-    };
     Ok(format!(
-        "filesrc location={} ! {parser} ! {} ! \
-         video/x-raw(memory:DMABuf),format=DMA_DRM,drm-format={}",
-        path.display(),
+        "{} ! {} ! video/x-raw(memory:DMABuf),format=DMA_DRM,drm-format={}",
+        gst::source(codec, path)?.join(" ! "),
         element.name,
         case.fourcc
     ))

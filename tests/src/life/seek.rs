@@ -16,16 +16,16 @@ use daedalus_client::v4l2::{BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, FIELD_NONE, PixFo
 use md5::{Digest, Md5};
 use serde_json::json;
 
-use super::clip::Clip;
-use super::daemon::Broker;
-use super::isolation::{parameter, set_parameter};
-use super::random::Random;
+use super::common::Common;
 use super::sessions::patiently;
-use super::{Common, Figures, debugfs};
-use crate::left;
+use crate::guest::broker::Broker;
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::left;
+use crate::guest::module::{parameter, set_parameter};
+use crate::random::Random;
 
-/// What is played.
-const CLIPS: [&str; 3] = ["h264-1080p", "vp9-1080p", "av1-1080p"];
 /// Jobs in flight at most.
 const DEPTH: usize = 4;
 /// How long a picture may take.
@@ -52,8 +52,7 @@ pub(super) struct SeekArgs {
 
 /// Runs the scenario.
 pub(super) fn seek(common: &Common, args: &SeekArgs, figures: &mut Figures) -> Result<()> {
-    let clips = common.clips()?;
-    let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
+    let clips = common.clips()?.every("1080p")?;
     let mut rng = Random::new(args.seed);
     let mut wrong = Vec::new();
     let slow = format!("--fault=stall:all:{SLOW_MS}");
@@ -69,7 +68,7 @@ pub(super) fn seek(common: &Common, args: &SeekArgs, figures: &mut Figures) -> R
         }
         for clip in &clips {
             let rounds = rounds.div_ceil(clips.len());
-            let mut seen = Seen::default();
+            let mut seen = SeekTally::default();
             let result = patiently(|| seeks(&nodes, clip, rounds, &mut rng, &mut seen));
             figures.set(&format!("{name}_{}", clip.name), seen.figures());
             if let Err(error) = result.and_then(|()| seen.judge()) {
@@ -88,7 +87,7 @@ pub(super) fn seek(common: &Common, args: &SeekArgs, figures: &mut Figures) -> R
 
 /// What was seen of one session.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeekTally {
     stops: Vec<Duration>,
     /// Jobs that were in flight when the queues stopped.
     given_up: usize,
@@ -101,7 +100,7 @@ struct Seen {
     written: usize,
 }
 
-impl Seen {
+impl SeekTally {
     /// Returns its figures.
     fn figures(&self) -> serde_json::Value {
         let mut stops = self.stops.clone();
@@ -257,7 +256,7 @@ fn worker() -> Result<(u64, usize)> {
 }
 
 /// Stops and starts one session's queues, `rounds` times.
-fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut Seen) -> Result<()> {
+fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut SeekTally) -> Result<()> {
     ensure!(
         clip.jobs[0].key && !clip.jobs[0].hold_capture,
         "it begins with no key frame of one job"
@@ -278,12 +277,12 @@ fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut
         for index in 0..player.capture.len() {
             player.capture.queue_picture(index)?;
         }
-        let jobs = 1 + rng.below(DEPTH);
+        let jobs = 1 + rng.index(DEPTH);
         for job in 0..jobs {
             player.submit(clip, job, job)?;
         }
         // From before the worker reads the first job to when it writes the last one.
-        std::thread::sleep(usual.mul_f64(rng.below(100) as f64 / 100.0));
+        std::thread::sleep(usual.mul_f64(rng.index(100) as f64 / 100.0));
         let (_, in_worker) = worker()?;
         let begun = Instant::now();
         player.stream(false)?;

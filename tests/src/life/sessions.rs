@@ -13,17 +13,21 @@ use daedalus_client::device::Device;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::clip::Clip;
-use super::daemon::{self, Broker, kill};
-use super::isolation::{parameter, set_parameter};
+use super::common::Common;
 use super::long::private;
-use super::{Common, Figures, debugfs};
-use crate::left::Left;
+use crate::codec;
+use crate::guest::broker::{self, Broker};
+use crate::guest::clip::Clip;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::left::Left;
+use crate::guest::module::{parameter, set_parameter};
+use crate::guest::process::kill;
 
 /// Sessions that are open at one time.
 const SESSIONS: usize = 64;
-/// What they decode, in turn.
-const CLIPS: [&str; 3] = ["h264-1080p", "vp9-1080p", "av1-1080p"];
+/// The size of the clips that they decode, in turn.
+const SIZE: &str = "1080p";
 /// KiB of private memory that a worker may have after one picture.
 const MOST_KIB: u64 = 25 * 1024;
 /// What a picture and the start of a worker may take where time is not measured.
@@ -42,7 +46,7 @@ pub(super) struct ClientArgs {
     again: bool,
 }
 
-/// The processes that are workers, whoever they belong to; zombies are none.
+/// Returns the processes that are workers, whoever they belong to. Zombies are none.
 fn workers() -> Result<HashSet<u32>> {
     let mut found = HashSet::new();
     for entry in std::fs::read_dir("/proc")? {
@@ -59,7 +63,7 @@ fn workers() -> Result<HashSet<u32>> {
     Ok(found)
 }
 
-/// The letter of a process's state; `None` if there is no such process.
+/// Returns the letter of a process's state; `None` if there is no such process.
 fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(')').next()?.trim_start().chars().next()
@@ -79,8 +83,8 @@ fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>
     Ok(begun.elapsed())
 }
 
-/// Runs `body` while pictures and workers may take their time: it is not what is measured, and the machine may be
-/// busy otherwise.
+/// Runs `body` while pictures and workers may take their time: time is not measured here, and the machine may
+/// be busy otherwise.
 pub(super) fn patiently<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     let names = ["watchdog_ms", "worker_wait_ms"];
     let before = [parameter(names[0])?, parameter(names[1])?];
@@ -94,14 +98,14 @@ pub(super) fn patiently<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// The entries of the dmabufs that a process has mapped, each with its header (proc_pid_smaps(5)).
+/// Reads the entries of the dmabufs that a process has mapped, each with its header (proc_pid_smaps(5)).
 pub(super) fn mapped_dmabufs(pid: u32) -> Result<Vec<String>> {
     let path = format!("/proc/{pid}/smaps");
     let smaps = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     Ok(dmabufs(&smaps))
 }
 
-/// The entries of dmabufs in a `smaps` file.
+/// Returns the entries of dmabufs in a `smaps` file.
 pub(super) fn dmabufs(smaps: &str) -> Vec<String> {
     let mut entries: Vec<String> = Vec::new();
     let mut is_dmabuf = false;
@@ -121,13 +125,13 @@ pub(super) fn dmabufs(smaps: &str) -> Vec<String> {
 
 /// What one process has mapped of dmabufs.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Mapped {
+struct MappedBuffers {
     mappings: usize,
     /// KiB that the kernel counts as resident in them.
     resident_kib: u64,
 }
 
-impl Mapped {
+impl MappedBuffers {
     fn of(pid: u32) -> Result<Self> {
         Ok(Self::parse(&mapped_dmabufs(pid)?))
     }
@@ -148,11 +152,11 @@ impl Mapped {
     }
 }
 
-/// KiB of memory that only this process has: its heap, stacks, changed library pages and library pages that nobody
-/// else has mapped. The buffers of its session are shared, and mapped by page number without a page that could be
-/// counted, which is checked here: what is counted of them is nothing.
+/// Returns the KiB of memory that only this process has: its heap, stacks, changed library pages and library
+/// pages that nobody else has mapped. The buffers of its session are shared, and mapped by page number
+/// without a page that could be counted, which is checked here: what is counted of them is nothing.
 fn private_kib(worker: u32) -> Result<u64> {
-    let mapped = Mapped::of(worker)?;
+    let mapped = MappedBuffers::of(worker)?;
     ensure!(
         mapped.mappings >= 2,
         "worker {worker} has {} buffers mapped, and decoded a picture",
@@ -187,8 +191,7 @@ pub(super) fn one_picture(device: Arc<Device>, clip: &Clip) -> Result<Session> {
 }
 
 pub(super) fn many_sessions(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clips = common.clips()?;
-    let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
+    let clips = common.clips()?.every(SIZE)?;
     let (broker, nodes) = Broker::start(common)?;
     let default = parameter("max_sessions")?;
     set_parameter("max_sessions", SESSIONS as u64)?;
@@ -236,7 +239,7 @@ pub(super) fn many_sessions(common: &Common, figures: &mut Figures) -> Result<()
             .map(|session| private_kib(session.number("worker") as u32))
             .collect::<Result<Vec<u64>>>()?;
         ensure!(
-            kib.len() >= SESSIONS / CLIPS.len(),
+            kib.len() >= SESSIONS / clips.len(),
             "{} sessions decode {coded}",
             kib.len()
         );
@@ -259,10 +262,10 @@ pub(super) fn many_sessions(common: &Common, figures: &mut Figures) -> Result<()
     Ok(())
 }
 
-/// A client's process, until its standard input ends or it is killed.
+/// Runs a client's process, until its standard input ends or it is killed.
 pub(super) fn client(common: &Common, args: &ClientArgs) -> Result<()> {
     let clip = common.clips()?.clip(&args.clip)?;
-    let nodes = daemon::nodes()?;
+    let nodes = broker::nodes()?;
     let mut session = Session::open(&nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
     loop {
         for job in &clip.jobs {
@@ -281,15 +284,15 @@ pub(super) fn client(common: &Common, args: &ClientArgs) -> Result<()> {
 
 /// Memory of buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
+struct BufferMemory {
     /// What the module has charged to sessions.
     charged: u64,
-    /// What is really there: the sizes of all dmabufs in the kernel. Each plane has one for its worker, and its
-    /// memory cannot go before that, which every mapping holds.
+    /// What is really there: the sizes of all dmabufs in the kernel. Each plane has one for its worker, and
+    /// its memory cannot go before that, which every mapping holds.
     exported: u64,
 }
 
-impl Held {
+impl BufferMemory {
     fn now() -> Result<Self> {
         let left = Left::now()?;
         Ok(Self {
@@ -385,7 +388,7 @@ impl Moment {
 pub(super) fn vanished_client(common: &Common, figures: &mut Figures) -> Result<()> {
     let (broker, _) = Broker::start(common)?;
     let watchdog = Duration::from_millis(parameter("watchdog_ms")?);
-    for (round, name) in CLIPS.iter().enumerate() {
+    for (round, name) in codec::every(SIZE).iter().enumerate() {
         for (moment, figure) in Moment::ALL {
             // A process that cannot run is given the watchdog's time, as for a job.
             let limit = common.limit() + if moment.stops() { watchdog } else { Duration::ZERO };
@@ -401,10 +404,10 @@ pub(super) fn vanished_client(common: &Common, figures: &mut Figures) -> Result<
     Ok(())
 }
 
-/// Kills a client: how long it takes until its memory is free and its worker has gone, and how many buffers that had
-/// mapped.
+/// Kills a client: how long it takes until its memory is free and its worker has gone, and how many buffers
+/// that had mapped.
 fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Result<(Duration, usize)> {
-    let before = Held::now()?;
+    let before = BufferMemory::now()?;
     let (mut victim, mapped, held) = patiently(|| {
         let victim = Victim::start(common, clip, moment.plays())?;
         if moment.stops() {
@@ -415,8 +418,8 @@ fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Resul
                 || Ok(state(victim.worker) == Some('T')),
             )?;
         }
-        let mapped = Mapped::of(victim.worker)?.mappings;
-        Ok((victim, mapped, Held::now()?))
+        let mapped = MappedBuffers::of(victim.worker)?.mappings;
+        Ok((victim, mapped, BufferMemory::now()?))
     })?;
     let worker = victim.worker;
     ensure!(mapped >= 2, "the worker has {mapped} buffers mapped");
@@ -429,7 +432,7 @@ fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Resul
     victim.process.wait()?;
     let mut left = before;
     wait_for("the memory is free and the worker gone", limit, || {
-        left = Held::now()?;
+        left = BufferMemory::now()?;
         Ok(left == before && matches!(state(worker), None | Some('Z' | 'X')))
     })
     .with_context(|| format!("{left:?} is left of {held:?}, {:?} of the worker", state(worker)))?;
@@ -445,10 +448,10 @@ mod tests {
         let smaps = "7f10-7f20 rw-s 00000000 00:0b 7 /dmabuf:\nSize: 64 kB\nRss: 0 kB\n\
                      7f20-7f30 rw-p 00000000 00:00 0\nRss: 64 kB\n\
                      7f30-7f40 r--s 00000000 00:0b 8 /dmabuf:\nRss: 4 kB\n";
-        let expected = Mapped {
+        let expected = MappedBuffers {
             mappings: 2,
             resident_kib: 4,
         };
-        assert_eq!(Mapped::parse(&dmabufs(smaps)), expected);
+        assert_eq!(MappedBuffers::parse(&dmabufs(smaps)), expected);
     }
 }

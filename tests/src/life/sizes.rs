@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Pictures of several sizes in one session: buffers of both sizes side by side, added and removed while it streams,
-//! and new sequences after both queues were stopped.
+//! Pictures of several sizes in one session: buffers of both sizes side by side, added and removed while it
+//! streams, and new sequences after both queues were stopped.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::device::Nodes;
+use daedalus_uapi::codec::Codec;
 
-use super::clip::{Clip, Clips, later};
-use super::daemon::Broker;
-use super::rig::Rig;
-use super::{Common, Figures};
+use super::common::Common;
+use crate::guest::broker::Broker;
+use crate::guest::clip::{Clip, Clips, later};
+use crate::guest::figures::Figures;
+use crate::guest::rig::Rig;
 
 /// Arguments of `sizes`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +31,7 @@ pub(super) fn sizes(common: &Common, args: &SizesArgs, figures: &mut Figures) ->
     let clips = common.clips()?;
     let (broker, nodes) = Broker::start(common)?;
     let mut pictures = 0;
-    for codec in ["h264", "vp9", "av1"] {
+    for codec in Codec::ALL.iter().copied() {
         for stop in [true, false] {
             pictures += sequences(&nodes, &clips, codec, stop, figures).with_context(|| {
                 let how = if stop { "stopped" } else { "streaming" };
@@ -46,8 +48,9 @@ pub(super) fn sizes(common: &Common, args: &SizesArgs, figures: &mut Figures) ->
     Ok(())
 }
 
-/// Clips of several sizes, one after the other in one session, with both queues stopped in between or not.
-fn sequences(nodes: &Nodes, clips: &Clips, codec: &str, stop: bool, figures: &mut Figures) -> Result<usize> {
+/// Plays clips of several sizes, one after the other in one session, with both queues stopped in between or
+/// not.
+fn sequences(nodes: &Nodes, clips: &Clips, codec: Codec, stop: bool, figures: &mut Figures) -> Result<usize> {
     let clips: Vec<Clip> = SEQUENCES
         .iter()
         .map(|size| {
@@ -68,7 +71,7 @@ fn sequences(nodes: &Nodes, clips: &Clips, codec: &str, stop: bool, figures: &mu
     let mut ends = Vec::new();
     for clip in &clips {
         for job in &clip.jobs {
-            rig.submit(&later(job, shift), &mut returned)?
+            rig.submit(&later(clip.codec, job, shift), &mut returned)?
                 .with_context(|| format!("controls of {}", clip.name))?;
         }
         ends.push((shift, clip));
@@ -100,7 +103,7 @@ fn sequences(nodes: &Nodes, clips: &Clips, codec: &str, stop: bool, figures: &mu
     Ok(pictures)
 }
 
-/// A stream whose pictures change their size, with or without key frames.
+/// Plays a stream whose pictures change their size, with or without key frames.
 fn within(nodes: &Nodes, stream: &std::path::Path, figures: &mut Figures) -> Result<usize> {
     let name = stream.display().to_string();
     let lists = ["nv12", "p010"].map(|layout| PathBuf::from(format!("{name}.{layout}.frames.md5")));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Four clients, while workers, brokers and clients are killed and stopped at random. At one of them nothing is ever
-//! aimed: it plays on, exact, in one session.
+//! Four clients, while workers, brokers and clients are killed and stopped at random. At one of them nothing
+//! is ever aimed: it plays on, exact, in one session.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -13,13 +13,15 @@ use daedalus_client::device::CLASS_BOUNDS_MS;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::daemon::{Broker, kill};
-use super::storm_client::Seen;
-use super::{Common, Figures, debugfs};
-use crate::hostile::random::Rng;
+use super::common::Common;
+use super::storm_client::ClientTally;
+use crate::codec::STORM;
+use crate::guest::broker::Broker;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::process::kill;
+use crate::random::Random;
 
-/// What the four clients play. Nothing is aimed at the first.
-const CLIPS: [&str; 4] = ["h264-240p", "vp9-240p", "av1-240p", "h264-qvga"];
 /// How long a process may be seen in uninterruptible sleep.
 const STUCK: Duration = Duration::from_secs(5);
 /// How long the spared client may say nothing.
@@ -63,7 +65,7 @@ enum Event {
 struct Player {
     child: Child,
     pid: u32,
-    seen: Arc<Mutex<(Seen, Instant)>>,
+    seen: Arc<Mutex<(ClientTally, Instant)>>,
 }
 
 impl Player {
@@ -75,7 +77,7 @@ impl Player {
                 "life",
                 "storm-client",
                 "--clip",
-                CLIPS[number],
+                STORM[number],
                 "--deadline=100000",
             ])
             .arg(format!("--seed={seed}"))
@@ -90,12 +92,12 @@ impl Player {
             .spawn()
             .context("cannot start a client")?;
         let out = child.stdout.take().context("a client without output")?;
-        let seen = Arc::new(Mutex::new((Seen::default(), Instant::now())));
+        let seen = Arc::new(Mutex::new((ClientTally::default(), Instant::now())));
         let told = Arc::clone(&seen);
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 // The last line of a client that was killed may be cut short.
-                if let Ok(news) = serde_json::from_str::<Seen>(&line) {
+                if let Ok(news) = serde_json::from_str::<ClientTally>(&line) {
                     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                     told.0.add(&news);
                     told.1 = Instant::now();
@@ -106,18 +108,18 @@ impl Player {
         Ok(Self { child, pid, seen })
     }
 
-    fn seen(&self) -> (Seen, Instant) {
+    fn seen(&self) -> (ClientTally, Instant) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 struct Storm<'a> {
     common: &'a Common,
-    rng: Rng,
+    rng: Random,
     players: Vec<Player>,
     broker: Option<Broker>,
     /// What clients saw that were killed.
-    before: Seen,
+    before: ClientTally,
     done: HashMap<Event, u64>,
     /// Processes in uninterruptible sleep, and since when.
     asleep: HashMap<u32, Instant>,
@@ -135,16 +137,16 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
     let (broker, _) = Broker::start(common)?;
     let mut storm = Storm {
         common,
-        rng: Rng::new(args.seed),
+        rng: Random::new(args.seed),
         players: Vec::new(),
         broker: Some(broker),
-        before: Seen::default(),
+        before: ClientTally::default(),
         done: HashMap::new(),
         asleep: HashMap::new(),
         looked: Instant::now(),
     };
     // One after the other: how long workers take to start when several do at once is another question.
-    for number in 0..CLIPS.len() {
+    for number in 0..STORM.len() {
         let seed = storm.rng.next();
         storm.players.push(Player::start(common, number, seed)?);
         storm
@@ -199,12 +201,12 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
 }
 
 impl Storm<'_> {
-    fn spared(&self) -> (Seen, Instant) {
+    fn spared(&self) -> (ClientTally, Instant) {
         self.players[0].seen()
     }
 
-    /// What all clients saw.
-    fn all(&self) -> Seen {
+    /// Returns the counts of all clients.
+    fn all(&self) -> ClientTally {
         let mut all = self.before.clone();
         for player in &self.players {
             all.add(&player.seen().0);
@@ -267,7 +269,7 @@ impl Storm<'_> {
         Ok(())
     }
 
-    /// One blow, if there is anything to strike.
+    /// Strikes once, if there is anything to strike. Returns whether there was.
     fn strike(&mut self, event: Event) -> Result<bool> {
         match event {
             Event::Broker => {

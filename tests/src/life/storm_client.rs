@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A client in the storm: a process of its own, since it may be killed. It plays a clip again and again and says after
-//! each time, in a line of JSON, what it saw.
+//! A client in the storm: a process of its own, since it may be killed. It plays a clip again and again and
+//! says after each time, in a line of JSON, what it saw.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use daedalus_client::device::{ClientError, Longest, Nodes};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::Common;
-use super::clip::Clip;
-use super::daemon;
-use crate::hostile::random::Rng;
+use super::common::Common;
+use crate::guest::broker;
+use crate::guest::clip::Clip;
+use crate::random::Random;
 
 /// How long a client that starts looks for a device.
 const UNSERVED: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub(super) struct ClientArgs {
 
 /// What a client saw since it last said so.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct ClientTally {
     /// Pictures that had to be exact, and were.
     pub(super) exact: u64,
     pub(super) failed_jobs: u64,
@@ -54,7 +54,7 @@ pub(super) struct Seen {
     pub(super) wrong: Option<String>,
 }
 
-impl Seen {
+impl ClientTally {
     /// Adds another's.
     pub(super) fn add(&mut self, other: &Self) {
         self.exact += other.exact;
@@ -91,7 +91,7 @@ impl Seen {
     }
 }
 
-/// The client's process.
+/// Runs the client's process.
 pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
     let clip = common.clips()?.repeated(&args.clip, 2)?;
     let nodes = nodes()?;
@@ -105,30 +105,31 @@ pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
         let result = if args.spared {
             spared(&nodes, &clip, &over)
         } else {
-            aimed_at(&nodes, &clip, &mut Rng::new(args.seed), &over)
+            aimed_at(&nodes, &clip, &mut Random::new(args.seed), &over)
         };
         if let Err(error) = result {
-            say(&Seen {
+            say(&ClientTally {
                 wrong: Some(format!("{} (spared: {}): {error:#}", clip.name, args.spared)),
-                ..Seen::default()
+                ..ClientTally::default()
             })?;
         }
         Ok(())
     })
 }
 
-/// The device; brokers that are killed one after the other may leave it without one for longer than open() waits.
+/// Finds the device. Brokers that are killed one after the other may leave it without one for longer than
+/// open() waits.
 fn nodes() -> Result<Nodes> {
     let begun = Instant::now();
     loop {
-        match daemon::nodes() {
+        match broker::nodes() {
             Err(_) if begun.elapsed() < UNSERVED => {}
             found => return found,
         }
     }
 }
 
-fn say(seen: &Seen) -> Result<()> {
+fn say(seen: &ClientTally) -> Result<()> {
     println!("{}", serde_json::to_string(seen)?);
     Ok(())
 }
@@ -140,7 +141,7 @@ fn options() -> Options {
     }
 }
 
-/// One session, from the first to the last.
+/// Plays in one session from the first picture to the last.
 fn spared(nodes: &Nodes, clip: &Clip, over: &AtomicBool) -> Result<()> {
     let mut session = Session::open(nodes, &Plan::new(clip.codec, &clip.jobs), &options())?;
     let mut sessions = 1;
@@ -155,10 +156,10 @@ fn spared(nodes: &Nodes, clip: &Clip, over: &AtomicBool) -> Result<()> {
             bail!("{} jobs failed", session.failed_jobs());
         }
         session.restart()?;
-        let mut seen = Seen {
+        let mut seen = ClientTally {
             exact: exact as u64,
             sessions: std::mem::take(&mut sessions),
-            ..Seen::default()
+            ..ClientTally::default()
         };
         let now = session.longest();
         seen.calls(&before, &now);
@@ -168,17 +169,17 @@ fn spared(nodes: &Nodes, clip: &Clip, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Sessions that end by chance, and whose workers are killed.
-fn aimed_at(nodes: &Nodes, clip: &Clip, rng: &mut Rng, over: &AtomicBool) -> Result<()> {
+/// Plays in sessions that end by chance, and whose workers are killed.
+fn aimed_at(nodes: &Nodes, clip: &Clip, rng: &mut Random, over: &AtomicBool) -> Result<()> {
     let plan = Plan::new(clip.codec, &clip.jobs);
     while !over.load(Ordering::Relaxed) {
         let mut session = match Session::open(nodes, &plan, &options()) {
             Ok(session) => session,
             Err(error) => {
                 allowed(error)?;
-                say(&Seen {
+                say(&ClientTally {
                     given_up: 1,
-                    ..Seen::default()
+                    ..ClientTally::default()
                 })?;
                 continue;
             }
@@ -186,9 +187,9 @@ fn aimed_at(nodes: &Nodes, clip: &Clip, rng: &mut Rng, over: &AtomicBool) -> Res
         let mut sessions = 1;
         let (mut before, mut failed) = (Longest::default(), 0);
         loop {
-            let mut seen = Seen {
+            let mut seen = ClientTally {
                 sessions: std::mem::take(&mut sessions),
-                ..Seen::default()
+                ..ClientTally::default()
             };
             let ended = once(&mut session, clip, rng, &mut seen);
             seen.exact += clip.compare_from_keys(&session.take_pictures())? as u64;
@@ -214,8 +215,13 @@ fn aimed_at(nodes: &Nodes, clip: &Clip, rng: &mut Rng, over: &AtomicBool) -> Res
     Ok(())
 }
 
-/// The clip once; false if the session is to be closed as it is.
-fn once(session: &mut Session, clip: &Clip, rng: &mut Rng, seen: &mut Seen) -> Result<bool, ClientError> {
+/// Plays the clip once. Returns false if the session is to be closed as it is.
+fn once(
+    session: &mut Session,
+    clip: &Clip,
+    rng: &mut Random,
+    seen: &mut ClientTally,
+) -> Result<bool, ClientError> {
     for job in &clip.jobs {
         session.submit(job)?;
         if rng.one_in(90) {
@@ -233,7 +239,7 @@ fn once(session: &mut Session, clip: &Clip, rng: &mut Rng, seen: &mut Seen) -> R
     Ok(true)
 }
 
-/// What a client may be told when its session is lost: its workers died too often, or there is no broker.
+/// Accepts the errors of a session that is lost: its workers died too often, or there is no broker.
 fn allowed(error: ClientError) -> Result<()> {
     match error.errno() {
         Some(Errno::IO | Errno::NODEV) => Ok(()),

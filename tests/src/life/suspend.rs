@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! All processes frozen while clients play, by the kernel's own test of its freezer, as when a machine is put to sleep:
-//! nobody answers, and time goes on.
+//! All processes frozen while clients play, by the kernel's own test of its freezer, as when a machine is put
+//! to sleep: nobody answers, and time goes on.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,12 +12,16 @@ use anyhow::{Context, Result, anyhow, ensure};
 use daedalus_client::decoder::{Options, Picture, Plan, Session, decode};
 use daedalus_client::device::Nodes;
 
-use super::clip::{Clip, later};
-use super::daemon::Broker;
-use super::isolation::{parameter, set_parameter};
-use super::{Common, Figures, debugfs};
+use super::common::Common;
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::clip::{Clip, later};
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::module::{parameter, set_parameter};
 
-/// Every worker waits so long with each job that it has read, in milliseconds, so that one is in flight most of the time.
+/// Lets every worker wait for some milliseconds with each job that it has read, so that one is in flight most
+/// of the time.
 const HELD: &str = "--fault=stall:all:20";
 /// How long clients wait for a picture: longer than any freeze.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,12 +33,12 @@ pub(super) struct SuspendArgs {
     #[arg(long, default_value_t = 50)]
     times: u64,
     /// The clip's name.
-    #[arg(long, default_value = "vp9-qvga")]
+    #[arg(long, default_value_t = codec::usual("qvga"))]
     clip: String,
     /// Seconds for which the kernel's test of the freezer keeps everybody frozen.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// The module's watchdog_ms meanwhile: less than that, and more than a job takes here.
+    /// The module's watchdog_ms meanwhile: less than `seconds`, and more than a job takes here.
     #[arg(long, default_value_t = 2000)]
     watchdog_ms: u64,
 }
@@ -74,10 +78,11 @@ pub(super) fn suspend(common: &Common, args: &SuspendArgs, figures: &mut Figures
     let (broker, nodes) = Broker::start_with(common, &[HELD])?;
     everybody(args, &nodes, &clip, figures)?;
     broker.stop()?;
-    crate::left::nothing_and_nobody()
+    crate::guest::left::nothing_and_nobody()
 }
 
-/// Has the kernel test its freezer as often as asked for, while one session plays on and others begin and end.
+/// Has the kernel test its freezer as often as asked for, while one session plays on and others begin and
+/// end.
 fn everybody(args: &SuspendArgs, nodes: &Nodes, clip: &Clip, figures: &mut Figures) -> Result<()> {
     fs::write("/sys/power/pm_test", "freezer").context("this kernel cannot test its freezer")?;
     fs::write(
@@ -157,7 +162,7 @@ fn one_session(nodes: &Nodes, clip: &Clip, done: &AtomicBool) -> Result<usize> {
     while !done.load(Ordering::Acquire) {
         let shift = clip.period() * round;
         for job in &clip.jobs {
-            session.submit(&later(job, shift))?;
+            session.submit(&later(clip.codec, job, shift))?;
         }
         session.drain()?;
         let own: HashMap<u64, Picture> = session

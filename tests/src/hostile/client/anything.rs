@@ -6,27 +6,12 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use daedalus_client::memory::Mapping;
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT};
-use daedalus_uapi::{fourcc, v4l2_controls as ctrl};
+use daedalus_uapi::codec::Codec;
+use daedalus_uapi::fourcc;
 
-use super::{Client, EVENT_CTRL, EVENT_SEND_INITIAL, MENUS, VALUE, VALUES};
+use super::state::{Client, EVENT_CTRL, EVENT_SEND_INITIAL, VALUE, VALUES};
 use crate::hostile::raw::{self, Arena, Arg};
 use crate::hostile::table::Op;
-
-/// The compound controls of all codecs.
-const COMPOUND: [u32; 12] = [
-    ctrl::V4L2_CID_STATELESS_H264_SPS,
-    ctrl::V4L2_CID_STATELESS_H264_PPS,
-    ctrl::V4L2_CID_STATELESS_H264_SCALING_MATRIX,
-    ctrl::V4L2_CID_STATELESS_H264_PRED_WEIGHTS,
-    ctrl::V4L2_CID_STATELESS_H264_SLICE_PARAMS,
-    ctrl::V4L2_CID_STATELESS_H264_DECODE_PARAMS,
-    ctrl::V4L2_CID_STATELESS_VP9_FRAME,
-    ctrl::V4L2_CID_STATELESS_VP9_COMPRESSED_HDR,
-    ctrl::V4L2_CID_STATELESS_AV1_SEQUENCE,
-    ctrl::V4L2_CID_STATELESS_AV1_FRAME,
-    ctrl::V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY,
-    ctrl::V4L2_CID_STATELESS_AV1_FILM_GRAIN,
-];
 
 impl Client<'_> {
     /// Breaks a word of the argument now and then; never one of `pointers`, and nothing that is `kept`.
@@ -53,7 +38,7 @@ impl Client<'_> {
         }
     }
 
-    /// An index that may exist.
+    /// Draws an index that may exist.
     fn some_index(&mut self, buf_type: u32) -> u32 {
         let count = self.buffers(buf_type).count;
         if self.rng.one_in(16) {
@@ -63,7 +48,7 @@ impl Client<'_> {
         }
     }
 
-    /// A memory type: most often that of the queue.
+    /// Draws a memory type: most often that of the queue.
     fn some_memory(&mut self, buf_type: u32) -> u32 {
         let own = self.buffers(buf_type).memory;
         if self.rng.one_in(10) {
@@ -74,7 +59,7 @@ impl Client<'_> {
     }
 
     fn some_format(&mut self, buf_type: u32) -> u32 {
-        let coded = [fourcc::H264_SLICE, fourcc::VP9_FRAME, fourcc::AV1_FRAME];
+        let coded: Vec<u32> = Codec::ALL.iter().map(|codec| codec.coded_format()).collect();
         let raw = [
             fourcc::NV12,
             fourcc::NV12M,
@@ -98,12 +83,12 @@ impl Client<'_> {
         }
     }
 
-    /// A call whose result matters to nobody but the kernel.
+    /// Makes a call whose result matters to nobody but the kernel.
     fn attempt(&mut self, op: Op) {
         let _ = self.call(op);
     }
 
-    /// The ioctl with likely, unlikely or broken arguments.
+    /// Makes the ioctl with likely, unlikely or broken arguments.
     pub(super) fn anything(&mut self, op: Op) {
         self.arg = Arg::default();
         let buf_type = self.queue_type();
@@ -111,7 +96,8 @@ impl Client<'_> {
             Op::ReqBufs | Op::SFmt | Op::StreamOff | Op::CreateBufs | Op::RemoveBufs
                 if !self.rng.one_in(6) =>
             {
-                // What throws the state away is done gently most of the time, or little would ever be decoded.
+                // Calls that throw the state away are gentle most of the time, or little would ever be
+                // decoded.
                 self.gentle(op, buf_type);
             }
             Op::QueryCap | Op::GPriority | Op::DeviceInfo => self.attempt(op),
@@ -153,7 +139,8 @@ impl Client<'_> {
             }
             Op::GCtrl | Op::SCtrl | Op::QueryCtrl | Op::QueryExtCtrl | Op::QueryMenu => self.any_control(op),
             Op::SPriority => {
-                // RECORD and BACKGROUND would have others, or this client, refused nearly everything from now on.
+                // RECORD and BACKGROUND would have others, or this client, refused nearly everything from now
+                // on.
                 let priority = if self.rng.one_in(50) {
                     self.rng.below(5) as u32
                 } else {
@@ -171,7 +158,7 @@ impl Client<'_> {
             }
             Op::DqEvent => self.attempt(op),
             Op::SubscribeEvent | Op::UnsubscribeEvent => {
-                let id = self.rng.pick(&MENUS[..2]);
+                let id = self.rng.pick(&self.menus[..2]);
                 self.arg.set(0, EVENT_CTRL).set(4, id).set(8, EVENT_SEND_INITIAL);
                 self.damage(12, &[]);
                 self.attempt(op);
@@ -202,7 +189,7 @@ impl Client<'_> {
         }
     }
 
-    /// Calls that would throw the state away, with arguments with which they do not.
+    /// Makes calls that would throw the state away, with arguments with which they do not.
     fn gentle(&mut self, op: Op, buf_type: u32) {
         match op {
             Op::SFmt => {
@@ -300,18 +287,12 @@ impl Client<'_> {
     }
 
     fn any_control(&mut self, op: Op) {
-        let simple = [
-            MENUS[0],
-            MENUS[1],
-            ctrl::V4L2_CID_STATELESS_H264_DECODE_MODE,
-            ctrl::V4L2_CID_STATELESS_H264_START_CODE,
-        ];
         let next = v4l2::CTRL_FLAG_NEXT_CTRL | v4l2::CTRL_FLAG_NEXT_COMPOUND;
         let id = match self.rng.below(8) {
             0 => self.rng.nasty(),
-            1 => self.rng.pick(&COMPOUND),
+            1 => self.rng.pick(&self.compound),
             2 => next,
-            _ => self.rng.pick(&simple),
+            _ => self.rng.pick(&self.menus),
         };
         let value = self.rng.below(5) as u32;
         self.arg.set(0, id).set(4, value);
@@ -327,7 +308,7 @@ impl Client<'_> {
             // Any controls, with values of random bytes.
             let count = self.rng.below(4) as u32;
             for number in 0..count {
-                let id = self.rng.pick(&COMPOUND);
+                let id = self.rng.pick(&self.compound);
                 let size = if self.rng.one_in(3) {
                     self.rng.nasty()
                 } else {
@@ -352,7 +333,8 @@ impl Client<'_> {
             }
         }
         // `count` may say more than there is: the list then goes on with what else is in the arena, whose
-        // addresses are sizes and values of controls. Those lead nowhere: they are no canonical user addresses.
+        // addresses are sizes and values of controls. Those lead nowhere: they are no canonical user
+        // addresses.
         let which = self.arg.get(0);
         if self.rng.one_in(12) {
             let value = self.rng.nasty();

@@ -18,12 +18,12 @@ fn read(name: &str) -> Result<String> {
     std::fs::read_to_string(format!("{DIR}/{name}")).with_context(|| format!("cannot read {DIR}/{name}"))
 }
 
-/// What `stats` says.
+/// Reads `stats`.
 pub(crate) fn stats() -> Result<HashMap<String, String>> {
     Ok(pairs(read("stats")?.lines()))
 }
 
-/// A number of `stats`.
+/// Reads a number of `stats`.
 pub(crate) fn stat(name: &str) -> Result<u64> {
     let stats = stats()?;
     let value = stats
@@ -39,7 +39,7 @@ pub(crate) fn stat(name: &str) -> Result<u64> {
 pub(crate) struct Session(HashMap<String, String>);
 
 impl Session {
-    /// A number of it; 0 if it is not there.
+    /// Returns a number of it; 0 if it is not there.
     pub(crate) fn number(&self, name: &str) -> u64 {
         self.0
             .get(name)
@@ -47,8 +47,8 @@ impl Session {
             .unwrap_or_default()
     }
 
-    /// A number of it, which has to be there.
-    pub(super) fn demand(&self, name: &str) -> Result<u64> {
+    /// Returns a number of it, which has to be there.
+    pub(crate) fn demand(&self, name: &str) -> Result<u64> {
         let value = self.0.get(name);
         let value = value.with_context(|| format!("debugfs says nothing about a session's {name}"))?;
         value
@@ -56,19 +56,19 @@ impl Session {
             .with_context(|| format!("{name}={value} in debugfs"))
     }
 
-    /// A word of it; empty if it is not there.
-    pub(super) fn text(&self, name: &str) -> &str {
+    /// Returns a word of it; empty if it is not there.
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
 }
 
 /// Has the module abort a session.
-pub(super) fn abort(session: u64) -> Result<()> {
+pub(crate) fn abort(session: u64) -> Result<()> {
     std::fs::write(format!("{DIR}/abort"), session.to_string())
         .with_context(|| format!("cannot abort session {session}"))
 }
 
-/// The sessions there are.
+/// Reads all sessions.
 pub(crate) fn sessions() -> Result<Vec<Session>> {
     Ok(read("sessions")?
         .lines()
@@ -76,7 +76,7 @@ pub(crate) fn sessions() -> Result<Vec<Session>> {
         .collect())
 }
 
-/// The sessions of this process.
+/// Reads the sessions of this process.
 pub(crate) fn own_sessions() -> Result<Vec<Session>> {
     let own = u64::from(std::process::id());
     Ok(sessions()?
@@ -92,10 +92,10 @@ mod tests {
     #[test]
     fn lines_of_pairs_are_read() {
         let session = Session(pairs(
-            "id=3 client=12 worker=40 format=VP9F in_flight=2".split(' '),
+            "id=3 client=12 worker=40 format=NV12 in_flight=2".split(' '),
         ));
         assert_eq!(session.number("in_flight"), 2);
         assert_eq!(session.number("missing"), 0);
-        assert_eq!(session.text("format"), "VP9F");
+        assert_eq!(session.text("format"), "NV12");
     }
 }

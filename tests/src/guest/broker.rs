@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The broker and the module, as a scenario starts and ends them.
+//! The broker, as a scenario starts and ends it.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -8,18 +8,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::{Nodes, find};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use super::Common;
+use super::process::kill;
 
 /// The driver's name, by which its nodes are found.
 const DRIVER: &str = "daedalus";
 /// How long the broker may take to register and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a module that nobody uses any more may be in use.
-const UNLOAD_LIMIT: Duration = Duration::from_secs(2);
 
-/// The device's nodes, which are there.
+/// Finds the device's nodes.
+///
+/// # Errors
+///
+/// When there is no device.
 pub(crate) fn nodes() -> Result<Nodes> {
     find(DRIVER).context("no device")
 }
@@ -31,17 +33,12 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts one and waits until it serves the device.
-    pub(super) fn start(common: &Common) -> Result<(Self, Nodes)> {
-        Self::start_with(common, &[])
-    }
-
-    /// As [`Broker::start`], with further arguments.
-    pub(super) fn start_with(common: &Common, args: &[&str]) -> Result<(Self, Nodes)> {
-        Self::start_logged(&common.broker_log, args)
-    }
-
-    /// As [`Broker::start_with`], with its log appended to `log`.
+    /// Starts one with further arguments `args` and waits until it serves the device. Its log is appended to
+    /// `log`.
+    ///
+    /// # Errors
+    ///
+    /// When it ends, or does not bring the device in time.
     pub(crate) fn start_logged(log: &Path, args: &[&str]) -> Result<(Self, Nodes)> {
         let log = OpenOptions::new()
             .create(true)
@@ -76,12 +73,16 @@ impl Broker {
         }
     }
 
-    /// Its process id.
-    pub(super) fn id(&self) -> u32 {
+    /// Returns its process id.
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it a signal and waits for its end; returns how that was, and how long it took.
+    /// Sends it a signal and waits for its end. Returns its exit status, and how long it took.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end in time.
     pub(crate) fn end(mut self, signal: Signal) -> Result<(ExitStatus, Duration)> {
         let begun = Instant::now();
         kill(self.child.id(), signal)?;
@@ -94,7 +95,11 @@ impl Broker {
         }
     }
 
-    /// Ends it in the orderly way, which has to succeed.
+    /// Ends it by SIGTERM. Returns how long that took.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end in time, or not with success.
     pub(crate) fn stop(self) -> Result<Duration> {
         let (status, took) = self.end(Signal::TERM)?;
         ensure!(
@@ -111,43 +116,4 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Sends a signal to a process.
-pub(crate) fn kill(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .context("no process id")?;
-    kill_process(pid, signal).with_context(|| format!("cannot signal process {}", pid.as_raw_nonzero()))
-}
-
-/// Unloads the module. A request that was closed a moment ago pins it until the kernel's next grace
-/// period, so it may take a while; returns how long.
-pub(crate) fn unload() -> Result<Duration> {
-    let begun = Instant::now();
-    loop {
-        match command("rmmod", &["daedalus_v4l2"]) {
-            Ok(()) => return Ok(begun.elapsed()),
-            Err(error) if begun.elapsed() > UNLOAD_LIMIT => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-}
-
-/// Runs a program that has to succeed.
-pub(crate) fn command(program: &str, args: &[&str]) -> Result<()> {
-    let output = Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    ensure!(
-        output.status.success(),
-        "{program} {}: {}: {}",
-        args.join(" "),
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
 }

@@ -3,20 +3,22 @@
 
 /// A generator (SplitMix64): the same seed gives the same numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Random(u64);
 
-impl Rng {
+impl Random {
+    /// Starts with a seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A generator of its own for the part `part` of a run.
+    /// Starts a generator of its own for the part `part` of a run.
     pub(crate) fn part(seed: u64, part: u64) -> Self {
-        let mut rng = Self(seed ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        rng.next();
-        rng
+        let mut random = Self(seed ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        random.next();
+        random
     }
 
+    /// Returns the next 64 bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -25,27 +27,27 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `limit`, which is not 0.
+    /// Returns a number below `limit`; 0 if there is none.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
 
-    /// An index into something with `length` elements.
+    /// Returns an index into something with `length` elements; 0 if it has none.
     pub(crate) fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).unwrap_or_default()
     }
 
-    /// True once in `times`.
+    /// Returns true once in `times`.
     pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    /// One of `choices`, which are not empty.
+    /// Picks one of `choices`, which are not empty.
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.index(choices.len())]
     }
 
-    /// A 32-bit value of the kind that breaks things: near a limit, a single bit, or anything.
+    /// Returns a 32-bit value of the kind that breaks things: near a limit, a single bit, or anything.
     pub(crate) fn nasty(&mut self) -> u32 {
         match self.below(6) {
             0 => 0,
@@ -56,6 +58,19 @@ impl Rng {
             _ => self.next() as u32,
         }
     }
+
+    /// Returns a byte.
+    pub(crate) fn byte(&mut self) -> u8 {
+        self.next() as u8
+    }
+
+    /// Fills `bytes` with noise.
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let noise = self.next().to_ne_bytes();
+            chunk.copy_from_slice(&noise[..chunk.len()]);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -64,8 +79,13 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_and_parts_differ() {
-        let numbers = |mut rng: Rng| (0..8).map(|_| rng.next()).collect::<Vec<_>>();
-        assert_eq!(numbers(Rng::new(7)), numbers(Rng::new(7)));
-        assert_ne!(numbers(Rng::part(7, 0)), numbers(Rng::part(7, 1)));
+        let numbers = |mut random: Random| (0..8).map(|_| random.next()).collect::<Vec<_>>();
+        assert_eq!(numbers(Random::new(7)), numbers(Random::new(7)));
+        assert_ne!(numbers(Random::part(7, 0)), numbers(Random::part(7, 1)));
+    }
+
+    #[test]
+    fn nothing_to_choose_from_is_index_0() {
+        assert_eq!(Random::new(7).index(0), 0);
     }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is left of buffers, requests, sessions and processes when nobody uses the device any more, and how
-//! much memory the kernel has.
+//! The buffers, requests, sessions and processes that are left when nobody uses the device any more, and the
+//! kernel's memory.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::life::debugfs;
+use super::debugfs;
 
 /// The list of all dmabufs in the kernel.
 const BUFINFO: &str = "/sys/kernel/debug/dma_buf/bufinfo";

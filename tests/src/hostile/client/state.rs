@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A client that does anything: a fuzzer of the video node, the media node and requests. It knows the structures, and
-//! roughly what state the device is in. Half of its calls go on with decoding a clip, so that there is a state in
-//! which the other half can do harm; those take any ioctl with likely, unlikely or broken arguments.
-
-mod anything;
+//! The fuzzer's state, the arguments of its calls, and the steps by which it decodes a clip.
 
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -19,63 +15,66 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::nth::Faults;
-use super::random::Rng;
-use super::raw::{self, Arena, Arg};
-use super::table::{Node, Op, Tally};
-use crate::life::clip::Clip;
+use crate::codec;
+use crate::guest::clip::Clip;
+use crate::hostile::faults::Faults;
+use crate::hostile::raw::{self, Arena, Arg};
+use crate::hostile::table::{Node, Op, Tally};
+use crate::random::Random;
 
-/// `V4L2_CID_MPEG_VIDEO_H264_PROFILE`, `…_LEVEL`, `…_VP9_PROFILE`, `…_AV1_PROFILE`.
-const MENUS: [u32; 4] = [0x0099_0a6b, 0x0099_0a67, 0x0099_0b00, 0x0099_0b8f];
 /// `V4L2_EVENT_CTRL`, and the flag that has an event sent at once.
-const EVENT_CTRL: u32 = 3;
-const EVENT_SEND_INITIAL: u32 = 1;
+pub(super) const EVENT_CTRL: u32 = 3;
+pub(super) const EVENT_SEND_INITIAL: u32 = 1;
 /// The first of the values in an arena; headers are before.
-const VALUES: usize = 4096;
+pub(super) const VALUES: usize = 4096;
 /// Room for each value.
-const VALUE: usize = 12 << 10;
+pub(super) const VALUE: usize = 12 << 10;
 
-/// What the fuzzer believes about a queue.
+/// The state of a queue as the fuzzer believes it.
 #[derive(Debug, Default)]
-struct Buffers {
-    memory: u32,
-    count: u32,
-    planes: usize,
-    mapped: Vec<Mapping>,
-    imports: Vec<Arc<OwnedFd>>,
+pub(super) struct Buffers {
+    pub(super) memory: u32,
+    pub(super) count: u32,
+    pub(super) planes: usize,
+    pub(super) mapped: Vec<Mapping>,
+    pub(super) imports: Vec<Arc<OwnedFd>>,
     /// Buffers that are not queued, to its knowledge.
-    free: Vec<u32>,
-    streaming: bool,
+    pub(super) free: Vec<u32>,
+    pub(super) streaming: bool,
 }
 
 /// The fuzzer: one open video node, or one more user of somebody else's.
-pub(super) struct Client<'a> {
-    video: OwnedFd,
-    media: OwnedFd,
-    clip: &'a Clip,
-    rng: Rng,
-    pub(super) tally: Tally,
-    arg: Arg,
-    arena: Arena,
-    coded: Buffers,
-    raw: Buffers,
+pub(in crate::hostile) struct Client<'a> {
+    pub(super) video: OwnedFd,
+    pub(super) media: OwnedFd,
+    pub(super) clip: &'a Clip,
+    /// The menu controls of all codecs.
+    pub(super) menus: Vec<u32>,
+    /// The compound controls of all codecs.
+    pub(super) compound: Vec<u32>,
+    pub(super) rng: Random,
+    pub(in crate::hostile) tally: Tally,
+    pub(super) arg: Arg,
+    pub(super) arena: Arena,
+    pub(super) coded: Buffers,
+    pub(super) raw: Buffers,
     /// Requests with what they are at: queued or not.
-    requests: Vec<(OwnedFd, bool)>,
-    exports: Vec<OwnedFd>,
-    next_job: usize,
+    pub(super) requests: Vec<(OwnedFd, bool)>,
+    pub(super) exports: Vec<OwnedFd>,
+    pub(super) next_job: usize,
     /// Own steps that failed in a row.
-    stuck: u32,
+    pub(super) stuck: u32,
     /// OUTPUT buffers that came back.
-    pub(super) returned: u64,
+    pub(in crate::hostile) returned: u64,
     /// Those without an error.
-    pub(super) decoded: u64,
+    pub(in crate::hostile) decoded: u64,
     /// Calls since the beginning.
-    pub(super) calls: u64,
+    pub(in crate::hostile) calls: u64,
     /// What makes allocations fail during calls.
-    pub(super) faults: Option<Faults>,
+    pub(in crate::hostile) faults: Option<Faults>,
 }
 
-/// A call during which allocations fail, if that is asked for.
+/// Makes a call, during which allocations fail if that is asked for.
 fn with_faults(
     faults: &mut Option<Faults>,
     op: Op,
@@ -93,18 +92,25 @@ fn with_faults(
 }
 
 /// Opens a node without waiting for pictures.
-pub(super) fn open(path: &std::path::Path) -> Result<OwnedFd> {
+pub(in crate::hostile) fn open(path: &std::path::Path) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
     rustix::fs::open(path, flags, Mode::empty()).with_context(|| format!("open {}", path.display()))
 }
 
 impl<'a> Client<'a> {
-    /// A fuzzer of `video`, that goes on with `clip`.
-    pub(super) fn new(video: OwnedFd, nodes: &Nodes, clip: &'a Clip, rng: Rng) -> Result<Self> {
+    /// Makes a fuzzer of `video` that goes on with `clip`.
+    pub(in crate::hostile) fn new(
+        video: OwnedFd,
+        nodes: &Nodes,
+        clip: &'a Clip,
+        rng: Random,
+    ) -> Result<Self> {
         Ok(Self {
             video,
             media: open(&nodes.media)?,
             clip,
+            menus: codec::menus(),
+            compound: codec::compound_controls(),
             rng,
             tally: Tally::default(),
             arg: Arg::default(),
@@ -122,28 +128,12 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// The video node's descriptor, for another user.
-    pub(super) fn share(&self) -> Result<OwnedFd> {
+    /// Returns the video node's descriptor, for another user.
+    pub(in crate::hostile) fn share(&self) -> Result<OwnedFd> {
         Ok(rustix::io::fcntl_dupfd_cloexec(&self.video, 3)?)
     }
 
-    /// One turn: the next step of decoding, which is often several calls, or anything.
-    pub(super) fn turn(&mut self) {
-        if self.stuck < 6 && self.rng.one_in(3) {
-            self.advance();
-        } else {
-            self.stuck = 0;
-            let op = loop {
-                let op = self.rng.pick(Op::ALL);
-                if matches!(op.node(), Node::Video | Node::Media) {
-                    break op;
-                }
-            };
-            self.anything(op);
-        }
-    }
-
-    fn call(&mut self, op: Op) -> rustix::io::Result<i32> {
+    pub(super) fn call(&mut self, op: Op) -> rustix::io::Result<i32> {
         self.calls += 1;
         let fd = match op {
             Op::RequestQueue | Op::RequestReinit => return Err(Errno::BADF),
@@ -155,7 +145,7 @@ impl<'a> Client<'a> {
         result
     }
 
-    fn call_request(&mut self, op: Op, index: usize) -> rustix::io::Result<i32> {
+    pub(super) fn call_request(&mut self, op: Op, index: usize) -> rustix::io::Result<i32> {
         self.calls += 1;
         // Without a request, some other file.
         let fd = self
@@ -167,7 +157,7 @@ impl<'a> Client<'a> {
         result
     }
 
-    fn buffers(&mut self, buf_type: u32) -> &mut Buffers {
+    pub(super) fn buffers(&mut self, buf_type: u32) -> &mut Buffers {
         if buf_type == BUF_TYPE_OUTPUT {
             &mut self.coded
         } else {
@@ -177,7 +167,7 @@ impl<'a> Client<'a> {
 
     // --- the steps of decoding
 
-    pub(super) fn advance(&mut self) {
+    pub(in crate::hostile) fn advance(&mut self) {
         let result = if self.coded.count == 0 || self.raw.count == 0 {
             self.prepare()
         } else if !self.coded.streaming {
@@ -203,8 +193,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Formats and buffers.
-    pub(super) fn prepare(&mut self) -> rustix::io::Result<()> {
+    /// Sets formats and allocates buffers.
+    pub(in crate::hostile) fn prepare(&mut self) -> rustix::io::Result<()> {
         for buf_type in [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE] {
             self.stream(false, buf_type)?;
             self.request_buffers(buf_type, 0, MEMORY_MMAP)?;
@@ -231,7 +221,12 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    fn request_buffers(&mut self, buf_type: u32, count: u32, memory: u32) -> rustix::io::Result<()> {
+    pub(super) fn request_buffers(
+        &mut self,
+        buf_type: u32,
+        count: u32,
+        memory: u32,
+    ) -> rustix::io::Result<()> {
         self.arg = Arg::default();
         self.arg.set(0, count).set(4, buf_type).set(8, memory);
         self.call(Op::ReqBufs)?;
@@ -247,7 +242,7 @@ impl<'a> Client<'a> {
     }
 
     /// Maps the buffers of a queue, or makes memory to import.
-    fn back(&mut self, buf_type: u32) {
+    pub(super) fn back(&mut self, buf_type: u32) {
         let (memory, count) = (self.buffers(buf_type).memory, self.buffers(buf_type).count);
         for index in 0..count {
             self.buffer(buf_type, index, memory);
@@ -274,7 +269,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    pub(super) fn stream(&mut self, on: bool, buf_type: u32) -> rustix::io::Result<()> {
+    pub(in crate::hostile) fn stream(&mut self, on: bool, buf_type: u32) -> rustix::io::Result<()> {
         self.arg = Arg::default();
         self.arg.set(0, buf_type);
         self.call(if on { Op::StreamOn } else { Op::StreamOff })?;
@@ -286,7 +281,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    pub(super) fn queue_picture(&mut self, index: u32) -> rustix::io::Result<()> {
+    pub(in crate::hostile) fn queue_picture(&mut self, index: u32) -> rustix::io::Result<()> {
         self.buffer(BUF_TYPE_CAPTURE, index, self.raw.memory);
         if self.rng.one_in(12) {
             self.call(Op::PrepareBuf)?;
@@ -295,8 +290,8 @@ impl<'a> Client<'a> {
         self.call(Op::QBuf).map(drop)
     }
 
-    /// A whole request: controls, coded buffer, queue.
-    pub(super) fn submit(&mut self, index: u32) -> rustix::io::Result<()> {
+    /// Submits a whole request: controls, coded buffer, queue.
+    pub(in crate::hostile) fn submit(&mut self, index: u32) -> rustix::io::Result<()> {
         let clip = self.clip;
         let job = &clip.jobs[self.next_job % clip.jobs.len()];
         self.next_job += 1;
@@ -343,7 +338,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    fn request(&mut self) -> rustix::io::Result<usize> {
+    pub(super) fn request(&mut self) -> rustix::io::Result<usize> {
         self.arg = Arg::default();
         self.call(Op::RequestAlloc)?;
         let fd = raw::installed(self.arg.get(0)).ok_or(Errno::BADF)?;
@@ -356,7 +351,7 @@ impl<'a> Client<'a> {
     }
 
     /// Waits a moment and takes what is ready.
-    pub(super) fn collect(&mut self) -> rustix::io::Result<()> {
+    pub(in crate::hostile) fn collect(&mut self) -> rustix::io::Result<()> {
         let timeout = Timespec {
             tv_sec: 0,
             tv_nsec: 30_000_000,
@@ -383,7 +378,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn dequeue(&mut self, buf_type: u32) -> rustix::io::Result<()> {
+    pub(super) fn dequeue(&mut self, buf_type: u32) -> rustix::io::Result<()> {
         let memory = self.buffers(buf_type).memory;
         self.buffer(buf_type, 0, memory);
         self.call(Op::DqBuf)?;
@@ -397,13 +392,13 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    /// How many OUTPUT and CAPTURE buffers there are, as far as is known.
-    pub(super) fn counts(&self) -> (u32, u32) {
+    /// Returns how many OUTPUT and CAPTURE buffers there are, as far as the fuzzer knows.
+    pub(in crate::hostile) fn counts(&self) -> (u32, u32) {
         (self.coded.count, self.raw.count)
     }
 
-    /// What decoding does without: exports, further buffers, events, queries.
-    pub(super) fn others(&mut self) -> rustix::io::Result<()> {
+    /// Makes the calls that decoding does without: exports, further buffers, events, queries.
+    pub(in crate::hostile) fn others(&mut self) -> rustix::io::Result<()> {
         for buf_type in [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE] {
             self.arg = Arg::default();
             self.arg.set(0, buf_type);
@@ -433,13 +428,13 @@ impl<'a> Client<'a> {
         self.arg = Arg::default();
         self.arg
             .set(0, EVENT_CTRL)
-            .set(4, MENUS[0])
+            .set(4, self.menus[0])
             .set(8, EVENT_SEND_INITIAL);
         self.call(Op::SubscribeEvent)?;
         self.arg = Arg::default();
         self.call(Op::DqEvent)?;
         self.arg = Arg::default();
-        self.arg.set(0, EVENT_CTRL).set(4, MENUS[0]);
+        self.arg.set(0, EVENT_CTRL).set(4, self.menus[0]);
         self.call(Op::UnsubscribeEvent)?;
         for op in [Op::GExtCtrls, Op::TryExtCtrls] {
             let clip = self.clip;
@@ -447,10 +442,10 @@ impl<'a> Client<'a> {
             self.call(op)?;
         }
         for (op, word) in [
-            (Op::QueryCtrl, MENUS[0]),
-            (Op::QueryExtCtrl, MENUS[0]),
-            (Op::GCtrl, MENUS[0]),
-            (Op::SCtrl, MENUS[0]),
+            (Op::QueryCtrl, self.menus[0]),
+            (Op::QueryExtCtrl, self.menus[0]),
+            (Op::GCtrl, self.menus[0]),
+            (Op::SCtrl, self.menus[0]),
             (Op::DecoderCmd, v4l2::DEC_CMD_FLUSH),
             (Op::QueryCap, 0),
             (Op::Topology, 0),
@@ -464,8 +459,8 @@ impl<'a> Client<'a> {
 
     // --- arguments
 
-    /// A `v4l2_format` for the queue `buf_type`.
-    fn format(&mut self, buf_type: u32, pixelformat: u32, width: u32, height: u32) {
+    /// Fills in a `v4l2_format` for the queue `buf_type`.
+    pub(super) fn format(&mut self, buf_type: u32, pixelformat: u32, width: u32, height: u32) {
         const PIX: usize = offset_of!(v4l2::Format, pix_mp);
         self.arg = Arg::default();
         self.arg
@@ -477,8 +472,8 @@ impl<'a> Client<'a> {
             .set(PIX + offset_of!(v4l2::PixFormatMplane, num_planes), 1);
     }
 
-    /// A `v4l2_buffer`, with as many planes as there can be, in the arena.
-    fn buffer(&mut self, buf_type: u32, index: u32, memory: u32) {
+    /// Fills in a `v4l2_buffer`, with as many planes as there can be, in the arena.
+    pub(super) fn buffer(&mut self, buf_type: u32, index: u32, memory: u32) {
         self.arena.clear(v4l2::MAX_PLANES * size_of::<v4l2::Plane>());
         let buffers = if buf_type == BUF_TYPE_OUTPUT {
             &self.coded
@@ -509,8 +504,9 @@ impl<'a> Client<'a> {
             .set64(offset_of!(v4l2::Buffer, planes), self.arena.address(0));
     }
 
-    /// A `v4l2_ext_controls` with those of `job` that `which` names; values that do not fit are left out.
-    fn controls(&mut self, job: &CodedJob, which: &[usize], request: Option<usize>) {
+    /// Fills in a `v4l2_ext_controls` with those of `job` that `which` names. It leaves out values that do
+    /// not fit.
+    pub(super) fn controls(&mut self, job: &CodedJob, which: &[usize], request: Option<usize>) {
         let mut at = VALUES;
         let mut count = 0;
         for control in which.iter().filter_map(|index| job.controls.get(*index)) {
@@ -530,8 +526,9 @@ impl<'a> Client<'a> {
         self.ext_controls(count, request);
     }
 
-    /// The `number`th element of a list of controls, with its value at `at` in the arena. They are packed: 20 bytes.
-    fn control(&mut self, number: u32, id: u32, size: u32, at: usize) {
+    /// Fills in the `number`th element of a list of controls, with its value at `at` in the arena. They are
+    /// packed: 20 bytes.
+    pub(super) fn control(&mut self, number: u32, id: u32, size: u32, at: usize) {
         let element = number as usize * 20;
         let address = self.arena.address(at);
         self.arena.set(element, id);
@@ -541,7 +538,7 @@ impl<'a> Client<'a> {
         self.arena.set(element + 16, (address >> 32) as u32);
     }
 
-    fn ext_controls(&mut self, count: u32, request: Option<usize>) {
+    pub(super) fn ext_controls(&mut self, count: u32, request: Option<usize>) {
         let request = request.and_then(|index| self.requests.get(index));
         let (which, fd) = match request {
             Some((fd, _)) => (v4l2::CTRL_WHICH_REQUEST_VAL, fd.as_raw_fd()),
@@ -556,7 +553,7 @@ impl<'a> Client<'a> {
     }
 
     /// Maps a buffer anew, or lets go of a mapping, an export or all requests: no ioctl, and yet it counts.
-    pub(super) fn let_go(&mut self) {
+    pub(in crate::hostile) fn let_go(&mut self) {
         match self.rng.below(4) {
             0 => drop(self.coded.mapped.pop()),
             1 => drop(self.raw.mapped.pop()),
@@ -565,18 +562,18 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// How long a session goes on for, in calls.
-    pub(super) fn length(&mut self) -> u64 {
+    /// Draws how long a session goes on, in calls.
+    pub(in crate::hostile) fn length(&mut self) -> u64 {
         200 + self.rng.below(4000)
     }
 
-    /// A random number of the client's own sequence.
-    pub(super) fn rng(&mut self) -> &mut Rng {
+    /// Returns the client's own random numbers.
+    pub(in crate::hostile) fn rng(&mut self) -> &mut Random {
         &mut self.rng
     }
 }
 
-/// A moment in which others may do something.
-pub(super) fn moment(rng: &mut Rng) {
+/// Sleeps for a moment in which others may do something.
+pub(in crate::hostile) fn moment(rng: &mut Random) {
     std::thread::sleep(Duration::from_micros(rng.below(3000)));
 }

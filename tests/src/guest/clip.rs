@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Streams and what every picture of them must be.
+//! Streams as jobs, and the checksums of their pictures.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::decoder::Picture;
-use daedalus_client::{Codec, CodedJob, jobs_of};
-use daedalus_uapi::v4l2_controls::{
-    V4L2_CID_STATELESS_AV1_FRAME, V4L2_CID_STATELESS_H264_DECODE_PARAMS, V4L2_CID_STATELESS_VP9_FRAME,
-    V4L2_H264_DPB_ENTRY_FLAG_VALID, V4l2CtrlAv1Frame, V4l2CtrlH264DecodeParams, V4l2CtrlVp9Frame,
-};
+use daedalus_client::raw::hex;
+use daedalus_client::{CodedJob, jobs_of};
+use daedalus_uapi::codec::Codec;
 use md5::{Digest, Md5};
-use zerocopy::IntoBytes;
 
-use super::rig::Returned;
-use crate::picture::hex;
+use super::rig::ReturnedPicture;
+use crate::codec;
 use crate::stream::Stream;
 
 /// Bytes before the first frame of an IVF file.
@@ -35,8 +32,8 @@ impl Clips {
         Ok(Self { dir, streams })
     }
 
-    /// Names of all clips.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    /// Returns the names of all clips.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.streams.iter().map(|stream| stream.name.as_str())
     }
 
@@ -45,14 +42,46 @@ impl Clips {
         self.repeated(name, 1)
     }
 
-    /// The file and the codec of the clip `name`.
-    pub(super) fn file(&self, name: &str) -> Result<(PathBuf, crate::stream::Codec)> {
+    /// Reads the usual codec's clip of this size.
+    ///
+    /// # Errors
+    ///
+    /// As [`Clips::repeated`].
+    pub(crate) fn usual(&self, size: &str) -> Result<Clip> {
+        self.clip(&codec::usual(size))
+    }
+
+    /// Reads every codec's clip of this size, in the order of the registry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Clips::repeated`].
+    pub(crate) fn every(&self, size: &str) -> Result<Vec<Clip>> {
+        codec::every(size).iter().map(|name| self.clip(name)).collect()
+    }
+
+    /// Reads every codec's clip of this size, the usual one first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Clips::repeated`].
+    pub(crate) fn every_usual_first(&self, size: &str) -> Result<Vec<Clip>> {
+        let names = codec::every_usual_first(size);
+        names.iter().map(|name| self.clip(name)).collect()
+    }
+
+    /// Returns the file and the codec of the clip `name`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such clip.
+    pub(crate) fn file(&self, name: &str) -> Result<(PathBuf, Codec)> {
         let stream = self.streams.iter().find(|stream| stream.name == name);
         let stream = stream.with_context(|| format!("there is no clip {name}"))?;
         Ok((self.dir.join(&stream.path), stream.codec))
     }
 
-    /// The clip `name`, `times` times over: it has a key frame where each repetition begins.
+    /// Reads the clip `name`, `times` times over: it has a key frame where each repetition begins.
     pub(crate) fn repeated(&self, name: &str, times: usize) -> Result<Clip> {
         let stream = self.streams.iter().find(|stream| stream.name == name);
         let stream = stream.with_context(|| format!("there is no clip {name}"))?;
@@ -131,13 +160,13 @@ impl Clip {
         })
     }
 
-    /// How much later everything has to be for the clip to follow itself.
-    pub(super) fn period(&self) -> u64 {
+    /// Returns how much later everything has to be for the clip to follow itself, in ns.
+    pub(crate) fn period(&self) -> u64 {
         let last = self.jobs.iter().map(|job| job.timestamp).max();
         last.unwrap_or_default() + 1000
     }
 
-    /// Number of the first key frame's job from `job` on.
+    /// Returns the number of the first key frame's job from `job` on.
     pub(crate) fn next_key(&self, job: usize) -> Option<usize> {
         (job..self.jobs.len()).find(|index| self.jobs[*index].key)
     }
@@ -171,7 +200,7 @@ impl Clip {
     }
 
     /// Demands that every picture of the clip that is shown is among `returned`, without error, and exact.
-    pub(super) fn compare_packed(&self, returned: &[Returned]) -> Result<usize> {
+    pub(crate) fn compare_packed(&self, returned: &[ReturnedPicture]) -> Result<usize> {
         let pictures = returned.iter().map(|picture| {
             let md5 = Md5::digest(&picture.packed).into();
             let error = picture.error;
@@ -214,15 +243,15 @@ impl Clip {
         Ok(exact)
     }
 
-    /// [`Clip::compare`] for the whole clip.
+    /// Does what [`Clip::compare`] does, for the whole clip.
     pub(crate) fn compare_all(&self, pictures: &HashMap<u64, Picture>) -> Result<usize> {
         self.compare(pictures, 0..self.jobs.len())
     }
 }
 
-/// A job as it is when everything before it began `shift` ns later: its own timestamp, and those by which it names
-/// other pictures, are later.
-pub(super) fn later(job: &CodedJob, shift: u64) -> CodedJob {
+/// Returns a job as it is when everything before it began `shift` ns later: its own timestamp, and those by
+/// which it names other pictures, are later.
+pub(crate) fn later(codec: Codec, job: &CodedJob, shift: u64) -> CodedJob {
     let mut job = job.clone();
     let is_intra = job.key;
     job.timestamp += shift;
@@ -230,35 +259,7 @@ pub(super) fn later(job: &CodedJob, shift: u64) -> CodedJob {
         *timestamp += shift;
     }
     for control in &mut job.controls {
-        match control.id {
-            V4L2_CID_STATELESS_H264_DECODE_PARAMS => {
-                if let Some(mut value) = control.get::<V4l2CtrlH264DecodeParams>() {
-                    for entry in &mut value.dpb {
-                        if entry.flags & V4L2_H264_DPB_ENTRY_FLAG_VALID != 0 {
-                            entry.reference_ts += shift;
-                        }
-                    }
-                    control.value = value.as_bytes().to_vec();
-                }
-            }
-            V4L2_CID_STATELESS_VP9_FRAME => {
-                if let (false, Some(mut value)) = (is_intra, control.get::<V4l2CtrlVp9Frame>()) {
-                    value.last_frame_ts += shift;
-                    value.golden_frame_ts += shift;
-                    value.alt_frame_ts += shift;
-                    control.value = value.as_bytes().to_vec();
-                }
-            }
-            V4L2_CID_STATELESS_AV1_FRAME => {
-                if let Some(mut value) = control.get::<V4l2CtrlAv1Frame>() {
-                    for timestamp in &mut value.reference_frame_ts {
-                        *timestamp += shift;
-                    }
-                    control.value = value.as_bytes().to_vec();
-                }
-            }
-            _ => {}
-        }
+        (codec::row(codec).shift_references)(control, shift, is_intra);
     }
     job
 }

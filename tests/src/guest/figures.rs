@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What scenarios measure, and the line of JSON with which each of them ends.
+//! The figures that scenarios measure, and the line of JSON with which each of them ends.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,9 @@ use anyhow::Result;
 use daedalus_client::device::Longest;
 use serde_json::{Map, Value, json};
 
-use crate::life::debugfs;
+use super::debugfs;
 
-/// What a scenario measured, for its line of JSON.
+/// The figures of a scenario, for its line of JSON.
 #[derive(Debug, Default)]
 pub(crate) struct Figures(Map<String, Value>);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A session whose every buffer is looked at. Each job gets one CAPTURE buffer of its picture's size, queued with it.
-//! A new one is full of noise that has to be gone when it comes back; one that had a picture is left as it is, since it
-//! may be the last good one. Buffers are made and removed while it streams.
+//! A session that looks at every buffer. Each job gets one CAPTURE buffer of its picture's size, queued with
+//! it. A new one is full of noise that has to be gone when it comes back; one that had a picture is left as
+//! it is, since it may be the last good one. Buffers are made and removed while it streams.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,12 +13,10 @@ use daedalus_client::memory::Mapping;
 use daedalus_client::picture::Layout;
 use daedalus_client::queue::{Backing, Dequeued, Queue};
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
-use daedalus_client::{Codec, CodedJob, Visible};
-use daedalus_uapi::v4l2_controls::{
-    V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_H264_SPS, V4L2_CID_STATELESS_VP9_FRAME,
-};
+use daedalus_client::{CodedJob, Visible};
+use daedalus_uapi::codec::Codec;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Jobs in flight.
 const DEPTH: usize = 4;
@@ -31,16 +29,16 @@ const NOISE_OFFSETS: usize = 1 << 16;
 type Size = (u32, u32);
 
 /// A picture that came back.
-pub(super) struct Returned {
-    pub(super) timestamp: u64,
+pub(crate) struct ReturnedPicture {
+    pub(crate) timestamp: u64,
     /// `V4L2_BUF_FLAG_ERROR`.
-    pub(super) error: bool,
+    pub(crate) error: bool,
     /// The visible part, packed.
-    pub(super) packed: Vec<u8>,
+    pub(crate) packed: Vec<u8>,
     /// Bytes of the longest piece of the visible part of a new buffer in which the noise was not overwritten.
-    pub(super) stale: usize,
+    pub(crate) stale: usize,
     /// From the job's submission on.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// A CAPTURE buffer.
@@ -51,7 +49,7 @@ struct Buffer {
     layout: Layout,
 }
 
-struct InFlight {
+struct JobInFlight {
     timestamp: u64,
     coded: usize,
     request: usize,
@@ -66,7 +64,7 @@ struct InFlight {
 }
 
 /// The session.
-pub(super) struct Rig {
+pub(crate) struct Rig {
     device: Arc<Device>,
     coded: Queue,
     raw: Queue,
@@ -80,7 +78,7 @@ pub(super) struct Rig {
     requests: Vec<Request>,
     free_coded: Vec<usize>,
     free_requests: Vec<usize>,
-    in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<JobInFlight>,
     kept: HashMap<u64, usize>,
     references: Vec<u64>,
     random: Random,
@@ -92,7 +90,7 @@ pub(super) struct Rig {
 
 impl Rig {
     /// Opens a session for jobs like `first` with payloads of up to `payload` bytes.
-    pub(super) fn open(
+    pub(crate) fn open(
         nodes: &Nodes,
         codec: Codec,
         first: &CodedJob,
@@ -124,12 +122,8 @@ impl Rig {
             device,
         };
         rig.resize((first.coded_width, first.coded_height))?;
-        let depth_controls = [
-            V4L2_CID_STATELESS_H264_SPS,
-            V4L2_CID_STATELESS_VP9_FRAME,
-            V4L2_CID_STATELESS_AV1_SEQUENCE,
-        ];
-        for control in first.controls.iter().filter(|c| depth_controls.contains(&c.id)) {
+        let depth_control = codec.info().depth_control;
+        for control in first.controls.iter().filter(|c| c.id == depth_control) {
             rig.device.set_controls(std::slice::from_ref(control), None)?;
         }
         rig.coded.allocate(u32::try_from(DEPTH)?, &Backing::Mmap)?;
@@ -137,14 +131,14 @@ impl Rig {
         Ok(rig)
     }
 
-    /// Bytes of an OUTPUT buffer.
-    pub(super) fn room(&self) -> Result<usize> {
+    /// Returns the bytes of an OUTPUT buffer.
+    pub(crate) fn room(&self) -> Result<usize> {
         let first = self.coded.mappings(0)?.next();
         Ok(first.context("an OUTPUT buffer without planes")?.len())
     }
 
-    /// CAPTURE buffers that were removed, and the most sizes that lived side by side.
-    pub(super) fn turnover(&self) -> (usize, usize) {
+    /// Returns the number of CAPTURE buffers that were removed, and the most sizes that lived side by side.
+    pub(crate) fn turnover(&self) -> (usize, usize) {
         (self.removed, self.most_sizes)
     }
 
@@ -176,7 +170,7 @@ impl Rig {
         Ok(())
     }
 
-    /// CAPTURE's format for pictures of the size that OUTPUT has.
+    /// Returns CAPTURE's format for pictures of the size that OUTPUT has.
     fn raw_format(&self) -> Result<PixFormatMplane> {
         let mut format = v4l2::Format {
             type_: BUF_TYPE_CAPTURE,
@@ -236,7 +230,7 @@ impl Rig {
     }
 
     /// Removes the free buffers, so that the next job gets a new one.
-    pub(super) fn renew(&mut self) -> Result<()> {
+    pub(crate) fn renew(&mut self) -> Result<()> {
         self.release()?;
         self.remove_free(|_| true)
     }
@@ -262,7 +256,7 @@ impl Rig {
         Ok(self.buffer(index)?.layout.packed(&planes, visible)?)
     }
 
-    /// A CAPTURE buffer, and if it is new the noise that is visible in it.
+    /// Returns a CAPTURE buffer and, if it is new, the noise that is visible in it.
     fn prefilled(&mut self, visible: &Visible) -> Result<(usize, Vec<u8>)> {
         self.release()?;
         let index = match self.free_raw.pop() {
@@ -277,19 +271,20 @@ impl Rig {
         }
         let planes: Vec<&Mapping> = self.raw.mappings(index)?.collect();
         for plane in planes {
-            let offset = self.random.below(NOISE_OFFSETS);
+            let offset = self.random.index(NOISE_OFFSETS);
             plane.write(0, &self.noise[offset..offset + plane.len()])?;
         }
         let before = self.packed(index, visible)?;
         Ok((index, before))
     }
 
-    /// Submits `job`, whose picture is of the size that `job` says. What came back while there was no room for it is
-    /// appended to `returned`. If the controls are refused nothing was submitted, and the answer is the error number.
-    pub(super) fn submit(
+    /// Submits `job`, whose picture is of the size that `job` says. It appends to `returned` the pictures
+    /// that came back while there was no room for the job. If the controls are refused, nothing was
+    /// submitted, and the answer is the error number.
+    pub(crate) fn submit(
         &mut self,
         job: &CodedJob,
-        returned: &mut Vec<Returned>,
+        returned: &mut Vec<ReturnedPicture>,
     ) -> Result<std::result::Result<(), rustix::io::Errno>> {
         ensure!(
             !job.hold_capture && !job.same_capture,
@@ -326,7 +321,7 @@ impl Rig {
         request.queue()?;
         self.free_coded.pop();
         self.free_requests.pop();
-        self.in_flight.push_back(InFlight {
+        self.in_flight.push_back(JobInFlight {
             timestamp: job.timestamp,
             coded,
             request: number,
@@ -341,7 +336,7 @@ impl Rig {
     }
 
     /// Waits for something to come back, and takes all of it.
-    fn collect(&mut self, returned: &mut Vec<Returned>) -> Result<()> {
+    fn collect(&mut self, returned: &mut Vec<ReturnedPicture>) -> Result<()> {
         let ready = self.device.wait(PATIENCE)?;
         ensure!(!ready.error, "a queue is in error");
         if ready.raw {
@@ -372,7 +367,7 @@ impl Rig {
     }
 
     /// Takes the picture that came back in `buffer`, which has to be that of the oldest job without one.
-    fn take_picture(&mut self, buffer: &Dequeued, returned: &mut Vec<Returned>) -> Result<()> {
+    fn take_picture(&mut self, buffer: &Dequeued, returned: &mut Vec<ReturnedPicture>) -> Result<()> {
         let at = self.in_flight.iter().position(|job| !job.shown);
         let at = at.context("a picture that no job asked for")?;
         let job = &self.in_flight[at];
@@ -387,7 +382,7 @@ impl Rig {
         let packed = self.packed(job.raw, &job.visible)?;
         let job = &mut self.in_flight[at];
         job.shown = true;
-        returned.push(Returned {
+        returned.push(ReturnedPicture {
             timestamp: job.timestamp,
             error: buffer.error,
             stale: longest_run(&job.before, &packed),
@@ -399,9 +394,9 @@ impl Rig {
         Ok(())
     }
 
-    /// Stops both queues and gives all CAPTURE buffers back, as a client does where a new sequence begins. Nothing is
-    /// in flight.
-    pub(super) fn restart(&mut self) -> Result<()> {
+    /// Stops both queues and gives all CAPTURE buffers back, as a client does where a new sequence begins.
+    /// Nothing is in flight.
+    pub(crate) fn restart(&mut self) -> Result<()> {
         ensure!(self.in_flight.is_empty(), "jobs are in flight");
         self.coded.stream(false)?;
         self.raw.stream(false)?;
@@ -415,7 +410,7 @@ impl Rig {
     }
 
     /// Waits until everything has come back.
-    pub(super) fn drain(&mut self, returned: &mut Vec<Returned>) -> Result<()> {
+    pub(crate) fn drain(&mut self, returned: &mut Vec<ReturnedPicture>) -> Result<()> {
         while !self.in_flight.is_empty() {
             self.collect(returned)?;
         }
@@ -423,8 +418,8 @@ impl Rig {
     }
 }
 
-/// Bytes of the longest piece in which both are equal.
-pub(super) fn longest_run(before: &[u8], after: &[u8]) -> usize {
+/// Returns the bytes of the longest piece in which both are equal.
+pub(crate) fn longest_run(before: &[u8], after: &[u8]) -> usize {
     let mut longest = 0;
     let mut run = 0;
     for (one, other) in before.iter().zip(after) {
