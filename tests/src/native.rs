@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::raw::{RawFormat, Shape};
 use daedalus_client::{CodedJob, Visible};
 use daedalus_engine::memory::{Mapping, View};
-use daedalus_engine::{Decoder, Done, Job, Options, RawPicture, Status};
+use daedalus_engine::{Job, Options, RawPicture, Session, Status};
+use daedalus_uapi::formats::{self, ChromaLayout, Size};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
 
@@ -38,8 +39,6 @@ pub(crate) struct Args {
 
 /// Bytes of decoded pictures that stay at hand in case they are shown later.
 const AT_HAND: usize = 512 << 20;
-/// CAPTURE rows are a multiple of this many bytes.
-const STRIDE: usize = 128;
 
 /// Plays the list.
 ///
@@ -110,7 +109,8 @@ struct Capture {
 
 fn play(stream: &Stream, base: &Path, comparison: &mut Comparison) -> Result<()> {
     let jobs = daedalus_client::jobs(base.join(&stream.path))?;
-    let mut decoder = daedalus_engine::open(jobs.codec().coded_format(), &Options::default())?;
+    let mut session = Session::new(Options::default());
+    session.select(jobs.codec().coded_format())?;
     let mut controls: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let mut at_hand = PictureStore::default();
     let mut capture: Option<Capture> = None;
@@ -127,7 +127,7 @@ fn play(stream: &Stream, base: &Path, comparison: &mut Comparison) -> Result<()>
                 .iter()
                 .map(|control| (control.id, control.value.clone())),
         );
-        submit(decoder.as_mut(), id as u64, &job, &controls, target)?;
+        decode(&mut session, id as u64, &job, &controls, target)?;
         let (shape, bytes) = target.visible(&job.visible)?;
         at_hand.push(job.timestamp, shape, bytes);
         for timestamp in &job.shows {
@@ -141,8 +141,8 @@ fn play(stream: &Stream, base: &Path, comparison: &mut Comparison) -> Result<()>
 }
 
 /// Decodes one job; a job that does not come back as exact is an error.
-fn submit(
-    decoder: &mut dyn Decoder,
+fn decode(
+    session: &mut Session<()>,
     id: u64,
     job: &CodedJob,
     controls: &BTreeMap<u32, Vec<u8>>,
@@ -160,23 +160,22 @@ fn submit(
             value,
         })
         .collect();
-    let mut done: Vec<Done> = Vec::new();
-    decoder.submit(
-        &Job {
-            id,
-            timestamp: job.timestamp,
-            same_capture: job.same_capture,
-            coded,
-            controls: &controls,
-            raw: capture.raw.clone(),
-        },
-        &mut done,
+    let job = Job {
+        id,
+        timestamp: job.timestamp,
+        same_capture: job.same_capture,
+        coded,
+        controls: &controls,
+        raw: capture.raw.clone(),
+    };
+    session.submit(&job, ());
+    session.drain();
+    let (answer, ()) = session.next_done().context("the engine did not answer")?;
+    ensure!(
+        answer.job == id && session.is_idle(),
+        "the engine answers job {} to job {id}",
+        answer.job
     );
-    decoder.drain(&mut done);
-    let answer = done
-        .iter()
-        .find(|answer| answer.job == id)
-        .context("the engine did not answer")?;
     if answer.status != Status::Ok {
         let why = answer
             .reason
@@ -188,24 +187,21 @@ fn submit(
 }
 
 impl Capture {
-    /// Makes a buffer for the job's picture: NV12 or P010, rows padded as the device pads them.
+    /// Makes a buffer for the job's picture in the format and with the padding of the device.
     fn new(job: &CodedJob) -> Result<Self> {
-        let (width, height) = (job.coded_width as usize, job.coded_height as usize);
-        let (format, sample) = if job.bit_depth == 8 {
-            (fourcc::NV12, 1)
-        } else {
-            (fourcc::P010, 2)
-        };
-        let stride = (width * sample).next_multiple_of(STRIDE);
-        let rows = height.next_multiple_of(2);
-        let size = stride * rows * 3 / 2;
-        let mapping = Mapping::anonymous(size)?;
-        let plane = View::new(mapping.clone(), 0, size, stride)?;
-        let raw = RawPicture {
-            format,
+        let format = formats::RawFormat::default_for(job.bit_depth);
+        let size = Size {
             width: job.coded_width,
-            height: rows as u32,
-            planes: vec![plane],
+            height: job.coded_height,
+        };
+        let plane = format.memory(size)[0];
+        let mapping = Mapping::anonymous(plane.sizeimage)?;
+        let view = View::new(mapping.clone(), 0, plane.sizeimage, plane.bytesperline)?;
+        let raw = RawPicture {
+            format: format.fourcc,
+            width: size.width,
+            height: size.rounded().height,
+            planes: vec![view],
         };
         Ok(Self { mapping, raw })
     }
@@ -224,7 +220,16 @@ impl Capture {
         };
         let stride = self.raw.planes.first().context("no plane")?.stride();
         let (left, top) = (visible.left as usize, visible.top as usize);
-        let chroma = stride * self.raw.height as usize;
+        let size = Size {
+            width: self.raw.width,
+            height: self.raw.height,
+        };
+        let layout = formats::RawFormat::of(self.raw.format)
+            .and_then(|format| format.layout(size, &[stride], size))
+            .context("no layout")?;
+        let ChromaLayout::Interleaved(chroma) = layout.chroma else {
+            bail!("chroma is not interleaved");
+        };
         let luma_row = shape.width * sample;
         let chroma_row = shape.width.next_multiple_of(2) * sample;
         let mut out = vec![0; shape.packed_len()];
@@ -233,8 +238,10 @@ impl Capture {
             self.mapping.read((top + y) * stride + left * sample, row)?;
         }
         for (y, row) in chroma_out.chunks_exact_mut(chroma_row).enumerate() {
-            self.mapping
-                .read(chroma + (top / 2 + y) * stride + left / 2 * 2 * sample, row)?;
+            self.mapping.read(
+                chroma.offset + (top / 2 + y) * chroma.stride + left / 2 * 2 * sample,
+                row,
+            )?;
         }
         Ok((shape, out))
     }
