@@ -225,7 +225,8 @@ fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
             .all(|errno| *errno == Errno::NOMEM.raw_os_error());
     ensure!(
         refused,
-        "{} were taken, {limit} are allowed to a session, and it was refused with {:?} (0: not at all), not with {}",
+        "{} were taken, {limit} are allowed to a session, and it was refused with {:?} (0: not at all), \
+         not with {}",
         held.total,
         held.refusals,
         Errno::NOMEM.raw_os_error()

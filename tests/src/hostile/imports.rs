@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! CAPTURE and OUTPUT memory that the client brought, in every state: decoded exactly, or refused with an errno that
-//! says why, and nothing is ever written beside it.
+//! CAPTURE and OUTPUT memory that the client brought, in every state: decoded exactly, or refused with an
+//! errno that says why, and nothing is ever written beside it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;

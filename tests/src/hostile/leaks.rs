@@ -131,7 +131,8 @@ fn repeated(
     if options.growth {
         ensure!(
             slab <= SLAB_NOISE_KIB && available <= AVAILABLE_NOISE_KIB,
-            "after {} further rounds the kernel has {slab} KiB more slab, and {available} KiB less are available",
+            "after {} further rounds the kernel has {slab} KiB more slab, and {available} KiB less are \
+             available",
             3 * rounds
         );
     }

@@ -39,8 +39,9 @@ use crate::guest::module::{parameter, set_parameter};
 
 /// Width and height of the large pictures: 100 MB each in NV12.
 const LARGE: u32 = 8192;
-/// The longest that the victim may sleep in one round, which takes 5 ms undisturbed, in a kernel with sanitizers on
-/// two processors. Who waits for another session's memory sleeps for as long as that call takes.
+/// The longest that the victim may sleep in one round, which takes 5 ms undisturbed, in a kernel with
+/// sanitizers on two processors. Who waits for another session's memory sleeps for as long as that call
+/// takes.
 const MOST_SLEEP: Duration = Duration::from_millis(200);
 /// What the longest call of the other session has to take, so that waiting for it shows.
 const LONG: Duration = Duration::from_millis(100);
@@ -152,7 +153,8 @@ fn judge(name: &str, seen: &Seen, spans: &[Span], figures: &mut Figures) -> Resu
     );
     ensure!(
         seen.longest_sleep() <= MOST_SLEEP,
-        "{name}: the victim slept {} ms in one round beside calls of another session, of which the longest took {} ms",
+        "{name}: the victim slept {} ms in one round beside calls of another session, of which the longest \
+         took {} ms",
         seen.longest_sleep().as_millis(),
         longest.as_millis()
     );
@@ -206,8 +208,8 @@ impl Large {
         Ok(span)
     }
 
-    /// Asks for `count` pictures by CREATE_BUFS, and queues a request meanwhile. Nobody else may wait for the one by way
-    /// of the other.
+    /// Asks for `count` pictures by CREATE_BUFS, and queues a request meanwhile. Nobody else may wait for the
+    /// one by way of the other.
     fn create_buffers(&self, count: u32) -> Result<Span> {
         let mut create = v4l2::CreateBuffers {
             count,
@@ -283,7 +285,8 @@ fn stops(
     let (longest, drain) = (busy.0.longest_sleep(), Duration::from_millis(DRAIN_MS));
     ensure!(
         longest < drain,
-        "the victim slept {} ms in one round while {} sessions with jobs in flight stopped, {} ms while idle ones did",
+        "the victim slept {} ms in one round while {} sessions with jobs in flight stopped, {} ms while idle \
+         ones did",
         longest.as_millis(),
         options.sessions,
         idle.0.longest_sleep().as_millis()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A session that does what every client does for each picture, without a picture: it queues a buffer in a request and
-//! the request, and takes both back. None of it has to wait for anybody. The kernel counts how often its thread slept
-//! in these calls (`voluntary_ctxt_switches` in proc(5)). A thread that is only kept off the processor does not sleep,
-//! so a busy machine is not taken for a wait.
+//! A session that does what every client does for each picture, without a picture: it queues a buffer in a
+//! request and the request, and takes both back. None of it has to wait for anybody. The kernel counts how
+//! often its thread slept in these calls (`voluntary_ctxt_switches` in proc(5)). A thread that is only kept
+//! off the processor does not sleep, so a busy machine is not taken for a wait.
 //!
 //! It is a process of its own: threads of one process may have to wait for each other wherever they are.
 
@@ -59,8 +59,8 @@ impl Session {
         voluntary(&String::from_utf8_lossy(&text[..length])).context("the thread's status counts no switches")
     }
 
-    /// Makes the calls of one picture. The queue does not stream, so no worker is asked for anything. STREAMOFF gives
-    /// the buffer back all the same.
+    /// Makes the calls of one picture. The queue does not stream, so no worker is asked for anything.
+    /// STREAMOFF gives the buffer back all the same.
     fn round(&self) -> Result<()> {
         self.output
             .queue_coded(0, &self.payload, 1000, false, &self.request)?;
@@ -133,7 +133,8 @@ impl Seen {
         Duration::from_micros(longest.unwrap_or_default())
     }
 
-    /// Returns the largest part of any of `spans` for which the victim slept, of those that are at least `long`.
+    /// Returns the largest part of any of `spans` for which the victim slept, of those that are at least
+    /// `long`.
     pub(super) fn largest_share(&self, spans: &[Span], long: Duration) -> f64 {
         let spans = spans.iter().filter(|span| span.took() >= long);
         let asleep = |span: &Span| -> u64 { self.slept.iter().map(|(round, _)| round.overlap(span)).sum() };

@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 use serde_json::json;
 
 use super::common::Common;
+use crate::codec;
 use crate::gst::{self, Decoders};
 use crate::guest::broker::Broker;
 use crate::guest::clip::{Clip, Clips};
@@ -41,39 +42,20 @@ const HELD: usize = 4;
 
 /// A clip, and the format in which it is shown: as GStreamer names it in system memory, and as DRM does.
 struct Case {
-    clip: &'static str,
+    clip: String,
     format: &'static str,
     fourcc: &'static str,
 }
 
-/// Each codec, and each raw format that the display can show.
-const CASES: [Case; 5] = [
-    Case {
-        clip: "h264-640x480",
-        format: "nv12",
-        fourcc: "NV12",
-    },
-    Case {
-        clip: "av1-640x480",
-        format: "nv12",
-        fourcc: "NV12",
-    },
-    Case {
-        clip: "vp9-640x480",
-        format: "nv12",
-        fourcc: "NV12",
-    },
-    Case {
-        clip: "h264-640x480",
-        format: "i420",
-        fourcc: "YU12",
-    },
-    Case {
-        clip: "vp9-10bit-640x480",
-        format: "p010-10le",
-        fourcc: "P010",
-    },
-];
+/// Returns a clip of each codec, and one in each further raw format that the display can show.
+fn cases() -> Vec<Case> {
+    let case = |clip, format, fourcc| Case { clip, format, fourcc };
+    let every = codec::every("640x480");
+    let planar = case(every[0].clone(), "i420", "YU12");
+    let deep = case(codec::usual("10bit-640x480"), "p010-10le", "P010");
+    let every = every.into_iter().map(|clip| case(clip, "nv12", "NV12"));
+    every.chain([planar, deep]).collect()
+}
 
 /// A checksum, and for how many refreshes of the screen it was the same.
 struct Run {
@@ -90,14 +72,16 @@ pub(super) fn screen(common: &Common, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start(common)?;
     let empty = nothing_shown()?;
     let (mut wrong, mut shown) = (Vec::new(), 0);
-    for case in &CASES {
+    let cases = cases();
+    for case in &cases {
         match compare(case, &clips, &nodes, &empty) {
             Ok(pictures) => shown += pictures,
             Err(error) => wrong.push(format!("{} as {}: {error:#}", case.clip, case.fourcc)),
         }
     }
     figures.set("pictures", shown);
-    figures.set("formats", json!(CASES.map(|case| case.fourcc)));
+    let formats: Vec<&str> = cases.iter().map(|case| case.fourcc).collect();
+    figures.set("formats", json!(formats));
     broker.stop()?;
     // What was imported is let go.
     left::nothing_and_nobody()?;
@@ -114,7 +98,7 @@ fn nothing_shown() -> Result<BTreeSet<String>> {
 
 /// Shows a clip both ways. Returns how many pictures there were.
 fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) -> Result<usize> {
-    let clip = clips.clip(case.clip)?;
+    let clip = clips.clip(&case.clip)?;
     let pictures = decoded(&clip, nodes, case)?;
     let mut file = File::create(PICTURES).context("the pictures' file")?;
     for picture in &pictures {
@@ -135,7 +119,7 @@ fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) 
         pictures.len(),
         expected.len()
     );
-    let (path, codec) = clips.file(case.clip)?;
+    let (path, codec) = clips.file(&case.clip)?;
     let shown = pictures_of(crcs(&decoder(&path, codec, case)?)?, 1, empty);
     ensure!(
         shown == expected,
@@ -184,8 +168,8 @@ fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
     ))
 }
 
-/// Returns the checksums of the runs that are at least as long as `held`, each once in a row, without those that
-/// are no pictures.
+/// Returns the checksums of the runs that are at least as long as `held`, each once in a row, without those
+/// that are no pictures.
 fn pictures_of(runs: Vec<Run>, held: usize, empty: &BTreeSet<String>) -> Vec<String> {
     let held = runs
         .into_iter()

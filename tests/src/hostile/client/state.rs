@@ -44,7 +44,7 @@ pub(super) struct Buffers {
 }
 
 /// The fuzzer: one open video node, or one more user of somebody else's.
-pub(in crate::hostile) struct Client<'a> {
+pub(crate) struct Client<'a> {
     pub(super) video: OwnedFd,
     pub(super) media: OwnedFd,
     pub(super) clip: &'a Clip,
@@ -53,7 +53,7 @@ pub(in crate::hostile) struct Client<'a> {
     /// The compound controls of all codecs.
     pub(super) compound: Vec<u32>,
     pub(super) rng: Random,
-    pub(in crate::hostile) tally: Tally,
+    pub(crate) tally: Tally,
     pub(super) arg: Arg,
     pub(super) arena: Arena,
     pub(super) coded: Buffers,
@@ -65,13 +65,13 @@ pub(in crate::hostile) struct Client<'a> {
     /// Own steps that failed in a row.
     pub(super) stuck: u32,
     /// OUTPUT buffers that came back.
-    pub(in crate::hostile) returned: u64,
+    pub(crate) returned: u64,
     /// Those without an error.
-    pub(in crate::hostile) decoded: u64,
+    pub(crate) decoded: u64,
     /// Calls since the beginning.
-    pub(in crate::hostile) calls: u64,
+    pub(crate) calls: u64,
     /// What makes allocations fail during calls.
-    pub(in crate::hostile) faults: Option<Faults>,
+    pub(crate) faults: Option<Faults>,
 }
 
 /// Makes a call, during which allocations fail if that is asked for.
@@ -92,19 +92,14 @@ fn with_faults(
 }
 
 /// Opens a node without waiting for pictures.
-pub(in crate::hostile) fn open(path: &std::path::Path) -> Result<OwnedFd> {
+pub(crate) fn open(path: &std::path::Path) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
     rustix::fs::open(path, flags, Mode::empty()).with_context(|| format!("open {}", path.display()))
 }
 
 impl<'a> Client<'a> {
     /// Makes a fuzzer of `video` that goes on with `clip`.
-    pub(in crate::hostile) fn new(
-        video: OwnedFd,
-        nodes: &Nodes,
-        clip: &'a Clip,
-        rng: Random,
-    ) -> Result<Self> {
+    pub(crate) fn new(video: OwnedFd, nodes: &Nodes, clip: &'a Clip, rng: Random) -> Result<Self> {
         Ok(Self {
             video,
             media: open(&nodes.media)?,
@@ -129,7 +124,7 @@ impl<'a> Client<'a> {
     }
 
     /// Returns the video node's descriptor, for another user.
-    pub(in crate::hostile) fn share(&self) -> Result<OwnedFd> {
+    pub(crate) fn share(&self) -> Result<OwnedFd> {
         Ok(rustix::io::fcntl_dupfd_cloexec(&self.video, 3)?)
     }
 
@@ -167,7 +162,7 @@ impl<'a> Client<'a> {
 
     // --- the steps of decoding
 
-    pub(in crate::hostile) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         let result = if self.coded.count == 0 || self.raw.count == 0 {
             self.prepare()
         } else if !self.coded.streaming {
@@ -194,7 +189,7 @@ impl<'a> Client<'a> {
     }
 
     /// Sets formats and allocates buffers.
-    pub(in crate::hostile) fn prepare(&mut self) -> rustix::io::Result<()> {
+    pub(crate) fn prepare(&mut self) -> rustix::io::Result<()> {
         for buf_type in [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE] {
             self.stream(false, buf_type)?;
             self.request_buffers(buf_type, 0, MEMORY_MMAP)?;
@@ -269,7 +264,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    pub(in crate::hostile) fn stream(&mut self, on: bool, buf_type: u32) -> rustix::io::Result<()> {
+    pub(crate) fn stream(&mut self, on: bool, buf_type: u32) -> rustix::io::Result<()> {
         self.arg = Arg::default();
         self.arg.set(0, buf_type);
         self.call(if on { Op::StreamOn } else { Op::StreamOff })?;
@@ -281,7 +276,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    pub(in crate::hostile) fn queue_picture(&mut self, index: u32) -> rustix::io::Result<()> {
+    pub(crate) fn queue_picture(&mut self, index: u32) -> rustix::io::Result<()> {
         self.buffer(BUF_TYPE_CAPTURE, index, self.raw.memory);
         if self.rng.one_in(12) {
             self.call(Op::PrepareBuf)?;
@@ -291,7 +286,7 @@ impl<'a> Client<'a> {
     }
 
     /// Submits a whole request: controls, coded buffer, queue.
-    pub(in crate::hostile) fn submit(&mut self, index: u32) -> rustix::io::Result<()> {
+    pub(crate) fn submit(&mut self, index: u32) -> rustix::io::Result<()> {
         let clip = self.clip;
         let job = &clip.jobs[self.next_job % clip.jobs.len()];
         self.next_job += 1;
@@ -351,7 +346,7 @@ impl<'a> Client<'a> {
     }
 
     /// Waits a moment and takes what is ready.
-    pub(in crate::hostile) fn collect(&mut self) -> rustix::io::Result<()> {
+    pub(crate) fn collect(&mut self) -> rustix::io::Result<()> {
         let timeout = Timespec {
             tv_sec: 0,
             tv_nsec: 30_000_000,
@@ -393,12 +388,12 @@ impl<'a> Client<'a> {
     }
 
     /// Returns how many OUTPUT and CAPTURE buffers there are, as far as the fuzzer knows.
-    pub(in crate::hostile) fn counts(&self) -> (u32, u32) {
+    pub(crate) fn counts(&self) -> (u32, u32) {
         (self.coded.count, self.raw.count)
     }
 
     /// Makes the calls that decoding does without: exports, further buffers, events, queries.
-    pub(in crate::hostile) fn others(&mut self) -> rustix::io::Result<()> {
+    pub(crate) fn others(&mut self) -> rustix::io::Result<()> {
         for buf_type in [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE] {
             self.arg = Arg::default();
             self.arg.set(0, buf_type);
@@ -553,7 +548,7 @@ impl<'a> Client<'a> {
     }
 
     /// Maps a buffer anew, or lets go of a mapping, an export or all requests: no ioctl, and yet it counts.
-    pub(in crate::hostile) fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         match self.rng.below(4) {
             0 => drop(self.coded.mapped.pop()),
             1 => drop(self.raw.mapped.pop()),
@@ -563,17 +558,17 @@ impl<'a> Client<'a> {
     }
 
     /// Draws how long a session goes on, in calls.
-    pub(in crate::hostile) fn length(&mut self) -> u64 {
+    pub(crate) fn length(&mut self) -> u64 {
         200 + self.rng.below(4000)
     }
 
     /// Returns the client's own random numbers.
-    pub(in crate::hostile) fn rng(&mut self) -> &mut Random {
+    pub(crate) fn rng(&mut self) -> &mut Random {
         &mut self.rng
     }
 }
 
 /// Sleeps for a moment in which others may do something.
-pub(in crate::hostile) fn moment(rng: &mut Random) {
+pub(crate) fn moment(rng: &mut Random) {
     std::thread::sleep(Duration::from_micros(rng.below(3000)));
 }
