@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev amd64`: a stock kernel of Debian's for amd64, in QEMU, from the bed's own root, with what is in the tree. What is
-//! done in the guest is testbed/amd64/run. Results: target/amd64.
+//! `./dev amd64`: a stock kernel of Debian's for amd64, in QEMU, from the bed's own root, with what is in the
+//! tree. What is done in the guest is testbed/amd64/run. Results: target/amd64.
 
 mod guest;
 mod packages;
@@ -11,12 +11,13 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::bed::Bed;
-use crate::cache::write_whole;
-use crate::demo::play;
 use crate::guest::GuestJob;
+use crate::guest::paths::in_guest;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::torture::in_guest;
-use crate::{root, stock, ui};
+use crate::site::files::write_whole;
+use crate::site::ui;
+use crate::{play, stock};
 
 /// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -32,10 +33,12 @@ pub(crate) struct Args {
     /// QEMU's name of the processor; `max` emulates more of the kernel's hardening, and is half as fast
     #[arg(long, default_value = CPU)]
     cpu: String,
-    /// Freeze all processes so often while clients play, and the daemon and a client alone, instead of the rest
+    /// Freeze all processes so often while clients play, and the daemon and a client alone, instead of the
+    /// rest
     #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "50")]
     freeze: Option<u32>,
-    /// Install the packages into a Debian 13 with systemd, use them as a user would, and purge them, instead of the rest
+    /// Install the packages into a Debian 13 with systemd, use them as a user would, and purge them, instead
+    /// of the rest
     #[arg(long, conflicts_with_all = ["freeze", "kernel"])]
     packages: bool,
 }

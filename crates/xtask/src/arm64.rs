@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev arm64`: the Debian packages in a Debian 13 for arm64 with systemd, in QEMU: installed, used as a user would
-//! use them, and purged, with kernels of 4 KiB and 16 KiB pages. What is done in the guest is testbed/system/run.
-//! Results: target/arm64.
+//! `./dev arm64`: the Debian packages in a Debian 13 for arm64 with systemd, in QEMU: installed, used as a
+//! user would use them, and purged, with kernels of 4 KiB and 16 KiB pages. What is done in the guest is
+//! testbed/system/run. Results: target/arm64.
 
 use anyhow::Result;
 
 use crate::bed::Bed;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::root;
 use crate::system::{self, Flavour, Guest, Machine};
 
 /// Arguments of `./dev arm64`.
@@ -16,11 +16,12 @@ pub(crate) struct Args {
     /// The page size of the kernel to boot
     #[arg(long, value_enum, default_value_t = Which::All)]
     pages: Which,
-    /// QEMU's name of the processor; without it, a Raspberry Pi 5's for each page size, and once `max`, which has
-    /// pointer authentication and branch target identification
+    /// QEMU's name of the processor; without it, a Raspberry Pi 5's for each page size, and once `max`, which
+    /// has pointer authentication and branch target identification
     #[arg(long)]
     cpu: Option<String>,
-    /// Install the packages, and have Debian's Chromium play a clip of each codec on the device, instead of the rest
+    /// Install the packages, and have Debian's Chromium play a clip of each codec on the device, instead of
+    /// the rest
     #[arg(long)]
     chromium: bool,
 }
@@ -79,7 +80,8 @@ fn guests(args: &Args) -> Vec<Guest> {
 fn guest(flavour: Flavour, cpu: &str, args: &Args) -> Guest {
     Guest {
         flavour,
-        // A cheap algorithm: the architected one is several times slower to emulate, and no part of what is tested.
+        // A cheap algorithm: the architected one is several times slower to emulate, and no part of what is
+        // tested.
         cpu: if cpu == MAX {
             "max,pauth-impdef=on".to_owned()
         } else {

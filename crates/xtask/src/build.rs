@@ -1,108 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What everything else needs: vendored crates, the workspace's programs, and the order in which to make things.
+//! The order in which to make what runs in guests, and what it takes.
 
-use std::path::{Path, PathBuf};
+use anyhow::{Result, bail};
 
-use anyhow::{Context, Result, bail};
-
-use crate::bed::{Bed, read};
-use crate::cache::{Stamp, remove_tree};
-use crate::cmd::Cmd;
-use crate::guest::Kernel;
-use crate::root::{self, CRATES};
-use crate::ui;
-
-fn crates_stamp(bed: &Bed) -> Result<Stamp> {
-    Ok(Stamp::new()
-        .with("lock", &read(&bed.repo.join("Cargo.lock"))?)
-        .with("layout", "1"))
-}
-
-/// Downloads the crates of Cargo.lock by the machine's cargo, so that its configuration counts and the root needs
-/// no network.
-pub(crate) fn vendor(bed: &Bed) -> Result<PathBuf> {
-    let stamp = crates_stamp(bed)?;
-    bed.cache
-        .artefact("crates", &stamp, "downloading the crates of Cargo.lock", |path| {
-            let log = bed.cache.dir().join("crates.log");
-            std::fs::remove_file(&log).ok();
-            vendor_into(bed, &bed.repo.join("Cargo.toml"), (path, CRATES), &log)
-        })
-}
-
-/// Downloads the crates of the Cargo.lock beside a manifest to `path`, which is `place` where they are used, with a
-/// CARGO_HOME that finds them.
-pub(crate) fn vendor_into(
-    bed: &Bed,
-    manifest: &Path,
-    (path, place): (&Path, &str),
-    log: &Path,
-) -> Result<()> {
-    remove_tree(bed, path)?;
-    let home = path.join("home");
-    std::fs::create_dir_all(&home)?;
-    Cmd::new("cargo")
-        .args(["vendor", "--locked", "--versioned-dirs", "--manifest-path"])
-        .arg(manifest)
-        .arg(path.join("vendor"))
-        .log(log)
-        .run()
-        .context("cargo cannot download the crates of Cargo.lock (after a change of a Cargo.toml: is Cargo.lock up to date?)")?;
-    let config = format!(
-        "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"{place}/vendor\"\n\
-         [net]\noffline = true\n"
-    );
-    Ok(std::fs::write(home.join("config.toml"), config)?)
-}
-
-/// Builds the workspace's programs in the root, with optimisation, and puts them into one directory.
-pub(crate) fn binaries(bed: &Bed) -> Result<PathBuf> {
-    let dir = bed.target.join("guest-bin");
-    std::fs::create_dir_all(&dir)?;
-    let cargo = root::command(bed, "cargo")?.args([
-        "build",
-        "--release",
-        "--locked",
-        "--offline",
-        "--workspace",
-        "--exclude",
-        "daedalus-fuzz",
-        "--exclude",
-        "xtask",
-        "--bins",
-        "--message-format=json-render-diagnostics",
-    ]);
-    let _step = ui::Step::begin("building the daemon and the tools in the Debian root");
-    let messages = cargo
-        .output()
-        .context("building the workspace in the Debian root failed")?;
-    let mut built = Vec::new();
-    for line in messages.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
-        if let Some(file) = message["executable"]
-            .as_str()
-            .filter(|file| file.starts_with(root::TREE))
-        {
-            let file = bed.repo.join(
-                file.strip_prefix(root::TREE)
-                    .unwrap_or(file)
-                    .trim_start_matches('/'),
-            );
-            built.push(file);
-        }
-    }
-    if built.is_empty() {
-        bail!("the workspace has no program to run in the guest");
-    }
-    for file in built {
-        let name = file.file_name().context("a program without a name")?.to_owned();
-        let new = dir.join(format!(".{}.new", name.to_string_lossy()));
-        // By rename: a guest that runs the old one keeps it.
-        std::fs::copy(&file, &new).with_context(|| format!("cannot copy {}", file.display()))?;
-        std::fs::rename(&new, dir.join(name))?;
-    }
-    Ok(dir)
-}
+use crate::bed::Bed;
+use crate::make::kernel::Kernel;
+use crate::make::{crates, root};
+use crate::site::ui;
 
 /// Says what this machine still lacks, how long making it takes and how much disk it takes. True if anything.
 pub(crate) fn announce(bed: &Bed, kernels: &[Kernel]) -> Result<bool> {
@@ -132,7 +36,7 @@ pub(crate) fn announce(bed: &Bed, kernels: &[Kernel]) -> Result<bool> {
             });
         }
     }
-    if !bed.cache.has("crates", &crates_stamp(bed)?) {
+    if !bed.cache.has("crates", &crates::stamp(bed)?) {
         lines.push("the crates of Cargo.lock: 1 minute, 0.5 GB".to_owned());
     }
     if !bed.target.join("guest-bin").exists() {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::cmd::{Cmd, Ended};
 use crate::outcome::{Check, Outcome, Verdict};
+use crate::site::cmd::{Cmd, Ended};
 
 /// The script that guests source.
 pub(crate) const SCRIPT: &str = "testbed/check.sh";

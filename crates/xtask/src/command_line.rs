@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev command-line`: the `daedalus` command in a guest. `doctor` in the broken situations that a guest can be put
-//! into, `status`, `top` and `metrics` while three clients play, `decode` and `verify` of a clip of each codec. What
-//! `status` and `top` printed is what docs/command-line.md shows; --captures writes it there.
+//! `./dev command-line`: the `daedalus` command in a guest. `doctor` in the broken situations that a guest
+//! can be put into, `status`, `top` and `metrics` while three clients play, `decode` and `verify` of a clip
+//! of each codec. What `status` and `top` printed is what docs/command-line.md shows; --captures writes it
+//! there.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_uapi::{Codec, CodecSet};
 
-use crate::bed::{Bed, read};
+use crate::bed::Bed;
 use crate::bench::clips::{Clip, Kind, repeated};
-use crate::cache::write_whole;
-use crate::cmd::last_lines;
+use crate::codecs::format;
+use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
-use crate::torture;
+use crate::site::cmd::last_lines;
+use crate::site::files::{read, write_whole};
 
 /// Arguments of `./dev command-line`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -24,7 +27,8 @@ pub(crate) struct Args {
     captures: bool,
 }
 
-/// How often a clip is played in a row by the three clients: sessions that are as short as one end between two looks.
+/// How often a clip is played in a row by the three clients: sessions that are as short as one end between
+/// two looks.
 const TIMES: usize = 5;
 
 /// The situations of `doctor`: the file of its output, and what it must name as cause and as cure.
@@ -60,7 +64,7 @@ const SITUATIONS: [(&str, &str, &str); 8] = [
         "apt install --reinstall libavcodec",
     ),
     (
-        "av1-library-missing",
+        "second-library-missing",
         "is not there, so daedalusd cannot start",
         "apt install --reinstall libdav1d",
     ),
@@ -76,13 +80,14 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let outcome = Outcome::new();
     let clips = repeated(bed, Kind::Demo("1080p"), TIMES)?;
     let paths = |which: fn(&Clip) -> &PathBuf| -> Result<String> {
-        let paths = clips.iter().map(|clip| torture::in_guest(bed, which(clip)));
+        let paths = clips.iter().map(|clip| in_guest(bed, which(clip)));
         Ok(paths.collect::<Result<Vec<_>>>()?.join(" "))
     };
     let script = format!(
-        "clips=({})\nlong=({})\n{}",
+        "clips=({})\nlong=({})\ncodecs=({})\n{}",
         paths(|clip| &clip.once)?,
         paths(|clip| &clip.path)?,
+        CodecSet::all().to_string().replace(',', " "),
         include_str!("command_line/guest.sh")
     );
     let job = GuestJob::new("command-line", &script).timeout(Duration::from_secs(240));
@@ -223,27 +228,33 @@ fn beside_another(out: &Path, outcome: &Outcome) {
         Ok(())
     };
     outcome.check("daedalusd: codecs of another decoder are left to it", || {
-        says("hardware.txt", &["/dev/video0 visl h264,vp9,av1"])?;
+        says(
+            "hardware.txt",
+            &[&format!("/dev/video0 visl {}", CodecSet::all())],
+        )?;
+        let left = |codec: &Codec, word: &str| format!("{codec} {word} /dev/video0 (visl)");
         for file in ["all-left.txt", "all-left-asked.txt"] {
-            says(file, &["nothing is offered", "h264 by /dev/video0 (visl)"])?;
+            let first = Codec::ALL.first().map(|codec| left(codec, "by"));
+            says(file, &["nothing is offered", &first.unwrap_or_default()])?;
         }
+        let last = Codec::ALL.last().map(|codec| left(codec, "to"));
         says(
             "all-left-doctor.txt",
-            &["note daemon: nothing is offered", "av1 to /dev/video0 (visl)"],
+            &["note daemon: nothing is offered", &last.unwrap_or_default()],
         )?;
         Ok(String::new())
     });
-    for (name, offered) in [
-        ("all", &["S264", "VP9F", "AV1F"][..]),
-        ("list", &["VP9F", "AV1F"]),
-        ("rest", &["VP9F", "AV1F"]),
+    // The script leaves the first codec out of the list, and to the other decoder.
+    for (name, codecs) in [
+        ("all", Codec::ALL),
+        ("list", &Codec::ALL[1..]),
+        ("rest", &Codec::ALL[1..]),
     ] {
+        let offered: Vec<String> = codecs.iter().map(|codec| format(*codec)).collect();
         outcome.check(&format!("daedalusd beside another decoder: {name}"), || {
             let text = read(&out.join(format!("offered-{name}.txt")))?;
-            let found: Vec<&str> = ["S264", "VP9F", "AV1F"]
-                .into_iter()
-                .filter(|format| text.contains(format))
-                .collect();
+            let all = Codec::ALL.iter().map(|codec| format(*codec));
+            let found: Vec<String> = all.filter(|format| text.contains(format)).collect();
             ensure!(found == offered, "{found:?} are offered:\n{text}");
             Ok(format!("{} as {}", found.join(", "), last_lines(&text, 1)))
         });
@@ -257,7 +268,10 @@ fn beside_another(out: &Path, outcome: &Outcome) {
     outcome.check("daedalusd: a mistake in the configuration", || {
         says(
             "bad-config.txt",
-            &["/tmp/bad.conf: line 2: codecs: 'h265' is none of h264, vp9, av1"],
+            &[&format!(
+                "/tmp/bad.conf: line 2: codecs: 'nosuch' is none of {}",
+                CodecSet::all().to_string().replace(',', ", ")
+            )],
         )?;
         Ok(String::new())
     });
@@ -291,7 +305,8 @@ mod tests {
     fn a_session_that_lost_its_worker_is_noticed() {
         let line = |id, worker, done, failed| {
             format!(
-                "id={id} client=7 worker={worker} format=S264 (0x1) state=streaming done={done} failed={failed}\n"
+                "id={id} client=7 worker={worker} format=CODE (0x1) state=streaming done={done} \
+                 failed={failed}\n"
             )
         };
         let judge = |after: &str| replaced_broker(&(line(1, 5, 3, 0) + after));

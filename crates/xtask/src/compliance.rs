@@ -1,28 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! v4l2-compliance on the device's nodes, and on those of visl, the kernel's own test decoder, in the same guest:
-//! nothing may fail or warn, and nothing may be unsupported that visl supports.
+//! v4l2-compliance on the device's nodes, and on those of visl, the kernel's own test decoder, in the same
+//! guest: nothing may fail or warn, and nothing may be unsupported that visl supports.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use daedalus_uapi::Codec;
 
-use crate::bed::{Bed, read};
-use crate::guest::{self, GuestJob, Kernel};
+use crate::bed::Bed;
+use crate::codecs::{self, format};
+use crate::guest::{self, GuestJob};
+use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
-use crate::ui;
-
-/// Coded formats that the device must offer.
-const FORMATS: [&str; 3] = ["AV1F", "S264", "VP9F"];
+use crate::site::files::read;
+use crate::site::ui;
 
 /// V4L2_CID_CODEC_STATELESS_BASE.
 const BASE: u32 = 0x00a4_0900;
-
-/// The compound controls, as numbers above the base: H.264 SPS, PPS, scaling matrix, prediction weights, slice
-/// parameters and decode parameters; VP9 frame and compressed header; AV1 sequence, tile group entries, frame and
-/// film grain (linux/v4l2-controls.h).
-const CONTROLS: [u32; 12] = [2, 3, 4, 5, 6, 7, 300, 301, 500, 501, 502, 505];
 
 /// The nodes, and v4l2-compliance's option for each.
 const NODES: [(&str, &str); 2] = [("video", "-d"), ("media", "-m")];
@@ -34,7 +30,8 @@ struct Report {
     tests: u32,
     failed: u32,
     warnings: u32,
-    /// Tests by `section: name`, with how often they were reported so: a section may come once for each queue.
+    /// Tests by `section: name`, with how often they were reported so: a section may come once for each
+    /// queue.
     not_supported: BTreeMap<String, u32>,
     failures: Vec<String>,
 }
@@ -48,7 +45,8 @@ pub(crate) fn run(bed: &Bed, kernel: Kernel) -> Result<Outcome> {
         daedalus_start
         modprobe -d /mnt/modules visl
         for dir in /sys/class/video4linux/video*; do
-            if v4l2-ctl -d /dev/${dir##*/} --info | grep -q 'Driver name *: visl$'; then visl_video=/dev/${dir##*/}; fi
+            node=/dev/${dir##*/}
+            if v4l2-ctl -d "$node" --info | grep -q 'Driver name *: visl$'; then visl_video=$node; fi
         done
         for node in /dev/media*; do
             if media-ctl -d "$node" -p | grep -q '^driver  *visl$'; then visl_media=$node; fi
@@ -75,7 +73,8 @@ pub(crate) fn run(bed: &Bed, kernel: Kernel) -> Result<Outcome> {
         result.judge()?;
         Ok(format!("{:.0} s", result.seconds))
     });
-    // Without the logs there is nothing to look at; with them, the reasons are worth printing though the guest failed.
+    // Without the logs there is nothing to look at; with them, the reasons are worth printing though the
+    // guest failed.
     let Some(out) = out.filter(|out| ran || out.join("visl-media.log").exists()) else {
         return Ok(outcome);
     };
@@ -139,8 +138,10 @@ fn formats(out: &Path) -> Result<String> {
         found.extend(line.split('\'').nth(1).map(str::to_owned));
     }
     found.sort();
-    if found != FORMATS {
-        bail!("{} instead of {}", found.join(" "), FORMATS.join(" "));
+    let mut wanted: Vec<String> = Codec::ALL.iter().map(|codec| format(*codec)).collect();
+    wanted.sort();
+    if found != wanted {
+        bail!("{} instead of {}", found.join(" "), wanted.join(" "));
     }
     Ok(found.join(" "))
 }
@@ -158,8 +159,13 @@ fn controls(out: &Path) -> Result<String> {
         found.push(id - BASE);
     }
     found.sort_unstable();
-    if found != CONTROLS {
-        bail!("base + {found:?} instead of {CONTROLS:?}");
+    let mut wanted = Vec::new();
+    for row in codecs::rows()? {
+        wanted.extend(row.controls()?);
+    }
+    wanted.sort_unstable();
+    if found != wanted {
+        bail!("base + {found:?} instead of {wanted:?}");
     }
     Ok(format!("{}", found.len()))
 }
@@ -235,8 +241,10 @@ fn parse(log: &str) -> Result<Report> {
 mod tests {
     use super::*;
 
-    const LOG: &str = "v4l2-compliance 1.30.1, 64 bits, 64-bit time_t\n\nCompliance test for visl device /dev/video0:\n\n\
-        Required ioctls:\n\ttest VIDIOC_QUERYCAP: OK\n\nInput ioctls:\n\ttest VIDIOC_G/S_TUNER: OK (Not Supported)\n\
+    const LOG: &str = "v4l2-compliance 1.30.1, 64 bits, 64-bit time_t\n\nCompliance test for visl device \
+                       /dev/video0:\n\n\
+        Required ioctls:\n\ttest VIDIOC_QUERYCAP: OK\n\nInput ioctls:\n\ttest VIDIOC_G/S_TUNER: OK (Not \
+        Supported)\n\
         \t\tfail: v4l2-test-x.cpp(1): bad\n\ttest VIDIOC_G/S_AUDIO: FAIL\n\n\
         Total for visl device /dev/video0: 3, Succeeded: 2, Failed: 1, Warnings: 0\n";
 
@@ -263,8 +271,7 @@ mod tests {
 
     #[test]
     fn control_lines() {
-        let line =
-            "   h264_sequence_parameter_set 0x00a40902 (h264-sps): value=unsupported, flags=has-payload";
+        let line = "   sequence_parameter_set 0x00a40902 (sps): value=unsupported, flags=has-payload";
         assert_eq!(control_id(line), Some(BASE + 2));
         assert_eq!(control_id("Codec Controls"), None);
     }

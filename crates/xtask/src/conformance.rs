@@ -17,15 +17,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_uapi::Codec;
 
 use crate::bed::Bed;
-use crate::demo::play::{self, Playing, ReferenceList, Stream, write_json};
-use crate::guest;
+use crate::guest::paths;
 use crate::outcome::{self, Check, Outcome};
-use crate::ui;
+use crate::play::{self, Playing, ReferenceList, Stream};
+use crate::site::files::write_json;
+use crate::site::ui;
 use crate::vectors;
 use client::Choice;
-use folders::{CODECS, Item, Set};
+use folders::{Item, Set};
 use report::{Line, Report, Verdict};
 
 /// Arguments of `./dev conformance`.
@@ -58,8 +60,8 @@ pub(crate) struct Args {
     /// A parameter of the module, such as --module=contiguous=1; may be repeated
     #[arg(long, value_name = "PARAMETER=VALUE")]
     module: Vec<String>,
-    /// h264, vp9 or av1; all three if none is named
-    codec: Vec<String>,
+    /// Names of codecs; all if none is named
+    codec: Vec<Codec>,
     #[arg(skip)]
     silent: bool,
 }
@@ -83,8 +85,8 @@ impl Args {
                 module: vec!["contiguous=1".into(), "max_contiguous_mb=512".into()],
                 ..base.clone()
             },
-            // Several pictures at a time, by a client that has several in flight: the guest's one processor would get
-            // one thread.
+            // Several pictures at a time, by a client that has several in flight: the guest's one processor
+            // would get one thread.
             Self {
                 quick: true,
                 client: Choice::FfmpegLike,
@@ -117,20 +119,16 @@ impl Args {
         }
     }
 
-    fn wants(&self, codec: &str) -> bool {
-        self.codec.is_empty() || self.codec.iter().any(|named| named == codec)
+    /// Returns the codecs that are meant, in the order of the registry.
+    fn codecs(&self) -> impl Iterator<Item = Codec> {
+        let meant = |codec: &Codec| self.codec.is_empty() || self.codec.contains(codec);
+        Codec::ALL.iter().copied().filter(meant)
     }
 }
 
 /// Runs it; `Err` is for what kept it from running at all.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let outcome = Outcome::new();
-    ensure!(
-        args.codec.iter().all(|a| CODECS.contains(&a.as_str())),
-        "codecs are {}, not {}",
-        CODECS.join(", "),
-        args.codec.join(", ")
-    );
     let set = match &args.vectors {
         Some(dir) => {
             let name = dir.canonicalize().ok();
@@ -143,11 +141,12 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             Some(dir) => Set::open("vectors", &dir)?,
             None => {
                 let reason = format!(
-                    "{}, or name a directory with --vectors (MANIFEST.tsv, the streams and FILE.nv12.frames.md5, or such \
+                    "{}, or name a directory with --vectors (MANIFEST.tsv, the streams and \
+                     FILE.nv12.frames.md5, or such \
                      a directory per codec)",
                     vectors::MISSING
                 );
-                for codec in CODECS.into_iter().filter(|codec| args.wants(codec)) {
+                for codec in args.codecs() {
                     outcome.skip(&format!("conformance {codec} ({})", args.mode()), &reason);
                 }
                 return Ok(outcome);
@@ -157,7 +156,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let dir = bed.target.join("conformance");
     std::fs::create_dir_all(&dir)?;
     let mut works = Vec::new();
-    for codec in CODECS.into_iter().filter(|codec| args.wants(codec)) {
+    for codec in args.codecs() {
         let items = chosen(args, &set, codec)?;
         if !items.is_empty() {
             works.push(Work { codec, items });
@@ -201,14 +200,14 @@ fn file_name(set: &Set, args: &Args, name: &str) -> String {
 }
 
 /// The streams of a codec that the arguments mean.
-fn chosen(args: &Args, set: &Set, codec: &str) -> Result<Vec<Item>> {
+fn chosen(args: &Args, set: &Set, codec: Codec) -> Result<Vec<Item>> {
     let mut items = if args.quick {
         set.items(codec, manifest::quick)?
     } else {
         set.items(codec, <[_]>::to_vec)?
     };
     if args.subset {
-        items = subset::choose(codec, items)?;
+        items = subset::choose(codec, &items)?;
     }
     if let Some(part) = &args.only {
         items.retain(|item| item.name.contains(part.as_str()));
@@ -218,7 +217,7 @@ fn chosen(args: &Args, set: &Set, codec: &str) -> Result<Vec<Item>> {
 
 /// A codec's streams that are to be played.
 struct Work {
-    codec: &'static str,
+    codec: Codec,
     items: Vec<Item>,
 }
 
@@ -231,7 +230,7 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
         .map(|(codec, item)| stream(set, codec, item))
         .collect();
     ensure!(!streams.is_empty(), "no stream has a raw format of the device");
-    let codecs: Vec<&str> = works.iter().map(|work| work.codec).collect();
+    let codecs: Vec<&str> = works.iter().map(|work| work.codec.name()).collect();
     let name = file_name(set, args, &codecs.join("-"));
     let list = bed.target.join("conformance").join(format!("{name}.list.json"));
     write_json(&list, &streams)?;
@@ -245,8 +244,8 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
         &Playing {
             job: &format!("conformance-{name}"),
             lists: &lists,
-            // What is asked is whether pictures are right. One of 2160p may take a busy machine's guest longer than the
-            // watchdog's 900 ms; lateness is what ./dev torture tests.
+            // What is asked is whether pictures are right. One of 2160p may take a busy machine's guest
+            // longer than the watchdog's 900 ms; lateness is what ./dev torture tests.
             parameters: &format!("watchdog_ms=5000 {}", quoted(&args.module)),
             daemon: &quoted(&args.daemon),
             arguments: "--stall 30 --limit 180",
@@ -280,18 +279,19 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
 
 /// Words for a shell.
 fn quoted(words: &[String]) -> String {
-    let words: Vec<String> = words.iter().map(|word| guest::quoted(word)).collect();
+    let words: Vec<String> = words.iter().map(|word| paths::quoted(word)).collect();
     words.join(" ")
 }
 
-/// A row of a MANIFEST of the vectors, `file` as CODEC/FILE, as a stream to play in the guest; `None` where there are
-/// none.
+/// A row of a MANIFEST of the vectors, `file` as CODEC/FILE, as a stream to play in the guest; `None` where
+/// there are none.
 pub(crate) fn listed(bed: &Bed, file: &str) -> Result<Option<Stream>> {
     let Some(dir) = bed.vectors() else {
         return Ok(None);
     };
     let set = Set::open("vectors", &dir)?;
     let (codec, row) = file.split_once('/').context("no codec's directory")?;
+    let codec = codec.parse()?;
     let items = set.items(codec, <[_]>::to_vec)?;
     let item = items
         .iter()
@@ -300,14 +300,14 @@ pub(crate) fn listed(bed: &Bed, file: &str) -> Result<Option<Stream>> {
     Ok(Some(stream(&set, codec, item)))
 }
 
-fn stream(set: &Set, codec: &str, item: &Item) -> Stream {
+fn stream(set: &Set, codec: Codec, item: &Item) -> Stream {
     let dir = Path::new("/mnt/vectors").join(&item.folder);
     let sums = item.entry.sums();
     let listed = set.root.join(&item.folder).join(&sums).is_file();
     Stream {
         name: item.name.clone(),
         path: dir.join(&item.entry.file),
-        codec: codec.into(),
+        codec,
         format: Some(
             if item.entry.bit_depth() == Some(10) {
                 "P010_10LE"
@@ -335,8 +335,8 @@ fn stream(set: &Set, codec: &str, item: &Item) -> Stream {
     }
 }
 
-/// Prints a report's lines, and turns it into checks: a pass or failure for codec and client, and a skip for each
-/// reason for which the client does not hand over streams as they are.
+/// Prints a report's lines, and turns it into checks: a pass or failure for codec and client, and a skip for
+/// each reason for which the client does not hand over streams as they are.
 fn judge(outcome: &Outcome, args: &Args, report: &Report) {
     let mut skips: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for line in &report.lines {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev coverage`: which lines of kernel/*.c run when everything that tests the module runs. Each guest leaves the
-//! counters of its kernel; gcov reads them, and the lines of all guests are put together here.
+//! `./dev coverage`: which lines of kernel/*.c run when everything that tests the module runs. Each guest
+//! leaves the counters of its kernel; gcov reads them, and the lines of all guests are put together here.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
-use crate::cmd::Cmd;
-use crate::demo::play::write_json;
-use crate::guest::Kernel;
+use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
-use crate::{compliance, torture, ui};
+use crate::site::cmd::Cmd;
+use crate::site::files::write_json;
+use crate::site::ui;
+use crate::{compliance, torture};
 
 /// Percent of the lines that have to run.
 const WANTED: f64 = 85.0;
@@ -178,7 +179,8 @@ fn judge(bed: &Bed, files: &Files) -> Result<String> {
         .map(|(name, file)| {
             let idle: Vec<_> = file.idle().collect();
             let shown = json!({
-                "lines": file.lines.len(), "ran": file.ran(), "functions_never_run": idle, "lines_never_run": file.gaps(),
+                "lines": file.lines.len(), "ran": file.ran(),
+                "functions_never_run": idle, "lines_never_run": file.gaps(),
             });
             (name, shown)
         })
@@ -214,7 +216,11 @@ mod tests {
                     { "name": "f", "start_line": 10, "execution_count": counts[0] },
                     { "name": "g", "start_line": 20, "execution_count": counts[3] },
                   ] },
-                { "file": "include/linux/list.h", "lines": [{ "line_number": 1, "count": 1 }], "functions": [] },
+                {
+                    "file": "include/linux/list.h",
+                    "lines": [{ "line_number": 1, "count": 1 }],
+                    "functions": []
+                },
             ]})
         };
         let mut files = Files::new();

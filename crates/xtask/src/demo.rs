@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The demonstration: generated clips through GStreamer in the guest, every frame compared with two references. While
-//! the kernel is still being made it shows what the engine decodes without one.
+//! The demonstration: generated clips through GStreamer in the guest, every frame compared with two
+//! references. While the kernel is still being made it shows what the engine decodes without one.
 
-pub(crate) mod play;
 mod sheet;
 
 use std::io::IsTerminal;
@@ -10,19 +9,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_uapi::Codec;
 use serde_json::json;
 
 use crate::bed::Bed;
-use crate::cache::remove_tree;
-use crate::cmd::Cmd;
-use crate::guest::Kernel;
+use crate::build;
+use crate::image::archive;
+use crate::make::kernel::Kernel;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::{build, image, root, ui};
-use play::{Played, Playing, Row, Stream, write_json};
+use crate::play::{self, Played, Playing, Row, Stream};
+use crate::site::cmd::Cmd;
+use crate::site::files::write_json;
+use crate::site::ui;
 use sheet::Nv12;
 
-/// The clips that are shown: the name's end.
-pub(crate) const SHOWN: &str = "1080p";
 /// Display-order indices of the pictures on the contact sheet; two thirds into a clip there is a cut.
 const KEPT: [usize; 3] = [8, 30, 55];
 /// A coded key frame of the demo exceeds this many bytes.
@@ -64,10 +65,12 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     build::announce(bed, &[Kernel::Plain])?;
     bed.host.ready()?;
     std::thread::scope(|scope| {
-        // Asked for early and in the background: the kernel takes longest. Its failure is reported by the guest.
+        // Asked for early and in the background: the kernel takes longest. Its failure is reported by the
+        // guest.
         let kernel = scope.spawn(|| {
-            // A thread's niceness is its own on Linux, and what it starts inherits it: on two processors the pictures
-            // of the engine come minutes earlier and the kernel no later. Failing to be nice is no failure.
+            // A thread's niceness is its own on Linux, and what it starts inherits it: on two processors the
+            // pictures of the engine come minutes earlier and the kernel no later. Failing to be nice is no
+            // failure.
             rustix::process::nice(10).ok();
             bed.module(Kernel::Plain).map(drop)
         });
@@ -104,8 +107,9 @@ fn engine_only(bed: &Bed, list: &Path, results: &Path) -> Result<String> {
         std::fs::remove_dir_all(&out)?;
     }
     let program = root::inside(bed, &bed.binaries()?.join("daedalus-tests"));
-    let mut cmd = root::command(bed, program)?
-        .args(["native", "--only", SHOWN, "--list"])
+    let mut cmd = bed
+        .command(program)?
+        .args(["native", "--only", play::SHOWN, "--list"])
         .arg(root::inside(bed, list))
         .arg("--out")
         .arg(root::inside(bed, &out))
@@ -122,7 +126,7 @@ fn engine_only(bed: &Bed, list: &Path, results: &Path) -> Result<String> {
     table(&rows, &[]);
     ran?;
     ensure!(
-        rows.len() == 3 && rows.iter().all(|row| row.equal),
+        rows.len() == Codec::ALL.len() && rows.iter().all(|row| row.equal),
         "not every clip is equal to its references"
     );
     let png = results.join("engine-only.png");
@@ -137,20 +141,21 @@ fn engine_only(bed: &Bed, list: &Path, results: &Path) -> Result<String> {
 /// Options of `daedalus-tests play`, for either guest.
 fn arguments() -> String {
     let keep = KEPT.map(|frame| format!("--keep {frame}")).join(" ");
-    format!("--only={SHOWN} {keep} --stall 30 --limit 120")
+    format!("--only={} {keep} --stall 30 --limit 120", play::SHOWN)
 }
 
 /// Decodes the image's own clips in its guest.
 fn from_image(bed: &Bed, archive: &Path, results: &Path) -> Result<String> {
     let place = results.join("image");
-    remove_tree(bed, &place)?;
-    let image = image::unpack(archive, &place)?;
+    bed.host.remove_tree(&place)?;
+    let image = archive::unpack(archive, &place)?;
     let out = results.join("from-image");
-    remove_tree(bed, &out)?;
+    bed.host.remove_tree(&out)?;
     std::fs::create_dir_all(&out)?;
-    let clips = image::CLIPS;
+    let clips = archive::CLIPS;
     let script = format!(
-        "cp {clips}/clips.json . && exec daedalus-tests play --client {} --list {clips}/clips.json --out . {}",
+        "cp {clips}/clips.json . && exec daedalus-tests play --client {} --list {clips}/clips.json --out . \
+         {}",
         play::GSTREAMER,
         arguments()
     );
@@ -163,14 +168,14 @@ fn from_image(bed: &Bed, archive: &Path, results: &Path) -> Result<String> {
         .log(&log)
         .run();
     let seconds = started.elapsed().as_secs_f64();
-    remove_tree(bed, &place)?;
+    bed.host.remove_tree(&place)?;
     let rows = play::rows(&out)?;
     let guest = ran.err().map(|error| format!("{error:#}"));
     let mut streams: Vec<Stream> = match std::fs::read(out.join("clips.json")) {
         Ok(list) => serde_json::from_slice(&list).context("the image's list of clips is malformed")?,
         Err(_) => bail!(guest.unwrap_or_else(|| "the guest left no list of clips".to_owned())),
     };
-    streams.retain(|stream| stream.name.contains(SHOWN));
+    streams.retain(|stream| stream.name.contains(play::SHOWN));
     ui::line("GStreamer in the image's guest, through /dev/videoN, kernel module and daemon:");
     shown_rows(
         bed,
@@ -191,7 +196,7 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
     let arguments = arguments();
     let streams: Vec<Stream> = streams
         .iter()
-        .filter(|stream| stream.name.contains(SHOWN))
+        .filter(|stream| stream.name.contains(play::SHOWN))
         .cloned()
         .collect();
     let mut played = play::play(
@@ -250,7 +255,11 @@ fn shown_rows(bed: &Bed, results: &Path, streams: &[Stream], played: Played) -> 
 
 /// Every clip must be there, equal to two references, decoded by the device, with a large key frame.
 fn judge(rows: &[Row], streams: &[Stream]) -> Result<()> {
-    ensure!(streams.len() == 3, "{} clips to show, not 3", streams.len());
+    ensure!(
+        streams.len() == Codec::ALL.len(),
+        "{} clips to show, not one for each codec",
+        streams.len()
+    );
     for stream in streams {
         let name = &stream.name;
         let row = rows.iter().find(|row| row.name == *name);
@@ -287,7 +296,7 @@ fn table(rows: &[Row], streams: &[Stream]) {
             .and_then(|stream| stream.coded);
         ui::line(&format!(
             "  {:5} {:>9} {:>7} {:>6} {:>6}  {:22} {:>8} {:>10}",
-            row.codec,
+            row.codec.name(),
             format!("{}x{}", row.width, row.height),
             format!("{}/{}", row.frames, row.expected_frames),
             row.fps.map_or_else(|| "-".into(), |fps| format!("{fps:.1}")),
@@ -302,7 +311,8 @@ fn table(rows: &[Row], streams: &[Stream]) {
     }
 }
 
-/// One row of pictures per clip, from the bytes that the client received; on a terminal one of each clip, too.
+/// One row of pictures per clip, from the bytes that the client received; on a terminal one of each clip,
+/// too.
 fn contact_sheet(rows: &[Row], dir: &Path, png: &Path) -> Result<()> {
     let mut pictures = Vec::new();
     for row in rows {

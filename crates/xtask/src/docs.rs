@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev docs`: runs the commands of the documents as they are written there. Every block of commands says in a
-//! comment before it where it is run, or why it is not:
+//! `./dev docs`: runs the commands of the documents as they are written there. Every block of commands says
+//! in a comment before it where it is run, or why it is not:
 //!
 //! - `<!-- run: host -->`: here, at the top of the tree;
-//! - `<!-- run: guest -->`: in the guest, as root, with the device there, beside `clip.h264`, `clip-vp9.ivf`, `clip-av1.ivf`;
+//! - `<!-- run: guest -->`: in the guest, as root, with the device there, beside the clips that codecs.tsv
+//!   names;
 //! - `<!-- run: root -->`: in the Debian root, at the top of the tree;
 //! - `<!-- run: image -->`: in the directory of an unpacked image, beside the same clips;
 //! - `<!-- run: arm64 -->`: by testbed/system/run, which has to have these lines;
 //! - `<!-- not run: REASON -->`, or `<!-- capture: NAME -->`, which another command writes.
 //!
-//! A block marked `<!-- prints -->` is what the one before it prints: its lines in this order, each with `…` for
-//! what differs from run to run; further lines may be between them.
+//! A block marked `<!-- prints -->` is what the one before it prints: its lines in this order, each with `…`
+//! for what differs from run to run; further lines may be between them.
 
 mod blocks;
 
@@ -18,15 +19,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Parser;
+use daedalus_uapi::Codec;
 
-use crate::bed::{Bed, read};
-use crate::cache::remove_tree;
-use crate::cmd::{Cmd, last_lines};
-use crate::demo::play;
-use crate::guest::{self, GuestJob};
+use crate::bed::Bed;
+use crate::codecs;
+use crate::guest::{self, GuestJob, paths};
+use crate::image::archive;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::{image, root, torture};
+use crate::play;
+use crate::site::cmd::{Cmd, last_lines};
+use crate::site::files::read;
 use blocks::{Block, Place, prints};
 
 /// Documents beside those in docs/.
@@ -37,10 +40,11 @@ const DOCUMENTS: [&str; 5] = [
     "SECURITY.md",
     "testbed/image/README.md",
 ];
-/// Names of the clips beside which blocks are run, in the order of the generated ones.
-const CLIPS: [&str; 3] = ["clip.h264", "clip-vp9.ivf", "clip-av1.ivf"];
 /// A block that runs longer is hung.
 const LIMIT: Duration = Duration::from_secs(900);
+
+/// Checks that a command line of `./dev` is understood.
+pub(crate) type Parse = fn(&[&str]) -> Result<()>;
 
 /// Arguments of `./dev docs`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -90,14 +94,14 @@ fn all(bed: &Bed) -> Result<Vec<Block>> {
 }
 
 /// The check that every block says where it is run.
-pub(crate) fn marked(bed: &Bed, outcome: &Outcome) {
+pub(crate) fn marked(bed: &Bed, outcome: &Outcome, parse: Parse) {
     outcome.check(
         "documents: every block of commands is run, or says why not, and is understood",
         || {
             let blocks = all(bed)?;
             let run = blocks.iter().filter(|block| block.place.is_some()).count();
             ensure!(run > 0, "no block is run");
-            let ours = understood(&blocks)?;
+            let ours = understood(&blocks, parse)?;
             Ok(format!(
                 "{run} of {} are run; {ours} commands of ./dev are understood",
                 blocks.len()
@@ -106,23 +110,22 @@ pub(crate) fn marked(bed: &Bed, outcome: &Outcome) {
     );
 }
 
-/// The check that every `./dev …` in them is understood, whether it is run or not. Returns how many there are.
-fn understood(blocks: &[Block]) -> Result<usize> {
+/// The check that every `./dev …` in them is understood, whether it is run or not. Returns how many there
+/// are.
+fn understood(blocks: &[Block], parse: Parse) -> Result<usize> {
     let lines = blocks.iter().flat_map(Block::commands);
     let ours: Vec<&str> = lines.filter(|line| line.starts_with("./dev ")).collect();
     for line in &ours {
         let words = line
             .split_whitespace()
             .take_while(|word| !["|", "&&", ">", ";"].contains(word));
-        if let Err(error) = crate::Cli::try_parse_from(words) {
-            ensure!(!error.use_stderr(), "`{line}`: {error}");
-        }
+        parse(&words.collect::<Vec<_>>()).with_context(|| format!("`{line}`"))?;
     }
     Ok(ours.len())
 }
 
 /// Runs the blocks; `Err` is for what kept it from running at all.
-pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
+pub(crate) fn run(bed: &Bed, args: &Args, parse: Parse) -> Result<Outcome> {
     let outcome = Outcome::new();
     let blocks = all(bed)?;
     if args.list {
@@ -130,13 +133,13 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             let place = block
                 .place
                 .map_or_else(|| format!("not run: {}", block.reason), |place| place.to_string());
-            crate::ui::line(&format!("{}: {place}", block.name()));
+            crate::site::ui::line(&format!("{}: {place}", block.name()));
         }
-        marked(bed, &outcome);
+        marked(bed, &outcome, parse);
         return Ok(outcome);
     }
     let dir = bed.target.join("docs");
-    remove_tree(bed, &dir)?;
+    bed.host.remove_tree(&dir)?;
     std::fs::create_dir_all(&dir)?;
     let of = |place: Place| -> Vec<&Block> {
         let wanted = args.places.is_empty() || args.places.contains(&place);
@@ -148,11 +151,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     arm64(bed, &of(Place::Arm64), &outcome)?;
     in_guest(bed, &of(Place::Guest), &outcome)?;
     for block in of(Place::Root) {
-        let command = |script: &Path| {
-            Ok(root::command(bed, "bash")?
-                .args(["-eu"])
-                .arg(root::inside(bed, script)))
-        };
+        let command = |script: &Path| Ok(bed.command("bash")?.args(["-eu"]).arg(root::inside(bed, script)));
         outside(&dir, block, &outcome, command);
     }
     for block in of(Place::Host) {
@@ -161,29 +160,28 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     }
     let blocks = of(Place::Image);
     if !blocks.is_empty() {
-        let place = image::unpack(&image::archive(bed)?, &dir.join("image"))?;
-        for (name, clip) in CLIPS.iter().zip(clips(bed)?) {
+        let place = archive::unpack(&archive::path(bed)?, &dir.join("image"))?;
+        for (name, clip) in clips(bed)? {
             std::fs::copy(clip, place.join(name))?;
         }
         for block in blocks {
             let command = |script: &Path| Ok(Cmd::new("bash").args(["-eu"]).arg(script).cwd(&place));
             outside(&dir, block, &outcome, command);
         }
-        remove_tree(bed, &dir.join("image"))?;
+        bed.host.remove_tree(&dir.join("image"))?;
     }
     Ok(outcome)
 }
 
-/// Small clips, one for each codec.
-fn clips(bed: &Bed) -> Result<Vec<PathBuf>> {
+/// Returns small clips, one for each codec, by their names in documents.
+fn clips(bed: &Bed) -> Result<Vec<(String, PathBuf)>> {
     let (list, streams) = play::clips(bed)?;
     let dir = list.parent().context("a list without a directory")?;
-    let clips: Vec<PathBuf> = streams
-        .iter()
-        .filter(|stream| stream.name.contains("240p"))
-        .map(|stream| dir.join(&stream.path))
-        .collect();
-    ensure!(clips.len() == CLIPS.len(), "there are {} clips", clips.len());
+    let clips = streams.iter().filter(|stream| stream.name.contains("240p"));
+    let clips: Vec<(String, PathBuf)> = clips
+        .map(|stream| Ok((codecs::row(stream.codec)?.clip, dir.join(&stream.path))))
+        .collect::<Result<_>>()?;
+    ensure!(clips.len() == Codec::ALL.len(), "there are {} clips", clips.len());
     Ok(clips)
 }
 
@@ -216,10 +214,10 @@ fn in_guest(bed: &Bed, blocks: &[&Block], outcome: &Outcome) -> Result<()> {
          export PATH=/tmp/programs:$PATH\n\
          mkdir /tmp/clips\n",
     );
-    for (name, clip) in CLIPS.iter().zip(clips(bed)?) {
+    for (name, clip) in clips(bed)? {
         script.push_str(&format!(
             "cp {} /tmp/clips/{name}\n",
-            torture::in_guest(bed, &clip)?
+            paths::in_guest(bed, &clip)?
         ));
     }
     for block in blocks {

@@ -65,7 +65,8 @@ pub(crate) fn enter(args: &Args) -> Result<std::convert::Infallible> {
     // SAFETY: this process has one thread and shares no file-system state that an unshared mount namespace
     // could make inconsistent.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context(
-        "cannot make a mount namespace (CAP_SYS_ADMIN is needed: in a container, start it with that capability)",
+        "cannot make a mount namespace (CAP_SYS_ADMIN is needed: in a container, start it with that \
+         capability)",
     )?;
     // Where / is no mount point (this machine is a chroot), its propagation cannot be changed; then the one
     // mount of the root on itself may be seen outside, and all others are below it and private.

@@ -5,11 +5,11 @@ use anyhow::{Result, bail};
 
 use crate::bed::Bed;
 use crate::headers::{self, Target};
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::root;
 
-/// What the module may depend on: a kernel that is configured for V4L2 and media devices has these, whatever drivers it
-/// has.
+/// What the module may depend on: a kernel that is configured for V4L2 and media devices has these, whatever
+/// drivers it has.
 const DEPENDS: [&str; 4] = ["mc", "videobuf2-common", "videobuf2-v4l2", "videodev"];
 
 /// Builds the module for each kernel.
@@ -28,7 +28,8 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
 fn check(bed: &Bed, target: &Target) -> Result<String> {
     let headers = headers::get(bed, target)?;
     let file = headers::build(bed, target, &headers)?;
-    let depends = root::command(bed, "modinfo")?
+    let depends = bed
+        .command("modinfo")?
         .args(["-F", "depends"])
         .arg(root::inside(bed, &file))
         .output()?;

@@ -1,32 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev fuzz`: the targets of fuzz/, built with libFuzzer's coverage in the Debian root and run there for a time.
+//! `./dev fuzz`: the targets of fuzz/, built with libFuzzer's coverage in the Debian root and run there for a
+//! time.
 //!
-//! The first inputs come from the traces that `./dev replay` records; what a run finds is kept under target/fuzz and
-//! is the next run's beginning.
+//! The first inputs come from the traces that `./dev replay` records; what a run finds is kept under
+//! target/fuzz and is the next run's beginning.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::bed::Bed;
-use crate::cmd::last_lines;
-use crate::demo::play::write_json;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::{root, ui};
+use crate::site::cmd::last_lines;
+use crate::site::files::{read, write_json};
+use crate::site::{table, ui};
 
-/// The targets of fuzz/fuzz_targets, and the longest input of each in bytes.
-const TARGETS: [(&str, u32); 5] = [
-    ("messages", 16 << 10),
-    ("h264_headers", 8 << 10),
-    ("av1_headers", 32 << 10),
-    ("trace", 64 << 10),
-    ("jobs", 256 << 10),
-];
+/// A target of fuzz/fuzz_targets, as a row of targets.tsv.
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    /// Bytes of the longest input.
+    longest: u32,
+}
 
-/// What rustc is told so that libFuzzer sees edges and comparisons; the stable compiler can do this, and what it
-/// cannot do, the address sanitizer, would not see into the C libraries anyway.
+/// Returns all targets.
+fn targets() -> Result<Vec<Target>> {
+    table::rows("fuzz/targets.tsv", include_str!("fuzz/targets.tsv"))
+}
+
+/// What rustc is told so that libFuzzer sees edges and comparisons; the stable compiler can do this, and what
+/// it cannot do, the address sanitizer, would not see into the C libraries anyway.
 const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks";
@@ -63,7 +70,8 @@ impl Args {
 
 /// Runs it; `Err` is for what kept it from running at all.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
-    let known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+    let targets = targets()?;
+    let known: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
     for name in &args.targets {
         ensure!(
             known.contains(&name.as_str()),
@@ -74,20 +82,20 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let outcome = Outcome::new();
     let dir = bed.target.join("fuzz");
     std::fs::create_dir_all(&dir)?;
-    let programs = build(bed, &dir)?;
+    let programs = build(bed, &dir, &known)?;
     seed(bed, &dir, &outcome)?;
-    let wanted = TARGETS
+    let wanted = targets
         .iter()
-        .filter(|(name, _)| args.targets.is_empty() || args.targets.iter().any(|wanted| wanted == name));
+        .filter(|target| args.targets.is_empty() || args.targets.contains(&target.name));
     let queue = std::sync::Mutex::new(wanted.collect::<Vec<_>>());
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().ok().and_then(|mut queue| queue.pop());
-                    let Some(&(name, longest)) = next else { return };
-                    outcome.check(&format!("fuzz {name} ({} s)", args.seconds), || {
-                        target(bed, &dir, &programs, name, longest, args.seconds)
+                    let Some(next) = next else { return };
+                    outcome.check(&format!("fuzz {} ({} s)", next.name, args.seconds), || {
+                        target(bed, &dir, &programs, next, args.seconds)
                     });
                 }
             });
@@ -99,7 +107,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
 /// The program that makes inputs, which has nobody to count its edges for.
 fn build_seeds(bed: &Bed, dir: &Path) -> Result<PathBuf> {
     let target = dir.join("seeds");
-    root::command(bed, "cargo")?
+    bed.command("cargo")?
         .args([
             "build",
             "--release",
@@ -119,12 +127,12 @@ fn build_seeds(bed: &Bed, dir: &Path) -> Result<PathBuf> {
 }
 
 /// Builds the targets; the directory in which they are.
-fn build(bed: &Bed, dir: &Path) -> Result<PathBuf> {
+fn build(bed: &Bed, dir: &Path, names: &[&str]) -> Result<PathBuf> {
     let _step = ui::Step::begin("building the fuzz targets (2-4 minutes)");
     let log = dir.join("build.log");
     std::fs::remove_file(&log).ok();
     let target = dir.join("build");
-    root::command(bed, "env")?
+    bed.command("env")?
         .arg(format!("RUSTFLAGS={COVERAGE}"))
         .args([
             "cargo",
@@ -135,7 +143,7 @@ fn build(bed: &Bed, dir: &Path) -> Result<PathBuf> {
             "-p",
             "daedalus-fuzz",
         ])
-        .args(TARGETS.iter().flat_map(|(name, _)| ["--bin", name]))
+        .args(names.iter().flat_map(|name| ["--bin", *name]))
         // Named, so that build scripts and procedural macros are built without coverage.
         .args(["--target", "x86_64-unknown-linux-gnu", "--target-dir"])
         .arg(root::inside(bed, &target))
@@ -160,7 +168,8 @@ fn seed(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
         );
         return Ok(());
     }
-    let mut cmd = root::command(bed, root::inside(bed, &build_seeds(bed, dir)?))?
+    let mut cmd = bed
+        .command(root::inside(bed, &build_seeds(bed, dir)?))?
         .arg(root::inside(bed, &dir.join("corpus")))
         .log(dir.join("seeds.log"));
     for trace in &traces {
@@ -170,7 +179,8 @@ fn seed(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
 }
 
 /// Runs one target. A crash, a hang of a minute or too much memory is a failure that names the input.
-fn target(bed: &Bed, dir: &Path, programs: &Path, name: &str, longest: u32, seconds: u32) -> Result<String> {
+fn target(bed: &Bed, dir: &Path, programs: &Path, target: &Target, seconds: u32) -> Result<String> {
+    let Target { name, longest } = target;
     let corpus = dir.join("corpus").join(name);
     let found = dir.join("found").join(name);
     std::fs::create_dir_all(&corpus)?;
@@ -193,7 +203,8 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, name: &str, longest: u32, seco
     // libFuzzer counts real time, of which a busy machine gives it a part: what is left is run again.
     while clean && used < f64::from(seconds) * ENOUGH {
         let left = (f64::from(seconds) - used).ceil();
-        let ended = root::command(bed, "bash")?
+        let ended = bed
+            .command("bash")?
             .args(["-c", TIMED, "fuzz"])
             .arg(root::inside(bed, &programs.join(name)))
             .arg(root::inside(bed, &corpus))
@@ -204,10 +215,10 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, name: &str, longest: u32, seco
             .status()?;
         clean = ended.status.success() && !ended.timed_out;
         let before = used;
-        used = processor_seconds(&crate::bed::read(&log)?);
+        used = processor_seconds(&read(&log)?);
         clean &= used > before;
     }
-    let text = crate::bed::read(&log)?;
+    let text = read(&log)?;
     let inputs: Vec<String> = std::fs::read_dir(&found)?
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
@@ -255,7 +266,21 @@ fn processor_seconds(log: &str) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn every_target_has_a_row() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
+        let stem = |entry: std::io::Result<std::fs::DirEntry>| {
+            let path = entry.unwrap().path();
+            path.file_stem().unwrap().to_string_lossy().into_owned()
+        };
+        let files: BTreeSet<String> = std::fs::read_dir(dir).unwrap().map(stem).collect();
+        let rows: BTreeSet<String> = targets().unwrap().into_iter().map(|target| target.name).collect();
+        assert_eq!(files, rows);
+    }
 
     #[test]
     fn figures_are_read() {

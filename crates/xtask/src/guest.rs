@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Jobs in a guest: a UML kernel, the Debian 13 root read-only, the tree's module and programs, one script. Guests of other
-//! kernels take the same jobs and leave the same results.
+//! Jobs in a guest: a UML kernel, the Debian 13 root read-only, the tree's module and programs, one script.
+//! Guests of other kernels take the same jobs and leave the same results.
 
-use std::fmt;
+pub(crate) mod paths;
+pub(crate) mod reports;
+mod sysctl;
+
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,51 +15,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::bed::Bed;
-use crate::cache::{Lock, lock_file, remove_tree};
-use crate::cmd::{Cmd, Ended, describe, last_lines};
-use crate::{GuestArgs, build, reports, sysctl, ui};
+use crate::build;
+use crate::make::kernel::Kernel;
+use crate::site::cmd::{Cmd, Ended, describe, last_lines};
+use crate::site::files::{Lock, lock_file};
+use crate::site::ui;
 
 /// The guest's console, in the job's directory.
 pub(crate) const LOG: &str = "kernel.log";
-
-/// Which kernel a guest boots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Kernel {
-    /// As a distribution would build it.
-    Plain,
-    /// With KASAN, lockdep, UBSAN and fault injection; several times slower.
-    Sanitizers,
-    /// Counts which of the module's lines ran.
-    Coverage,
-    /// Plain, linked statically, with a root that is a file: what `./dev image` packs.
-    Image,
-}
-
-impl Kernel {
-    /// How many there are.
-    pub(crate) const COUNT: usize = 4;
-
-    /// From 0 on.
-    pub(crate) fn index(self) -> usize {
-        match self {
-            Self::Plain => 0,
-            Self::Sanitizers => 1,
-            Self::Coverage => 2,
-            Self::Image => 3,
-        }
-    }
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "plain",
-            Self::Sanitizers => "sanitizers",
-            Self::Coverage => "coverage",
-            Self::Image => "image",
-        })
-    }
-}
 
 /// A script to run in a guest.
 #[derive(Clone, Debug)]
@@ -154,7 +120,7 @@ impl GuestJob {
     fn text(&self) -> String {
         let mut text = format!("export DAEDALUS_KERNEL={}\n", self.kernel);
         for (key, value) in &self.env {
-            text.push_str(&format!("export {key}={}\n", quoted(value)));
+            text.push_str(&format!("export {key}={}\n", paths::quoted(value)));
         }
         text + ". /mnt/repo/testbed/uml/guest.sh\n" + &self.script + "\n"
     }
@@ -167,7 +133,8 @@ impl GuestResult {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// An error in plain words unless the job succeeded, the guest came to its end and the kernel reported nothing.
+    /// An error in plain words unless the job succeeded, the guest came to its end and the kernel reported
+    /// nothing.
     pub(crate) fn judge(&self) -> Result<()> {
         let tail = |text: &str| last_lines(text, 15);
         let kept = self.out_dir.display();
@@ -212,15 +179,16 @@ impl GuestResult {
     }
 }
 
-/// Whether each of the guest's processors has one of the host's to itself. Where the host puts two on one, the one that
-/// spins for a lock keeps the one that holds it from running.
+/// Whether each of the guest's processors has one of the host's to itself. Where the host puts two on one,
+/// the one that spins for a lock keeps the one that holds it from running.
 fn pinned(cpus: u32) -> bool {
     let hosts = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     cpus > 1 && usize::try_from(cpus).is_ok_and(|cpus| cpus <= hosts)
 }
 
-/// Runs a job to its end or its time limit. Makes the root, the kernel, the module and the programs first where
-/// they are missing or stale. `Err` is for what kept the guest from starting; the rest is [`GuestResult::judge`]'s.
+/// Runs a job to its end or its time limit. Makes the root, the kernel, the module and the programs first
+/// where they are missing or stale. `Err` is for what kept the guest from starting; the rest is
+/// [`GuestResult::judge`]'s.
 pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
     let prepared = build::prepare(bed, &[job.kernel]);
     let (root, kernel) = (bed.root()?, bed.kernel(job.kernel)?);
@@ -277,11 +245,12 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
     collect(bed, out_dir, &ended, started)
 }
 
-/// Makes the job's directory in `parent` anew, with the job's script in it; nobody else uses it while the lock is held.
+/// Makes the job's directory in `parent` anew, with the job's script in it; nobody else uses it while the
+/// lock is held.
 pub(crate) fn place(bed: &Bed, parent: &Path, job: &GuestJob) -> Result<(PathBuf, Lock)> {
     let lock = lock_file(&parent.join(format!(".{}.lock", job.name)), &job.name)?;
     let dir = parent.join(&job.name);
-    remove_tree(bed, &dir)?;
+    bed.host.remove_tree(&dir)?;
     std::fs::create_dir_all(&dir)?;
     let dir = dir.canonicalize()?;
     std::fs::write(dir.join("job.sh"), job.text())?;
@@ -338,18 +307,39 @@ fn streamed(cmd: &Cmd, log: &Path) -> Result<Ended> {
     })
 }
 
-/// One word of shell.
-pub(crate) fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
+/// Arguments of `./dev guest`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which kernel to boot
+    #[arg(long, value_enum, default_value_t = Kernel::Plain)]
+    kernel: Kernel,
+    /// Neither load the module nor start the daemon
+    #[arg(long)]
+    bare: bool,
+    /// Seconds until the guest is stopped
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+    /// Memory of the guest in MiB
+    #[arg(long, default_value_t = 2048)]
+    mem: u32,
+    /// Processors of the guest
+    #[arg(long, default_value_t = 2)]
+    cpus: u32,
+    /// A variable of the command's environment: KEY=VALUE
+    #[arg(long)]
+    env: Vec<String>,
+    /// The command; one word is a shell script
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
 }
 
 /// `./dev guest`.
-pub(crate) fn run_command(bed: &Bed, args: &GuestArgs) -> Result<ExitCode> {
+pub(crate) fn run_command(bed: &Bed, args: &Args) -> Result<ExitCode> {
     let command = match args.command.as_slice() {
         [script] => script.clone(),
         words => words
             .iter()
-            .map(|word| quoted(word))
+            .map(|word| paths::quoted(word))
             .collect::<Vec<_>>()
             .join(" "),
     };
@@ -403,15 +393,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("WARNING: at x.c:1"), "{error}");
-    }
-
-    #[test]
-    fn words_survive_the_shell() {
-        let word = "a 'b' $c";
-        let shown = Cmd::new("sh")
-            .args(["-c", &format!("printf %s {}", quoted(word))])
-            .output()
-            .unwrap();
-        assert_eq!(shown, word);
     }
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Headers of Debian's own kernels: which there are, downloaded and unpacked, and the module built against them.
+//! Headers of Debian's own kernels: which there are, downloaded and unpacked, and the module built against
+//! them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt::{self, PrivateApt};
-use crate::bed::{Bed, data_lines, read};
-use crate::cache::{Stamp, lock_file, remove_tree};
-use crate::cmd::{Cmd, last_lines};
-use crate::module;
-use crate::root::{self, HEADERS};
+use crate::bed::Bed;
+use crate::make::apt::{self, PrivateApt};
+use crate::make::module;
+use crate::make::root::{self, HEADERS};
+use crate::site::cache::Stamp;
+use crate::site::cmd::{Cmd, last_lines};
+use crate::site::files::{data_lines, lock_file, read};
 
 /// The artefacts' name in the cache.
 const KIND: &str = "headers";
@@ -31,7 +33,8 @@ impl Target {
         format!("{}-{}", self.suite, self.package)
     }
 
-    /// Debian builds with one compiler's full name, which a root may have in another version: this one is there.
+    /// Debian builds with one compiler's full name, which a root may have in another version: this one is
+    /// there.
     pub(crate) fn compiler(&self) -> &'static str {
         if self.architecture == "arm64" {
             "aarch64-linux-gnu-gcc"
@@ -77,8 +80,8 @@ fn parse(text: &str) -> Result<Vec<Target>> {
         .collect()
 }
 
-/// Builds the module for `target` against its unpacked headers; the path of its file. A symbol that this kernel does not
-/// export is modpost's error, and a warning about the module is one, too.
+/// Builds the module for `target` against its unpacked headers; the path of its file. A symbol that this
+/// kernel does not export is modpost's error, and a warning about the module is one, too.
 pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers) -> Result<PathBuf> {
     let built = bed.target.join(format!("module/{}.ko", target.name()));
     let _lock = lock_file(&built.with_extension("lock"), "building the module")?;
@@ -86,7 +89,8 @@ pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers) -> Result<Pat
     let log = bed.target.join(format!("module/{}.log", target.name()));
     std::fs::remove_file(&log).ok();
     let make = |goal: &str| -> Result<Cmd> {
-        let mut cmd = root::command_with(bed, "make", &[(&headers.dir, HEADERS)])?
+        let mut cmd = bed
+            .command_with("make", &[(&headers.dir, HEADERS)])?
             .arg("-C")
             .arg(format!("{HEADERS}/usr/src/{}", headers.name))
             .arg(format!("M={}", root::inside(bed, &copy).display()))
@@ -127,7 +131,8 @@ fn warnings(log: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Downloads and unpacks the headers that `target` names now, the common part and the host programs with them.
+/// Downloads and unpacks the headers that `target` names now, the common part and the host programs with
+/// them.
 pub(crate) fn get(bed: &Bed, target: &Target) -> Result<Headers> {
     let list = apt::settled(
         bed,
@@ -154,7 +159,7 @@ pub(crate) fn unpacked(bed: &Bed, target: &Target, list: &str) -> Result<Headers
     let name = first.context("no headers package")?.to_owned();
     let what = format!("unpacking {name} (15 MB to download, 100 MB on disk)");
     let dir = bed.cache.artefact(KIND, &stamp(list), &what, |path| {
-        remove_tree(bed, path)?;
+        bed.host.remove_tree(path)?;
         std::fs::create_dir_all(path)?;
         let apt = PrivateApt::new(bed, &target.suite, foreign(target))?;
         for line in list.lines() {
@@ -240,7 +245,8 @@ mod tests {
 
     #[test]
     fn only_warnings_about_the_module_count() {
-        let log = "/daedalus/headers/x.h:1: warning: old\nwarning: the compiler differs from the one used to build the kernel\n\
+        let log = "/daedalus/headers/x.h:1: warning: old\nwarning: the compiler differs from the one used to \
+                   build the kernel\n\
                    a.c:1:2: warning: unused\nWARNING: modpost: missing MODULE_LICENSE()\n";
         assert_eq!(warnings(log).len(), 2);
     }

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev image`: one archive with a UML kernel, a Debian 13 root, the module, the daemon and a script that boots them
-//! and runs a command. It is then tried as a user would: unpacked elsewhere, with no privilege. Results: target/image.
+//! `./dev image`: one archive with a UML kernel, a Debian 13 root, the module, the daemon and a script that
+//! boots them and runs a command. It is then tried as a user would: unpacked elsewhere, with no privilege.
+//! Results: target/image.
 
+pub(crate) mod archive;
 mod checks;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::bed::Bed;
-use crate::cache::{lock_file, remove_tree};
-use crate::cmd::Cmd;
-use crate::demo::play::{self, Stream, write_json};
-use crate::guest::Kernel;
+use crate::build;
+use crate::make::kernel::Kernel;
+use crate::make::{module, root};
 use crate::outcome::Outcome;
-use crate::{build, demo, module, root, ui};
+use crate::play::{self, Stream};
+use crate::site::cmd::Cmd;
+use crate::site::files::{lock_file, write_json};
+use crate::site::ui;
+use archive::NAME;
 
-/// The archive's only directory.
-const NAME: &str = "daedalus-image-amd64";
-/// Where the guest has the demonstration's clips, with their list.
-pub(crate) const CLIPS: &str = "/usr/share/daedalus/clips";
 /// The size of the small clips: the name's end.
 const SMALL: &str = "240p";
-/// What is left out of the root: what apt downloads again, texts for people, OpenGL (there is no GPU) with its
-/// compiler, neural networks, and the packing program.
+/// What is left out of the root: what apt downloads again, texts for people, OpenGL (there is no GPU) with
+/// its compiler, neural networks, and the packing program.
 const LEFT_OUT: [&str; 21] = [
     "var/lib/apt/lists/*",
     "var/cache/*",
@@ -90,38 +91,12 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The archive that was packed last.
-pub(crate) fn archive(bed: &Bed) -> Result<PathBuf> {
-    let archive = bed.target.join("image").join(format!("{NAME}.tar"));
-    if !archive.is_file() {
-        bail!("there is no image: run ./dev image first");
-    }
-    Ok(archive)
-}
-
-/// The directory into which an archive was unpacked: `run` is in it.
-pub(crate) fn unpack(archive: &Path, into: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(into)?;
-    Cmd::new("tar")
-        .arg("-xf")
-        .arg(archive)
-        .arg("-C")
-        .arg(into)
-        .run()
-        .with_context(|| format!("cannot unpack {}", archive.display()))?;
-    let image = into.join(NAME);
-    if !image.join("run").is_file() {
-        bail!("{} is no image: it has no {NAME}/run", archive.display());
-    }
-    Ok(image)
-}
-
 fn pack(bed: &Bed, dir: &Path, archive: &Path) -> Result<()> {
     build::prepare(bed, &[Kernel::Image])?;
     let kernel = bed.kernel(Kernel::Image)?;
     let base = base(bed)?;
     let image = dir.join(NAME);
-    remove_tree(bed, &image)?;
+    bed.host.remove_tree(&image)?;
     std::fs::create_dir_all(&image)?;
     let copy = |from: &Path, to: &str| -> Result<()> {
         let to = image.join(to);
@@ -152,8 +127,8 @@ fn pack(bed: &Bed, dir: &Path, archive: &Path) -> Result<()> {
     let layer = layer(bed, dir)?;
     let squashed = image.join("daedalus.squashfs");
     squash(bed, &layer, &squashed)?;
-    // GStreamer looks at a plugin again only if its file or what it says it depends on has changed; a first look at
-    // all of them takes longer than everything else.
+    // GStreamer looks at a plugin again only if its file or what it says it depends on has changed; a first
+    // look at all of them takes longer than everything else.
     let step = ui::Step::begin("letting GStreamer look at its plugins");
     let registry = dir.join("registry");
     std::fs::create_dir_all(&registry)?;
@@ -197,7 +172,7 @@ fn base(bed: &Bed) -> Result<PathBuf> {
         &stamp,
         "packing the image's root (1-3 minutes)",
         |path| {
-            remove_tree(bed, path)?;
+            bed.host.remove_tree(path)?;
             std::fs::create_dir_all(path)?;
             inside(bed, path, "0:0")?
                 .args([
@@ -268,7 +243,7 @@ fn squash(bed: &Bed, from: &Path, to: &Path) -> Result<()> {
 /// What lies over the root: the module, the programs, the demonstration's clips and the second process.
 fn layer(bed: &Bed, dir: &Path) -> Result<PathBuf> {
     let layer = dir.join("layer");
-    remove_tree(bed, &layer)?;
+    bed.host.remove_tree(&layer)?;
     let place = |to: &str| -> Result<PathBuf> {
         let to = layer.join(to);
         std::fs::create_dir_all(to.parent().context("a place at the top")?)?;
@@ -282,7 +257,7 @@ fn layer(bed: &Bed, dir: &Path) -> Result<PathBuf> {
         ("daedalus-tests", "usr/bin/daedalus-tests"),
     ] {
         let to = place(to)?;
-        root::command(bed, "strip")?
+        bed.command("strip")?
             .arg("-o")
             .arg(root::inside(bed, &to))
             .arg(root::inside(bed, &programs.join(name)))
@@ -335,7 +310,7 @@ fn clips(bed: &Bed, list: &Path) -> Result<()> {
     );
     let shown: Vec<&Stream> = streams
         .iter()
-        .filter(|stream| stream.name.contains(demo::SHOWN) || stream.name.contains(SMALL))
+        .filter(|stream| stream.name.contains(play::SHOWN) || stream.name.contains(SMALL))
         .collect();
     for stream in &shown {
         let references = stream.references.iter().map(|reference| &reference.path);
@@ -361,7 +336,8 @@ fn source(bed: &Bed, image: &Path, kernel: &Path) -> Result<()> {
     )?;
     let text = format!(
         "linux is Debian's {} with patches/, configured by kernel.config and built with ARCH=um.\n\
-         daedalus_v4l2.ko is kernel/, built against it. The packages of base.squashfs are Debian's, unchanged;\n\
+         daedalus_v4l2.ko is kernel/, built against it. The packages of base.squashfs are Debian's, \
+         unchanged;\n\
          ../packages.tsv names their sources, which are at https://snapshot.debian.org.\n",
         source.version
     );

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The imitation of FFmpeg against the ioctl sequences that FFmpeg itself was seen to make (tests/data/ioctls): the
-//! imitation plays each trace's stream under strace in the guest, and must make the same sequence.
+//! The imitation of FFmpeg against the ioctl sequences that FFmpeg itself was seen to make
+//! (tests/data/ioctls): the imitation plays each trace's stream under strace in the guest, and must make the
+//! same sequence.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::bed::{Bed, read};
-use crate::conformance;
-use crate::demo::play::write_json;
+use crate::bed::Bed;
 use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
-use crate::vectors;
+use crate::site::files::{read, write_json};
+use crate::{conformance, vectors};
 
 /// Where the traces are, in the tree.
 const TRACES: &str = "tests/data/ioctls";
@@ -88,7 +88,8 @@ fn trace(path: &Path) -> Result<Trace> {
 fn commands(name: &str) -> String {
     format!(
         "{{ strace -f -y -v -X verbose -e trace=ioctl,poll,ppoll -o {name}.strace \
-         daedalus-tests play --client ffmpeg-like --prompt --list /mnt/target/ioctls/{name}.json --out {name} && \
+         daedalus-tests play --client ffmpeg-like --prompt --list /mnt/target/ioctls/{name}.json --out \
+         {name} && \
          daedalus-tests ioctls compare --trace /mnt/repo/{TRACES}/{name}.txt --log {name}.strace && \
          touch {name}.equal; }} >{name}.log 2>&1 || true\n"
     )
@@ -113,7 +114,7 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(TRACES);
         let traces = traces(&dir).unwrap();
         let names: Vec<&str> = traces.iter().map(|trace| trace.name.as_str()).collect();
-        for codec in ["h264", "vp9", "av1"] {
+        for codec in daedalus_uapi::Codec::ALL {
             assert!(
                 traces
                     .iter()

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The layers of the kernel module: which file calls which, and that no call points upward.
 //!
-//! The order of the files is the list at the top of `kernel/daedalus_core.h`, from the top layer to the bottom one. Files
-//! on one line are one layer and do not call each other.
+//! The order of the files is the list at the top of `kernel/daedalus_core.h`, from the top layer to the
+//! bottom one. Files on one line are one layer and do not call each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 
-use crate::bed::{Bed, read};
-use crate::cache::write_whole;
+use crate::bed::Bed;
 use crate::outcome::Outcome;
+use crate::site::files::{read, write_whole};
 
 /// The file whose comment lists the layers.
 const LIST: &str = "kernel/daedalus_core.h";
@@ -18,7 +18,8 @@ const LIST: &str = "kernel/daedalus_core.h";
 /// Which files a file calls, and by which functions.
 type Calls = BTreeMap<(String, String), BTreeSet<String>>;
 
-/// Checks the order of the layers and writes target/layers.md: the calls between files, and the lines of each.
+/// Checks the order of the layers and writes target/layers.md: the calls between files, and the lines of
+/// each.
 pub(crate) fn check(bed: &Bed, outcome: &Outcome) {
     outcome.check("module: calls between layers point downward", || {
         let ranks = ranks(&read(&bed.repo.join(LIST))?)?;
@@ -226,11 +227,12 @@ mod tests {
 
     #[test]
     fn definitions_are_functions_and_objects() {
-        let text = "const struct daedalus_codec daedalus_h264 = {\n};\nu64 daedalus_id(struct daedalus_mem *m)\n{\n}\n\
+        let text = "const struct daedalus_codec daedalus_table = {\n};\nu64 daedalus_id(struct daedalus_mem \
+                    *m)\n{\n}\n\
                     static int daedalus_own(void)\n{\n}\nextern int daedalus_other(void);\n";
         let found = defined(text);
         assert!(
-            found.contains("daedalus_h264") && found.contains("daedalus_id"),
+            found.contains("daedalus_table") && found.contains("daedalus_id"),
             "{found:?}"
         );
         assert!(

@@ -1,33 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Checks that run nothing of the device: format, clippy, unit tests, licences, and the kernel's own checkers on
-//! the module.
+//! Checks that run nothing of the device: format, clippy, unit tests, licences, and the
+//! kernel's own checkers on the module.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt::{self, PrivateApt};
 use crate::bed::Bed;
-use crate::cache::{Stamp, lock_file, remove_tree};
-use crate::cmd::{Cmd, last_lines};
-use crate::docs;
-use crate::guest::Kernel;
-use crate::layers;
-use crate::module;
+use crate::make::apt::{self, PrivateApt};
+use crate::make::kernel::Kernel;
+use crate::make::module;
 use crate::outcome::Outcome;
-use crate::root;
-use crate::vectors;
+use crate::site::cache::Stamp;
+use crate::site::cmd::{Cmd, last_lines};
+use crate::site::files::{lock_file, read};
+use crate::{docs, layers, vectors};
 
 /// A source file has one role; more lines than this say that it has several.
 const MOST_LINES: usize = 900;
 
 /// `./dev lint`.
-pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
+pub(crate) fn run(bed: &Bed, parse: docs::Parse) -> Result<Outcome> {
     bed.host.ready()?;
     let outcome = Outcome::new();
     files(bed, &outcome);
     place_of_vectors(bed, &outcome);
-    docs::marked(bed, &outcome);
+    docs::marked(bed, &outcome, parse);
     rust(bed, &outcome);
     crates(bed, &outcome);
     checkpatch(bed, &outcome);
@@ -37,11 +35,11 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Headers and sizes of all files of the tree, and the layers of the module.
+/// Headers and sizes of all files of the tree, what they name and import, and the layers of the module.
 pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
     layers::check(bed, outcome);
     outcome.check("every file names its licence and has one role", || {
-        let listed = listed(&crate::bed::read(&bed.repo.join("REUSE.toml"))?);
+        let listed = listed(&read(&bed.repo.join("REUSE.toml"))?);
         let files = texts(bed)?;
         let mut wrong = Vec::new();
         for (name, text) in &files {
@@ -72,7 +70,8 @@ fn texts(bed: &Bed) -> Result<Vec<(String, String)>> {
         .cwd(&bed.repo)
         .output()
         .context("the tree is no git checkout")?;
-    // A file that was just removed and is not committed yet has nothing to check, nor has one that is no text.
+    // A file that was just removed and is not committed yet has nothing to check, nor has one that is no
+    // text.
     let text = |name: &str| {
         let text = std::fs::read_to_string(bed.repo.join(name)).ok()?;
         Some((name.to_owned(), text))
@@ -103,8 +102,8 @@ fn names_vectors(text: &str) -> bool {
     text.contains(whole) || text.contains(beside)
 }
 
-/// Returns true for the file with the function, the script that makes the mount point in the root, and documents, which
-/// tell their readers where to put the vectors.
+/// Returns true for the file with the function, the script that makes the mount point in the root, and
+/// documents, which tell their readers where to put the vectors.
 fn may_name_vectors(name: &str) -> bool {
     let files = ["crates/client/src/vectors.rs", "testbed/root/customize"];
     files.contains(&name) || name.ends_with(".md")
@@ -134,7 +133,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn cargo(bed: &Bed, name: &str, args: &[&str]) -> Result<PathBuf> {
     let log = bed.target.join(format!("test/{name}.log"));
     std::fs::remove_file(&log).ok();
-    root::command(bed, "cargo")?.args(args).log(&log).run()?;
+    bed.command("cargo")?.args(args).log(&log).run()?;
     Ok(log)
 }
 
@@ -163,7 +162,7 @@ pub(crate) fn unit_tests(bed: &Bed, outcome: &Outcome) {
                 failed => error.context(failed),
             }
         })?;
-        let text = crate::bed::read(&log)?;
+        let text = read(&log)?;
         let (passed, ignored) = test_counts(&text);
         if passed == 0 {
             bail!("cargo test ran no test:\n{}", last_lines(&text, 10));
@@ -192,7 +191,8 @@ fn skips(log: &str) -> Vec<&str> {
         .collect()
 }
 
-/// What the targets that failed said at their end, of a `cargo test --no-fail-fast` log; empty if none is named.
+/// What the targets that failed said at their end, of a `cargo test --no-fail-fast` log; empty if none is
+/// named.
 fn failures(log: &str) -> String {
     let mut said = String::new();
     for target in log
@@ -236,7 +236,8 @@ fn test_counts(log: &str) -> (usize, usize) {
         })
 }
 
-/// Licences, bans and sources of the crates. The advisory database is no part: it needs the network at every run.
+/// Licences, bans and sources of the crates. The advisory database is no part: it needs the network at every
+/// run.
 pub(crate) fn crates(bed: &Bed, outcome: &Outcome) {
     outcome.check("licences and sources of crates (cargo-deny)", || {
         let tool = cargo_deny(bed)?;
@@ -248,7 +249,7 @@ pub(crate) fn crates(bed: &Bed, outcome: &Outcome) {
             .cwd(&bed.repo)
             .log(&log)
             .run()?;
-        Ok(last_lines(&crate::bed::read(&log)?, 1))
+        Ok(last_lines(&read(&log)?, 1))
     });
 }
 
@@ -315,7 +316,7 @@ pub(crate) fn checkpatch(bed: &Bed, outcome: &Outcome) {
                 .log(&log)
                 .status()?;
         }
-        let said = crate::bed::read(&log)?;
+        let said = read(&log)?;
         if !said.trim().is_empty() {
             bail!("{}", last_lines(&said, 10));
         }
@@ -323,7 +324,8 @@ pub(crate) fn checkpatch(bed: &Bed, outcome: &Outcome) {
     });
 }
 
-/// The module built against one kernel with all of the compiler's and sparse's warnings, of which there must be none.
+/// The module built against one kernel with all of the compiler's and sparse's warnings, of which there must
+/// be none.
 pub(crate) fn module(bed: &Bed, outcome: &Outcome, which: Kernel) {
     outcome.check(
         &format!("module against the {which} kernel: W=1 and sparse"),
@@ -337,18 +339,15 @@ pub(crate) fn module(bed: &Bed, outcome: &Outcome, which: Kernel) {
             let log = bed.target.join(format!("test/module-{which}.log"));
             std::fs::remove_file(&log).ok();
             // Warnings come only from what is compiled: everything, each time.
-            module::make(bed, which, &dir, "clean")?.log(&log).run()?;
-            module::make(bed, which, &dir, "modules")?
+            let kernel = bed.kernel(which)?;
+            module::make(&kernel, which, &dir, "clean").log(&log).run()?;
+            module::make(&kernel, which, &dir, "modules")
                 .args(["W=1", "C=2", &format!("CHECK={}", sparse(bed)?)])
                 .log(&log)
                 .run()?;
             let source = bed.kernel_source()?;
-            let said = crate::bed::read(&log)?;
-            let kernel = [
-                source.dir.to_string_lossy(),
-                bed.kernel(which)?.tree.to_string_lossy(),
-            ]
-            .map(String::from);
+            let said = read(&log)?;
+            let kernel = [source.dir.to_string_lossy(), kernel.tree.to_string_lossy()].map(String::from);
             let warnings = warnings(&said, &kernel);
             if !warnings.is_empty() {
                 bail!("{} warning(s):\n{}", warnings.len(), warnings.join("\n"));
@@ -362,8 +361,8 @@ pub(crate) fn module(bed: &Bed, outcome: &Outcome, which: Kernel) {
     );
 }
 
-/// The command line of sparse. This kernel's headers need a newer one than Debian 12 and 13 have, and that one a newer
-/// libc than Debian 12's: the root's.
+/// The command line of sparse. This kernel's headers need a newer one than Debian 12 and 13 have, and that
+/// one a newer libc than Debian 12's: the root's.
 fn sparse(bed: &Bed) -> Result<String> {
     let suite = bed.conf("tools.sparse")?;
     let stamp = |package: &str| Stamp::new().with("package", package);
@@ -375,7 +374,7 @@ fn sparse(bed: &Bed) -> Result<String> {
     )?;
     let what = format!("unpacking {package}");
     let dir = bed.cache.artefact("sparse", &stamp(&package), &what, |path| {
-        remove_tree(bed, path)?;
+        bed.host.remove_tree(path)?;
         let (name, version) = package.split_once('=').context("a package without a version")?;
         let deb = PrivateApt::new(bed, suite, None)?.download(name, version)?;
         let log = bed.cache.dir().join("sparse.log");
@@ -438,9 +437,9 @@ mod tests {
 
     #[test]
     fn skipped_tests_are_named_once() {
-        let line = format!("{}the engine (vp9): {}\n", vectors::SKIPPED, vectors::MISSING);
+        let line = format!("{}the engine (a codec): {}\n", vectors::SKIPPED, vectors::MISSING);
         let log = format!("test a ... {line}ok\n{line}test result: ok\n");
-        assert_eq!(skips(&log), ["the engine (vp9)"]);
+        assert_eq!(skips(&log), ["the engine (a codec)"]);
         assert!(skips("test result: ok. 3 passed").is_empty());
     }
 

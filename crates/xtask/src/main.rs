@@ -2,14 +2,12 @@
 //! What `./dev` runs: the test bed, the checks and the tests.
 
 mod amd64;
-mod apt;
 mod arm64;
 mod bed;
 mod bench;
 mod build;
-mod cache;
 mod checks;
-mod cmd;
+mod codecs;
 mod command_line;
 mod compliance;
 mod conformance;
@@ -21,27 +19,22 @@ mod foreign;
 mod fuzz;
 mod guest;
 mod headers;
-mod host;
 mod image;
 mod ioctls;
 #[path = "../../cli/src/junit.rs"]
 mod junit;
-mod kernel;
 mod layers;
 mod lint;
-mod module;
+mod make;
 mod outcome;
 mod package;
+mod play;
 mod replay;
-mod reports;
-mod root;
-mod signals;
+mod site;
 mod stock;
 mod suite;
-mod sysctl;
 mod system;
 mod torture;
-mod ui;
 #[allow(
     dead_code,
     unreachable_pub,
@@ -53,12 +46,13 @@ mod vectors;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use bed::{Bed, Options};
-use guest::Kernel;
+use bed::Bed;
+use make::kernel::Kernel;
 use outcome::Outcome;
+use site::{Options, signals};
 
 /// Builds, runs and tests daedalus-v4l2 in a kernel of its own, on a Debian 12 or 13 with a Rust toolchain.
 #[derive(Parser)]
@@ -90,7 +84,8 @@ enum Command {
     Tool(command_line::Args),
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
-    /// Measure device and engine against ffmpeg, dav1d and GStreamer's software decoders, in runs that alternate
+    /// Measure device and engine against ffmpeg, dav1d and GStreamer's software decoders, in runs that
+    /// alternate
     Bench(bench::Args),
     /// Run what concerns the module in a kernel that counts its lines, and say which never ran
     Coverage,
@@ -113,7 +108,7 @@ enum Command {
     /// Run the commands of README.md and docs/ as they are written there
     Docs(docs::Args),
     /// Run a command in a guest, with the module loaded and the daemon started
-    Guest(GuestArgs),
+    Guest(guest::Args),
     /// Run a command in the Debian 13 root, at the top of the tree
     Root(RootArgs),
     /// Remove what the cache keeps of earlier inputs (--all: everything)
@@ -121,31 +116,6 @@ enum Command {
     /// Mount and enter a root; what the other commands start themselves with
     #[command(name = "__enter", hide = true)]
     Enter(enter::Args),
-}
-
-#[derive(clap::Args)]
-struct GuestArgs {
-    /// Which kernel to boot
-    #[arg(long, value_enum, default_value_t = Kernel::Plain)]
-    kernel: Kernel,
-    /// Neither load the module nor start the daemon
-    #[arg(long)]
-    bare: bool,
-    /// Seconds until the guest is stopped
-    #[arg(long, default_value_t = 600)]
-    timeout: u64,
-    /// Memory of the guest in MiB
-    #[arg(long, default_value_t = 2048)]
-    mem: u32,
-    /// Processors of the guest
-    #[arg(long, default_value_t = 2)]
-    cpus: u32,
-    /// A variable of the command's environment: KEY=VALUE
-    #[arg(long)]
-    env: Vec<String>,
-    /// The command; one word is a shell script
-    #[arg(last = true, required = true)]
-    command: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -188,7 +158,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
 
 fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Test(args) => Ok(finish(&suite::run(bed, args)?)),
+        Command::Test(args) => Ok(finish(&suite::run(bed, args, understood)?)),
         Command::Demo(args) => Ok(finish(&demo::run(bed, args)?)),
         Command::Compliance => Ok(finish(&compliance::run(bed, Kernel::Plain)?)),
         Command::Conformance(args) => Ok(finish(&conformance::run(bed, args)?)),
@@ -199,18 +169,36 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Bench(args) => Ok(finish(&bench::run(bed, args)?)),
         Command::Coverage => Ok(finish(&coverage::run(bed)?)),
         Command::Fuzz(args) => Ok(finish(&fuzz::run(bed, args)?)),
-        Command::Lint => Ok(finish(&lint::run(bed)?)),
+        Command::Lint => Ok(finish(&lint::run(bed, understood)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),
         Command::Package(args) => Ok(finish(&package::run(bed, args)?)),
         Command::Amd64(args) => Ok(finish(&amd64::run(bed, args)?)),
         Command::Arm64(args) => Ok(finish(&arm64::run(bed, args)?)),
-        Command::Docs(args) => Ok(finish(&docs::run(bed, args)?)),
+        Command::Docs(args) => Ok(finish(&docs::run(bed, args, understood)?)),
         Command::Image(args) => Ok(finish(&image::run(bed, args)?)),
         Command::Build => build::everything(bed).map(|()| ExitCode::SUCCESS),
         Command::Guest(args) => guest::run_command(bed, args),
-        Command::Root(args) => root::run_command(bed, &args.command),
-        Command::Clean(args) => bed.cache.clean(bed, args.all).map(|()| ExitCode::SUCCESS),
+        Command::Root(args) => in_root(bed, &args.command),
+        Command::Clean(args) => bed.cache.clean(&bed.host, args.all).map(|()| ExitCode::SUCCESS),
         Command::Enter(_) => unreachable!("done before the bed is set up"),
+    }
+}
+
+/// `./dev root`: replaces this process.
+fn in_root(bed: &Bed, words: &[OsString]) -> Result<ExitCode> {
+    let (program, args) = words.split_first().context("no command")?;
+    Err(bed.command(program)?.args(args).exec())
+}
+
+/// Checks that a command line of this program is one: documents are full of them.
+///
+/// # Errors
+///
+/// Returns what a user would be told.
+fn understood(words: &[&str]) -> Result<()> {
+    match Cli::try_parse_from(words) {
+        Err(error) if error.use_stderr() => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -15,12 +15,12 @@ use anyhow::{Context, Result, bail};
 use md5::{Digest, Md5};
 use serde_json::json;
 
-use crate::bed::{Bed, read};
-use crate::cache::{lock_file, remove_tree, write_whole};
-use crate::cmd::Cmd;
+use crate::bed::Bed;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::root;
-use crate::ui;
+use crate::site::cmd::Cmd;
+use crate::site::files::{lock_file, read, write_whole};
+use crate::site::ui;
 
 /// A run of dpkg-buildpackage: what to build, and for which architecture.
 type Build = (&'static str, &'static str);
@@ -108,7 +108,7 @@ fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String
         }
     }
     let source = dir.join("source");
-    remove_tree(bed, &source)?;
+    bed.host.remove_tree(&source)?;
     copy_tree(bed, &source)?;
     let log = dir.join("build.log");
     std::fs::remove_file(&log).ok();
@@ -145,7 +145,7 @@ pub(crate) fn later(bed: &Bed, dir: &Path, architecture: &'static str, to: &Path
     write_whole(&dkms, &read(&dkms)?.replace(&stated(&version), &stated(&later)))?;
     let builds = [("all", "amd64"), ("any", architecture)];
     let result = buildpackage(bed, &source, &dir.join("later.log"), &builds);
-    remove_tree(bed, to)?;
+    bed.host.remove_tree(to)?;
     std::fs::create_dir_all(to)?;
     for deb in debs(dir)? {
         let name = deb
@@ -169,7 +169,7 @@ pub(crate) fn later(bed: &Bed, dir: &Path, architecture: &'static str, to: &Path
 fn buildpackage(bed: &Bed, source: &Path, log: &Path, builds: &[Build]) -> Result<()> {
     for (kind, architecture) in builds {
         let _step = ui::Step::begin(&format!("building the packages ({kind}, {architecture})"));
-        root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &[])?
+        bed.command_in(&root::make(bed, root::PACKAGING)?, "env", &[])?
             .arg("--chdir")
             .arg(root::inside(bed, source))
             .arg("dpkg-buildpackage")
@@ -242,7 +242,7 @@ fn lintian(bed: &Bed, dir: &Path) -> Result<String> {
     let log = dir.join("lintian.log");
     std::fs::remove_file(&log).ok();
     let packages = debs(dir)?.into_iter().filter(|deb| !is_debug(deb));
-    root::command_in(bed, &root::make(bed, root::PACKAGING)?, "lintian", &[])?
+    bed.command_in(&root::make(bed, root::PACKAGING)?, "lintian", &[])?
         .args(["--tag-display-limit=0", "--show-overrides", "--allow-root"])
         .args(packages.map(|deb| root::inside(bed, &deb)))
         .log(&log)

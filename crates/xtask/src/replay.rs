@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev replay`: GStreamer plays streams in a guest whose broker records, and the traces are decoded again on the
-//! machine, with neither kernel nor client: in lock-step and free-running, with one thread and with several.
+//! `./dev replay`: GStreamer plays streams in a guest whose broker records, and the traces are decoded again
+//! on the machine, with neither kernel nor client: in lock-step and free-running, with one thread and with
+//! several.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use daedalus_uapi::Codec;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, read};
-use crate::cache::remove_tree;
-use crate::demo::play::{self, write_json};
+use crate::bed::Bed;
 use crate::guest::{self, GuestJob};
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::root;
+use crate::play;
+use crate::site::files::{read, write_json};
+use crate::site::table;
 
 /// Arguments of `./dev replay`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -22,23 +26,14 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 }
 
-/// Streams of the vectors, as SIZE CODEC/FILE, with what a decoder of several threads could get wrong: B pictures, fields
-/// and MBAFF, 10 bit; odd sizes, intra-only and hidden frames that are shown later; film grain.
-const VECTORS: [&str; 13] = [
-    "176x144 h264/JVT-AVC_V1/CABA3_SVA_B.264",
-    "352x288 h264/JVT-FR-EXT/HCAFF1_HHI.264",
-    "352x288 h264/JVT-FR-EXT/HCAMFF1_HHI.264",
-    "176x144 h264/JVT-AVC_V1/MR1_BT_A.h264",
-    "64x64 h264/goh264/high10_partitioned_p_cavlc.h264",
-    "66x18 vp9/libvpx/vp90-2-02-size-66x18.webm",
-    "352x288 vp9/libvpx/vp90-2-01-sharpness-5.webm",
-    "352x288 vp9/libvpx/vp90-2-16-intra-only.webm",
-    "352x288 vp9/cros-codecs/vp90-2-10-show-existing-frame.vp9.ivf",
-    "179x120 av1/dav1d/8-bit/issues/309_odd_width.ivf",
-    "208x144 av1/dav1d/8-bit/data/00000528.ivf",
-    "160x90 av1/dav1d/10-bit/data/00000671.ivf",
-    "352x288 av1/dav1d/10-bit/film_grain/av1-1-b10-23-film_grain-50.ivf",
-];
+/// A stream of the vectors, as a row of vectors.tsv.
+#[derive(Debug, Deserialize)]
+struct Vector {
+    width: usize,
+    height: usize,
+    /// As CODEC/FILE.
+    file: String,
+}
 
 /// How the traces are replayed: threads, and whether free-running.
 const WAYS: [(u32, bool); 5] = [(1, false), (1, true), (2, true), (4, true), (4, false)];
@@ -89,7 +84,8 @@ fn in_tree(bed: &Bed, file: &Path) -> Result<PathBuf> {
     Ok(real)
 }
 
-/// Plays and records in a guest. Returns a note, and the streams' names with their traces in target/replay/traces.
+/// Plays and records in a guest. Returns a note, and the streams' names with their traces in
+/// target/replay/traces.
 fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
     let (list, origin) = match bed.vectors() {
         Some(vectors) => {
@@ -128,7 +124,7 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
         traces.len()
     );
     let kept = dir.join("traces");
-    remove_tree(bed, &kept)?;
+    bed.host.remove_tree(&kept)?;
     std::fs::create_dir_all(&kept)?;
     let (mut paired, mut bytes) = (Vec::new(), 0);
     for (name, trace) in names.into_iter().zip(traces) {
@@ -147,13 +143,14 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
 
 /// The list for `daedalus-tests play` (tests/src/stream.rs).
 fn streams(vectors: &Path) -> Result<Vec<Value>> {
-    VECTORS.iter().map(|line| stream(vectors, line)).collect()
+    let rows: Vec<Vector> = table::rows("replay/vectors.tsv", include_str!("replay/vectors.tsv"))?;
+    rows.iter().map(|row| stream(vectors, row)).collect()
 }
 
-fn stream(vectors: &Path, line: &str) -> Result<Value> {
-    let (size, path) = line.split_once(' ').context("no size")?;
-    let (width, height) = size.split_once('x').context("no size")?;
+fn stream(vectors: &Path, row: &Vector) -> Result<Value> {
+    let path = &row.file;
     let (codec, _) = path.split_once('/').context("no codec")?;
+    let codec: Codec = codec.parse()?;
     ensure!(
         vectors.join(path).is_file(),
         "{} has no {path}",
@@ -172,8 +169,8 @@ fn stream(vectors: &Path, line: &str) -> Result<Value> {
         "path": format!("/mnt/vectors/{path}"),
         "codec": codec,
         "format": format,
-        "width": width.parse::<usize>()?,
-        "height": height.parse::<usize>()?,
+        "width": row.width,
+        "height": row.height,
         "frames": read(&vectors.join(&sums))?.lines().count(),
         "references": [{ "name": "MANIFEST", "path": format!("/mnt/vectors/{sums}") }],
     }))
@@ -215,7 +212,8 @@ fn sorted(dir: &Path) -> Result<Vec<PathBuf>> {
 fn replay(bed: &Bed, traces: &[(String, PathBuf)], threads: u32, free_running: bool) -> Result<Vec<Value>> {
     let program = root::inside(bed, &bed.binaries()?.join("daedalus"));
     // Differences are rows, not a failure of the command.
-    let mut command = root::command(bed, "sh")?
+    let mut command = bed
+        .command("sh")?
         .args(["-c", "\"$0\" \"$@\" || [ $? -eq 1 ]"])
         .arg(program)
         .args(["replay", "--json", &format!("--threads={threads}")]);
@@ -296,7 +294,7 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         for session in [10, 9, 2] {
             std::fs::write(
-                dir.join(format!("20260101T000000Z-session{session}-vp9-0.trace")),
+                dir.join(format!("20260101T000000Z-session{session}-codec-0.trace")),
                 "",
             )
             .unwrap();

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Debian's own amd64 kernels, as its packages have them, to boot in QEMU: downloaded and unpacked, never installed.
+//! Debian's own amd64 kernels, as its packages have them, to boot in QEMU: downloaded and unpacked, never
+//! installed.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::apt::{self, PrivateApt};
 use crate::bed::Bed;
-use crate::cache::{Stamp, remove_tree};
-use crate::cmd::Cmd;
 use crate::headers::{self, Headers, Target};
-use crate::root::{self, HEADERS};
+use crate::make::apt::{self, PrivateApt};
+use crate::make::root::HEADERS;
+use crate::site::cache::Stamp;
+use crate::site::cmd::Cmd;
 
 /// The bootable kernel's file in the artefact.
 const KERNEL: &str = "vmlinuz";
@@ -70,7 +71,8 @@ pub(crate) fn make(bed: &Bed, suite: &str) -> Result<Stock> {
     })
 }
 
-/// NAME=VERSION of the packages with the newest headers, [`BREAK`], and the packages with the kernel and its modules.
+/// NAME=VERSION of the packages with the newest headers, [`BREAK`], and the packages with the kernel and its
+/// modules.
 fn resolve(bed: &Bed, target: &Target) -> Result<String> {
     let headers = headers::resolve(bed, target)?;
     let release = headers.first().and_then(|first| first.split('=').next());
@@ -93,7 +95,7 @@ fn resolve(bed: &Bed, target: &Target) -> Result<String> {
 }
 
 fn unpack(bed: &Bed, suite: &str, list: &str, release: &str, path: &Path) -> Result<()> {
-    remove_tree(bed, path)?;
+    bed.host.remove_tree(path)?;
     let deb = path.join("deb");
     std::fs::create_dir_all(&deb)?;
     let log = bed.cache.dir().join("stock.log");
@@ -123,9 +125,9 @@ fn unpack(bed: &Bed, suite: &str, list: &str, release: &str, path: &Path) -> Res
     std::fs::rename(modules, path.join("lib/modules").join(release))?;
     std::fs::write(path.join(PLACE), "")?;
     // The root's depmod knows how these modules are compressed.
-    root::command_with(bed, "depmod", &[(path, HEADERS)])?
+    bed.command_with("depmod", &[(path, HEADERS)])?
         .args(["-b", HEADERS, release])
         .log(&log)
         .run()?;
-    remove_tree(bed, &deb)
+    bed.host.remove_tree(&deb)
 }

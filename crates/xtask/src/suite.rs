@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev test`: every check there is, in two lanes: the kernels and what is built against them, and everything
-//! else. The guests run as soon as they have what they need, while the sanitizer kernel may still be building.
+//! `./dev test`: every check there is, in two lanes: the kernels and what is built against them, and
+//! everything else. The guests run as soon as they have what they need, while the sanitizer kernel may still
+//! be building.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -9,19 +10,21 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::bed::Bed;
-use crate::cache::write_whole;
-use crate::guest::Kernel;
+use crate::make::kernel::Kernel;
 use crate::outcome::{Outcome, Verdict};
+use crate::site::files::write_whole;
+use crate::site::ui;
 use crate::{
     amd64, build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay,
-    torture, ui,
+    torture,
 };
 
 /// Arguments of `./dev test`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Args {}
 
-/// The parts of the suite in the order of their ends, and the seconds that each took. Two lanes run at a time.
+/// The parts of the suite in the order of their ends, and the seconds that each took. Two lanes run at a
+/// time.
 #[derive(Default)]
 struct Parts(Mutex<Vec<(String, f64)>>);
 
@@ -41,7 +44,7 @@ impl Parts {
 }
 
 /// Runs everything; the results go to target/test/results.json, too.
-pub(crate) fn run(bed: &Bed, _args: &Args) -> Result<Outcome> {
+pub(crate) fn run(bed: &Bed, _args: &Args, parse: docs::Parse) -> Result<Outcome> {
     let started = Instant::now();
     std::fs::create_dir_all(bed.target.join("test"))?;
     std::fs::remove_file(bed.target.join("test/results.json")).ok();
@@ -52,7 +55,7 @@ pub(crate) fn run(bed: &Bed, _args: &Args) -> Result<Outcome> {
         let kernels = scope.spawn(|| kernels(bed, &outcome, &parts));
         parts.time("lint", || {
             lint::files(bed, &outcome);
-            docs::marked(bed, &outcome);
+            docs::marked(bed, &outcome, parse);
             lint::rust(bed, &outcome);
         });
         parts.time("unit tests", || lint::unit_tests(bed, &outcome));
@@ -63,7 +66,7 @@ pub(crate) fn run(bed: &Bed, _args: &Args) -> Result<Outcome> {
             })
         });
         if built {
-            guests(bed, &outcome, &parts);
+            guests(bed, &outcome, &parts, parse);
         }
         parts.time("crates", || lint::crates(bed, &outcome));
         if kernels.join().is_err() {
@@ -87,8 +90,8 @@ pub(crate) fn run(bed: &Bed, _args: &Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The lane of the kernels. What it starts gives way to the guests of the other lane: their clients and their watchdog
-/// count real time.
+/// The lane of the kernels. What it starts gives way to the guests of the other lane: their clients and their
+/// watchdog count real time.
 fn kernels(bed: &Bed, outcome: &Outcome, parts: &Parts) {
     // A thread's niceness is its own on Linux, and is inherited. Failing to be nice is no failure.
     rustix::process::nice(10).ok();
@@ -106,7 +109,7 @@ fn kernels(bed: &Bed, outcome: &Outcome, parts: &Parts) {
 }
 
 /// What runs in guests with the plain kernel, and with a distribution's.
-fn guests(bed: &Bed, outcome: &Outcome, parts: &Parts) {
+fn guests(bed: &Bed, outcome: &Outcome, parts: &Parts, parse: docs::Parse) {
     group(outcome, parts, "compliance", || {
         compliance::run(bed, Kernel::Plain)
     });
@@ -119,7 +122,9 @@ fn guests(bed: &Bed, outcome: &Outcome, parts: &Parts) {
     group(outcome, parts, "command line", || {
         command_line::run(bed, &command_line::Args::default())
     });
-    group(outcome, parts, "docs", || docs::run(bed, &docs::Args::quick()));
+    group(outcome, parts, "docs", || {
+        docs::run(bed, &docs::Args::quick(), parse)
+    });
     group(outcome, parts, "replay", || {
         replay::run(bed, &replay::Args::default())
     });

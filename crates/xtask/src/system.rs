@@ -13,9 +13,11 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::bed::Bed;
-use crate::cache::{lock_file, write_whole};
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::{package, root, ui};
+use crate::package;
+use crate::site::files::{lock_file, write_whole};
+use crate::site::ui;
 
 /// A kind of machine that QEMU emulates.
 pub(crate) struct Machine {

@@ -16,9 +16,12 @@ use serde_json::{Value, json};
 
 use crate::bed::Bed;
 use crate::conformance::generated;
-use crate::demo::play::{self, write_json};
-use crate::guest::{self, GuestJob, Kernel};
+use crate::guest::paths::in_guest;
+use crate::guest::{self, GuestJob};
+use crate::make::kernel::Kernel;
 use crate::outcome::{Check, Outcome, Verdict};
+use crate::play;
+use crate::site::files::write_json;
 use crate::vectors;
 
 /// What there is to run.
@@ -290,19 +293,6 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     }
     single::run(bed, args, &clips, &outcome)?;
     Ok(outcome)
-}
-
-/// A path under target/, as the guest sees it.
-pub(crate) fn in_guest(bed: &Bed, path: &Path) -> Result<String> {
-    let target = bed.target.canonicalize()?;
-    let path = path
-        .canonicalize()
-        .with_context(|| format!("no {}", path.display()))?;
-    let inside = path
-        .strip_prefix(&target)
-        .context("the clips are not under target/")?;
-    let inside = Path::new("/mnt/target").join(inside);
-    Ok(inside.to_str().context("a path that is no text")?.to_owned())
 }
 
 /// Streams whose pictures change their size, as the guest sees them.

@@ -7,10 +7,12 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::bed::Bed;
+use crate::checks;
 use crate::guest::{self, GuestJob};
+use crate::make::root;
 use crate::outcome::Outcome;
+use crate::site::ui;
 use crate::stock::{self, Stock};
-use crate::{checks, root, ui};
 
 /// The guest's memory in MiB.
 const MEMORY: u32 = 2048;
@@ -58,7 +60,7 @@ pub(super) fn run(
 }
 
 /// The command that boots the guest, in the emulator's root with everything mounted.
-fn boot(bed: &Bed, place: &Place<'_>, out_dir: &Path) -> Result<crate::cmd::Cmd> {
+fn boot(bed: &Bed, place: &Place<'_>, out_dir: &Path) -> Result<crate::site::cmd::Cmd> {
     let guest = |path: &str| format!("{ROOT}{path}");
     let module = format!("/mnt/modules/{}", stock::PLACE);
     let mut read_only: Vec<(PathBuf, String)> = [

@@ -5,8 +5,8 @@
 use anyhow::Result;
 
 use crate::bed::Bed;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::root;
 use crate::system::{self, Flavour, Guest, Machine};
 
 /// linux-image-amd64.

@@ -4,15 +4,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Clip, Kind};
 use super::figures::{Bound, Spread, Target};
+use super::options::Args;
 use super::pipelines::{self, DEVICE, NV12};
 use super::plot::Bar;
 use super::runs::{Plan, Row as Run, Rows};
-use super::{Args, Table, name_of};
+use super::table::Table;
 use crate::bed::Bed;
+use crate::codecs::element;
 use crate::guest::{self, GuestJob};
 
 /// How many at once.
@@ -25,7 +28,7 @@ const GUEST_MIB: u32 = 4096;
 /// So many clients of a clip.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    codec: String,
+    codec: Codec,
     /// What the pipelines without the device make.
     peer: String,
     software: String,
@@ -50,10 +53,10 @@ fn named(name: &str, clients: usize) -> String {
 /// Measures.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips = clips::repeated(bed, Kind::Demo("360p"), args.times(TIMES))?;
-    let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(&clip.codec)).collect();
+    let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(clip.codec)).collect();
     let mut script = pipelines::begin(bed)?;
     for clip in &clips {
-        let entries = pipelines::of(clip, &pipelines::place(clip)?);
+        let entries = pipelines::of(clip, &pipelines::place(clip)?)?;
         let mut commands = Vec::new();
         for clients in CLIENTS {
             for name in [DEVICE, NV12] {
@@ -98,9 +101,9 @@ fn row(clip: &Clip, clients: usize, rows: &Rows, runs: usize) -> Result<Row> {
     let frames = clip.frames as f64;
     let fps = |row: &Run| frames * clients as f64 / row.wall;
     Ok(Row {
-        codec: clip.codec.clone(),
+        codec: clip.codec,
         peer: NV12.to_owned(),
-        software: pipelines::peer(&clip.codec).to_owned(),
+        software: element(clip.codec).to_owned(),
         clients,
         frames: clip.frames,
         runs,
@@ -134,7 +137,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
     );
     for row in rows {
         table.row(vec![
-            name_of(&row.codec),
+            row.codec.title().to_owned(),
             row.clients.to_string(),
             row.runs.to_string(),
             format!("{} ({})", row.peer, row.software),
@@ -151,14 +154,14 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
 /// Target 5.
 pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
     let mut targets = Vec::new();
-    for codec in super::CODECS {
-        let row = rows.and_then(|rows| rows.iter().find(|row| row.codec == codec && row.clients == 16));
-        let name = name_of(codec);
+    for codec in Codec::ALL {
+        let row = rows.and_then(|rows| rows.iter().find(|row| row.codec == *codec && row.clients == 16));
+        let name = codec.title();
         targets.push(Target::new(
             format!(
                 "5: {name}, 16 clients, frames per second of all, of software's ({}, {})",
                 NV12,
-                pipelines::peer(codec)
+                element(*codec)
             ),
             Bound::AtLeast(0.9),
             row.map(|row| row.ratio.median),
@@ -178,7 +181,7 @@ pub(crate) fn bars(rows: &[Row]) -> Vec<Bar> {
         .map(|row| Bar {
             label: format!(
                 "{}, {} of {} ({})",
-                name_of(&row.codec),
+                row.codec.title().to_owned(),
                 row.clients,
                 row.peer,
                 row.software

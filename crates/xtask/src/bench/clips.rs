@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The clips that are measured: those of the demo and of the generated streams, several times in a row, so that a run
-//! takes long enough for its start to be of little weight. Each begins with a key frame, so any repetition decodes.
+//! The clips that are measured: those of the demo and of the generated streams, several times in a row, so
+//! that a run takes long enough for its start to be of little weight. Each begins with a key frame, so any
+//! repetition decodes.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_uapi::Codec;
+use daedalus_uapi::codec::Stream;
+use serde::Deserialize;
 
 use crate::bed::Bed;
 use crate::conformance::generated;
-use crate::demo::play;
+use crate::play;
+use crate::site::table;
 
 /// Frames per second of the generated clips.
 const RATE: f64 = 30.0;
@@ -18,8 +23,8 @@ const RATE: f64 = 30.0;
 pub(crate) struct Clip {
     /// Its name in tables.
     pub(crate) name: String,
-    /// `h264`, `vp9` or `av1`.
-    pub(crate) codec: String,
+    /// Its codec.
+    pub(crate) codec: Codec,
     pub(crate) path: PathBuf,
     /// The same played once.
     pub(crate) once: PathBuf,
@@ -42,26 +47,29 @@ pub(crate) enum Kind<'a> {
     Large,
 }
 
-/// Files of the generated streams, codec and frames.
-const TEN_BIT: [(&str, &str, usize); 3] = [
-    ("h264-10bit-1080p.h264", "h264", 16),
-    ("vp9-10bit-1080p.ivf", "vp9", 12),
-    ("av1-10bit-1080p.ivf", "av1", 16),
-];
-const LARGE: [(&str, &str, usize); 3] = [
-    ("h264-2160p.h264", "h264", 6),
-    ("vp9-2160p.ivf", "vp9", 6),
-    ("av1-2160p.ivf", "av1", 6),
-];
+/// A generated stream, as a row of clips.tsv.
+#[derive(Debug, Deserialize)]
+struct Generated {
+    kind: String,
+    /// Bits per sample.
+    depth: u8,
+    codec: Codec,
+    frames: usize,
+    file: String,
+}
 
 /// The clips of a kind, each `times` in a row; makes what is not there.
 pub(crate) fn repeated(bed: &Bed, kind: Kind<'_>, times: usize) -> Result<Vec<Clip>> {
     let clips = match kind {
         Kind::Demo(size) => demo(bed, size)?,
-        Kind::TenBit => of_generated(bed, &TEN_BIT, 10)?,
-        Kind::Large => of_generated(bed, &LARGE, 8)?,
+        Kind::TenBit => of_generated(bed, "ten-bit")?,
+        Kind::Large => of_generated(bed, "large")?,
     };
-    ensure!(clips.len() == 3, "{} clips of {kind:?}, not 3", clips.len());
+    ensure!(
+        clips.len() == Codec::ALL.len(),
+        "{} clips of {kind:?}, not one for each codec",
+        clips.len()
+    );
     clips.into_iter().map(|clip| repeat(bed, clip, times)).collect()
 }
 
@@ -73,7 +81,7 @@ fn demo(bed: &Bed, size: &str) -> Result<Vec<Clip>> {
         .filter(|stream| stream.name.ends_with(size))
         .map(|stream| Clip {
             name: stream.name.clone(),
-            codec: stream.codec.clone(),
+            codec: stream.codec,
             path: dir.join(&stream.path),
             once: PathBuf::new(),
             times: 1,
@@ -84,18 +92,20 @@ fn demo(bed: &Bed, size: &str) -> Result<Vec<Clip>> {
         .collect())
 }
 
-fn of_generated(bed: &Bed, files: &[(&str, &str, usize)], depth: u8) -> Result<Vec<Clip>> {
+fn of_generated(bed: &Bed, kind: &str) -> Result<Vec<Clip>> {
     let dir = generated::folder(bed, false)?;
-    Ok(files
-        .iter()
-        .map(|(file, codec, frames)| Clip {
-            name: file.split('.').next().unwrap_or_default().to_owned(),
-            codec: (*codec).to_owned(),
-            path: dir.join(file),
+    let rows: Vec<Generated> = table::rows("bench/clips.tsv", include_str!("clips.tsv"))?;
+    Ok(rows
+        .into_iter()
+        .filter(|row| row.kind == kind)
+        .map(|row| Clip {
+            name: row.file.split('.').next().unwrap_or_default().to_owned(),
+            codec: row.codec,
+            path: dir.join(&row.file),
             once: PathBuf::new(),
             times: 1,
-            frames: *frames,
-            depth,
+            frames: row.frames,
+            depth: row.depth,
             mbit: 0.0,
         })
         .collect())
@@ -109,10 +119,10 @@ fn repeat(bed: &Bed, mut clip: Clip, times: usize) -> Result<Clip> {
     let dir = bed.target.join("bench/clips");
     std::fs::create_dir_all(&dir)?;
     let write = |times: usize| -> Result<PathBuf> {
-        let joined = match end.as_str() {
-            "h264" => data.repeat(times),
-            "ivf" => repeat_ivf(&data, times)?,
-            other => bail!("no way to repeat .{other}"),
+        let joined = match clip.codec.info().stream {
+            _ if end == "ivf" => repeat_ivf(&data, times)?,
+            Stream::StartCodes => data.repeat(times),
+            _ => bail!("no way to repeat .{end}"),
         };
         let path = dir.join(format!("{}-x{times}.{end}", clip.name));
         if !std::fs::read(&path).is_ok_and(|old| old == joined) {

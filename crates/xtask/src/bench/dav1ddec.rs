@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::bed::{Bed, read};
-use crate::build;
-use crate::root::{self, TREE};
+use crate::bed::Bed;
+use crate::make::crates;
+use crate::make::root::{self, TREE};
+use crate::site::files::read;
 
 /// The package that depends on the plugin.
 const PACKAGE: &str = "testbed/bench/dav1ddec";
@@ -26,10 +27,10 @@ pub(crate) fn plugin(bed: &Bed) -> Result<PathBuf> {
     let stamp = dir.join("Cargo.lock");
     if std::fs::read_to_string(&stamp).ok().as_deref() != Some(&lock) {
         std::fs::create_dir_all(&dir)?;
-        build::vendor_into(bed, &manifest, (&crates, &place), &dir.join("crates.log"))?;
+        crates::vendor_into(bed, &manifest, (&crates, &place), &dir.join("crates.log"))?;
         std::fs::write(&stamp, lock)?;
     }
-    root::command_in(bed, &root, "env", &[])?
+    bed.command_in(&root, "env", &[])?
         .arg(format!("CARGO_HOME={place}/home"))
         .arg(format!("CARGO_TARGET_DIR={inside}"))
         .args(["cargo", "build", "--release", "--locked", "--offline", "--quiet"])

@@ -4,15 +4,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Clip, Kind};
 use super::figures::{Bound, Spread, Target};
+use super::options::Args;
 use super::pipelines::{self, DEVICE, DEVICE_COPIED, I420, NV12};
 use super::plot::Bar;
 use super::runs::{Plan, Row as Run, Rows};
-use super::{Args, Table, name_of, names_of_files};
+use super::table::{Table, names_of_files};
 use crate::bed::Bed;
+use crate::codecs::element;
 use crate::guest::{self, GuestJob};
 
 /// A clip's frames are played so often in a run.
@@ -48,7 +51,7 @@ pub(crate) struct Alone {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     clip: String,
-    codec: String,
+    codec: Codec,
     mbit: f64,
     frames: usize,
     software: String,
@@ -62,12 +65,12 @@ pub(crate) struct Row {
 /// Measures.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips = clips::repeated(bed, Kind::Demo(&args.size), args.times(TIMES))?;
-    let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(&clip.codec)).collect();
+    let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(clip.codec)).collect();
     let mut script = pipelines::begin(bed)?;
     for clip in &clips {
         let plan = Plan {
             runs: args.runs,
-            commands: pipelines::of(clip, &pipelines::place(clip)?),
+            commands: pipelines::of(clip, &pipelines::place(clip)?)?,
         };
         pipelines::alternate(bed, &mut script, "device", clip, &plan)?;
     }
@@ -128,10 +131,10 @@ fn row(clip: &Clip, rows: &Rows, runs: usize) -> Result<Row> {
         .collect::<Result<_>>()?;
     Ok(Row {
         clip: clip.name.clone(),
-        codec: clip.codec.clone(),
+        codec: clip.codec,
         mbit: clip.mbit,
         frames: clip.frames,
-        software: pipelines::peer(&clip.codec).to_owned(),
+        software: element(clip.codec).to_owned(),
         runs,
         checksum,
         against,
@@ -204,7 +207,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
 /// Target 3.
 pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
     let mut targets = Vec::new();
-    for codec in super::CODECS {
+    for codec in Codec::ALL {
         for (peer, bound) in [(NV12, Bound::AtMost(0.9)), (I420, Bound::AtMost(1.1))] {
             let against = rows
                 .and_then(|rows| rows.iter().find(|row| row.clip == format!("{codec}-1080p")))
@@ -213,7 +216,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
                         .iter()
                         .find(|one| one.device == DEVICE && one.peer == peer)
                 });
-            let software = pipelines::peer(codec);
+            let software = element(*codec);
             for (what, figure) in [
                 ("wall", against.map(|one| one.wall.median)),
                 ("client + worker CPU", against.map(|one| one.cpu.median)),
@@ -221,7 +224,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
                 targets.push(Target::new(
                     format!(
                         "3: {} through the device, {what}, of {peer} ({software})",
-                        name_of(codec)
+                        codec.title()
                     ),
                     bound,
                     figure,

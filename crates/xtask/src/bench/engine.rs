@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The engine alone, on the machine itself, against the ffmpeg program and dav1d's: processor and wall time.
+//! The engine alone, on the machine itself, against other programs: processor and wall time.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Clip, Kind};
 use super::figures::{Bound, Spread, Target};
+use super::options::Args;
 use super::plot::Bar;
 use super::runs::{Entry, Plan, Row as Run, Rows};
-use super::{Args, Table, name_of, names_of_files};
+use super::table::{Table, names_of_files};
 use crate::bed::Bed;
-use crate::demo::play::write_json;
-use crate::{root, ui};
+use crate::codecs;
+use crate::make::root;
+use crate::site::files::write_json;
+use crate::site::table;
+use crate::site::ui;
 
 /// The most threads that are tried.
 const MOST_THREADS: usize = 4;
@@ -22,28 +27,39 @@ const TIMES: usize = 4;
 const TIMES_TEN_BIT: usize = 12;
 const TIMES_LARGE: usize = 6;
 
-/// Puts a command and what it starts into a scheduling class whose threads the host spreads over all processors at once,
-/// and which nothing else on the machine is in. Some hosts pack threads of the ordinary class on few processors.
+/// Puts a command and what it starts into a scheduling class whose threads the host spreads over all
+/// processors at once, and which nothing else on the machine is in. Some hosts pack threads of the ordinary
+/// class on few processors.
 const REAL_TIME: [&str; 3] = ["chrt", "--rr", "1"];
 
-/// Target 1: codec, bits per sample, and the most that the engine may take of what ffmpeg takes, with one thread.
-pub(crate) const ONE_THREAD: [(&str, u8, f64); 6] = [
-    ("h264", 8, 0.98),
-    ("vp9", 8, 0.98),
-    ("av1", 8, 1.0),
-    ("h264", 10, 1.0),
-    ("vp9", 10, 1.0),
-    ("av1", 10, 1.0),
-];
+/// A target of the engine, as a row of targets.tsv.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Bounded {
+    target: String,
+    pub(crate) codec: Codec,
+    /// Bits per sample.
+    pub(crate) depth: u8,
+    pub(crate) bound: f64,
+    /// What kind of clip it is about; may be empty.
+    clip: String,
+}
+
+/// Returns the targets of a kind: `one-thread` or `two-threads`.
+pub(crate) fn bounded(kind: &str) -> Vec<Bounded> {
+    // A test reads the same text.
+    let rows: Vec<Bounded> =
+        table::rows("bench/targets.tsv", include_str!("targets.tsv")).unwrap_or_default();
+    rows.into_iter().filter(|row| row.target == kind).collect()
+}
 
 /// The engine against a peer with as many threads: ratios, so less than 1 is less than the peer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Against {
     peer: String,
     threads: usize,
-    /// Of processor time, without what either does once: starting, and for the engine parsing, which a client does. The
-    /// engine's start is a run that decodes nothing; a peer's run of the clip once is taken from that of the clip several
-    /// times, which leaves exactly some of the clip.
+    /// Of processor time, without what either does once: starting, and for the engine parsing, which a client
+    /// does. The engine's start is a run that decodes nothing; a peer's run of the clip once is taken from
+    /// that of the clip several times, which leaves exactly some of the clip.
     cpu: Spread,
     /// The same with the engine's start and parsing: too high.
     at_most: Spread,
@@ -63,7 +79,7 @@ pub(crate) struct Threads {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     clip: String,
-    codec: String,
+    codec: Codec,
     depth: u8,
     mbit: f64,
     frames: usize,
@@ -79,7 +95,7 @@ pub(crate) struct Row {
 
 /// The example that decodes a file by the engine, built in the root; its path there.
 pub(crate) fn decoder(bed: &Bed) -> Result<PathBuf> {
-    root::command(bed, "cargo")?
+    bed.command("cargo")?
         .args(["build", "--release", "--locked", "--offline", "--quiet"])
         .args(["--package", "daedalus-engine", "--example", "decode"])
         .run()
@@ -89,14 +105,11 @@ pub(crate) fn decoder(bed: &Bed) -> Result<PathBuf> {
 
 /// ffmpeg's words for a clip: decoded to `format`, or to what the decoder makes.
 pub(crate) fn ffmpeg(clip: &Clip, path: &Path, threads: usize, format: Option<&str>) -> String {
-    let decoder = if clip.codec == "av1" {
-        "libdav1d"
-    } else {
-        &clip.codec
-    };
+    let decoder = clip.codec.info().ffmpeg;
     let format = format.map_or_else(String::new, |format| format!("-pix_fmt {format}"));
     format!(
-        "ffmpeg -v error -nostdin -threads {threads} -c:v {decoder} -i {} -threads {threads} -filter_threads 1 {format} \
+        "ffmpeg -v error -nostdin -threads {threads} -c:v {decoder} -i {} -threads {threads} -filter_threads \
+         1 {format} \
          -fps_mode passthrough -f null -",
         path.display()
     )
@@ -108,7 +121,6 @@ pub(crate) fn format(depth: u8) -> &'static str {
 }
 
 const NULL: &str = "ffmpeg, as decoded";
-const DAV1D: &str = "dav1d, as decoded";
 
 /// ffmpeg with the pixel format that the engine makes.
 fn converted(depth: u8) -> String {
@@ -129,12 +141,16 @@ fn once(name: &str) -> String {
 
 const ENGINE: &str = "engine";
 
+/// Returns the program of a codec's own, as a peer.
+fn own(codec: Codec) -> Option<String> {
+    let row = codecs::row(codec).ok()?;
+    row.program.map(|program| format!("{program}, as decoded"))
+}
+
 /// The peers of a clip.
 fn peers(clip: &Clip) -> Vec<String> {
     let mut peers = vec![converted(clip.depth), NULL.to_owned()];
-    if clip.codec == "av1" {
-        peers.push(DAV1D.to_owned());
-    }
+    peers.extend(own(clip.codec));
     peers
 }
 
@@ -143,13 +159,12 @@ fn plan(bed: &Bed, clip: &Clip, decoder: &Path, runs: usize, most: usize) -> Pla
     let engine = |threads: usize, rounds: usize| {
         format!("{} {} {threads} {rounds}", decoder.display(), several.display())
     };
-    let command = |peer: &str, file: &Path, threads: usize| {
-        if peer == DAV1D {
+    let command = |peer: &str, file: &Path, threads: usize| match peer.split_once(", as decoded") {
+        Some((program, _)) if peer != NULL => {
             let file = file.display();
-            format!("dav1d -q --threads {threads} -i {file} --muxer null -o /dev/null")
-        } else {
-            ffmpeg(clip, file, threads, pixels(peer, clip.depth))
+            format!("{program} -q --threads {threads} -i {file} --muxer null -o /dev/null")
         }
+        _ => ffmpeg(clip, file, threads, pixels(peer, clip.depth)),
     };
     let mut commands = vec![Entry::new(START, &engine(1, 0))];
     for threads in 1..=most {
@@ -183,7 +198,8 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let most = processors.clamp(2, MOST_THREADS);
     let program = root::inside(bed, &bed.binaries()?.join("daedalus-bench"));
     let dir = bed.target.join("bench");
-    let spread = root::command(bed, REAL_TIME[0])?
+    let spread = bed
+        .command(REAL_TIME[0])?
         .args(&REAL_TIME[1..])
         .arg("true")
         .output()
@@ -192,18 +208,16 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
         ui::note("no real-time class here: the host may put threads of a decoder on one processor");
     }
     let mut all = Vec::new();
-    for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
+    for clip in clips.iter().filter(|clip| args.takes(clip.codec)) {
         let (plan_file, rows_file) = (
             dir.join(format!("plan-engine-{}.json", clip.name)),
             dir.join(format!("rows-engine-{}.jsonl", clip.name)),
         );
         write_json(&plan_file, &plan(bed, clip, &decoder, args.runs, most))?;
         let command = if spread {
-            root::command(bed, REAL_TIME[0])?
-                .args(&REAL_TIME[1..])
-                .arg(&program)
+            bed.command(REAL_TIME[0])?.args(&REAL_TIME[1..]).arg(&program)
         } else {
-            root::command(bed, &program)?
+            bed.command(&program)?
         };
         command
             .args(["alternate", "--scratch", "/tmp/daedalus-bench", "--plan"])
@@ -273,7 +287,7 @@ fn row(clip: &Clip, rows: &Rows, runs: usize, most: usize) -> Result<Row> {
     ensure!(!libraries.is_empty(), "no decoder library of the engine was seen");
     Ok(Row {
         clip: clip.name.clone(),
-        codec: clip.codec.clone(),
+        codec: clip.codec,
         depth: clip.depth,
         mbit: clip.mbit,
         frames: clip.frames,
@@ -352,14 +366,14 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
     vec![against, threads, libraries, raspberry_pi(rows)]
 }
 
-/// How fast a core of a Raspberry Pi 5 is, of one of the machine on which the document's figures were made: at least,
-/// and at most. docs/performance.md says where they are from.
+/// How fast a core of a Raspberry Pi 5 is, of one of the machine on which the document's figures were made:
+/// at least, and at most. docs/performance.md says where they are from.
 const PI_CORE: [f64; 2] = [0.16, 0.61];
 /// Its cores.
 const PI_CORES: f64 = 4.0;
 
-/// Frames per second that are expected of a Raspberry Pi 5, at least and at most: with four threads as many times as
-/// fast as with two here, or that again.
+/// Frames per second that are expected of a Raspberry Pi 5, at least and at most: with four threads as many
+/// times as fast as with two here, or that again.
 fn expected(fps: f64, two_threads: f64) -> [f64; 2] {
     let threads = [two_threads, (two_threads * two_threads).min(PI_CORES)];
     [0, 1].map(|at| fps * PI_CORE[at] * threads[at])
@@ -398,14 +412,17 @@ fn raspberry_pi(rows: &[Row]) -> Table {
 
 /// Targets 1 (time) and 2.
 pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
-    let find = |codec: &str, depth: u8| {
+    let find = |codec: Codec, depth: u8| {
         rows.and_then(|rows| {
             rows.iter()
                 .find(|row| row.codec == codec && row.depth == depth && row.clip.ends_with("1080p"))
         })
     };
     let mut targets = Vec::new();
-    for (codec, depth, bound) in ONE_THREAD {
+    for Bounded {
+        codec, depth, bound, ..
+    } in bounded("one-thread")
+    {
         let against = find(codec, depth).and_then(|row| {
             row.against
                 .iter()
@@ -414,22 +431,24 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
         targets.push(Target::new(
             format!(
                 "1: {} {depth} bit, 1 thread, CPU, of {}'s",
-                name_of(codec),
+                codec.title(),
                 converted(depth)
             ),
             Bound::AtMost(bound),
             against.map(|one| one.cpu.median),
         ));
     }
-    for (codec, depth, bound, what) in [
-        ("h264", 8, 1.6, "single slice"),
-        ("vp9", 8, 1.4, "4 tile columns"),
-        ("av1", 8, 1.3, "8 bit"),
-        ("av1", 10, 1.45, "10 bit"),
-    ] {
+    for Bounded {
+        codec,
+        depth,
+        bound,
+        clip,
+        ..
+    } in bounded("two-threads")
+    {
         let threads = find(codec, depth).and_then(|row| row.threads.iter().find(|one| one.threads == 2));
         targets.push(Target::new(
-            format!("2: {} ({what}), 2 threads, times as fast as 1", name_of(codec)),
+            format!("2: {} ({clip}), 2 threads, times as fast as 1", codec.title()),
             Bound::AtLeast(bound),
             threads.map(|one| one.faster.median),
         ));
@@ -441,11 +460,12 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
 pub(crate) fn bars(rows: &[Row]) -> (Vec<Bar>, Vec<Bar>) {
     let mut peers = Vec::new();
     let mut threads = Vec::new();
+    let bounds = bounded("one-thread");
     for row in rows {
-        let bound = ONE_THREAD
+        let bound = bounds
             .iter()
-            .find(|(codec, depth, _)| *codec == row.codec && *depth == row.depth)
-            .map(|(_, _, bound)| *bound);
+            .find(|bound| bound.codec == row.codec && bound.depth == row.depth)
+            .map(|bound| bound.bound);
         for one in row.against.iter().filter(|one| one.threads == 1) {
             let target = bound.filter(|_| one.peer == converted(row.depth));
             peers.push(Bar {
@@ -471,5 +491,17 @@ mod tests {
     fn an_estimate_is_a_range_and_no_more_than_all_cores() {
         assert_eq!(expected(100.0, 1.5), [100.0 * 0.16 * 1.5, 100.0 * 0.61 * 2.25]);
         assert_eq!(expected(100.0, 2.5)[1], 100.0 * 0.61 * 4.0);
+    }
+
+    #[test]
+    fn targets_name_codecs_and_kinds() {
+        let rows: Vec<Bounded> = table::rows("bench/targets.tsv", include_str!("targets.tsv")).unwrap();
+        let known = |row: &Bounded| ["one-thread", "two-threads"].contains(&row.target.as_str());
+        assert!(rows.iter().all(known));
+        assert!(
+            Codec::ALL
+                .iter()
+                .all(|codec| rows.iter().any(|row| row.codec == *codec))
+        );
     }
 }

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Kind};
 use super::figures::{Bound, Target};
-use super::{Args, PATIENT, Table, guest_lines};
+use super::options::Args;
+use super::runs::{PATIENT, guest_lines};
+use super::table::Table;
 use crate::bed::Bed;
 use crate::guest::GuestJob;
-use crate::torture::in_guest;
+use crate::guest::paths::in_guest;
 
 /// MiB of memory of the guest: the buffers of a 4K session are some hundred.
 const GUEST_MIB: u32 = 4096;
@@ -35,7 +38,7 @@ pub(crate) struct Owners {
 /// One session.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
-    codec: String,
+    codec: Codec,
     width: u32,
     height: u32,
     bit_depth: u8,
@@ -61,7 +64,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(2))?;
     clips.extend(clips::repeated(bed, Kind::TenBit, args.times(4))?);
     clips.extend(clips::repeated(bed, Kind::Large, args.times(4))?);
-    let clips: Vec<_> = clips.iter().filter(|clip| args.takes(&clip.codec)).collect();
+    let clips: Vec<_> = clips.iter().filter(|clip| args.takes(clip.codec)).collect();
     let mut script = PATIENT.to_owned();
     for threads in THREADS {
         script.push_str(&format!("daedalus_start --threads={threads}\n"));
@@ -116,7 +119,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
         let cell = |kib: u64| format!("{:.1}", mib(kib));
         let largest: Vec<String> = owners.largest.iter().take(6).map(|kib| cell(*kib)).collect();
         table.row(vec![
-            row.codec.clone(),
+            row.codec.to_string(),
             threads.to_string(),
             format!("{}x{}", row.width, row.height),
             row.bit_depth.to_string(),

@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Kind};
 use super::figures::{Bound, Target, quantile};
-use super::{Args, PATIENT, Table, guest_lines};
+use super::options::Args;
+use super::runs::{PATIENT, guest_lines};
+use super::table::Table;
 use crate::bed::Bed;
 use crate::guest::GuestJob;
-use crate::torture::in_guest;
+use crate::guest::paths::in_guest;
 
 /// What `daedalus-bench jobs` prints.
 #[derive(Deserialize)]
 struct Line {
-    codec: String,
+    codec: Codec,
     width: u32,
     height: u32,
     depth: usize,
@@ -40,7 +43,7 @@ struct Calls {
 /// What a job costs at one size and depth; times in µs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    codec: String,
+    codec: Codec,
     width: u32,
     height: u32,
     depth: usize,
@@ -71,9 +74,10 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let mut clips = clips::repeated(bed, Kind::Demo("qvga"), 1)?;
     clips.extend(clips::repeated(bed, Kind::Demo("1080p"), 1)?);
     let mut script = PATIENT.to_owned() + "daedalus_start --backend=null --threads=1\n";
-    for clip in clips.iter().filter(|clip| args.takes(&clip.codec)) {
+    for clip in clips.iter().filter(|clip| args.takes(clip.codec)) {
         script.push_str(&format!(
-            "daedalus-bench jobs --clip {} --broker $DAEDALUS_BROKER --strace /tmp/strace.log >>lines.jsonl\n",
+            "daedalus-bench jobs --clip {} --broker $DAEDALUS_BROKER --strace /tmp/strace.log \
+             >>lines.jsonl\n",
             in_guest(bed, &clip.path)?
         ));
     }
@@ -149,7 +153,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
                 .map_or_else(|| "-".into(), |all| format!("{:.0}", all[at]))
         };
         table.row(vec![
-            row.codec.clone(),
+            row.codec.to_string(),
             size.clone(),
             row.depth.to_string(),
             row.jobs.to_string(),
@@ -167,7 +171,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
         calls.row(vec![
-            row.codec.clone(),
+            row.codec.to_string(),
             size,
             row.depth.to_string(),
             format!("{:.2}", row.calls),

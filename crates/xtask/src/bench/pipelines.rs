@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The pipelines that are compared in the guest: through the device, and by the software that decodes without it.
+//! The pipelines that are compared in the guest: through the device, and by the software that decodes without
+//! it.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::clips::{self, Clip, Kind};
-use super::runs::{Entry, Plan, Rows};
-use super::{PATIENT, dav1ddec};
+use super::dav1ddec;
+use super::runs::{Entry, PATIENT, Plan, Rows};
 use crate::bed::Bed;
-use crate::demo::play::write_json;
-use crate::torture::in_guest;
+use crate::codecs::{self, element};
+use crate::guest::paths::in_guest;
+use crate::site::files::write_json;
 
 /// Names of the pipelines.
 pub(crate) const DEVICE: &str = "device";
@@ -21,26 +23,8 @@ pub(crate) const NV12: &str = "software, NV12";
 /// The software decoder with what it makes.
 pub(crate) const I420: &str = "software, I420";
 
-/// The element that decodes a codec without the device.
-pub(crate) fn peer(codec: &str) -> &'static str {
-    match codec {
-        "h264" => "avdec_h264",
-        "vp9" => "avdec_vp9",
-        _ => "dav1ddec",
-    }
-}
-
-/// What has the element decode with one thread; dav1ddec leaves out all filters if nothing is said.
-fn one_thread(codec: &str) -> &'static str {
-    if codec == "av1" {
-        "n-threads=1 max-frame-delay=1 inloop-filters=deblock+cdef+restoration"
-    } else {
-        "max-threads=1"
-    }
-}
-
-/// Begins a script whose pipelines these are. A small client plays first: GStreamer gives a job one second, which a worker
-/// whose files the guest has never read may need for its start.
+/// Begins a script whose pipelines these are. A small client plays first: GStreamer gives a job one second,
+/// which a worker whose files the guest has never read may need for its start.
 pub(crate) fn begin(bed: &Bed) -> Result<String> {
     let clips = clips::repeated(bed, Kind::Demo("qvga"), 1)?;
     let mut script = PATIENT.to_owned() + "daedalus_start --threads=1\n";
@@ -88,13 +72,11 @@ pub(crate) fn rows(out_dir: &Path, clip: &Clip) -> Result<Rows> {
     Rows::read(&out_dir.join(rows_file(clip)))
 }
 
-/// The pipelines of a clip at `path` in the guest.
-pub(crate) fn of(clip: &Clip, path: &str) -> Vec<Entry> {
-    let codec = clip.codec.as_str();
-    let source = match codec {
-        "h264" => format!("filesrc location={path} ! h264parse"),
-        codec => format!("filesrc location={path} ! ivfparse ! {codec}parse"),
-    };
+/// Returns the pipelines of a clip at `path` in the guest.
+pub(crate) fn of(clip: &Clip, path: &str) -> Result<Vec<Entry>> {
+    let codec = clip.codec.name();
+    let container = if path.ends_with(".ivf") { "ivfparse ! " } else { "" };
+    let source = format!("filesrc location={path} ! {container}{codec}parse");
     let pipeline = |name: &str, rest: &str| {
         Entry::new(name, &format!("gst-launch-1.0 -q {source} ! {rest} ! fakesink")).proof(
             &format!("gst-launch-1.0 -m {source} ! {rest} ! videocodectestsink"),
@@ -106,25 +88,27 @@ pub(crate) fn of(clip: &Clip, path: &str) -> Vec<Entry> {
         pipeline(DEVICE, &device),
         pipeline(DEVICE_COPIED, &format!("{device} ! video/x-raw,format=NV12")),
     ];
-    let decoder = format!("{} {}", peer(codec), one_thread(codec));
+    let decoder = format!("{} {}", element(clip.codec), codecs::row(clip.codec)?.one_thread);
     entries.push(pipeline(
         NV12,
         &format!("{decoder} ! videoconvert ! video/x-raw,format=NV12"),
     ));
     entries.push(pipeline(I420, &format!("{decoder} ! video/x-raw,format=I420")));
-    entries
+    Ok(entries)
 }
 
 #[cfg(test)]
 mod tests {
+    use daedalus_uapi::Codec;
+
     use super::*;
 
     #[test]
     fn every_pipeline_has_a_proof() {
-        for codec in ["h264", "vp9", "av1"] {
+        for codec in Codec::ALL {
             let clip = Clip {
                 name: "x".into(),
-                codec: codec.into(),
+                codec: *codec,
                 path: "x".into(),
                 once: "x".into(),
                 times: 1,
@@ -132,7 +116,7 @@ mod tests {
                 depth: 8,
                 mbit: 1.0,
             };
-            let entries = of(&clip, "/tmp/x");
+            let entries = of(&clip, "/tmp/x").unwrap();
             assert!(entries.iter().all(|entry| !entry.proof.is_empty()));
             assert!(entries.iter().any(|entry| entry.name == DEVICE));
         }

@@ -32,7 +32,8 @@ pub(crate) fn bars(title: &str, axis: &str, bars: &[Bar]) -> String {
         svg.push('\n');
     };
     put(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"13\">"
     ));
     put("<!-- SPDX-License-Identifier: Apache-2.0 OR MIT -->".to_owned());
@@ -79,12 +80,14 @@ pub(crate) fn bars(title: &str, axis: &str, bars: &[Bar]) -> String {
         ));
         let (low, high) = (LABELS + bar.spread.low * scale, LABELS + bar.spread.high * scale);
         put(format!(
-            "<line x1=\"{low:.1}\" y1=\"{y:.1}\" x2=\"{high:.1}\" y2=\"{y:.1}\" stroke=\"#000000\" stroke-width=\"2\"/>"
+            "<line x1=\"{low:.1}\" y1=\"{y:.1}\" x2=\"{high:.1}\" y2=\"{y:.1}\" stroke=\"#000000\" \
+             stroke-width=\"2\"/>"
         ));
         if let Some(target) = bar.target {
             let x = LABELS + target * scale;
             put(format!(
-                "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"#d62728\" stroke-width=\"3\"/>",
+                "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"#d62728\" \
+                 stroke-width=\"3\"/>",
                 y - 11.0,
                 y + 11.0
             ));

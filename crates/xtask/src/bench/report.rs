@@ -9,55 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::figures::Target;
+use super::machine::{Machine, Measured};
+use super::options::Part;
 use super::plot;
-use super::{Machine, Measured, Part, clients, device, engine, memory, null, stages};
-use crate::bed::{Bed, read};
-use crate::cache::write_whole;
-use crate::demo::play::write_json;
-
-/// A table, with its heading.
-#[derive(Debug)]
-pub(crate) struct Table {
-    title: String,
-    head: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub(crate) fn new(title: &str, head: &[&str]) -> Self {
-        Self {
-            title: title.to_owned(),
-            head: head.iter().map(|cell| (*cell).to_owned()).collect(),
-            rows: Vec::new(),
-        }
-    }
-
-    pub(crate) fn row(&mut self, cells: Vec<String>) {
-        debug_assert_eq!(cells.len(), self.head.len(), "a row of another table");
-        self.rows.push(cells);
-    }
-
-    /// As Markdown; columns of numbers are to the right.
-    fn text(&self) -> String {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let marks: Vec<String> = (0..self.head.len())
-            .map(|column| {
-                let numbers = self.rows.iter().all(|row| {
-                    row[column].starts_with(|c: char| c.is_ascii_digit() || c == '-')
-                        && !row[column].contains(|c: char| c.is_ascii_alphabetic())
-                });
-                (if numbers { "---:" } else { "---" }).to_owned()
-            })
-            .collect();
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        format!(
-            "### {}\n\n{}{}{rows}\n",
-            self.title,
-            line(&self.head),
-            line(&marks)
-        )
-    }
-}
+use super::table::Table;
+use super::{clients, device, engine, memory, null, stages};
+use crate::bed::Bed;
+use crate::site::files::{read, write_json, write_whole};
 
 /// The results of the parts that were ever measured here.
 pub(crate) struct Results {
@@ -210,7 +168,8 @@ impl Results {
         text
     }
 
-    /// Writes target/bench/bench.md and the plots beside it, and if asked for docs/performance.md between its marks.
+    /// Writes target/bench/bench.md and the plots beside it, and if asked for docs/performance.md between its
+    /// marks.
     pub(crate) fn write(&self, bed: &Bed, document: bool) -> Result<()> {
         let dir = bed.target.join("bench");
         let plots = self.plots();
@@ -247,17 +206,6 @@ fn replaced(document: &str, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_stand_to_the_right() {
-        let mut table = Table::new("t", &["a", "b", "c"]);
-        table.row(vec!["x".into(), "0.90 (0.85–1.00)".into(), "1080p".into()]);
-        let text = table.text();
-        assert!(
-            text.starts_with("### t\n\n| a | b | c |\n| --- | ---: | --- |\n"),
-            "{text}"
-        );
-    }
 
     #[test]
     fn only_what_is_between_the_marks_changes() {

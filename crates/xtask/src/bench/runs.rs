@@ -6,10 +6,17 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Spread;
-use crate::bed::read;
+use crate::bed::Bed;
+use crate::guest::{self, GuestJob};
+use crate::site::files::read;
+
+/// Begins a script in the guest: what limits the time of a job is not measured, and a busy machine starts
+/// workers slowly.
+pub(crate) const PATIENT: &str = "daedalus_load watchdog_ms=10000 worker_wait_ms=10000\n";
 
 /// What is to be run.
 #[derive(Debug, Serialize)]
@@ -160,6 +167,16 @@ impl Rows {
         );
         Ok(sums.into_iter().next().unwrap_or_default().to_owned())
     }
+}
+
+/// Runs a job that leaves lines of JSON in `lines.jsonl`.
+pub(crate) fn guest_lines<T: DeserializeOwned>(bed: &Bed, job: &GuestJob) -> Result<Vec<T>> {
+    let result = guest::run(bed, job)?;
+    result.judge()?;
+    read(&result.out_dir.join("lines.jsonl"))?
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("malformed line: {line}")))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Instructions, counted by callgrind: of the engine and of ffmpeg for the same clip, and of the engine by stage. In a
-//! root of its own, which has valgrind.
+//! Instructions, counted by callgrind: of the engine and of ffmpeg for the same clip, and of the engine by
+//! stage. In a root of its own, which has valgrind.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Clip, Kind};
-use super::engine;
+use super::engine::{self, Bounded};
 use super::figures::{Bound, Target};
-use super::{Args, Table, name_of};
-use crate::bed::{Bed, read};
-use crate::root;
+use super::options::Args;
+use super::table::Table;
+use crate::bed::Bed;
+use crate::make::root;
+use crate::site::files::read;
 
 /// ffmpeg decodes clips once and so often: the difference is one more time, with no start.
 const TIMES: usize = 2;
@@ -30,7 +33,7 @@ const OTHER: &str = "other";
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     clip: String,
-    codec: String,
+    codec: Codec,
     depth: u8,
     frames: usize,
     /// Whole runs, and as far as nothing is decoded.
@@ -67,7 +70,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     clips.extend(clips::repeated(bed, Kind::TenBit, TIMES)?);
     clips
         .iter()
-        .filter(|clip| args.takes(&clip.codec))
+        .filter(|clip| args.takes(clip.codec))
         .map(|clip| row(bed, &root, clip, &decoder).with_context(|| clip.name.clone()))
         .collect()
 }
@@ -98,7 +101,7 @@ fn row(bed: &Bed, root: &Path, clip: &Clip, decoder: &Path) -> Result<Row> {
     );
     Ok(Row {
         clip: clip.name.clone(),
-        codec: clip.codec.clone(),
+        codec: clip.codec,
         depth: clip.depth,
         frames: clip.frames / TIMES,
         engine,
@@ -114,7 +117,7 @@ fn count(bed: &Bed, root: &Path, name: &str, command: &str) -> Result<Profile> {
     let out = bed.target.join("bench/callgrind").join(format!("{name}.out"));
     std::fs::create_dir_all(bed.target.join("bench/callgrind"))?;
     std::fs::remove_file(&out).ok();
-    root::command_in(bed, root, "valgrind", &[])?
+    bed.command_in(root, "valgrind", &[])?
         .args(["-q", "--tool=callgrind"])
         .arg(format!(
             "--callgrind-out-file={}",
@@ -133,8 +136,8 @@ fn count(bed: &Bed, root: &Path, name: &str, command: &str) -> Result<Profile> {
 struct Profile(BTreeMap<(String, String), u64>);
 
 impl Profile {
-    /// Reads callgrind's output. Names come as `(ID) NAME` once and as `(ID)` then; a line of cost is that of the function
-    /// named last, but for the one after `calls=`, which is the called function's.
+    /// Reads callgrind's output. Names come as `(ID) NAME` once and as `(ID)` then; a line of cost is that of
+    /// the function named last, but for the one after `calls=`, which is the called function's.
     fn parse(text: &str) -> Self {
         let mut profile = Self::default();
         let (mut objects, mut functions) = (Names::default(), Names::default());
@@ -256,20 +259,25 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
 
 /// Target 1 (instructions).
 pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
-    engine::ONE_THREAD
+    engine::bounded("one-thread")
         .into_iter()
-        .map(|(codec, depth, bound)| {
-            let row = rows.and_then(|rows| rows.iter().find(|row| row.codec == codec && row.depth == depth));
-            Target::new(
-                format!(
-                    "1: {} {depth} bit, 1 thread, instructions, of ffmpeg's to {}",
-                    name_of(codec),
-                    engine::format(depth)
-                ),
-                Bound::AtMost(bound),
-                row.map(Row::ratio),
-            )
-        })
+        .map(
+            |Bounded {
+                 codec, depth, bound, ..
+             }| {
+                let row =
+                    rows.and_then(|rows| rows.iter().find(|row| row.codec == codec && row.depth == depth));
+                Target::new(
+                    format!(
+                        "1: {} {depth} bit, 1 thread, instructions, of ffmpeg's to {}",
+                        codec.title(),
+                        engine::format(depth)
+                    ),
+                    Bound::AtMost(bound),
+                    row.map(Row::ratio),
+                )
+            },
+        )
         .collect()
 }
 
@@ -279,9 +287,12 @@ mod tests {
 
     #[test]
     fn costs_of_called_functions_are_theirs() {
-        let text = "events: Ir\n\nob=(1) /x/decode\nfl=(1) a.rs\nfn=(1) daedalus_engine::h264::submit\n16 400\n\
-                    cob=(2) /x/libavcodec.so.61\ncfi=(2) b.c\ncfn=(2) avcodec_send_packet\ncalls=1 50\n16 9000\n+1 20\n\n\
-                    ob=(2)\nfl=(2)\nfn=(2)\n50 9000\n\nob=(1)\nfn=(3) daedalus_engine::convert::interleave_8\n* 7\n\
+        let text = "events: Ir\n\nob=(1) /x/decode\nfl=(1) a.rs\nfn=(1) daedalus_engine::codec::submit\n16 \
+                    400\n\
+                    cob=(2) /x/libavcodec.so.61\ncfi=(2) b.c\ncfn=(2) avcodec_send_packet\ncalls=1 50\n16 \
+                    9000\n+1 20\n\n\
+                    ob=(2)\nfl=(2)\nfn=(2)\n50 9000\n\nob=(1)\nfn=(3) \
+                    daedalus_engine::convert::interleave_8\n* 7\n\
                     totals: 9427\n";
         let profile = Profile::parse(text);
         assert_eq!(profile.total(), 9427);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash disable=SC2154
-# The guest's part of `./dev command-line`; clips is set by it. Whatever is put over a file is taken off again.
+# The guest's part of `./dev command-line`, which sets clips, long and codecs. What is put over a file is taken
+# off again.
 
 # broken NAME [ARGUMENT …]: doctor must fail.
 broken() {
@@ -42,8 +43,10 @@ echo "$DAEDALUS_VIDEO $DAEDALUS_MEDIA" >cdi-nodes.txt
 
 # A library that is hidden: the daemon's own ones, and one of those that libavcodec is linked with.
 ldd "$(command -v daedalus)" >linked.txt
-for pair in libavcodec:codec-library-missing libdav1d:av1-library-missing libvpx:library-of-a-library-missing; do
-	library=$(ldd "$(command -v daedalusd)" | awk -v name="${pair%:*}" 'index($1, name ".so.") == 1 { print $3 }')
+for pair in libavcodec:codec-library-missing libdav1d:second-library-missing \
+	libvpx:library-of-a-library-missing; do
+	library=$(ldd "$(command -v daedalusd)" |
+		awk -v name="${pair%:*}" 'index($1, name ".so.") == 1 { print $3 }')
 	library=$(readlink -f "$library")
 	mount --bind /dev/null "$library"
 	broken "${pair#*:}"
@@ -69,9 +72,10 @@ for clip in "${long[@]}"; do
 	*.ivf) source=ivfparse ;;
 	*) source=identity ;;
 	esac
+	codec=$(basename "$clip" | grep -oE "$(IFS='|' && echo "${codecs[*]}")" | head -n 1)
 	while [ ! -e /tmp/enough ]; do
-		gst-launch-1.0 -q filesrc "location=$clip" ! $source ! parsebin ! \
-			"v4l2sl$(basename "$clip" | grep -oE 'h264|vp9|av1' | head -n 1)dec" ! fakesink >>players.log 2>&1 || exit 1
+		gst-launch-1.0 -q filesrc "location=$clip" ! $source ! parsebin ! "v4l2sl${codec}dec" ! fakesink \
+			>>players.log 2>&1 || exit 1
 	done &
 done
 # seen FILE COMMAND…: until it shows all three decode at a known rate.
@@ -91,7 +95,8 @@ daedalus metrics --listen unix:/tmp/metrics &
 server=$!
 for _ in $(seq 50); do [ -S /tmp/metrics ] && break; sleep 0.1; done
 for _ in $(seq 20); do
-	perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => "/tmp/metrics") or die; print $s "GET /metrics HTTP/1.0\r\n\r\n"; print <$s>' >metrics.txt
+	perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new(Peer => "/tmp/metrics") or die;
+		print $s "GET /metrics HTTP/1.0\r\n\r\n"; print <$s>' >metrics.txt
 	[ "$(grep -c '^daedalus_session_jobs_done_total{' metrics.txt)" = 3 ] && break
 done
 kill "$server"
@@ -112,8 +117,8 @@ grep -q "' ' means something else" record.txt
 # A broker that another one is to follow says so by its status; a session that plays keeps its worker.
 sessions=/sys/kernel/debug/daedalus/sessions
 until [ -z "$(cat "$sessions")" ]; do sleep 0.1; done
-gst-launch-1.0 -q filesrc "location=${clips[0]}" ! h264parse ! identity sleep-time=200000 ! v4l2slh264dec ! fakesink \
-	>>players.log 2>&1 &
+gst-launch-1.0 -q filesrc "location=${clips[0]}" ! "${codecs[0]}parse" ! identity sleep-time=200000 ! \
+	"v4l2sl${codecs[0]}dec" ! fakesink >>players.log 2>&1 &
 player=$!
 until grep -q ' worker=[1-9].* done=[1-9]' "$sessions"; do sleep 0.1; done
 cat "$sessions" >replaced.txt
@@ -152,12 +157,12 @@ echo 'codecs = all' >/tmp/all.conf
 offered all --config /tmp/all.conf --hardware "$hardware"
 daedalus verify "${clips[0]}" >verify-beside.txt
 daedalus_stop
-echo 'codecs = vp9, av1' >/tmp/list.conf
+(IFS=, && echo "codecs = ${codecs[*]:1}" >/tmp/list.conf)
 offered list --config /tmp/list.conf --hardware "$hardware"
 daedalus_stop
-echo '/dev/video10 bcm2835-codec h264' >/tmp/h264
-offered rest --hardware /tmp/h264
+echo "/dev/video10 bcm2835-codec ${codecs[0]}" >/tmp/first
+offered rest --hardware /tmp/first
 daedalus_stop
-printf '# mine\ncodecs = h264, h265\n' >/tmp/bad.conf
+printf '# mine\ncodecs = %s, nosuch\n' "${codecs[0]}" >/tmp/bad.conf
 timeout 30 daedalusd broker --config /tmp/bad.conf >bad-config.txt 2>&1 && exit 1
 daedalus_unload

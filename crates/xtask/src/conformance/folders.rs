@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use daedalus_uapi::Codec;
 
 use super::manifest::{self, Entry};
-use super::sniff::{self, Codec};
-
-/// The codecs that the device offers, by the names of their folders.
-pub(crate) const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
+use super::sniff::{self, Coding};
 
 /// Streams that are run and reported together: all MANIFESTs below one directory.
 pub(crate) struct Set {
@@ -24,7 +22,7 @@ pub(crate) struct Set {
 /// A folder with a MANIFEST.
 struct Folder {
     path: PathBuf,
-    rows: Vec<(Codec, Entry)>,
+    rows: Vec<(Coding, Entry)>,
 }
 
 /// One stream of a set.
@@ -69,7 +67,8 @@ impl Set {
         // The codecs' own order first, so that reports are in the same order everywhere.
         paths.sort_by_key(|path| {
             let name = file_name(path);
-            (CODECS.iter().position(|codec| *codec == name).unwrap_or(9), name)
+            let place = Codec::ALL.iter().position(|codec| codec.name() == name);
+            (place.unwrap_or(Codec::ALL.len()), name)
         });
         ensure!(
             !paths.is_empty(),
@@ -85,8 +84,8 @@ impl Set {
     }
 
     /// The streams of a codec that a run takes: `choose` picks from each MANIFEST's rows of it.
-    pub(crate) fn items(&self, codec: &str, choose: impl Fn(&[Entry]) -> Vec<Entry>) -> Result<Vec<Item>> {
-        self.take(choose, |of| *of == Codec::named(codec))
+    pub(crate) fn items(&self, codec: Codec, choose: impl Fn(&[Entry]) -> Vec<Entry>) -> Result<Vec<Item>> {
+        self.take(choose, |of| *of == Coding::Offered(codec))
     }
 
     /// Returns the codecs that the device does not offer, by name, with the streams that a run would take.
@@ -97,14 +96,14 @@ impl Set {
         let rows = self.folders.iter().flat_map(|folder| &folder.rows);
         let names: BTreeSet<&str> = rows
             .filter_map(|(codec, _)| match codec {
-                Codec::Other(name) => Some(name.as_str()),
-                Codec::Offered(_) => None,
+                Coding::Other(name) => Some(name.as_str()),
+                Coding::Offered(_) => None,
             })
             .collect();
         names
             .into_iter()
             .map(|name| {
-                let of = |codec: &Codec| matches!(codec, Codec::Other(other) if other == name);
+                let of = |coding: &Coding| matches!(coding, Coding::Other(other) if other == name);
                 Ok((name.to_owned(), self.take(&choose, of)?))
             })
             .collect()
@@ -113,7 +112,7 @@ impl Set {
     fn take(
         &self,
         choose: impl Fn(&[Entry]) -> Vec<Entry>,
-        of: impl Fn(&Codec) -> bool,
+        of: impl Fn(&Coding) -> bool,
     ) -> Result<Vec<Item>> {
         let mut items = Vec::new();
         for folder in &self.folders {
@@ -127,7 +126,9 @@ impl Set {
             for entry in choose(&rows) {
                 let codec = folder.rows.iter().find(|(_, row)| row.file == entry.file);
                 let not_offered = match codec {
-                    Some((Codec::Other(name), _)) => Some(format!("{name} is no coded format of the device")),
+                    Some((Coding::Other(name), _)) => {
+                        Some(format!("{name} is no coded format of the device"))
+                    }
                     _ if entry.bit_depth().is_none() => Some(format!(
                         "{}: the device's raw formats are 4:2:0 with 8 and 10 bit",
                         entry.pixfmt
@@ -135,8 +136,7 @@ impl Set {
                     _ => None,
                 };
                 // In a folder of one codec the path in it is the name that everybody knows the stream by.
-                let plain =
-                    relative.as_os_str().is_empty() || CODECS.contains(&file_name(&relative).as_str());
+                let plain = relative.as_os_str().is_empty() || file_name(&relative).parse::<Codec>().is_ok();
                 items.push(Item {
                     name: if plain {
                         entry.file.clone()
@@ -169,17 +169,17 @@ impl Folder {
                     file.display()
                 );
                 // A MANIFEST is of one codec where its folder has a codec's name.
-                let codec = match sniff::FOLDERS.iter().any(|(folder, _)| *folder == name) {
-                    true => Some(Codec::named(&name)),
-                    false => sniff::of_content(&real)?,
+                let coding = match Coding::of_folder(&name)? {
+                    None => sniff::of_content(&real)?,
+                    coding => coding,
                 };
-                let codec = codec.with_context(|| {
+                let coding = coding.with_context(|| {
                     format!(
-                        "{}: neither IVF, WebM, AV1 nor with a parameter set",
+                        "{}: neither IVF, WebM, open bitstream units nor with a parameter set",
                         file.display()
                     )
                 })?;
-                Ok((codec, entry))
+                Ok((coding, entry))
             })
             .collect::<Result<_>>()?;
         Ok(Self { path, rows })
@@ -194,22 +194,23 @@ fn file_name(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::manifest::COLUMNS;
     use super::*;
     use crate::vectors;
 
     /// The vectors that lie beside the tree are of the codecs that their folders are named after.
     #[test]
     fn content_tells_the_codec_of_every_vector() -> Result<()> {
-        for (folder, _) in sniff::FOLDERS {
-            let Some(path) = vectors::for_test(folder, "content tells the codec") else {
+        let offered = Codec::ALL.iter().map(|codec| codec.name().to_owned());
+        let others = sniff::others()?.into_iter().map(|other| other.folder);
+        for folder in offered.chain(others) {
+            let Some(path) = vectors::for_test(&folder, "content tells the codec") else {
                 continue;
             };
             for entry in manifest::load(&path)? {
-                let codec = sniff::of_content(&path.join(&entry.file))?;
+                let coding = sniff::of_content(&path.join(&entry.file))?;
                 ensure!(
-                    codec.as_ref() == Some(&Codec::named(folder)),
-                    "{folder}/{}: {codec:?}",
+                    coding.is_some() && coding == Coding::of_folder(&folder)?,
+                    "{folder}/{}: {coding:?}",
                     entry.file
                 );
             }
@@ -220,16 +221,22 @@ mod tests {
     #[test]
     fn other_codecs_are_no_items_of_the_devices() -> Result<()> {
         let top = std::env::temp_dir().join(format!("xtask-folders-{}", std::process::id()));
-        let header = COLUMNS.join("\t");
+        let header =
+            "file\tsuite\tframes\twidth\theight\tpixfmt\tprofile\tfield_order\tsize_changes\traw_md5";
         let row = |file: &str| {
             let sum = "0123456789abcdef0123456789abcdef";
             format!("{file}\ts\t3\t16\t16\tyuv420p\tMain\tNone\tno\t{sum}\n")
         };
+        let rows = sniff::others()?;
+        let [of_units, of_folder, of_magic] = &rows[..] else {
+            anyhow::bail!("a row of others.tsv is not tested")
+        };
+        let magic = format!("DKIF\0\0\x20\0{}", of_magic.ivf);
         let streams: [(&str, &str, &[u8]); 4] = [
-            ("h264", "a.264", &[0, 0, 0, 1, 0x67, 100, 0, 30]),
+            (Codec::ALL[0].name(), "a.264", &[0, 0, 0, 1, 0x67, 100, 0, 30]),
             // Of a named folder the content does not matter.
-            ("mpeg2", "b.m2v", b"?"),
-            ("vp8", "c.ivf", b"DKIF\0\0\x20\0VP80"),
+            (&of_folder.folder, "b.m2v", b"?"),
+            (&of_magic.folder, "c.ivf", magic.as_bytes()),
             // Of any other it decides.
             ("more", "d.bit", &[0, 0, 0, 1, 0x40, 1, 12, 1]),
         ];
@@ -243,31 +250,33 @@ mod tests {
         }
         let set = Set::open("test", &top)?;
         let mut taken = Vec::new();
-        for codec in CODECS {
+        for codec in Codec::ALL.iter().copied() {
             let items = set.items(codec, manifest::quick)?;
             taken.extend(items.into_iter().map(|item| (codec, item.name)));
         }
-        assert_eq!(taken, [("h264", "a.264".to_owned())]);
+        assert_eq!(taken, [(Codec::ALL[0], "a.264".to_owned())]);
         let others = set.others(manifest::quick)?;
         let told: Vec<_> = others
             .iter()
             .flat_map(|(name, items)| items.iter().map(move |item| (name.as_str(), item)))
             .map(|(name, item)| (name, item.name.as_str(), item.not_offered.as_deref()))
             .collect();
+        let reasons = [of_units, of_folder, of_magic]
+            .map(|other| format!("{} is no coded format of the device", other.name));
         assert_eq!(
             told,
             [
+                (of_units.name.as_str(), "more/d.bit", Some(reasons[0].as_str())),
                 (
-                    "HEVC",
-                    "more/d.bit",
-                    Some("HEVC is no coded format of the device")
+                    &of_folder.name,
+                    &format!("{}/b.m2v", of_folder.folder),
+                    Some(&reasons[1])
                 ),
                 (
-                    "MPEG-2",
-                    "mpeg2/b.m2v",
-                    Some("MPEG-2 is no coded format of the device")
+                    &of_magic.name,
+                    &format!("{}/c.ivf", of_magic.folder),
+                    Some(&reasons[2])
                 ),
-                ("VP8", "vp8/c.ivf", Some("VP8 is no coded format of the device")),
             ]
         );
         std::fs::remove_dir_all(&top)?;

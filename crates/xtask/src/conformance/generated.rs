@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::bed::Bed;
-use crate::{root, ui};
+use crate::make::root;
+use crate::site::ui;
 
 /// Makes the streams if they are not there; the folder.
 pub(crate) fn folder(bed: &Bed, small: bool) -> Result<PathBuf> {
@@ -18,7 +19,8 @@ pub(crate) fn folder(bed: &Bed, small: bool) -> Result<PathBuf> {
     } else {
         "generated streams (the first time: up to 6 minutes)"
     });
-    let mut cmd = root::command(bed, program)?
+    let mut cmd = bed
+        .command(program)?
         .args(["generated", "--out"])
         .arg(root::inside(bed, &out));
     if small {

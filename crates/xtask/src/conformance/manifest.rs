@@ -4,26 +4,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
-use crate::bed::read;
-
-/// The columns that a MANIFEST must have, in any order; others are ignored.
-pub(super) const COLUMNS: [&str; 10] = [
-    "file",
-    "suite",
-    "frames",
-    "width",
-    "height",
-    "pixfmt",
-    "profile",
-    "field_order",
-    "size_changes",
-    "raw_md5",
-];
+use crate::site::files::read;
+use crate::site::table;
 
 /// One row of a MANIFEST: one stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Entry {
     /// Path relative to the MANIFEST's folder.
     pub(crate) file: String,
@@ -39,9 +28,10 @@ pub(crate) struct Entry {
     pub(crate) pixfmt: String,
     /// Profile by name.
     pub(crate) profile: String,
-    /// FFmpeg's field order; VP9 and AV1, which have no fields, say `None`.
+    /// FFmpeg's field order; codecs without fields say `None`.
     pub(crate) field_order: String,
     /// Whether the picture size changes in the stream.
+    #[serde(deserialize_with = "yes_or_no")]
     pub(crate) size_changes: bool,
     /// MD5 of all pictures as packed planar raw video, which is what suites publish.
     pub(crate) raw_md5: String,
@@ -68,6 +58,23 @@ impl Entry {
         self.pixfmt == "yuv420p" && self.progressive() && !self.size_changes
     }
 
+    fn check(&self) -> Result<()> {
+        let inside = Path::new(&self.file)
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)));
+        ensure!(!self.file.is_empty() && inside, "it is no path within the folder");
+        ensure!(
+            self.frames > 0 && self.width > 0 && self.height > 0,
+            "a number is not above 0"
+        );
+        let sum = &self.raw_md5;
+        ensure!(
+            sum.len() == 32 && sum.bytes().all(|digit| digit.is_ascii_hexdigit()),
+            "raw_md5 is '{sum}', not an MD5"
+        );
+        Ok(())
+    }
+
     /// The list of picture checksums that belongs to it, relative to the folder.
     pub(crate) fn sums(&self) -> PathBuf {
         let layout = if self.bit_depth() == Some(10) {
@@ -84,8 +91,8 @@ const QUICK: usize = 20;
 /// Of the rows that qualify, `--quick` takes every this many-th, the first included.
 const EVERY: usize = 4;
 
-/// What `--quick` takes: every fourth of the rows that are 8 bit, progressive and of one size, in file order, until
-/// there are 20. No row is replaced by another.
+/// What `--quick` takes: every fourth of the rows that are 8 bit, progressive and of one size, in file order,
+/// until there are 20. No row is replaced by another.
 pub(crate) fn quick(entries: &[Entry]) -> Vec<Entry> {
     entries
         .iter()
@@ -103,90 +110,26 @@ pub(crate) fn load(folder: &Path) -> Result<Vec<Entry>> {
 }
 
 fn parse(text: &str) -> Result<Vec<Entry>> {
-    let mut lines = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim_end_matches('\r')))
-        .filter(|(_, line)| !line.starts_with('#') && !line.trim().is_empty());
-    let (_, header) = lines.next().context("no header line")?;
-    let header: Vec<&str> = header.split('\t').collect();
-    let places: Vec<Option<usize>> = COLUMNS
-        .iter()
-        .map(|name| header.iter().position(|title| title == name))
-        .collect();
-    let missing: Vec<&str> = COLUMNS
-        .iter()
-        .zip(&places)
-        .filter(|(_, place)| place.is_none())
-        .map(|(name, _)| *name)
-        .collect();
-    ensure!(
-        missing.is_empty(),
-        "its header has no column {} (columns are separated by tabs)",
-        missing.join(", ")
-    );
-    let places: Vec<usize> = places.into_iter().flatten().collect();
-    let mut entries = Vec::new();
-    let mut names = BTreeSet::new();
-    for (number, line) in lines {
-        let entry = row(line, &places).with_context(|| format!("line {number}"))?;
-        ensure!(
-            names.insert(entry.file.clone()),
-            "line {number}: {} is listed twice",
-            entry.file
-        );
-        entries.push(entry);
-    }
+    let mut entries: Vec<Entry> = table::rows("malformed (columns are separated by tabs)", text)?;
     ensure!(!entries.is_empty(), "no row");
+    let mut names = BTreeSet::new();
+    for entry in &mut entries {
+        entry.raw_md5.make_ascii_lowercase();
+        let file = &entry.file;
+        entry.check().with_context(|| file.clone())?;
+        ensure!(names.insert(file.clone()), "{file} is listed twice");
+    }
     Ok(entries)
 }
 
-/// One row; `places` are the positions of [`COLUMNS`].
-fn row(line: &str, places: &[usize]) -> Result<Entry> {
-    let cells: Vec<&str> = line.split('\t').collect();
-    let value = |name: &str| {
-        let column = COLUMNS.iter().position(|column| *column == name);
-        column
-            .and_then(|column| cells.get(*places.get(column)?))
-            .copied()
-            .with_context(|| format!("has {} columns and none for {name}", cells.len()))
-    };
-    let number = |name: &str| -> Result<usize> {
-        let text = value(name)?;
-        match text.parse() {
-            Ok(number) if number > 0 => Ok(number),
-            _ => bail!("{name} is '{text}', not a number above 0"),
-        }
-    };
-    let file = value("file")?;
-    let inside = Path::new(file)
-        .components()
-        .all(|part| matches!(part, std::path::Component::Normal(_)));
-    ensure!(
-        !file.is_empty() && inside,
-        "file '{file}' is no path within the folder"
-    );
-    let raw_md5 = value("raw_md5")?.to_ascii_lowercase();
-    ensure!(
-        raw_md5.len() == 32 && raw_md5.bytes().all(|digit| digit.is_ascii_hexdigit()),
-        "raw_md5 is '{raw_md5}', not an MD5"
-    );
-    Ok(Entry {
-        file: file.into(),
-        suite: value("suite")?.into(),
-        frames: number("frames")?,
-        width: number("width")?,
-        height: number("height")?,
-        pixfmt: value("pixfmt")?.into(),
-        profile: value("profile")?.into(),
-        field_order: value("field_order")?.into(),
-        raw_md5,
-        size_changes: match value("size_changes")? {
-            "yes" => true,
-            "no" => false,
-            other => bail!("size_changes is '{other}', neither yes nor no"),
-        },
-    })
+fn yes_or_no<'de, D: Deserializer<'de>>(cell: D) -> std::result::Result<bool, D::Error> {
+    match String::deserialize(cell)?.as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        other => Err(D::Error::custom(format!(
+            "size_changes is '{other}', neither yes nor no"
+        ))),
+    }
 }
 
 #[cfg(test)]
@@ -224,12 +167,18 @@ mod tests {
     fn what_is_malformed_is_named() {
         let error = |text: &str| format!("{:#}", parse(text).unwrap_err());
         let row = |cells: &str| format!("{HEADER}{cells}\n");
-        assert!(error(&row(&format!("a\tb\tx\t1\t1\tp\tq\tr\tno\t{SUM}"))).contains("line 3: frames is 'x'"));
+        let text = error(&row(&format!("a\tb\tx\t1\t1\tp\tq\tr\tno\t{SUM}")));
+        assert!(
+            text.contains("line: 3") && text.contains("invalid digit"),
+            "{text}"
+        );
+        assert!(error(&row(&format!("a\tb\t0\t1\t1\tp\tq\tr\tno\t{SUM}"))).contains("not above 0"));
+        assert!(error(&row(&format!("a\tb\t1\t1\t1\tp\tq\tr\tmay\t{SUM}"))).contains("neither yes nor no"));
         assert!(error(&row(&format!("../a\tb\t1\t1\t1\tp\tq\tr\tno\t{SUM}"))).contains("no path within"));
         assert!(error(&row("a\tb\t1\t1\t1\tp\tq\tr\tno\tbeef")).contains("not an MD5"));
-        assert!(error(&row("a\tb")).contains("has 2 columns and none for raw_md5"));
+        assert!(error(&row("a\tb")).contains("2 fields"));
         assert!(error(HEADER).contains("no row"));
-        assert!(error("file\tsuite\n").contains("frames, width"));
+        assert!(error("file\tsuite\na\tb\n").contains("frames"));
     }
 
     #[test]

@@ -6,13 +6,15 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use daedalus_uapi::Codec;
 use serde::Serialize;
 
 use super::client::Client;
 use super::folders::Item;
-use super::limits::Limit;
-use crate::demo::play::{Played, Row, write_json};
+use super::limits::{Limit, When};
 use crate::junit::{self, Case};
+use crate::play::{Played, Row};
+use crate::site::files::write_json;
 
 /// What a stream came to through a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -78,7 +80,7 @@ pub(crate) struct Line {
 /// The report of one codec through one client.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    pub(crate) codec: String,
+    pub(crate) codec: Codec,
     set: String,
     mode: &'static str,
     pub(crate) client: &'static str,
@@ -127,7 +129,7 @@ fn verdict(item: &Item, row: Option<&Row>, limit: Option<&Limit>) -> (Verdict, S
     };
     let refusal = row.error.as_ref().and_then(|error| error.split_once(REFUSES));
     match (row.equal, limit) {
-        (true, Some(limit)) if !limit.sometimes => (
+        (true, Some(limit)) if limit.when == When::Always => (
             Verdict::Wrong,
             format!("exact, but listed as the client's limit: {}", limit.reason),
         ),
@@ -143,7 +145,7 @@ fn verdict(item: &Item, row: Option<&Row>, limit: Option<&Limit>) -> (Verdict, S
 impl Report {
     /// The report on `items`, of which the guest played what is offered.
     pub(crate) fn new(
-        (set, codec, mode): (&str, &str, &'static str),
+        (set, codec, mode): (&str, Codec, &'static str),
         client: Client,
         items: &[Item],
         played: &Played,
@@ -184,7 +186,7 @@ impl Report {
             })
             .collect();
         Self {
-            codec: codec.into(),
+            codec,
             set: set.into(),
             mode,
             client: client.name(),
@@ -235,7 +237,8 @@ impl Report {
         }
         text.push_str(&counts(std::slice::from_ref(self)));
         text.push_str(
-            "\n| stream | client | profile | size | frames | result | fps | why |\n|---|---|---|---|---|---|---|---|\n",
+            "\n| stream | client | profile | size | frames | result | fps | why |\n\
+             |---|---|---|---|---|---|---|---|\n",
         );
         for line in &self.lines {
             let _ = writeln!(
@@ -293,8 +296,8 @@ impl Line {
     }
 }
 
-/// Notes for every skipped line which other client is exact on its stream. A stream that other clients played and
-/// none was exact on is no matter of the client: it is wrong.
+/// Notes for every skipped line which other client is exact on its stream. A stream that other clients played
+/// and none was exact on is no matter of the client: it is wrong.
 pub(crate) fn cross_check(reports: &mut [Report]) {
     let mut exact: BTreeMap<String, Vec<(&'static str, usize)>> = BTreeMap::new();
     let mut others: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
@@ -333,18 +336,19 @@ pub(crate) fn cross_check(reports: &mut [Report]) {
 
 /// Exact, skipped, wrong and all streams by suite and client.
 fn counts(reports: &[Report]) -> String {
-    let mut counts: BTreeMap<(&str, &str, &str), [usize; 6]> = BTreeMap::new();
+    let mut counts: BTreeMap<(Codec, &str, &str), [usize; 6]> = BTreeMap::new();
     for report in reports {
         for line in &report.lines {
             let of = counts
-                .entry((&report.codec, &line.suite, line.client))
+                .entry((report.codec, &line.suite, line.client))
                 .or_default();
             of[line.verdict as usize] += 1;
             of[5] += 1;
         }
     }
     let mut text = String::from(
-        "| codec | suite | client | exact | client's limit | client refuses | not offered | wrong | streams |\n\
+        "| codec | suite | client | exact | client's limit | client refuses | not offered | wrong | streams \
+         |\n\
          |---|---|---|---|---|---|---|---|---|\n",
     );
     for ((codec, suite, client), n) in counts {
@@ -360,7 +364,8 @@ fn counts(reports: &[Report]) -> String {
 /// Writes the summary of all reports as `NAME.json` and `NAME.md`.
 pub(crate) fn summary(dir: &Path, name: &str, reports: &[Report]) -> Result<()> {
     let mut text = String::from(
-        "# Conformance\n\n| codec | client | version | exact | streams | pictures |\n|---|---|---|---|---|---|\n",
+        "# Conformance\n\n| codec | client | version | exact | streams | pictures |\n\
+         |---|---|---|---|---|---|\n",
     );
     for report in reports {
         let _ = writeln!(
@@ -427,7 +432,7 @@ mod tests {
 
     fn report(client: &'static str, verdict: Verdict) -> Report {
         Report {
-            codec: "vp9".into(),
+            codec: Codec::ALL[0],
             set: "vectors".into(),
             mode: "all",
             client,
@@ -464,6 +469,7 @@ mod tests {
         let mut reports = [report("gst", Verdict::ClientLimit)];
         cross_check(&mut reports);
         assert_eq!(reports[0].lines[0].verdict, Verdict::ClientLimit);
-        assert!(counts(&reports).contains("| vp9 | suite | gst | 0 | 1 | 0 | 0 | 0 | 1 |"));
+        let row = format!("| {} | suite | gst | 0 | 1 | 0 | 0 | 0 | 1 |", Codec::ALL[0]);
+        assert!(counts(&reports).contains(&row));
     }
 }

@@ -5,44 +5,59 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use daedalus_uapi::Codec;
+use daedalus_uapi::codec::Stream;
+use serde::Deserialize;
 
 use super::elementary::{Elementary, HEAD};
-use super::folders::CODECS;
+use crate::site::table;
 
-/// Names of folders that hold streams of one codec, and that codec's name for people.
-pub(super) const FOLDERS: [(&str, &str); 6] = [
-    ("h264", "H.264"),
-    ("vp9", "VP9"),
-    ("av1", "AV1"),
-    ("hevc", "HEVC"),
-    ("mpeg2", "MPEG-2"),
-    ("vp8", "VP8"),
-];
+/// A codec that the device does not offer, as a row of others.tsv.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Other {
+    /// The name of folders that hold its streams.
+    pub(super) folder: String,
+    /// Its name, for people.
+    pub(super) name: String,
+    /// The magic numbers of IVF files, separated by blanks.
+    pub(super) ivf: String,
+    /// The name of a Matroska track.
+    matroska: String,
+}
 
-/// A stream's codec.
+/// Returns the codecs of others.tsv.
+pub(super) fn others() -> Result<Vec<Other>> {
+    table::rows("others.tsv", include_str!("others.tsv"))
+}
+
+/// What a stream is coded in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Codec {
-    /// One of [`CODECS`].
-    Offered(&'static str),
+pub(super) enum Coding {
+    /// A codec that the device offers.
+    Offered(Codec),
     /// Another one, by its name for people.
     Other(String),
 }
 
-impl Codec {
-    /// Returns the codec that has the name of a folder, of [`FOLDERS`], or else a name for people.
-    pub(super) fn named(name: &str) -> Self {
-        match CODECS.into_iter().find(|codec| *codec == name) {
-            Some(codec) => Self::Offered(codec),
-            None => {
-                let folder = FOLDERS.iter().find(|(folder, _)| *folder == name);
-                Self::Other(folder.map_or(name, |(_, name)| name).to_owned())
-            }
+impl Coding {
+    /// Returns what a folder of that name holds; `None` for folders that are not named after a codec.
+    pub(super) fn of_folder(name: &str) -> Result<Option<Self>> {
+        if let Ok(codec) = name.parse() {
+            return Ok(Some(Self::Offered(codec)));
         }
+        let other = others()?.into_iter().find(|other| other.folder == name);
+        Ok(other.map(|other| Self::Other(other.name)))
+    }
+
+    /// Returns what has that name for people.
+    fn named(name: &str) -> Self {
+        let codec = Codec::ALL.iter().find(|codec| codec.title() == name);
+        codec.map_or_else(|| Self::Other(name.to_owned()), |codec| Self::Offered(*codec))
     }
 }
 
 /// Returns the codec that a file's first bytes tell.
-pub(super) fn of_content(path: &Path) -> Result<Option<Codec>> {
+pub(super) fn of_content(path: &Path) -> Result<Option<Coding>> {
     let mut head = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(HEAD as u64).read_to_end(&mut head))
@@ -51,45 +66,53 @@ pub(super) fn of_content(path: &Path) -> Result<Option<Codec>> {
         bail!("{} is empty", path.display());
     }
     let extension = path.extension().map(|end| end.to_string_lossy().into_owned());
-    Ok(codec_of(&head, extension.as_deref().unwrap_or_default()))
+    coding_of(&head, extension.as_deref().unwrap_or_default())
 }
 
 /// How far into a Matroska file its track's codec may be.
 const TRACKS: usize = 4096;
 
-fn codec_of(head: &[u8], extension: &str) -> Option<Codec> {
-    let name = match head {
-        [b'D', b'K', b'I', b'F', _, _, _, _, a, b, c, d, ..] => match &[*a, *b, *c, *d] {
-            b"VP90" => "vp9",
-            b"VP80" => "vp8",
-            b"AV01" => "av1",
-            b"H264" | b"AVC1" => "h264",
-            b"HEVC" | b"H265" => "hevc",
-            other => return Some(Codec::Other(String::from_utf8_lossy(other).into_owned())),
-        },
+fn coding_of(head: &[u8], extension: &str) -> Result<Option<Coding>> {
+    let others = others()?;
+    let coding = match head {
+        [b'D', b'K', b'I', b'F', _, _, _, _, a, b, c, d, ..] => {
+            let magic = [*a, *b, *c, *d];
+            let name = String::from_utf8_lossy(&magic).into_owned();
+            let other = others
+                .into_iter()
+                .find(|other| other.ivf.split(' ').any(|magic| magic == name));
+            Codec::from_ivf(magic).map_or_else(
+                || Coding::Other(other.map_or(name, |other| other.name)),
+                Coding::Offered,
+            )
+        }
         [0x1a, 0x45, 0xdf, 0xa3, ..] => {
             let head = &head[..head.len().min(TRACKS)];
-            let has = |word: &[u8]| head.windows(word.len()).any(|part| part == word);
-            let tracks: [(&[u8], &str); 6] = [
-                (b"V_VP9", "vp9"),
-                (b"V_AV1", "av1"),
-                (b"V_VP8", "vp8"),
-                (b"V_MPEG4/ISO/AVC", "h264"),
-                (b"V_MPEGH/ISO/HEVC", "hevc"),
-                (b"V_MPEG2", "mpeg2"),
-            ];
-            tracks.into_iter().find(|(track, _)| has(track))?.1
+            let has = |word: &str| head.windows(word.len()).any(|part| part == word.as_bytes());
+            let track = |codec: &&Codec| codec.info().matroska.iter().any(|name| has(name));
+            if let Some(codec) = Codec::ALL.iter().find(track) {
+                return Ok(Some(Coding::Offered(*codec)));
+            }
+            let Some(other) = others.into_iter().find(|other| has(&other.matroska)) else {
+                return Ok(None);
+            };
+            Coding::Other(other.name)
         }
-        [0x12, 0x00, ..] => "av1",
-        _ if extension == "obu" => "av1",
-        _ => match Elementary::of(head)? {
-            Elementary::H264 => "h264",
-            Elementary::Hevc => "hevc",
-            Elementary::Mpeg2 => "mpeg2",
-            other @ Elementary::Mpeg1 => other.name(),
+        // A temporal delimiter.
+        [0x12, 0x00, ..] => return Ok(stored_as(Stream::Obus)),
+        _ if extension == "obu" => return Ok(stored_as(Stream::Obus)),
+        _ => match Elementary::of(head) {
+            Some(kind) => Coding::named(kind.name()),
+            None => return Ok(None),
         },
     };
-    Some(Codec::named(name))
+    Ok(Some(coding))
+}
+
+/// Returns the codec whose streams are stored so without a container.
+fn stored_as(stream: Stream) -> Option<Coding> {
+    let codec = Codec::ALL.iter().find(|codec| codec.info().stream == stream);
+    codec.map(|codec| Coding::Offered(*codec))
 }
 
 #[cfg(test)]
@@ -98,24 +121,41 @@ mod tests {
 
     #[test]
     fn content_tells_the_codec() {
-        let other = |name: &str| Some(Codec::Other(name.to_owned()));
+        let of = |head: &[u8], extension| coding_of(head, extension).unwrap();
+        let other = |name: &str| Some(Coding::Other(name.to_owned()));
         let ivf = |name: &[u8; 4]| [b"DKIF\0\0\x20\0".as_slice(), name].concat();
-        assert_eq!(codec_of(&ivf(b"VP90"), "ivf"), Some(Codec::Offered("vp9")));
-        assert_eq!(codec_of(&ivf(b"AV01"), "x"), Some(Codec::Offered("av1")));
-        assert_eq!(codec_of(&ivf(b"VP80"), "ivf"), other("VP8"));
-        assert_eq!(codec_of(&ivf(b"MJPG"), "ivf"), other("MJPG"));
+        let webm = |name: &str| [b"\x1a\x45\xdf\xa3..".as_slice(), name.as_bytes()].concat();
+        for codec in Codec::ALL {
+            let offered = Some(Coding::Offered(*codec));
+            for magic in codec.info().ivf {
+                assert_eq!(of(&ivf(magic), "x"), offered);
+            }
+            for track in codec.info().matroska {
+                assert_eq!(of(&webm(track), "webm"), offered);
+            }
+            let folder = Coding::of_folder(codec.name()).unwrap();
+            assert_eq!(folder, offered);
+        }
+        for row in others().unwrap() {
+            for magic in row.ivf.split_whitespace() {
+                assert_eq!(
+                    of(&ivf(magic.as_bytes().try_into().unwrap()), "ivf"),
+                    other(&row.name)
+                );
+            }
+            assert_eq!(of(&webm(&row.matroska), "webm"), other(&row.name));
+            assert_eq!(Coding::of_folder(&row.folder).unwrap(), other(&row.name));
+        }
+        assert_eq!(of(&ivf(b"MJPG"), "ivf"), other("MJPG"));
+        assert_eq!(Coding::of_folder("more").unwrap(), None);
         let units = [0, 0, 0, 1, 0x09, 0xf0, 0, 0, 1, 0x67, 100, 0, 30];
-        assert_eq!(codec_of(&units, "jsv"), Some(Codec::Offered("h264")));
-        assert_eq!(codec_of(&[0, 0, 0, 1, 0x40, 1, 12, 1], "264"), other("HEVC"));
+        assert_eq!(of(&units, "jsv"), stored_as(Stream::StartCodes));
+        let others = [Elementary::Hevc, Elementary::Mpeg2, Elementary::Mpeg1].map(|kind| other(kind.name()));
+        assert_eq!(of(&[0, 0, 0, 1, 0x40, 1, 12, 1], "264"), others[0]);
         let units = [0, 0, 1, 0xb3, 22, 0, 0xf0, 0x13, 0, 0, 1, 0xb5, 0x14];
-        assert_eq!(codec_of(&units, "264"), other("MPEG-2"));
-        assert_eq!(codec_of(&units[..8], "m2v"), other("MPEG-1"));
-        assert_eq!(codec_of(&[0x12, 0, 0x0a], "obu"), Some(Codec::Offered("av1")));
-        assert_eq!(
-            codec_of(b"\x1a\x45\xdf\xa3..V_VP9", "webm"),
-            Some(Codec::Offered("vp9"))
-        );
-        assert_eq!(codec_of(b"\x1a\x45\xdf\xa3..V_VP8", "webm"), other("VP8"));
-        assert_eq!(codec_of(b"MZ", "exe"), None);
+        assert_eq!(of(&units, "264"), others[1]);
+        assert_eq!(of(&units[..8], "m2v"), others[2]);
+        assert_eq!(of(&[0x12, 0, 0x0a], "obu"), stored_as(Stream::Obus));
+        assert_eq!(of(b"MZ", "exe"), None);
     }
 }

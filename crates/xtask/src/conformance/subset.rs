@@ -2,28 +2,30 @@
 //! The rows that stand for all in `./dev test`, as data: subset.tsv.
 
 use anyhow::{Context, Result};
+use daedalus_uapi::Codec;
+use serde::Deserialize;
 
 use super::folders::Item;
+use crate::site::table;
 
-/// Of a codec's streams, those that subset.tsv names, in its order. A row that is not there is an error: a subset that
-/// shrinks by itself would test less and less.
-pub(crate) fn choose(codec: &str, items: Vec<Item>) -> Result<Vec<Item>> {
-    let rows = include_str!("subset.tsv")
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty());
-    let mut chosen = Vec::new();
-    for row in rows {
-        let mut cells = row.split('\t');
-        let (Some(of), Some(file), Some(_why)) = (cells.next(), cells.next(), cells.next()) else {
-            anyhow::bail!("subset.tsv: not three columns: {row}");
-        };
-        if of == codec {
-            let item = items.iter().find(|item| item.name == file);
-            chosen.push(
-                item.cloned()
-                    .with_context(|| format!("subset.tsv names {file}, which no MANIFEST has"))?,
-            );
-        }
-    }
-    Ok(chosen)
+#[derive(Debug, Deserialize)]
+struct Row {
+    codec: Codec,
+    file: String,
+    #[serde(rename = "why")]
+    _why: String,
+}
+
+/// Returns those of a codec's streams that subset.tsv names, in its order. A row that is not there is an
+/// error: a subset that shrinks by itself would test less and less.
+pub(crate) fn choose(codec: Codec, items: &[Item]) -> Result<Vec<Item>> {
+    let rows: Vec<Row> = table::rows("subset.tsv", include_str!("subset.tsv"))?;
+    rows.iter()
+        .filter(|row| row.codec == codec)
+        .map(|row| {
+            let item = items.iter().find(|item| item.name == row.file);
+            item.cloned()
+                .with_context(|| format!("subset.tsv names {}, which no MANIFEST has", row.file))
+        })
+        .collect()
 }

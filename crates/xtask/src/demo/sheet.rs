@@ -55,7 +55,8 @@ impl Nv12 {
         ]
     }
 
-    /// Mean colour of the samples under pixel (`x`, `y`) when the picture is scaled to `cell`, width and height.
+    /// Mean colour of the samples under pixel (`x`, `y`) when the picture is scaled to `cell`, width and
+    /// height.
     fn pixel(&self, cell: (usize, usize), x: usize, y: usize) -> [u8; 3] {
         let span = |at: usize, length: usize, cell: usize| {
             let from = at * length / cell;

@@ -175,7 +175,8 @@ pub(crate) fn parse(document: &str, text: &str) -> Result<Vec<Block>> {
             None if !commands(language) => continue,
             None => {
                 wrong.push(format!(
-                    "{document}:{}: the block says neither '<!-- run: PLACE -->' nor '<!-- not run: REASON -->'",
+                    "{document}:{}: the block says neither '<!-- run: PLACE -->' nor '<!-- not run: REASON \
+                     -->'",
                     start + 1
                 ));
                 continue;
@@ -200,8 +201,9 @@ pub(crate) fn prints(block: &Block, output: &str) -> Result<()> {
     for wanted in block.prints.iter().filter(|line| !line.trim().is_empty()) {
         ensure!(
             lines.any(|line| matches(wanted, line)),
-            "the document shows a line that was not printed, or not in that place: {wanted}\nprinted was:\n{}",
-            crate::cmd::last_lines(output, 20)
+            "the document shows a line that was not printed, or not in that place: {wanted}\nprinted was:\n\
+             {}",
+            crate::site::cmd::last_lines(output, 20)
         );
     }
     Ok(())
@@ -232,7 +234,8 @@ mod tests {
 
     #[test]
     fn blocks_are_found_with_their_places() {
-        let text = "# T\n\n<!-- run: guest -->\n    one # why\n\n    two\n\ntext\n\n<!-- prints -->\n```text\na … b\n```\n\n\
+        let text = "# T\n\n<!-- run: guest -->\n    one # why\n\n    two\n\ntext\n\n<!-- prints -->\n\
+                    ```text\na … b\n```\n\n\
                     <!-- not run: no hardware -->\n```sh\nthree\n```\n\n```yaml\nx: y\n```\n";
         let blocks = parse("d.md", text).unwrap();
         assert_eq!(blocks.len(), 2);

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The image as its user meets it: unpacked by another user, installed where it cannot be written, called from a
-//! directory whose name has spaces, and from a bare Debian that has nothing but a shell.
+//! The image as its user meets it: unpacked by another user, installed where it cannot be written, called
+//! from a directory whose name has spaces, and from a bare Debian that has nothing but a shell.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use daedalus_uapi::Codec;
 use serde_json::json;
 
-use crate::bed::{Bed, read};
-use crate::cache::remove_tree;
-use crate::cmd::{Cmd, last_lines};
-use crate::demo::play::write_json;
+use crate::bed::Bed;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::root;
+use crate::site::cmd::{Cmd, last_lines};
+use crate::site::files::{read, write_json};
 
-use super::CLIPS;
+use super::archive::{self as packed, CLIPS};
+use crate::codecs;
 
 /// A user that owns nothing: Debian's `nobody`.
 const NOBODY: &str = "65534";
@@ -92,11 +93,19 @@ impl User<'_> {
     }
 }
 
+/// The codec of the clip where one is enough.
+const FIRST: Codec = Codec::ALL[0];
+
+/// Returns the path of a codec's small clip in the guest.
+fn clip(codec: Codec) -> String {
+    format!("{CLIPS}/{}", codecs::file(codec, "240p"))
+}
+
 /// Tries an archive; the figures go to target/image/results.json.
 pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
     let place = std::env::temp_dir().join(format!("daedalus image-{}", std::process::id()));
-    remove_tree(bed, &place)?;
-    let image = super::unpack(archive, &place)?;
+    bed.host.remove_tree(&place)?;
+    let image = packed::unpack(archive, &place)?;
     let user = User {
         bed,
         image,
@@ -158,8 +167,10 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
         );
         Ok(format!("{:.1} s", ran.seconds))
     });
-    outcome.check("image: three codecs are exact, and in a JUnit report", || {
-        let all = format!("daedalus verify --junit report.xml {CLIPS}/*-240p.h264 {CLIPS}/*-240p.ivf");
+    outcome.check("image: all codecs are exact, and in a JUnit report", || {
+        let clips = Codec::ALL.iter().map(|codec| clip(*codec));
+        let clips: Vec<String> = clips.collect();
+        let all = format!("daedalus verify --junit report.xml {}", clips.join(" "));
         let ran = user.ends(&["--", "sh", "-c", &all], 0)?;
         ensure!(ran.out.matches(": exact, ").count() == 3, "{}", ran.out);
         let report = read(&user.home.join("report.xml"))?;
@@ -168,7 +179,8 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
     });
     outcome.check("image: decodebin takes the device by itself", || {
         let pipeline = format!(
-            "gst-launch-1.0 -v filesrc location={CLIPS}/h264-240p.h264 ! decodebin ! fakesink | grep -m 1 -o v4l2slh264dec"
+            "gst-launch-1.0 -v filesrc location={} ! decodebin ! fakesink | grep -m 1 -o v4l2sl{FIRST}dec",
+            clip(FIRST)
         );
         user.ends(&["--", "sh", "-c", &pipeline], 0)?;
         Ok(String::new())
@@ -234,12 +246,12 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
         &bed.target.join("image/results.json"),
         &json!({ "start_seconds": seconds, "checks": outcome.checks() }),
     )?;
-    remove_tree(bed, &place)
+    bed.host.remove_tree(&place)
 }
 
 /// The same fault has the same effect each time, and the right one.
 fn faults(user: &User<'_>, outcome: &Outcome) {
-    let verify = format!("daedalus verify {CLIPS}/h264-240p.h264");
+    let verify = format!("daedalus verify {}", clip(FIRST));
     // GStreamer shows a picture that carries the error flag, and loses those of a worker that is lost.
     for (fault, lost, said) in [
         ("error:5", false, "failed job=5 reason=on purpose"),
@@ -284,7 +296,8 @@ fn bare(bed: &Bed, user: &User<'_>) -> Result<String> {
                 .arg(format!("{}=/mnt", user.image.display()))
                 .args(["--env", "PATH=/usr/bin:/bin", "--", "sh", "-c"])
                 .arg(format!(
-                    "mkdir d && cd d && /mnt/run --timeout 120 -- sh -c 'daedalus verify {CLIPS}/vp9-240p.ivf && exit 5'"
+                    "mkdir d && cd d && /mnt/run --timeout 120 -- sh -c 'daedalus verify {} && exit 5'",
+                    clip(FIRST)
                 )),
         )?
         .log(&log)

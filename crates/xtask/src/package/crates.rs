@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
-use crate::apt::PrivateApt;
 use crate::bed::Bed;
-use crate::cache::write_whole;
-use crate::root;
+use crate::make::apt::PrivateApt;
+use crate::site::files::write_whole;
 
 /// What debian/rules builds.
 const PROGRAMS: [&str; 3] = ["daedalus-daemon", "daedalus-cli", "daedalus-assets"];
@@ -20,7 +19,8 @@ type Crate = (String, String);
 /// Compares, and writes the document. The note says how many there are.
 pub(crate) fn run(bed: &Bed) -> Result<String> {
     let suite = bed.conf("root.suite")?;
-    let tree = root::command(bed, "cargo")?
+    let tree = bed
+        .command("cargo")?
         .args(["tree", "--locked", "--offline", "--prefix=none", "--format={p}"])
         .args(["--edges=normal,build"])
         .args(PROGRAMS.map(|name| format!("--package={name}")))

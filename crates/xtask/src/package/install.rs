@@ -6,11 +6,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::bed::{Bed, read};
-use crate::cache::remove_tree;
-use crate::cmd::{Cmd, last_lines};
+use crate::bed::Bed;
+use crate::make::root::{self, TREE};
 use crate::outcome::Outcome;
-use crate::root::{self, TREE};
+use crate::site::cmd::{Cmd, last_lines};
+use crate::site::files::read;
 
 /// The parts of the script, each in a copy of its own.
 const PARTS: [(&str, &str); 2] = [
@@ -31,7 +31,7 @@ pub(crate) fn run(bed: &Bed, dir: &Path, outcome: &Outcome) {
 fn one(bed: &Bed, dir: &Path, part: &str) -> Result<String> {
     let fresh = root::make(bed, root::FRESH)?;
     let copy = dir.join(format!("fresh-{part}"));
-    remove_tree(bed, &copy)?;
+    bed.host.remove_tree(&copy)?;
     let log = dir.join(format!("{part}.log"));
     std::fs::remove_file(&log).ok();
     bed.host
@@ -61,7 +61,7 @@ fn one(bed: &Bed, dir: &Path, part: &str) -> Result<String> {
         )?
         .log(&log)
         .run();
-    remove_tree(bed, &copy)?;
+    bed.host.remove_tree(&copy)?;
     result?;
     Ok(last_lines(&read(&log)?, 1))
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::bed::{Bed, read};
-use crate::cache::{remove_tree, write_whole};
-use crate::cmd::{Cmd, last_lines};
+use crate::bed::Bed;
 use crate::headers::{self, Target};
+use crate::make::root::{self, HEADERS};
 use crate::outcome::Outcome;
-use crate::root::{self, HEADERS};
+use crate::site::cmd::{Cmd, last_lines};
+use crate::site::files::{read, write_whole};
 
 /// Where DKMS keeps what it built.
 const STATE: &str = "/var/lib/dkms";
@@ -55,7 +55,7 @@ pub(crate) fn run(bed: &Bed, dir: &Path, version: &str, outcome: &Outcome) {
 fn unpack(bed: &Bed, dir: &Path, version: &str) -> Result<()> {
     let deb = dir.join(format!("daedalus-v4l2-dkms_{version}_all.deb"));
     for name in ["dkms", "dkms-state"] {
-        remove_tree(bed, &dir.join(name))?;
+        bed.host.remove_tree(&dir.join(name))?;
         std::fs::create_dir_all(dir.join(name))?;
     }
     let log = dir.join("dkms.log");
@@ -85,7 +85,8 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
         "MAKEFLAGS=CONFIG_DEBUG_INFO_BTF_MODULES= CC={}",
         target.compiler()
     );
-    let ended = root::command_in(bed, &root::make(bed, root::PACKAGING)?, "env", &binds)?
+    let ended = bed
+        .command_in(&root::make(bed, root::PACKAGING)?, "env", &binds)?
         .arg(flags)
         .arg("dkms")
         .args(["build", "-m", "daedalus-v4l2", "-v", version])

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::bed::read;
+use crate::site::files::read;
 
 /// The version of Cargo.toml, dkms.conf and debian/changelog; an error that says which is which if they differ.
 pub(crate) fn version(repo: &Path) -> Result<String> {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::bed::{Bed, data_lines, read};
-use crate::root;
+use crate::bed::Bed;
+use crate::make::root;
+use crate::site::files::{data_lines, read};
 
 /// Name, FFmpeg's options, frames, frames per second. Key frames come often in the long ones: workers end while they play;
 /// the slow one is played while packages are installed.
@@ -70,7 +71,7 @@ pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
 
 /// Encodes pictures of an FFmpeg source.
 fn encode(bed: &Bed, source: &str, frames: u32, options: &str, to: &Path, log: &Path) -> Result<()> {
-    root::command(bed, "ffmpeg")?
+    bed.command("ffmpeg")?
         .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi", "-i", source])
         .args(["-pix_fmt", "yuv420p", "-frames:v", &frames.to_string()])
         .args(options.split(' '))
@@ -85,7 +86,8 @@ fn for_chromium(bed: &Bed, to: &Path, log: &Path) -> Result<()> {
     for (name, options) in FOR_CHROMIUM {
         let clip = to.join(name);
         encode(bed, "testsrc2=size=640x480:rate=5", 40, options, &clip, log)?;
-        let pictures = root::command(bed, "ffmpeg")?
+        let pictures = bed
+            .command("ffmpeg")?
             .args(["-nostdin", "-v", "error", "-threads", "1", "-i"])
             .arg(root::inside(bed, &clip))
             .args(["-pix_fmt", "nv12", "-f", "framemd5", "-"])

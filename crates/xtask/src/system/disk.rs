@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::{Flavour, Machine};
-use crate::bed::{Bed, read};
-use crate::cache::{Stamp, remove_tree};
-use crate::cmd::Cmd;
-use crate::{root, signals};
+use crate::bed::Bed;
+use crate::make::root;
+use crate::site::cache::Stamp;
+use crate::site::cmd::Cmd;
+use crate::site::files::read;
+use crate::site::signals;
 
 /// The disk's file in the artefact.
 pub(super) const FILE: &str = "disk.img";
@@ -52,7 +54,7 @@ pub(super) fn make(bed: &Bed, machine: &Machine, chromium: bool) -> Result<PathB
     );
     let emulator = root::make(bed, machine.emulator)?;
     bed.cache.artefact(architecture, &stamp, &what, |path| {
-        remove_tree(bed, path)?;
+        bed.host.remove_tree(path)?;
         std::fs::create_dir_all(path)?;
         let files = path.join("root");
         let customize = format!(
@@ -89,7 +91,7 @@ pub(super) fn make(bed: &Bed, machine: &Machine, chromium: bool) -> Result<PathB
             .log(&log)
             .run()?;
         readable(bed, &disk)?;
-        remove_tree(bed, &files)
+        bed.host.remove_tree(&files)
     })
 }
 

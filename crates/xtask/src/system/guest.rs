@@ -8,11 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{Guest, Machine, disk};
-use crate::bed::{Bed, read};
-use crate::cache::remove_tree;
-use crate::cmd::{Cmd, Ended, describe, last_lines};
+use crate::bed::Bed;
+use crate::guest::reports;
+use crate::make::root;
 use crate::outcome::Outcome;
-use crate::{checks, package, reports, root, ui};
+use crate::site::cmd::{Cmd, Ended, describe, last_lines};
+use crate::site::files::read;
+use crate::site::ui;
+use crate::{checks, package};
 
 /// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
 const LIMIT: Duration = Duration::from_secs(90 * 60);
@@ -47,7 +50,7 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, guest: &Guest) -> Result<Outcome
         ("", "")
     };
     let dir = place.dir.join(format!("{flavour}-{cpu}{more}"));
-    remove_tree(bed, &dir)?;
+    bed.host.remove_tree(&dir)?;
     for part in ["in", "out", "tmp"] {
         fs::create_dir_all(dir.join(part))?;
     }
@@ -126,41 +129,40 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, guest: &Guest) -> Result<Cmd> 
         "console={} root=/dev/vda rw panic=-1 oops=panic loglevel=7 systemd.show_status=no",
         place.machine.console
     );
-    Ok(
-        root::command_in(bed, place.emulator, "env", &[(place.disk, DISK)])?
-            .arg(format!("TMPDIR={}", inside(dir.join("tmp"))))
-            .args(place.machine.qemu)
-            .args(["-cpu", &guest.cpu])
-            .args([
-                "-accel",
-                "tcg,thread=multi",
-                "-smp",
-                "2",
-                "-m",
-                &memory.to_string(),
-            ])
-            .args(["-nodefaults", "-nographic", "-no-reboot", "-monitor", "none"])
-            .args(["-serial", "stdio", "-device", "virtio-rng-pci"])
-            // Chromium allocates what it shows from a graphics card.
-            .args(if place.chromium {
-                &["-device", "virtio-gpu-pci"][..]
-            } else {
-                &[]
-            })
-            .args(["-kernel", &format!("{DISK}/{}", guest.flavour.kernel())])
-            .args(["-initrd", &format!("{DISK}/{}", guest.flavour.initramfs())])
-            .args(["-append", &append])
-            // What is written to the disk is forgotten with the guest.
-            .args([
-                "-drive",
-                &format!(
-                    "file={DISK}/{},format=raw,if=virtio,snapshot=on,cache=unsafe",
-                    disk::FILE
-                ),
-            ])
-            .args(["-virtfs", &share("in", ",readonly=on")])
-            .args(["-virtfs", &share("out", "")]),
-    )
+    Ok(bed
+        .command_in(place.emulator, "env", &[(place.disk, DISK)])?
+        .arg(format!("TMPDIR={}", inside(dir.join("tmp"))))
+        .args(place.machine.qemu)
+        .args(["-cpu", &guest.cpu])
+        .args([
+            "-accel",
+            "tcg,thread=multi",
+            "-smp",
+            "2",
+            "-m",
+            &memory.to_string(),
+        ])
+        .args(["-nodefaults", "-nographic", "-no-reboot", "-monitor", "none"])
+        .args(["-serial", "stdio", "-device", "virtio-rng-pci"])
+        // Chromium allocates what it shows from a graphics card.
+        .args(if place.chromium {
+            &["-device", "virtio-gpu-pci"][..]
+        } else {
+            &[]
+        })
+        .args(["-kernel", &format!("{DISK}/{}", guest.flavour.kernel())])
+        .args(["-initrd", &format!("{DISK}/{}", guest.flavour.initramfs())])
+        .args(["-append", &append])
+        // What is written to the disk is forgotten with the guest.
+        .args([
+            "-drive",
+            &format!(
+                "file={DISK}/{},format=raw,if=virtio,snapshot=on,cache=unsafe",
+                disk::FILE
+            ),
+        ])
+        .args(["-virtfs", &share("in", ",readonly=on")])
+        .args(["-virtfs", &share("out", "")]))
 }
 
 fn came_to_end(out: &Path, log: &str, ended: &Ended) -> Result<String> {

@@ -8,7 +8,8 @@ use anyhow::Result;
 
 use super::{Args, LIFE_MIB, Part, keep, lines, record};
 use crate::bed::Bed;
-use crate::guest::{self, GuestJob, Kernel};
+use crate::guest::{self, GuestJob};
+use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
 
 /// As for other guests with this kernel.

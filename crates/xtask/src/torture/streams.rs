@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Args, in_guest, keep, limits, lines, record};
+use super::{Args, keep, limits, lines, record};
 use crate::bed::Bed;
-use crate::demo::play;
-use crate::guest::{self, GuestJob, Kernel};
+use crate::guest::paths::in_guest;
+use crate::guest::{self, GuestJob};
+use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
+use crate::play;
 
 /// The sanitizer kernel, which takes several times as long, gets one variant of so many.
 const SANITIZED_SHARE: u32 = 10;

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Playing a list of streams in the guest by `daedalus-tests play`: the list that it reads and the rows that it writes
-//! (tests/src/stream.rs and tests/src/play.rs are the other side).
+//! Playing a list of streams in the guest by `daedalus-tests play`: the list that it reads and the rows that
+//! it writes (tests/src/stream.rs and tests/src/play.rs are the other side).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
-use crate::bed::{Bed, read};
+use crate::bed::Bed;
 use crate::guest::{self, GuestJob};
-use crate::{root, ui};
+use crate::make::root;
+use crate::site::files::read;
+use crate::site::ui;
+
+/// Clips that the demonstration shows: the name's end.
+pub(crate) const SHOWN: &str = "1080p";
 
 /// A list of picture checksums.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,8 +45,8 @@ pub(crate) struct Stream {
     pub(crate) name: String,
     /// Path; a relative one is relative to the stream list.
     pub(crate) path: PathBuf,
-    /// `h264`, `vp9` or `av1`.
-    pub(crate) codec: String,
+    /// Its codec.
+    pub(crate) codec: Codec,
     /// Raw format to demand from the client, as GStreamer names it.
     #[serde(default)]
     pub(crate) format: Option<String>,
@@ -99,8 +105,8 @@ pub(crate) struct Kept {
 pub(crate) struct Row {
     /// Name in the list.
     pub(crate) name: String,
-    /// `h264`, `vp9` or `av1`.
-    pub(crate) codec: String,
+    /// Its codec.
+    pub(crate) codec: Codec,
     /// The client.
     pub(crate) client: String,
     /// The client's decoder.
@@ -161,7 +167,8 @@ impl Row {
 pub(crate) struct Played {
     /// One row per stream that the runner got to, in order of completion.
     pub(crate) rows: Vec<Row>,
-    /// What the guest as a whole is accused of: kernel reports, panics, hangs, the runner's own failure; not the rows.
+    /// What the guest as a whole is accused of: kernel reports, panics, hangs, the runner's own failure; not
+    /// the rows.
     pub(crate) guest: Option<String>,
     /// The job's directory.
     pub(crate) out_dir: PathBuf,
@@ -192,8 +199,8 @@ pub(crate) struct Playing<'a> {
     pub(crate) vectors: Option<&'a Path>,
 }
 
-/// Plays lists of streams, one client after the other; what each came to, in the order of the lists. `Err` is for what
-/// kept the guest from starting.
+/// Plays lists of streams, one client after the other; what each came to, in the order of the lists. `Err` is
+/// for what kept the guest from starting.
 pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
     // The registry is rebuilt in every guest: GStreamer finds stateless devices while it scans its plugins.
     let mut script = format!(
@@ -209,7 +216,8 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
             .strip_prefix(&bed.target)
             .context("the stream list is not under target/")?;
         script.push_str(&format!(
-            "daedalus-tests play --client {client} --list {TARGET_IN_GUEST}/{} --out /mnt/out/{client} {} || status=$?\n",
+            "daedalus-tests play --client {client} --list {TARGET_IN_GUEST}/{} --out /mnt/out/{client} {} || \
+             status=$?\n",
             list.display(),
             playing.arguments
         ));
@@ -227,7 +235,8 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
         all.push((*client, rows(&out_dir)?, out_dir));
     }
     if result.status == Some(1) && all.iter().flat_map(|(_, rows, _)| rows).any(|row| !row.equal) {
-        // The runner's status for rows that are not equal: they are the caller's to judge, the rest is the guest's.
+        // The runner's status for rows that are not equal: they are the caller's to judge, the rest is the
+        // guest's.
         result.status = Some(0);
     }
     let guest = result.judge().err().map(|error| format!("{error:#}"));
@@ -281,7 +290,8 @@ fn clip_list(bed: &Bed, options: &[&str], what: &str) -> Result<PathBuf> {
     let program = root::inside(bed, &bed.binaries()?.join("daedalus-tests"));
     let out = bed.target.join("clips");
     let step = ui::Step::begin(what);
-    let set = root::command(bed, program)?
+    let set = bed
+        .command(program)?
         .arg("clips")
         .args(options)
         .arg("--out")
@@ -293,13 +303,4 @@ fn clip_list(bed: &Bed, options: &[&str], what: &str) -> Result<PathBuf> {
         bail!("the generator of the clips did not say where they are");
     }
     Ok(out.join(name).join("clips.json"))
-}
-
-/// Writes `value` as JSON, with the directories above it.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    let text = serde_json::to_string_pretty(value)?;
-    std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
 }

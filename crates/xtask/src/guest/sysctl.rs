@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! vm.max_map_count of the machine: UML maps every page of a guest process on its own, and hangs at the default
-//! limit. Raised while guests run, announced, and put back by the last run that needs it.
+//! vm.max_map_count of the machine: UML maps every page of a guest process on its own, and hangs at the
+//! default limit. Raised while guests run, announced, and put back by the last run that needs it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use std::sync::Mutex;
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::bed::Bed;
-use crate::cmd::Cmd;
-use crate::{signals, ui};
+use crate::site::Site;
+use crate::site::cmd::Cmd;
+use crate::site::{signals, ui};
 
 const SETTING: &str = "/proc/sys/vm/max_map_count";
 /// Enough for 4 GiB of 4 KiB pages.
 const WANTED: u64 = 1_048_576;
 
 /// Raises the setting for the rest of this process.
-pub(crate) fn raise_map_count(bed: &Bed) -> Result<()> {
+pub(crate) fn raise_map_count(site: &Site) -> Result<()> {
     static DONE: Mutex<bool> = Mutex::new(false);
     let mut done = DONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if *done {
@@ -27,11 +27,11 @@ pub(crate) fn raise_map_count(bed: &Bed) -> Result<()> {
     *done = true;
     // Runs at the same time share the lock; the value from before the first of them is in the file beside it,
     // and stays there if a run was killed.
-    let saved = bed.cache.dir().join("max_map_count");
+    let saved = site.cache.dir().join("max_map_count");
     let lock = File::options()
         .create(true)
         .append(true)
-        .open(bed.cache.dir().join("locks/max_map_count"))?;
+        .open(site.cache.dir().join("locks/max_map_count"))?;
     let first = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
     if first {
         let now = current()?;
@@ -40,10 +40,11 @@ pub(crate) fn raise_map_count(bed: &Bed) -> Result<()> {
         }
         if now < WANTED {
             std::fs::write(&saved, now.to_string())?;
-            if let Err(error) = set(bed, WANTED) {
+            if let Err(error) = set(site, WANTED) {
                 std::fs::remove_file(&saved)?;
                 ui::note(&format!(
-                    "vm.max_map_count of this machine is {now} and cannot be raised ({error:#}): guests with much \
+                    "vm.max_map_count of this machine is {now} and cannot be raised ({error:#}): guests with \
+                     much \
                      memory in use may hang"
                 ));
                 return Ok(());
@@ -54,7 +55,7 @@ pub(crate) fn raise_map_count(bed: &Bed) -> Result<()> {
         }
     }
     flock(&lock, FlockOperation::LockShared)?;
-    let privileged = bed.host.privileged(Cmd::new("sh"))?;
+    let privileged = site.host.privileged(Cmd::new("sh"))?;
     signals::at_end(move || {
         if let Err(error) = put_back(&lock, &saved, privileged) {
             eprintln!("dev: vm.max_map_count was not put back: {error:#}");
@@ -70,8 +71,8 @@ fn current() -> Result<u64> {
         .with_context(|| format!("{SETTING} is '{}'", text.trim()))
 }
 
-fn set(bed: &Bed, value: u64) -> Result<()> {
-    write_setting(bed.host.privileged(Cmd::new("sh"))?, value)
+fn set(site: &Site, value: u64) -> Result<()> {
+    write_setting(site.host.privileged(Cmd::new("sh"))?, value)
 }
 
 fn write_setting(shell: Cmd, value: u64) -> Result<()> {

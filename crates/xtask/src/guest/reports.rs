@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::bed::Bed;
+use crate::site::Site;
 
 /// What a report begins with or contains. A guest's kernel log has none of these on a good day.
 const MARKS: [&str; 22] = [
@@ -81,9 +81,9 @@ impl Known {
 
 /// Reads testbed/uml/known-reports: `text of the report's line | reason`, or
 /// `text of its first line >> text of a further line | reason`.
-pub(crate) fn known(bed: &Bed) -> Result<Vec<Known>> {
-    let text = crate::bed::read(&bed.repo.join("testbed/uml/known-reports"))?;
-    crate::bed::data_lines(&text)
+pub(crate) fn known(site: &Site) -> Result<Vec<Known>> {
+    let text = crate::site::files::read(&site.repo.join("testbed/uml/known-reports"))?;
+    crate::site::files::data_lines(&text)
         .map(|line| {
             let (pattern, reason) = line
                 .split_once('|')
@@ -125,7 +125,8 @@ mod tests {
     #[test]
     fn reports_are_found_and_known_ones_are_not() {
         let log = "[ 0.1] Linux version 7\n[ 0.2] kasan: KernelAddressSanitizer initialized\n\
-                   [ 3.0] BUG: KASAN: slab-use-after-free in f\n[ 4.0] INFO: task x:1 blocked for more than 20 seconds\n\
+                   [ 3.0] BUG: KASAN: slab-use-after-free in f\n[ 4.0] INFO: task x:1 blocked for more than \
+                   20 seconds\n\
                    [ 5.0] WARNING: suspicious RCU usage\n";
         assert_eq!(find(log, &[]).len(), 3);
         assert_eq!(find(log, &[Known::new("suspicious RCU")]).len(), 2);
@@ -133,8 +134,10 @@ mod tests {
 
     #[test]
     fn a_whole_report_is_known_by_one_of_its_lines() {
-        let log = "[ 1.0] WARNING: suspicious RCU usage\n[ 1.0] \n[ 1.0] Call Trace:\n[ 1.0]  [<60>] a+0x1\n[ 1.0] \n\
-                   [ 2.0] WARNING: suspicious RCU usage\n[ 2.0] \n[ 2.0] Call Trace:\n[ 2.0]  [<61>] b+0x1\n[ 2.0] \n";
+        let log = "[ 1.0] WARNING: suspicious RCU usage\n[ 1.0] \n[ 1.0] Call Trace:\n[ 1.0]  [<60>] a+0x1\n\
+                   [ 1.0] \n\
+                   [ 2.0] WARNING: suspicious RCU usage\n[ 2.0] \n[ 2.0] Call Trace:\n[ 2.0]  [<61>] b+0x1\n\
+                   [ 2.0] \n";
         assert_eq!(find(log, &[]).len(), 4);
         let found = find(log, &[Known::new("suspicious RCU usage >> a+0x")]);
         assert_eq!(found.len(), 2);
@@ -144,10 +147,13 @@ mod tests {
 
     #[test]
     fn a_known_first_line_stands_for_the_whole_account() {
-        let log = "[ 1.0] WARNING: drivers/a.c:5 at f+0x1/0x2, CPU#0: x/1\n[ 1.1] Call Trace:\n[ 1.2] ---[ end trace 0 ]---\n\
-                   [ 2.0] WARNING: drivers/b.c:5 at g+0x1/0x2, CPU#0: x/1\n[ 2.1] Call Trace:\n[ 2.2] ---[ end trace 0 ]---\n";
+        let log = "[ 1.0] WARNING: drivers/a.c:5 at f+0x1/0x2, CPU#0: x/1\n[ 1.1] Call Trace:\n[ 1.2] ---[ \
+                   end trace 0 ]---\n\
+                   [ 2.0] WARNING: drivers/b.c:5 at g+0x1/0x2, CPU#0: x/1\n[ 2.1] Call Trace:\n[ 2.2] ---[ \
+                   end trace 0 ]---\n";
         assert_eq!(find(log, &[Known::new("at f+")]).len(), 2);
-        let log = "[ 1.0] x: vmalloc error: size 5\n[ 1.1] Call Trace:\n[ 1.2] Mem-Info:\n[ 2.0] y: vmalloc error: size 5\n\
+        let log = "[ 1.0] x: vmalloc error: size 5\n[ 1.1] Call Trace:\n[ 1.2] Mem-Info:\n[ 2.0] y: vmalloc \
+                   error: size 5\n\
                    [ 2.1] Call Trace:\n[ 2.2] Mem-Info:\n";
         assert_eq!(find(log, &[Known::new("x: vmalloc")]).len(), 1);
     }

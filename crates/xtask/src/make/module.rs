@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::bed::Bed;
-use crate::cache::lock_file;
-use crate::cmd::Cmd;
-use crate::guest::Kernel;
-use crate::ui;
+use super::kernel::{Built, Kernel};
+use crate::site::Site;
+use crate::site::cmd::Cmd;
+use crate::site::files::lock_file;
+use crate::site::ui;
 
 /// The module's file.
 pub(crate) const FILE: &str = "daedalus_v4l2.ko";
 
 /// Makes `target/module/NAME/{kernel,include}` equal to the tree's, and leaves what make built there.
-pub(crate) fn copy_source(bed: &Bed, name: &str) -> Result<PathBuf> {
-    let copy = bed.target.join("module").join(name);
+pub(crate) fn copy_source(site: &Site, name: &str) -> Result<PathBuf> {
+    let copy = site.target.join("module").join(name);
     for part in ["kernel", "include"] {
-        let from = bed.repo.join(part);
+        let from = site.repo.join(part);
         let names = files(&from, &from)?;
         if names.is_empty() {
             bail!("the tree has no {part}/");
@@ -71,27 +71,26 @@ fn files(top: &Path, dir: &Path) -> Result<BTreeSet<PathBuf>> {
     Ok(found)
 }
 
-/// `make GOAL` of the module in `dir` against a UML kernel.
-pub(crate) fn make(bed: &Bed, which: Kernel, dir: &Path, goal: &str) -> Result<Cmd> {
+/// Returns the command `make GOAL` of the module in `dir` against a UML kernel.
+pub(crate) fn make(kernel: &Built, which: Kernel, dir: &Path, goal: &str) -> Cmd {
     let make = Cmd::new("make")
         .arg("-C")
-        .arg(bed.kernel(which)?.tree)
+        .arg(&kernel.tree)
         .args(["ARCH=um", "V=0", &format!("M={}", dir.display()), goal])
         .env("MAKEFLAGS", "");
-    Ok(match which {
+    match which {
         Kernel::Coverage => make.arg("GCOV_PROFILE=y"),
         Kernel::Plain | Kernel::Sanitizers | Kernel::Image => make,
-    })
+    }
 }
 
 /// Builds the module for the guest; the directory for /mnt/modules: the kernel's own modules and this one.
-pub(crate) fn build(bed: &Bed, which: Kernel) -> Result<PathBuf> {
-    let kernel = bed.kernel(which)?;
+pub(crate) fn build(site: &Site, kernel: &Built, which: Kernel) -> Result<PathBuf> {
     let _lock = lock_file(
-        &bed.target.join(format!("module/.{which}.lock")),
+        &site.target.join(format!("module/.{which}.lock")),
         "building the module",
     )?;
-    let modules = bed.target.join("guest-modules").join(which.to_string());
+    let modules = site.target.join("guest-modules").join(which.to_string());
     let origin = modules.join(".origin");
     if std::fs::read_to_string(&origin).ok() != Some(kernel.tree.display().to_string()) {
         if modules.exists() {
@@ -105,11 +104,11 @@ pub(crate) fn build(bed: &Bed, which: Kernel) -> Result<PathBuf> {
             .run()?;
         std::fs::write(&origin, kernel.tree.display().to_string())?;
     }
-    let dir = copy_source(bed, &which.to_string())?;
-    let log = bed.target.join(format!("module/{which}.log"));
+    let dir = copy_source(site, &which.to_string())?;
+    let log = site.target.join(format!("module/{which}.log"));
     std::fs::remove_file(&log).ok();
     let _step = ui::Step::begin(&format!("building the module ({which} kernel)"));
-    make(bed, which, &dir, "modules")?.log(&log).run()?;
+    make(kernel, which, &dir, "modules").log(&log).run()?;
     let new = modules.join(format!("{FILE}.new"));
     std::fs::copy(dir.join(FILE), &new).with_context(|| format!("the build made no {FILE}"))?;
     std::fs::rename(new, modules.join(FILE))?;

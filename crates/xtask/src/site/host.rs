@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The machine that `./dev` runs on: being root on it, and the Debian packages it needs.
 
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::geteuid;
 
-use crate::cmd::Cmd;
-use crate::ui;
+use super::cmd::Cmd;
+use super::ui;
 
 /// Packages that make the root and the kernels, and why each.
 pub(crate) const PACKAGES: [(&str, &str); 14] = [
@@ -53,7 +54,22 @@ impl Host {
         Ok(cmd.prefixed("sudo"))
     }
 
-    /// The packages of [`PACKAGES`] that are not installed.
+    /// Removes a tree that root may own, and unmounts what a maker of roots that was killed has left mounted
+    /// in it.
+    pub(crate) fn remove_tree(&self, path: &Path) -> Result<()> {
+        if path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for mount in mounted_below(&mounts, &path.canonicalize()?) {
+            self.privileged(Cmd::new("umount").arg("--").arg(mount))?.run()?;
+        }
+        // --one-file-system: whatever may be mounted in a root meanwhile is not part of the cache.
+        self.privileged(Cmd::new("rm").args(["-rf", "--one-file-system", "--"]).arg(path))?
+            .run()
+    }
+
+    /// Returns the packages of [`PACKAGES`] that are not installed.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         PACKAGES
             .iter()
@@ -120,6 +136,19 @@ impl Host {
     }
 }
 
+/// The mount points below a directory, the last one first, of the text of /proc/PID/mountinfo
+/// (proc_pid_mountinfo(5)).
+fn mounted_below(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    // White space and backslashes are written in octal.
+    let point = |text: &str| {
+        let text = text.replace("\\040", " ").replace("\\011", "\t");
+        PathBuf::from(text.replace("\\012", "\n").replace("\\134", "\\"))
+    };
+    let below = |path: &PathBuf| path != dir && path.starts_with(dir);
+    points.rev().map(point).filter(below).collect()
+}
+
 fn installed(package: &str) -> bool {
     Cmd::new("dpkg-query")
         .args(["-W", "-f", "${db:Status-Status}", package])
@@ -131,4 +160,23 @@ fn installed(package: &str) -> bool {
 pub(crate) fn in_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_last_is_unmounted_first() {
+        let text = "21 1 8:1 / / rw - ext4 /dev/vda rw\n30 21 0:4 / /a\\040b/root/dev rw shared:2 - tmpfs \
+                    none rw\n\
+                    31 30 0:5 / /a\\040b/root/dev/pts rw - devpts none rw\n32 21 0:6 / /a\\040broot rw - \
+                    tmpfs none rw\n";
+        let found = mounted_below(text, Path::new("/a b"));
+        assert_eq!(
+            found,
+            [Path::new("/a b/root/dev/pts"), Path::new("/a b/root/dev")]
+        );
+        assert!(mounted_below(text, Path::new("/a b/root/dev/pts")).is_empty());
+    }
 }

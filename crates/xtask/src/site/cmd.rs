@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
 
-use crate::signals::Group;
+use super::signals::Group;
 
 /// A command to run.
 #[derive(Clone, Debug)]
@@ -84,8 +84,8 @@ impl Cmd {
         self
     }
 
-    /// The same, started by another program: `program` comes first, this one's name becomes its first argument.
-    /// Variables set with [`Cmd::env`] do not pass through sudo.
+    /// The same, started by another program: `program` comes first, this one's name becomes its first
+    /// argument. Variables set with [`Cmd::env`] do not pass through sudo.
     pub(crate) fn prefixed(mut self, program: &str) -> Self {
         let own = std::mem::replace(&mut self.program, program.into());
         self.args.insert(0, own);
@@ -165,7 +165,8 @@ impl Cmd {
                 }
             },
         };
-        // What a command leaves behind in its group must not outlive it: guests and daemons write on otherwise.
+        // What a command leaves behind in its group must not outlive it: guests and daemons write on
+        // otherwise.
         group.kill();
         Ok(Ended { status, timed_out })
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::bed::Bed;
-use crate::cache::write_whole;
-use crate::cmd::Cmd;
+use crate::site::Site;
+use crate::site::cmd::Cmd;
+use crate::site::files::write_whole;
 
 /// Package lists are used again for so long.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -16,7 +16,7 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// The mirror's address, from the machine's apt configuration: the source that carries the machine's own
 /// release and its `main`.
 pub(crate) fn mirror() -> Result<String> {
-    let release = crate::bed::read(Path::new("/etc/os-release"))?;
+    let release = crate::site::files::read(Path::new("/etc/os-release"))?;
     let codename = release
         .lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
@@ -32,7 +32,10 @@ pub(crate) fn mirror() -> Result<String> {
         ])
         .output()?;
     choose_mirror(&targets, codename).with_context(|| {
-        format!("the machine's apt sources have no line for {codename} main: no Debian mirror to take the root from")
+        format!(
+            "the machine's apt sources have no line for {codename} main: no Debian mirror to take the \
+                 root from"
+        )
     })
 }
 
@@ -69,24 +72,24 @@ pub(crate) fn proxies() -> Result<Vec<String>> {
         .collect())
 }
 
-/// Which packages to use for `name`: those that an earlier run chose, as long as what it made of them is in the cache
-/// (`have`), so that a run needs no network; else those that `choose` finds now.
+/// Which packages to use for `name`: those that an earlier run chose, as long as what it made of them is in
+/// the cache (`have`), so that a run needs no network; else those that `choose` finds now.
 pub(crate) fn settled(
-    bed: &Bed,
+    site: &Site,
     name: &str,
     have: impl FnOnce(&str) -> bool,
     choose: impl FnOnce() -> Result<String>,
 ) -> Result<String> {
-    let file = bed.cache.dir().join("apt").join(format!("{name}.settled"));
-    let _lock = bed.cache.lock(&format!("{name}.settled"), "choosing packages")?;
+    let file = site.cache.dir().join("apt").join(format!("{name}.settled"));
+    let _lock = site.cache.lock(&format!("{name}.settled"), "choosing packages")?;
     if let Ok(text) = std::fs::read_to_string(&file) {
         if have(text.trim()) {
             return Ok(text.trim().to_owned());
         }
     }
-    bed.host.ready()?;
+    site.host.ready()?;
     let text = choose()?;
-    std::fs::create_dir_all(bed.cache.dir().join("apt"))?;
+    std::fs::create_dir_all(site.cache.dir().join("apt"))?;
     write_whole(&file, &text)?;
     Ok(text)
 }
@@ -99,10 +102,11 @@ pub(crate) struct PrivateApt {
 }
 
 impl PrivateApt {
-    /// For `suite`, in the cache; fetches its package lists of amd64 and, for `foreign`, of that architecture too.
-    pub(crate) fn new(bed: &Bed, suite: &str, foreign: Option<&str>) -> Result<Self> {
+    /// For `suite`, in the cache; fetches its package lists of amd64 and, for `foreign`, of that architecture
+    /// too.
+    pub(crate) fn new(site: &Site, suite: &str, foreign: Option<&str>) -> Result<Self> {
         let name = foreign.map_or(suite.to_owned(), |foreign| format!("{suite}-{foreign}"));
-        let dir = bed.cache.dir().join("apt").join(name);
+        let dir = site.cache.dir().join("apt").join(name);
         for sub in ["lists/partial", "archives/partial"] {
             std::fs::create_dir_all(dir.join(sub))?;
         }
@@ -153,8 +157,8 @@ impl PrivateApt {
             "-o",
             &set("Dir::Cache", &self.dir),
             "-o",
-            // A suite as it was some weeks ago is as good, where the mirror lags or the machine's clock is ahead;
-            // its signature is checked all the same.
+            // A suite as it was some weeks ago is as good, where the mirror lags or the machine's clock is
+            // ahead; its signature is checked all the same.
             "Acquire::Check-Valid-Until=false",
             "-o",
             // The lists and downloads are in a home directory that apt's own user may not enter.

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The Debian 13 root: the target's user space, in which everything but the kernels is built, and which is the
-//! guest's root file system. Made once by mmdebstrap, then never changed.
+//! The Debian 13 root: the target's user space, in which everything but the kernels is built, and which is
+//! the guest's root file system. Made once by mmdebstrap, then never changed.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::apt;
-use crate::bed::{Bed, data_lines, read};
-use crate::cache::{Stamp, remove_tree};
-use crate::cmd::Cmd;
+use super::apt;
+use crate::site::Site;
+use crate::site::cache::Stamp;
+use crate::site::cmd::Cmd;
+use crate::site::files::{data_lines, read};
 use crate::vectors;
 
 /// Where the tree is in the root.
@@ -35,8 +34,8 @@ pub(crate) struct Kind {
     what: &'static str,
     /// The directory of the tree with its first process, `guest-start`, and its last step, `customize`.
     start: &'static str,
-    /// A list of packages that are downloaded, not installed, with the package lists: `apt-get --no-download` installs
-    /// them later with no network.
+    /// A list of packages that are downloaded, not installed, with the package lists: `apt-get --no-download`
+    /// installs them later with no network.
     archive: Option<&'static str>,
 }
 
@@ -104,26 +103,26 @@ pub(crate) const EMULATOR_AMD64: Kind = Kind {
 };
 
 /// The inputs of the root.
-pub(crate) fn stamp(bed: &Bed) -> Result<Stamp> {
-    stamp_of(bed, BED)
+pub(crate) fn stamp(site: &Site) -> Result<Stamp> {
+    stamp_of(site, BED)
 }
 
 /// The inputs of a root.
-pub(crate) fn stamp_of(bed: &Bed, kind: Kind) -> Result<Stamp> {
+pub(crate) fn stamp_of(site: &Site, kind: Kind) -> Result<Stamp> {
     let stamp = Stamp::new()
-        .with("suite", bed.conf("root.suite")?)
-        .with("packages", &packages(bed, kind.list)?.join("\n"))
-        .with("hook", &read(&bed.repo.join(kind.start).join("customize"))?)
-        .with("start", &read(&bed.repo.join(kind.start).join("guest-start"))?);
+        .with("suite", site.conf("root.suite")?)
+        .with("packages", &packages(site, kind.list)?.join("\n"))
+        .with("hook", &read(&site.repo.join(kind.start).join("customize"))?)
+        .with("start", &read(&site.repo.join(kind.start).join("guest-start"))?);
     Ok(match kind.archive {
-        Some(list) => stamp.with("archive", &packages(bed, list)?.join("\n")),
+        Some(list) => stamp.with("archive", &packages(site, list)?.join("\n")),
         None => stamp,
     })
 }
 
 /// The packages of a list of the tree, sorted.
-pub(crate) fn packages(bed: &Bed, list: &str) -> Result<Vec<String>> {
-    let text = read(&bed.repo.join(list))?;
+pub(crate) fn packages(site: &Site, list: &str) -> Result<Vec<String>> {
+    let text = read(&site.repo.join(list))?;
     let mut names: Vec<String> = data_lines(&text).map(str::to_owned).collect();
     names.sort();
     names.dedup();
@@ -131,44 +130,44 @@ pub(crate) fn packages(bed: &Bed, list: &str) -> Result<Vec<String>> {
 }
 
 /// Makes the root if it is not in the cache.
-pub(crate) fn make(bed: &Bed, kind: Kind) -> Result<PathBuf> {
-    let stamp = stamp_of(bed, kind)?;
-    let suite = bed.conf("root.suite")?;
-    bed.cache.artefact(
+pub(crate) fn make(site: &Site, kind: Kind) -> Result<PathBuf> {
+    let stamp = stamp_of(site, kind)?;
+    let suite = site.conf("root.suite")?;
+    site.cache.artefact(
         kind.name,
         &stamp,
         &format!("making a Debian root ({suite}; {})", kind.what),
         |path| {
-            let names = packages(bed, kind.list)?;
+            let names = packages(site, kind.list)?;
             let foreign = names.iter().any(|name| name.ends_with(":arm64"));
             let architectures = if foreign { "amd64,arm64" } else { "amd64" };
             debootstrap(
-                bed,
+                site,
                 path,
                 ("apt", architectures),
                 &names,
-                &hooks(bed, kind)?,
+                &hooks(site, kind)?,
                 &format!("{}.log", kind.name),
             )
         },
     )
 }
 
-/// Runs mmdebstrap into `path`, for a variant of its and architectures; `more` are options of it, `log` is a file of
-/// the cache.
+/// Runs mmdebstrap into `path`, for a variant of its and architectures; `more` are options of it, `log` is a
+/// file of the cache.
 pub(crate) fn debootstrap(
-    bed: &Bed,
+    site: &Site,
     path: &Path,
     (variant, architectures): (&str, &str),
     names: &[String],
     more: &[String],
     log: &str,
 ) -> Result<()> {
-    bed.host.ready()?;
-    let log = bed.cache.dir().join(log);
+    site.host.ready()?;
+    let log = site.cache.dir().join(log);
     std::fs::remove_file(&log).ok();
-    remove_tree(bed, path)?;
-    let suite = bed.conf("root.suite")?;
+    site.host.remove_tree(path)?;
+    let suite = site.conf("root.suite")?;
     let mut cmd = Cmd::new("mmdebstrap")
         .arg("--format=directory")
         .arg(format!("--variant={variant}"))
@@ -196,18 +195,19 @@ pub(crate) fn debootstrap(
         .arg(path)
         .arg(format!("deb {} {suite} main", apt::mirror()?));
     // mmdebstrap changes to its own directories, and the root must be readable by every user.
-    bed.host.privileged(cmd.cwd("/"))?.log(&log).run()
+    site.host.privileged(cmd.cwd("/"))?.log(&log).run()
 }
 
 /// What mmdebstrap does when the packages are installed.
-fn hooks(bed: &Bed, kind: Kind) -> Result<Vec<String>> {
-    let testbed = bed.repo.join(kind.start);
+fn hooks(site: &Site, kind: Kind) -> Result<Vec<String>> {
+    let testbed = site.repo.join(kind.start);
     if let Some(list) = kind.archive {
-        let names = packages(bed, list)?.join(" ");
+        let names = packages(site, list)?.join(" ");
         return Ok(vec![
             "--skip=cleanup/apt".to_owned(),
             format!(
-                "--customize-hook=APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get install -qy --download-only {names}"
+                "--customize-hook=APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get install -qy --download-only \
+                 {names}"
             ),
             "--customize-hook=mkdir -p \"$1\"/daedalus/tree \"$1\"/daedalus/crates".to_owned(),
         ]);
@@ -225,36 +225,22 @@ fn hooks(bed: &Bed, kind: Kind) -> Result<Vec<String>> {
 }
 
 /// The path inside the root of a file of the tree.
-pub(crate) fn inside(bed: &Bed, path: &Path) -> PathBuf {
-    match path.strip_prefix(&bed.repo) {
+pub(crate) fn inside(site: &Site, path: &Path) -> PathBuf {
+    match path.strip_prefix(&site.repo) {
         Ok(rest) => Path::new(TREE).join(rest),
         Err(_) => path.to_owned(),
     }
 }
 
-/// A command that runs in the root, at the top of the tree, as the user who runs `./dev`. The root is
-/// read-only, the tree is not; the network is not needed: crates come from the vendored copy.
-pub(crate) fn command(bed: &Bed, program: impl AsRef<std::ffi::OsStr>) -> Result<Cmd> {
-    command_with(bed, program, &[])
-}
-
-/// The same with more directories mounted: on the machine, and in the root, where the place must exist.
-pub(crate) fn command_with(
-    bed: &Bed,
+/// Returns a command that runs in a root, at the top of the tree, as the user who runs `./dev`, with more
+/// directories mounted: on the machine, and in the root, where the place must exist. The root is read-only,
+/// the tree is not; the network is not needed: crates come from the vendored copy in `crates`.
+pub(crate) fn command(
+    site: &Site,
+    (root, crates): (&Path, &Path),
     program: impl AsRef<std::ffi::OsStr>,
     binds: &[(&Path, &str)],
 ) -> Result<Cmd> {
-    command_in(bed, &bed.root()?, program, binds)
-}
-
-/// The same in another root.
-pub(crate) fn command_in(
-    bed: &Bed,
-    root: &Path,
-    program: impl AsRef<std::ffi::OsStr>,
-    binds: &[(&Path, &str)],
-) -> Result<Cmd> {
-    let crates = bed.crates()?;
     let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
     let mut cmd = enter(root)?
         .args([
@@ -264,10 +250,10 @@ pub(crate) fn command_in(
             &format!("{}:{}", uid.as_raw(), gid.as_raw()),
         ])
         .arg("--bind")
-        .arg(format!("{}={TREE}", bed.repo.display()))
+        .arg(format!("{}={TREE}", site.repo.display()))
         .arg("--bind")
         .arg(format!("{}={CRATES}", crates.display()));
-    if let Some(vectors) = bed.vectors() {
+    if let Some(vectors) = site.vectors() {
         // Beside the tree in the root, too.
         let inside = format!("{TREE}/{}", vectors::PLACE);
         cmd = cmd.arg("--bind").arg(format!("{}={inside}", vectors.display()));
@@ -289,13 +275,13 @@ pub(crate) fn command_in(
     for (key, value) in fixed {
         cmd = cmd.arg("--env").arg(format!("{key}={value}"));
     }
-    bed.host.privileged(cmd.arg("--").arg(program))
+    site.host.privileged(cmd.arg("--").arg(program))
 }
 
-/// A command that runs as root in a read-only root, with an empty environment but for a PATH, and with nothing mounted
-/// but `read_only` and `writable` (on the machine, and in the root).
+/// A command that runs as root in a read-only root, with an empty environment but for a PATH, and with
+/// nothing mounted but `read_only` and `writable` (on the machine, and in the root).
 pub(crate) fn privileged_in(
-    bed: &Bed,
+    site: &Site,
     root: &Path,
     program: impl AsRef<std::ffi::OsStr>,
     read_only: &[(PathBuf, String)],
@@ -307,17 +293,11 @@ pub(crate) fn privileged_in(
             cmd = cmd.arg(option).arg(format!("{}={to}", from.display()));
         }
     }
-    bed.host.privileged(cmd.arg("--").arg(program))
+    site.host.privileged(cmd.arg("--").arg(program))
 }
 
 /// The beginning of this program's own command that enters a root.
 fn enter(root: &Path) -> Result<Cmd> {
     let own = std::env::current_exe().context("cannot find this program's own file")?;
     Ok(Cmd::new(own).arg("__enter").arg("--root").arg(root))
-}
-
-/// `./dev root`.
-pub(crate) fn run_command(bed: &Bed, words: &[OsString]) -> Result<ExitCode> {
-    let (program, args) = words.split_first().context("no command")?;
-    Err(command(bed, program)?.args(args).exec())
 }

@@ -1,15 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The guest's kernels: the newest linux-source-7.* of Debian, built for UML, plain and with sanitizers.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt::{self, PrivateApt};
-use crate::bed::{Bed, data_lines, read};
-use crate::cache::{Stamp, remove_tree};
-use crate::cmd::Cmd;
-use crate::guest::Kernel;
+use super::apt::{self, PrivateApt};
+use crate::site::Site;
+use crate::site::cache::Stamp;
+use crate::site::cmd::Cmd;
+use crate::site::files::{data_lines, read};
+
+/// Which kernel a guest boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kernel {
+    /// As a distribution would build it.
+    Plain,
+    /// With KASAN, lockdep, UBSAN and fault injection; several times slower.
+    Sanitizers,
+    /// Counts which of the module's lines ran.
+    Coverage,
+    /// Plain, linked statically, with a root that is a file: what `./dev image` packs.
+    Image,
+}
+
+impl Kernel {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 4;
+
+    /// From 0 on.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Plain => 0,
+            Self::Sanitizers => 1,
+            Self::Coverage => 2,
+            Self::Image => 3,
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::Sanitizers => "sanitizers",
+            Self::Coverage => "coverage",
+            Self::Image => "image",
+        })
+    }
+}
 
 /// The unpacked and patched source.
 #[derive(Clone, Debug)]
@@ -31,8 +71,8 @@ pub(crate) struct Built {
     pub(crate) modules: PathBuf,
 }
 
-fn patches(bed: &Bed) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(bed.repo.join("testbed/uml/patches"))?
+fn patches(site: &Site) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(site.repo.join("testbed/uml/patches"))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<std::io::Result<_>>()?;
     files.sort();
@@ -40,37 +80,37 @@ fn patches(bed: &Bed) -> Result<Vec<PathBuf>> {
 }
 
 /// The inputs of the source tree; `package` is NAME=VERSION.
-fn source_stamp(bed: &Bed, package: &str) -> Result<Stamp> {
+fn source_stamp(site: &Site, package: &str) -> Result<Stamp> {
     let mut stamp = Stamp::new().with("package", &package.replacen('=', " ", 1));
-    for patch in patches(bed)? {
+    for patch in patches(site)? {
         stamp = stamp.with("patch", &read(&patch)?);
     }
     Ok(stamp)
 }
 
 /// Downloads, unpacks and patches the source if it is not in the cache.
-pub(crate) fn source(bed: &Bed) -> Result<Source> {
-    let (suite, prefix) = (bed.conf("kernel.suite")?, bed.conf("kernel.package")?);
+pub(crate) fn source(site: &Site) -> Result<Source> {
+    let (suite, prefix) = (site.conf("kernel.suite")?, site.conf("kernel.package")?);
     let package = apt::settled(
-        bed,
+        site,
         &format!("{suite}-{prefix}"),
-        |package| source_stamp(bed, package).is_ok_and(|stamp| bed.cache.has("source", &stamp)),
-        || PrivateApt::new(bed, suite, None)?.newest(prefix),
+        |package| source_stamp(site, package).is_ok_and(|stamp| site.cache.has("source", &stamp)),
+        || PrivateApt::new(site, suite, None)?.newest(prefix),
     )?;
     let (name, version) = package.split_once('=').context("a package without a version")?;
-    let stamp = source_stamp(bed, &package)?;
-    let dir = bed.cache.artefact(
+    let stamp = source_stamp(site, &package)?;
+    let dir = site.cache.artefact(
         "source",
         &stamp,
         &format!("unpacking {name} {version} (160 MB to download, 1.7 GB on disk)"),
         |path| {
-            bed.host.ready()?;
-            let log = bed.cache.dir().join("source.log");
+            site.host.ready()?;
+            let log = site.cache.dir().join("source.log");
             std::fs::remove_file(&log).ok();
-            remove_tree(bed, path)?;
+            site.host.remove_tree(path)?;
             let unpacked = path.join("deb");
             std::fs::create_dir_all(&unpacked)?;
-            let apt = PrivateApt::new(bed, bed.conf("kernel.suite")?, None)?;
+            let apt = PrivateApt::new(site, site.conf("kernel.suite")?, None)?;
             let deb = apt.download(name, version)?;
             Cmd::new("dpkg-deb")
                 .arg("-x")
@@ -85,8 +125,8 @@ pub(crate) fn source(bed: &Bed) -> Result<Source> {
                 .cwd(path)
                 .log(&log)
                 .run()?;
-            remove_tree(bed, &unpacked)?;
-            for patch in patches(bed)? {
+            site.host.remove_tree(&unpacked)?;
+            for patch in patches(site)? {
                 Cmd::new("patch")
                     .args(["-p1", "-i"])
                     .arg(&patch)
@@ -106,19 +146,18 @@ pub(crate) fn source(bed: &Bed) -> Result<Source> {
 }
 
 /// The configuration lines of a kernel.
-fn fragment(bed: &Bed, which: Kernel) -> Result<String> {
-    let mut text = read(&bed.repo.join("testbed/uml/plain.config"))?;
+fn fragment(site: &Site, which: Kernel) -> Result<String> {
+    let mut text = read(&site.repo.join("testbed/uml/plain.config"))?;
     if which != Kernel::Plain {
-        text.push_str(&read(&bed.repo.join(format!("testbed/uml/{which}.config")))?);
+        text.push_str(&read(&site.repo.join(format!("testbed/uml/{which}.config")))?);
     }
     Ok(data_lines(&text).fold(String::new(), |all, line| all + line + "\n"))
 }
 
 /// Builds a kernel if it is not in the cache.
-pub(crate) fn make(bed: &Bed, which: Kernel) -> Result<Built> {
-    let source = bed.kernel_source()?;
-    bed.host.ready()?;
-    let fragment = fragment(bed, which)?;
+pub(crate) fn make(site: &Site, source: &Source, which: Kernel) -> Result<Built> {
+    site.host.ready()?;
+    let fragment = fragment(site, which)?;
     let stamp = Stamp::new()
         // The path: the build tree refers to its source by it.
         .with("source", &source.dir.to_string_lossy())
@@ -135,12 +174,13 @@ pub(crate) fn make(bed: &Bed, which: Kernel) -> Result<Built> {
         Kernel::Image => "building the UML kernel of the image (3-6 minutes, 0.5 GB)",
         Kernel::Coverage => "building the UML kernel that counts lines (3-6 minutes, 0.5 GB)",
     };
-    let tree = bed
+    let tree = site
         .cache
         .artefact(&format!("uml-{which}"), &stamp, what, |path| {
-            // What an interrupted build left is good for make to go on with: nothing counts before the stamp is written.
+            // What an interrupted build left is good for make to go on with: nothing counts before the stamp
+            // is written.
             std::fs::create_dir_all(path)?;
-            let log = bed.cache.dir().join(format!("uml-{which}.log"));
+            let log = site.cache.dir().join(format!("uml-{which}.log"));
             std::fs::remove_file(&log).ok();
             let config = path.join("wanted.config");
             std::fs::write(&config, &fragment)?;
@@ -154,7 +194,7 @@ pub(crate) fn make(bed: &Bed, which: Kernel) -> Result<Built> {
             let jobs = std::thread::available_parallelism().map_or(2, usize::from);
             make(&[&format!("-j{jobs}")])?;
             let installed = path.join("installed");
-            remove_tree(bed, &installed)?;
+            site.host.remove_tree(&installed)?;
             make(&[
                 "modules_install",
                 &format!("INSTALL_MOD_PATH={}", installed.display()),
