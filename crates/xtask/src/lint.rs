@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Checks that run nothing of the device: format, clippy, unit tests, licences, and the
+//! Checks that run nothing of the device: sources as text, format, clippy, unit tests, licences, and the
 //! kernel's own checkers on the module.
 
+mod codecs;
+mod columns;
+mod exceptions;
+mod imports;
+mod lines;
+mod rust;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::bed::Bed;
 use crate::make::apt::{self, PrivateApt};
@@ -13,19 +22,31 @@ use crate::make::module;
 use crate::outcome::Outcome;
 use crate::site::cache::Stamp;
 use crate::site::cmd::{Cmd, last_lines};
-use crate::site::files::{lock_file, read};
+use crate::site::files::{lock_file, read, write_json, write_whole};
 use crate::{docs, layers, vectors};
+use exceptions::Exceptions;
 
 /// A source file has one role; more lines than this say that it has several.
 const MOST_LINES: usize = 900;
 
+/// Arguments of `./dev lint`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Args {
+    /// Only the checks that read the tree's files, and build nothing
+    #[arg(long)]
+    files: bool,
+}
+
 /// `./dev lint`.
-pub(crate) fn run(bed: &Bed, parse: docs::Parse) -> Result<Outcome> {
-    bed.host.ready()?;
+pub(crate) fn run(bed: &Bed, args: &Args, parse: docs::Parse) -> Result<Outcome> {
     let outcome = Outcome::new();
     files(bed, &outcome);
     place_of_vectors(bed, &outcome);
     docs::marked(bed, &outcome, parse);
+    if args.files {
+        return Ok(outcome);
+    }
+    bed.host.ready()?;
     rust(bed, &outcome);
     crates(bed, &outcome);
     checkpatch(bed, &outcome);
@@ -38,6 +59,7 @@ pub(crate) fn run(bed: &Bed, parse: docs::Parse) -> Result<Outcome> {
 /// Headers and sizes of all files of the tree, what they name and import, and the layers of the module.
 pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
     layers::check(bed, outcome);
+    sources(bed, outcome);
     outcome.check("every file names its licence and has one role", || {
         let listed = listed(&read(&bed.repo.join("REUSE.toml"))?);
         let files = texts(bed)?;
@@ -61,6 +83,44 @@ pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
         }
         Ok(format!("{} files", files.len()))
     });
+}
+
+/// Circles of imports, names of codecs and long lines, and a count of the lines. The reports are
+/// target/imports.json, codecs.json, columns.json, lines.json and lines.md.
+fn sources(bed: &Bed, outcome: &Outcome) {
+    type Check = fn(&BTreeMap<String, String>, &Exceptions) -> (Value, Result<String>);
+    let checks: [(&str, &str, Check); 3] = [
+        ("no two files import each other", "imports", imports::check),
+        (
+            "only a codec's own files and the tables name it",
+            "codecs",
+            codecs::check,
+        ),
+        ("lines have at most 110 columns", "columns", columns::check),
+    ];
+    let sources = || -> Result<_> {
+        let names = [imports::NAME, codecs::NAME, columns::NAME];
+        let list = Exceptions::parse(&read(&bed.repo.join(exceptions::FILE))?, &names)?;
+        let files: BTreeMap<String, String> = texts(bed)?.into_iter().collect();
+        let lines = lines::count(&files);
+        write_json(&bed.target.join("lines.json"), &lines)?;
+        write_whole(&bed.target.join("lines.md"), &lines::table(&lines))?;
+        Ok((list, files))
+    };
+    let (list, files) = match sources() {
+        Ok(sources) => sources,
+        Err(error) => {
+            outcome.check("the sources are read", || Err(error));
+            return;
+        }
+    };
+    for (name, report, check) in checks {
+        outcome.check(name, || {
+            let (found, result) = check(&files, &list);
+            write_json(&bed.target.join(format!("{report}.json")), &found)?;
+            result
+        });
+    }
 }
 
 /// Reads the text files that git knows of: their names and what is in them.

@@ -93,8 +93,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Build everything: root, kernels, module, daemon and tools
     Build,
-    /// Format, clippy, cargo-deny, and the kernel's own checkers on the module
-    Lint,
+    /// Format, clippy, cargo-deny, what sources import and name, and the kernel's own checkers on the module
+    Lint(lint::Args),
     /// Link the module against the headers of Debian's kernels for amd64 and arm64
     Modules,
     /// Build the Debian packages, examine them with lintian, install and purge them
@@ -169,7 +169,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Bench(args) => Ok(finish(&bench::run(bed, args)?)),
         Command::Coverage => Ok(finish(&coverage::run(bed)?)),
         Command::Fuzz(args) => Ok(finish(&fuzz::run(bed, args)?)),
-        Command::Lint => Ok(finish(&lint::run(bed, understood)?)),
+        Command::Lint(args) => Ok(finish(&lint::run(bed, args, understood)?)),
         Command::Modules => Ok(finish(&foreign::run(bed)?)),
         Command::Package(args) => Ok(finish(&package::run(bed, args)?)),
         Command::Amd64(args) => Ok(finish(&amd64::run(bed, args)?)),
