@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use anyhow::{Result, anyhow, bail};
 
 use crate::device::{DEBUGFS, MODULE, why};
-use crate::print_line;
+use crate::output::print_line;
 use crate::system::System;
 
 #[derive(Debug, clap::Args)]

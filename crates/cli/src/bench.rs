@@ -10,9 +10,9 @@ use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::output::{print_line, print_text};
 use crate::player::{self, By, is_wide, progress, start};
 use crate::system::System;
-use crate::{print_line, print_text};
 
 /// Frames per second of what people watch.
 const WANTED: [f64; 2] = [30.0, 60.0];

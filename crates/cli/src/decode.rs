@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::raw::Shape;
 
+use crate::output::print_line;
 use crate::player::{By, is_wide, progress, start};
-use crate::print_line;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -14,6 +14,7 @@ mod device;
 mod doctor;
 mod junit;
 mod metrics;
+mod output;
 mod player;
 mod replay;
 mod status;
@@ -24,7 +25,6 @@ mod verify;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// Looks into the daedalus video decoder.
@@ -82,8 +82,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // Who reads through `head` has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // The reader, such as `head`, has closed the pipe: no failure.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("daedalus: {error:#}");
             ExitCode::FAILURE
@@ -95,38 +95,6 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
-}
-
-/// Writes a line to the standard output. `println!` panics where nobody reads any more.
-fn print_line(line: impl std::fmt::Display) -> std::io::Result<()> {
-    use std::io::Write;
-    writeln!(std::io::stdout().lock(), "{line}")
-}
-
-/// Writes a text to the standard output.
-fn print_text(text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let of_io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        // It names its cause in no other way.
-        let of_json = cause
-            .downcast_ref::<serde_json::Error>()
-            .and_then(serde_json::Error::io_error_kind);
-        of_io.or(of_json) == Some(std::io::ErrorKind::BrokenPipe)
-    })
-}
-
-/// Opens a trace.
-fn open(path: &std::path::Path) -> Result<daedalus_trace::Reader<std::fs::File>> {
-    use anyhow::Context;
-    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-    daedalus_trace::Reader::new(file).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

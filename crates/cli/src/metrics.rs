@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::device::{Session, Snapshot};
+use crate::output::{print_line, print_text};
 use crate::system::System;
-use crate::{print_line, print_text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

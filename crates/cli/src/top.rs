@@ -13,9 +13,9 @@ use ratatui::widgets::{Paragraph, Row, Table};
 use ratatui::{Frame, Terminal};
 
 use crate::device::Snapshot;
+use crate::output::{print_line, print_text};
 use crate::status::{COLUMNS, cells, head};
 use crate::system::System;
-use crate::{print_line, print_text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -3,16 +3,17 @@
 
 mod record;
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use daedalus_trace::{Done, Job, Record, TraceError};
+use daedalus_trace::{Done, Job, Reader, Record, TraceError};
 use daedalus_uapi::fourcc;
 use serde::Serialize;
 
-use crate::{open, replay};
+use crate::replay;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -121,7 +122,8 @@ pub(crate) fn run(command: &Command) -> Result<bool> {
 }
 
 fn print(file: &Path, json: bool, out: &mut impl Write) -> Result<bool> {
-    let mut trace = open(file)?;
+    let input = File::open(file).with_context(|| file.display().to_string())?;
+    let mut trace = Reader::new(input).with_context(|| file.display().to_string())?;
     let mut totals = Totals {
         file_bytes: std::fs::metadata(file)?.len(),
         ..Totals::default()

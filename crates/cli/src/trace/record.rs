@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::print_line;
+use crate::output::print_line;
 
 const UNIT: &str = "daedalus-v4l2.service";
 /// The user as whom the service runs, and to whom the directory belongs while it records.
