@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus doctor`: what keeps clients from decoding, and the command that mends it.
+//! `daedalus doctor`: finds what keeps clients from decoding, and prints the command that repairs it.
 
+mod check;
 mod clients;
 mod kernel;
 mod nodes;
@@ -9,9 +10,9 @@ mod software;
 use std::io::Write;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use crate::system::System;
+use check::{Check, Status};
 use software::LIBRARIES;
 
 #[derive(Debug, clap::Args)]
@@ -24,58 +25,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What came of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    /// As it has to be.
-    Good,
-    /// It fails, and so will clients.
-    Bad,
-    /// Nothing that has to be there, or that can be known here.
-    Note,
-}
-
-/// One check.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Check {
-    pub(crate) name: &'static str,
-    pub(crate) verdict: Verdict,
-    pub(crate) found: String,
-    /// The command that mends it.
-    pub(crate) mend: Option<String>,
-}
-
-impl Check {
-    pub(crate) fn good(name: &'static str, found: impl Into<String>) -> Self {
-        Self {
-            name,
-            verdict: Verdict::Good,
-            found: found.into(),
-            mend: None,
-        }
-    }
-
-    pub(crate) fn bad(name: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self {
-            name,
-            verdict: Verdict::Bad,
-            found: found.into(),
-            mend: Some(mend.into()),
-        }
-    }
-
-    pub(crate) fn note(name: &'static str, found: impl Into<String>) -> Self {
-        Self {
-            name,
-            verdict: Verdict::Note,
-            found: found.into(),
-            mend: None,
-        }
-    }
-}
-
-/// Runs it. False: something fails.
+/// Runs all checks and prints them. Returns false if one has failed.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let system = System::this();
     let user = args
@@ -85,25 +35,22 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         .or_else(|| nodes::own_name(&system))
         .unwrap_or_else(|| "root".to_owned());
     let mut checks = examine(&system, &user);
-    // A library that is known to be missing is reported once.
+    // The daemon cannot start without its libraries, which would report a missing one again.
     if checks
         .iter()
-        .all(|check| check.verdict != Verdict::Bad || !LIBRARIES.contains(&check.name))
+        .all(|check| check.status != Status::Bad || !LIBRARIES.contains(&check.name))
     {
         checks.extend(software::starts(&system));
     }
     checks.extend(clients::check(&system));
-    let failed = checks
-        .iter()
-        .filter(|check| check.verdict == Verdict::Bad)
-        .count();
+    let failed = checks.iter().filter(|check| check.status == Status::Bad).count();
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer(&mut out, &checks)?;
         writeln!(out)?;
     } else {
         for check in &checks {
-            write!(out, "{}", text(check))?;
+            write!(out, "{check}")?;
         }
         if failed == 0 {
             writeln!(out, "nothing is wrong")?;
@@ -118,25 +65,13 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(failed == 0)
 }
 
-/// All that the file system tells, from the ground up: what fails first is often the cause of the rest.
+/// Makes the checks that read the file system only, from the kernel upwards: the first failure is often the
+/// cause of the others.
 fn examine(system: &System, user: &str) -> Vec<Check> {
     let mut checks = kernel::check(system);
     checks.extend(software::check(system));
     checks.extend(nodes::check(system, user));
     checks
-}
-
-fn text(check: &Check) -> String {
-    let mark = match check.verdict {
-        Verdict::Good => "ok  ",
-        Verdict::Bad => "FAIL",
-        Verdict::Note => "note",
-    };
-    let mend = check
-        .mend
-        .as_ref()
-        .map_or_else(String::new, |mend| format!("     mend it: {mend}\n"));
-    format!("{mark} {}: {}\n{mend}", check.name, check.found)
 }
 
 #[cfg(test)]
@@ -192,8 +127,8 @@ mod tests {
     fn failures(machine: &Machine) -> Vec<(&'static str, String, String)> {
         examine(&machine.system, "viewer")
             .into_iter()
-            .filter(|check| check.verdict == Verdict::Bad)
-            .map(|check| (check.name, check.found, check.mend.unwrap()))
+            .filter(|check| check.status == Status::Bad)
+            .map(|check| (check.name, check.found, check.fix.unwrap()))
             .collect()
     }
 
@@ -261,7 +196,8 @@ mod tests {
         };
         assert!(
             left(&machine).contains(
-                "h264 to /dev/video0 (x), vp9 to /dev/video0 (x), av1 to /dev/dri/renderD128 (i915, by VA-API);"
+                "h264 to /dev/video0 (x), vp9 to /dev/video0 (x), av1 to /dev/dri/renderD128 (i915, by \
+                 VA-API);"
             ),
             "{}",
             left(&machine)
@@ -330,7 +266,8 @@ mod tests {
         for (release, mend) in [
             (
                 "6.12.117+deb13-cloud-amd64",
-                "apt install linux-image-amd64 linux-headers-amd64, and boot that kernel in place of linux-image-cloud-amd64",
+                "apt install linux-image-amd64 linux-headers-amd64, and boot that kernel in place of \
+                 linux-image-cloud-amd64",
             ),
             ("7.3.4+deb13-cloud-arm64", "apt install linux-image-arm64 "),
             ("6.14.0-1004-kvm", "apt install linux-image-generic "),

@@ -6,18 +6,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use daedalus_settings::accounts::{self, Group};
+
 /// A machine, seen through its file system.
 #[derive(Clone, Debug)]
 pub(crate) struct System {
     prefix: PathBuf,
-}
-
-/// A group of users.
-#[derive(Clone, Debug)]
-pub(crate) struct Group {
-    pub(crate) gid: u32,
-    /// Those who are named, which leaves out those whose main group it is.
-    pub(crate) members: Vec<String>,
 }
 
 impl System {
@@ -72,18 +66,8 @@ impl System {
 
     /// Looks a group up in /etc/group.
     pub(crate) fn group(&self, name: &str) -> Option<Group> {
-        let text = self.text("/etc/group").ok()?;
-        let line = text.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some(Group {
-            gid: fields.next()?.parse().ok()?,
-            members: fields
-                .next()
-                .unwrap_or_default()
-                .split(',')
-                .map(str::to_owned)
-                .collect(),
-        })
+        let text = self.text(accounts::GROUP).ok()?;
+        accounts::groups(&text).find(|group| group.name == name)
     }
 
     /// Where a program is: in the directories of PATH, or in those for administrators.

@@ -40,10 +40,11 @@ pub struct CodecInfo {
     pub name: &'static str,
     /// Its name for people.
     pub title: &'static str,
-    /// The control that tells the bit depth of its pictures, `V4L2_CID_STATELESS_*`. A client sets it before it
-    /// allocates CAPTURE buffers.
+    /// The control that tells the bit depth of its pictures, `V4L2_CID_STATELESS_*`. A client sets it before
+    /// it allocates CAPTURE buffers.
     pub depth_control: u32,
-    /// Menus that a client sets once before it streams, with the items that the device has: control and value.
+    /// Menus that a client sets once before it streams, with the items that the device has: control and
+    /// value.
     pub menus: &'static [(u32, u32)],
     /// The names in an IVF file's header.
     pub ivf: &'static [[u8; 4]],
@@ -55,6 +56,12 @@ pub struct CodecInfo {
     pub gstreamer: &'static [&'static str],
     /// FFmpeg's decoder that decodes it in software.
     pub ffmpeg: &'static str,
+    /// The GPUs that decode it by VA-API: names of kernel drivers, each with the name of a VA-API driver.
+    ///
+    /// nouveau is left out, since it needs firmware that distributions may not ship, and virtio-gpu, whose
+    /// host decides what it decodes. Drivers without hardware (vgem, vkms, simpledrm) are left out, and the
+    /// VA-API driver on top of V4L2 (v4l2_request), since it may decode by this device.
+    pub gpus: &'static [(&'static str, &'static str)],
 }
 
 /// How streams of a codec are stored without a container.
@@ -94,6 +101,15 @@ pub static CODECS: [CodecInfo; 3] = [
         stream: Stream::StartCodes,
         gstreamer: &["avdec_h264", "openh264dec"],
         ffmpeg: "h264",
+        // Intel since 2010, AMD in each UVD and VCN.
+        gpus: &[
+            ("i915", "iHD"),
+            ("i915", "i965"),
+            ("xe", "iHD"),
+            ("amdgpu", "radeonsi"),
+            ("radeon", "radeonsi"),
+            ("radeon", "r600"),
+        ],
     },
     CodecInfo {
         codec: Codec::Vp9,
@@ -109,6 +125,13 @@ pub static CODECS: [CodecInfo; 3] = [
         stream: Stream::None,
         gstreamer: &["avdec_vp9", "vp9dec"],
         ffmpeg: "vp9",
+        // Intel since Kaby Lake. AMD since Raven, whose driver is never radeon.
+        gpus: &[
+            ("i915", "iHD"),
+            ("i915", "i965"),
+            ("xe", "iHD"),
+            ("amdgpu", "radeonsi"),
+        ],
     },
     CodecInfo {
         codec: Codec::Av1,
@@ -124,6 +147,8 @@ pub static CODECS: [CodecInfo; 3] = [
         stream: Stream::Obus,
         gstreamer: &["dav1ddec", "av1dec", "avdec_av1"],
         ffmpeg: "libdav1d",
+        // Intel since Tiger Lake, which i965 does not know. AMD since RDNA 2.
+        gpus: &[("i915", "iHD"), ("xe", "iHD"), ("amdgpu", "radeonsi")],
     },
 ];
 

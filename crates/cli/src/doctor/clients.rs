@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which clients are here, and whether they will see the device. Clients are asked; none of them has to be here.
+//! Checks which clients are installed and whether they see the device. It starts them to find out. None is
+//! needed.
 
 use std::process::{Command, Stdio};
 
-use super::Check;
+use super::check::Check;
 use crate::system::System;
 
 pub(super) fn check(system: &System) -> Vec<Check> {
@@ -14,7 +15,7 @@ pub(super) fn check(system: &System) -> Vec<Check> {
         checks.push(Check::note("GStreamer", "not installed"));
     }
     if system.program("ffmpeg").is_some() {
-        checks.push(asked(
+        checks.push(prints(
             "FFmpeg",
             "ffmpeg",
             &["-hide_banner", "-hwaccels"],
@@ -26,7 +27,7 @@ pub(super) fn check(system: &System) -> Vec<Check> {
         checks.push(Check::note("FFmpeg", "not installed"));
     }
     if system.program("mpv").is_some() {
-        checks.push(asked(
+        checks.push(prints(
             "mpv",
             "mpv",
             &["--no-config", "--hwdec=help"],
@@ -43,12 +44,14 @@ pub(super) fn check(system: &System) -> Vec<Check> {
     checks.push(browser.map_or_else(
         || Check::note("Chromium", "not installed"),
         |name| {
-            let flags = "--enable-features=AcceleratedVideoDecoder,AcceleratedVideoDecodeLinuxGL,PreferV4L2VideoAcceleration";
+            let flags = "--enable-features=\
+                         AcceleratedVideoDecoder,AcceleratedVideoDecodeLinuxGL,PreferV4L2VideoAcceleration";
             Check::note(
                 "Chromium",
                 format!(
-                    "a build with V4L2, as Debian's for arm64, decodes by the device if it is started so: {name} {flags} \
-                     --ignore-gpu-blocklist --disable-gpu-sandbox (players.md says what that costs)"
+                    "a build with V4L2, as Debian's for arm64, decodes by the device if it is started so: \
+                     {name} {flags} --ignore-gpu-blocklist --disable-gpu-sandbox (players.md says \
+                     what that costs)"
                 ),
             )
         },
@@ -56,10 +59,10 @@ pub(super) fn check(system: &System) -> Vec<Check> {
     checks
 }
 
-/// What a program prints, both outputs.
-fn ask(program: &str, words: &[&str]) -> Option<String> {
+/// Runs a program. Returns what it prints to both outputs.
+fn run(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
-        .args(words)
+        .args(arguments)
         .stdin(Stdio::null())
         .output()
         .ok()?;
@@ -68,16 +71,24 @@ fn ask(program: &str, words: &[&str]) -> Option<String> {
     Some(text)
 }
 
-fn asked(name: &'static str, program: &str, words: &[&str], wanted: &str, yes: &str, no: &str) -> Check {
-    match ask(program, words) {
+/// Runs a program. The check passes if the program prints `pattern`.
+fn prints(
+    name: &'static str,
+    program: &str,
+    arguments: &[&str],
+    pattern: &str,
+    yes: &str,
+    no: &str,
+) -> Check {
+    match run(program, arguments) {
         None => Check::note(name, format!("{program} cannot be started")),
-        Some(text) if text.contains(wanted) => Check::good(name, yes),
+        Some(text) if text.contains(pattern) => Check::good(name, yes),
         Some(_) => Check::note(name, no),
     }
 }
 
 fn gstreamer() -> Check {
-    let Some(text) = ask("gst-inspect-1.0", &["v4l2codecs"]) else {
+    let Some(text) = run("gst-inspect-1.0", &["v4l2codecs"]) else {
         return Check::note("GStreamer", "gst-inspect-1.0 cannot be started");
     };
     let elements = elements(&text);
@@ -93,12 +104,13 @@ fn gstreamer() -> Check {
     } else {
         Check::note(
             "GStreamer",
-            "its plugin v4l2codecs finds no device (this is as this user; after mending: rm -f ~/.cache/gstreamer-1.0/registry.*)",
+            "its plugin v4l2codecs finds no device (this is as this user; after mending: rm -f \
+             ~/.cache/gstreamer-1.0/registry.*)",
         )
     }
 }
 
-/// The stateless decoders in what gst-inspect says of the plugin.
+/// Returns the stateless decoders that gst-inspect lists for the plugin.
 fn elements(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| line.trim().split(':').next())
@@ -113,7 +125,8 @@ mod tests {
 
     #[test]
     fn elements_are_those_of_stateless_decoders() {
-        let text = "Plugin Details:\n  Name  v4l2codecs\n\n  v4l2slav1dec: V4L2 AV1 Decoder\n  v4l2slh264dec: V4L2 H.264\n\n  2 features:\n";
+        let text = "Plugin Details:\n  Name  v4l2codecs\n\n  v4l2slav1dec: V4L2 AV1 Decoder\n  \
+                    v4l2slh264dec: V4L2 H.264\n\n  2 features:\n";
         assert_eq!(elements(text), ["v4l2slav1dec", "v4l2slh264dec"]);
         assert!(elements("No such element or plugin 'v4l2codecs'\n").is_empty());
     }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The kernel's configuration, and the module.
+//! Checks the kernel's version and configuration, and the module.
 
 use std::io::Read;
 
-use super::Check;
+use super::check::{Check, Status};
 use crate::device::MODULE;
 use crate::system::System;
 
-/// What dkms.conf asks of a kernel: without one of these there is no core that the module could be linked against.
+/// The options that dkms.conf needs. Without one of them the kernel lacks symbols that the module uses.
 const NEEDED: [&str; 3] = ["VIDEO_DEV", "MEDIA_CONTROLLER", "VIDEOBUF2_V4L2"];
 /// The kernels that dkms.conf names: major and minor number of the first and of the last.
 const VERSIONS: [(u32, u32); 2] = [(6, 12), (7, 3)];
 
-/// What the EFI firmware says of Secure Boot: four bytes of attributes, then 1 if it is on.
+/// The EFI variable of Secure Boot: four bytes of attributes, then 1 if it is on.
 const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// The keys that the owner of the machine enrolled, as certificates one after the other.
 const ENROLLED: &str = "/sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23";
@@ -22,8 +22,8 @@ const DKMS_KEY: &str = "/var/lib/dkms/mok.pub";
 pub(super) fn check(system: &System) -> Vec<Check> {
     let release = system.release();
     let kernel = kernel(system, &release);
-    // A module for a kernel that cannot take it is no second fault.
-    let unfit = kernel.verdict == super::Verdict::Bad;
+    // If the kernel is unfit, it is no second fault that it has no module.
+    let unfit = kernel.status == Status::Bad;
     let mut checks = vec![kernel];
     if !unfit || system.exists(MODULE) {
         checks.push(module(system, &release));
@@ -32,7 +32,7 @@ pub(super) fn check(system: &System) -> Vec<Check> {
 }
 
 fn kernel(system: &System, release: &str) -> Check {
-    // A module that is loaded was built for this kernel, whatever dkms.conf says.
+    // A loaded module was built for this kernel, whatever dkms.conf says.
     if let Some(version) = version(release).filter(|_| !system.exists(MODULE)) {
         let [first, last] = VERSIONS;
         if version < first || version > last {
@@ -81,21 +81,21 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Tells whether this is the kernel of the Windows Subsystem for Linux: no distribution packages it.
+/// Returns whether this is the kernel of the Windows Subsystem for Linux, which no distribution packages.
 fn of_windows(release: &str) -> bool {
     release.to_ascii_lowercase().contains("microsoft")
 }
 
-/// Returns the command that installs a kernel which the module is for.
+/// Returns the command that installs a kernel for which the module can be built.
 fn another(release: &str) -> String {
     if of_windows(release) {
-        return "build a kernel from 6.12 on from https://github.com/microsoft/WSL2-Linux-Kernel and name it in .wslconfig, \
-                then build the module against it: `make -C kernel KDIR=…`"
+        return "build a kernel from 6.12 on from https://github.com/microsoft/WSL2-Linux-Kernel and name it \
+                in .wslconfig, then build the module against it: `make -C kernel KDIR=…`"
             .to_owned();
     }
     if release.ends_with("-kvm") {
-        return "sudo apt install linux-image-generic linux-headers-generic, and boot that kernel: the kvm flavour has no \
-                video core"
+        return "sudo apt install linux-image-generic linux-headers-generic, and boot that kernel: the kvm \
+                flavour has no video core"
             .to_owned();
     }
     let architecture = match release.rsplit('-').next() {
@@ -106,8 +106,8 @@ fn another(release: &str) -> String {
     let install = format!("sudo apt install linux-image-{architecture} linux-headers-{architecture}");
     if release.contains("-cloud-") {
         format!(
-            "{install}, and boot that kernel in place of linux-image-cloud-{architecture}'s: cloud kernels have no video \
-             core"
+            "{install}, and boot that kernel in place of linux-image-cloud-{architecture}'s: cloud kernels \
+             have no video core"
         )
     } else {
         format!(
@@ -116,7 +116,7 @@ fn another(release: &str) -> String {
     }
 }
 
-/// The running kernel's configuration, and where it was.
+/// Returns the file that has the running kernel's configuration, and its text.
 fn configuration(system: &System, release: &str) -> Option<(String, String)> {
     if let Ok(packed) = system.bytes("/proc/config.gz") {
         let mut text = String::new();
@@ -153,7 +153,8 @@ fn module(system: &System, release: &str) -> Check {
     )
 }
 
-/// Judges a module that was built and is not loaded. A kernel that asks for signatures may have refused it.
+/// Returns the check of a module that was built and is not loaded. A kernel that requires signatures may have
+/// refused it.
 fn not_loaded(system: &System) -> Check {
     let Some(who) = asks_for_signatures(system).filter(|_| !enrolled(system)) else {
         return Check::bad(
@@ -166,8 +167,8 @@ fn not_loaded(system: &System) -> Check {
         "module",
         format!("daedalus_v4l2 is not loaded, and this kernel loads only modules whose key it knows ({who})"),
         format!(
-            "sudo modprobe daedalus_v4l2; if it says \"Key was rejected by service\" or \"Operation not permitted\": sudo \
-             mokutil --import {DKMS_KEY}, reboot, and choose \"Enroll MOK\""
+            "sudo modprobe daedalus_v4l2; if it says \"Key was rejected by service\" or \"Operation not \
+             permitted\": sudo mokutil --import {DKMS_KEY}, reboot, and choose \"Enroll MOK\""
         ),
     )
 }
@@ -190,7 +191,7 @@ fn asks_for_signatures(system: &System) -> Option<&'static str> {
     }
 }
 
-/// Tells whether the key that DKMS signs with is among those that the kernel knows.
+/// Returns whether the kernel knows the key that DKMS signs with.
 fn enrolled(system: &System) -> bool {
     let (Ok(key), Ok(keys)) = (system.bytes(DKMS_KEY), system.bytes(ENROLLED)) else {
         return false;
@@ -198,7 +199,7 @@ fn enrolled(system: &System) -> bool {
     !key.is_empty() && keys.windows(key.len()).any(|part| part == key)
 }
 
-/// Whether the module's file is under a directory.
+/// Returns whether the module's file is in a directory or at most `depth` directories below it.
 fn built(system: &System, dir: &str, depth: u32) -> bool {
     system.names(dir).into_iter().any(|name| {
         name.starts_with("daedalus_v4l2.ko")

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The nodes, and who may open them.
+//! Checks that the nodes exist and that the user may open them.
 
 use std::os::unix::fs::MetadataExt;
 
-use super::Check;
+use daedalus_settings::accounts::{Group, PASSWD, User, users};
+
+use super::check::Check;
 use crate::device::{GROUP, MODULE, Snapshot};
-use crate::system::{Group, System};
+use crate::system::System;
 
 pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
     if !system.exists(MODULE) {
@@ -22,8 +24,8 @@ pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
             "sudo modprobe -r daedalus_v4l2 && sudo modprobe daedalus_v4l2",
         )
     });
-    let seen = Snapshot::take(system);
-    let (Some(video), Some(media)) = (seen.video, seen.media) else {
+    let snapshot = Snapshot::take(system);
+    let (Some(video), Some(media)) = (snapshot.video, snapshot.media) else {
         checks.push(Check::note(
             "nodes",
             "none yet: they appear with the first daemon",
@@ -38,8 +40,8 @@ pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
         checks.push(Check::bad(
             "nodes",
             format!("the kernel has {}, but /dev has not", absent.join(" and ")),
-            "sudo udevadm trigger --action=add --subsystem-match=video4linux --subsystem-match=media (in a container: pass the \
-             nodes on, by docker run --device daedalus/decoder=0)",
+            "sudo udevadm trigger --action=add --subsystem-match=video4linux --subsystem-match=media (in a \
+             container: pass the nodes on, by docker run --device daedalus/decoder=0)",
         ));
         return checks;
     }
@@ -65,13 +67,14 @@ fn permissions(system: &System, nodes: &[String], user: &str) -> Check {
             return Check::bad(
                 NAME,
                 format!(
-                    "{node} does not belong to the group {GROUP}, or the group may not write (group {}, mode {:o})",
+                    "{node} does not belong to the group {GROUP}, or the group may not write (group {}, mode \
+                     {:o})",
                     data.gid(),
                     data.mode() & 0o777
                 ),
                 format!(
-                    "sudo udevadm trigger --action=add {node}, or until the next boot: sudo chgrp {GROUP} {node} && sudo \
-                     chmod 660 {node}"
+                    "sudo udevadm trigger --action=add {node}, or until the next boot: sudo chgrp {GROUP} \
+                     {node} && sudo chmod 660 {node}"
                 ),
             );
         }
@@ -87,23 +90,20 @@ fn permissions(system: &System, nodes: &[String], user: &str) -> Check {
     }
 }
 
-/// Whether a user is in a group.
+/// Returns whether a user is in a group.
 fn member(system: &System, group: &Group, user: &str) -> bool {
-    let main = account(system, |fields| fields[0] == user).and_then(|fields| fields[3].parse::<u32>().ok());
-    group.members.iter().any(|member| member == user) || main == Some(group.gid)
+    let is_main = || find_user(system, |account| account.name == user).is_some_and(|it| it.gid == group.gid);
+    group.members.iter().any(|member| member == user) || is_main()
 }
 
-/// The fields of the first line of /etc/passwd that is wanted.
-fn account(system: &System, wanted: impl Fn(&[&str]) -> bool) -> Option<Vec<String>> {
-    let text = system.text("/etc/passwd").ok()?;
-    text.lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.len() > 3 && wanted(fields))
-        .map(|fields| fields.into_iter().map(str::to_owned).collect())
+/// Returns the first user for whom `matches` is true.
+fn find_user(system: &System, matches: impl Fn(&User) -> bool) -> Option<User> {
+    let text = system.text(PASSWD).ok()?;
+    users(&text).find(matches)
 }
 
-/// The name of the user who runs this.
+/// Returns the name of the user who runs this.
 pub(super) fn own_name(system: &System) -> Option<String> {
-    let uid = rustix::process::getuid().as_raw().to_string();
-    account(system, |fields| fields[2] == uid).map(|fields| fields[0].clone())
+    let uid = rustix::process::getuid().as_raw();
+    find_user(system, |user| user.uid == uid).map(|user| user.name)
 }

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The libraries that decode, and the daemon.
+//! Checks the libraries that decode, and the daemon.
 
 use std::process::{Command, Stdio};
 
-use super::{Check, Verdict};
+use daedalus_settings::config::{self, Config, Offer};
+use daedalus_settings::hardware::{self, Device};
+use daedalus_uapi::codec::{Codec, CodecSet};
+
+use super::check::{Check, Status};
 use crate::device::{DEBUGFS, MODULE, Snapshot};
 use crate::system::System;
 
-/// The daemon's configuration.
-const CONFIG: &str = "/etc/daedalus-v4l2.conf";
-/// What other devices decode, as the service wrote it when it started.
-const OTHERS: &str = "/run/daedalus-v4l2-hardware";
-/// The codecs that clients may be offered.
-const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
 /// The checks of the libraries that decode.
 pub(super) const LIBRARIES: [&str; 2] = ["libavcodec", "dav1d"];
 
@@ -31,13 +29,13 @@ pub(super) fn check(system: &System) -> Vec<Check> {
     }
     if system.exists(MODULE) {
         let left = left_to_others(system);
-        checks.push(daemon(system, left.len() == CODECS.len()));
+        checks.push(daemon(system, left.len() == Codec::ALL.len()));
         checks.extend(others(&left));
     }
     checks
 }
 
-/// A library is found if the file that the daemon asks the loader for is in one of the loader's directories.
+/// Checks that the file by which the daemon names a library is in one of the loader's directories.
 fn library(system: &System, program: &[u8], name: &'static str, stem: &str) -> Check {
     let Some(soname) = needed(program, stem) else {
         return Check::note(name, "daedalusd is linked without it");
@@ -58,7 +56,7 @@ fn library(system: &System, program: &[u8], name: &'static str, stem: &str) -> C
     let found = dirs
         .iter()
         .map(|dir| format!("{dir}/{soname}"))
-        // As the loader: a directory of that name, or a dangling link, is no library.
+        // As for the loader, a directory of that name, or a dangling link, is no library.
         .find(|path| system.path(path).is_file());
     match found {
         Some(path) => Check::good(name, path),
@@ -70,14 +68,14 @@ fn library(system: &System, program: &[u8], name: &'static str, stem: &str) -> C
     }
 }
 
-/// Whether the loader finds all that the daemon needs, and what that needs in turn: it is started, to say its version.
-/// If so, which codecs the libraries decode.
+/// Starts the daemon for its version, to check that the loader finds all libraries. If so, checks which
+/// codecs they decode.
 pub(super) fn starts(system: &System) -> Vec<Check> {
     let Some(path) = system.program("daedalusd") else {
         return Vec::new();
     };
     let mut checks = vec![version(&path)];
-    if checks.iter().all(|check| check.verdict == Verdict::Good) {
+    if checks.iter().all(|check| check.status == Status::Good) {
         if let Some(names) = codecs(&path) {
             checks.push(decoded(&names));
             checks.extend(offered(&Snapshot::take(system), &names));
@@ -86,17 +84,17 @@ pub(super) fn starts(system: &System) -> Vec<Check> {
     checks
 }
 
-/// Asks the daemon which codecs the libraries decode: their names, separated by commas. `None` if it is one that
-/// cannot say.
+/// Asks the daemon which codecs the libraries decode. Returns their names, separated by commas, and `None` if
+/// the daemon does not know the command.
 fn codecs(path: &str) -> Option<String> {
     let ended = Command::new(path).arg("codecs").stdin(Stdio::null()).output();
     let output = ended.ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Names the codecs that the libraries decode and that clients are not offered.
-fn offered(seen: &Snapshot, decoded: &str) -> Option<Check> {
-    let stats = seen.stats.as_ref().filter(|stats| stats.state == "serving")?;
+/// Notes the codecs that the libraries decode and that clients are not offered.
+fn offered(snapshot: &Snapshot, decoded: &str) -> Option<Check> {
+    let stats = snapshot.stats.as_ref().filter(|stats| stats.state == "serving")?;
     let missing: Vec<&str> = decoded
         .split(',')
         .filter(|name| !name.is_empty() && !stats.codecs.iter().any(|codec| codec == name))
@@ -105,31 +103,37 @@ fn offered(seen: &Snapshot, decoded: &str) -> Option<Check> {
         Check::note(
             "offer",
             format!(
-                "clients are not offered {}: another device decodes it, or {CONFIG} leaves it out, or the loaded module \
-                 does not know it; journalctl -u daedalus-v4l2 says which",
-                missing.join(", ")
+                "clients are not offered {}: another device decodes it, or {} leaves it out, or the loaded \
+                 module does not know it; journalctl -u daedalus-v4l2 says which",
+                missing.join(", "),
+                config::PATH
             ),
         )
     })
 }
 
-/// Judges the codecs that the libraries decode, which are separated by commas.
+/// Checks that the libraries decode all codecs. `names` are those that they decode, separated by commas.
 fn decoded(names: &str) -> Check {
     const NAME: &str = "codecs";
-    let there: Vec<&str> = names.split(',').collect();
-    let missing: Vec<&str> = CODECS
-        .into_iter()
-        .filter(|codec| !there.contains(codec))
+    // A daemon of another release may name codecs that this program does not know.
+    let decoded: CodecSet = names
+        .split(',')
+        .filter_map(|name| name.parse::<Codec>().ok())
         .collect();
+    let list = |codecs: CodecSet| {
+        let names: Vec<&str> = codecs.iter().map(Codec::name).collect();
+        names.join(", ")
+    };
+    let missing = CodecSet::all().difference(decoded);
     if missing.is_empty() {
-        return Check::good(NAME, format!("the libraries decode {}", CODECS.join(", ")));
+        return Check::good(NAME, format!("the libraries decode {}", list(decoded)));
     }
     let found = format!(
-        "the installed libraries do not decode {}, so clients are not offered it: this distribution's libavcodec was \
-         built without it",
-        missing.join(", ")
+        "the installed libraries do not decode {}, so clients are not offered it: this distribution's \
+         libavcodec was built without it",
+        list(missing)
     );
-    if missing.len() < CODECS.len() {
+    if !decoded.is_empty() {
         return Check::note(
             NAME,
             format!("{found} (Fedora: sudo dnf install libavcodec-freeworld, of RPM Fusion)"),
@@ -138,6 +142,7 @@ fn decoded(names: &str) -> Check {
     Check::bad(NAME, found, "sudo apt install --reinstall daedalus-v4l2")
 }
 
+/// Starts the daemon for its version, which fails if the loader does not find a library.
 fn version(path: &str) -> Check {
     const NAME: &str = "daedalusd";
     let ended = Command::new(path).arg("--version").stdin(Stdio::null()).output();
@@ -146,8 +151,8 @@ fn version(path: &str) -> Check {
             Check::good(NAME, String::from_utf8_lossy(&output.stdout).trim())
         }
         Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            match unloadable(&said) {
+            let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            match missing_library(&message) {
                 Some((library, why)) => Check::bad(
                     NAME,
                     format!("it cannot start: the loader says of {library}: {why}"),
@@ -155,7 +160,7 @@ fn version(path: &str) -> Check {
                 ),
                 None => Check::bad(
                     NAME,
-                    format!("{path} cannot start: {}: {said}", output.status),
+                    format!("{path} cannot start: {}: {message}", output.status),
                     "sudo apt install --reinstall daedalus-v4l2",
                 ),
             }
@@ -168,18 +173,18 @@ fn version(path: &str) -> Check {
     }
 }
 
-/// The library that the loader complains of, and why.
-fn unloadable(said: &str) -> Option<(&str, &str)> {
-    let (library, why) = said
+/// Returns the library that a message of the loader names, and the reason.
+fn missing_library(message: &str) -> Option<(&str, &str)> {
+    let (library, why) = message
         .lines()
         .find_map(|line| line.split_once("error while loading shared libraries: "))?
         .1
         .split_once(": ")?;
-    // A file that is there and is no library is named with its directory.
+    // The loader names a file that exists, but is no library, with its directory.
     Some((library.rsplit('/').next().unwrap_or(library), why))
 }
 
-/// How a library comes back. Debian's names of packages are made of the libraries' names.
+/// Returns the command that installs a library again. Debian makes names of packages from names of libraries.
 fn reinstall(soname: &str) -> String {
     let package = match soname.split_once(".so.") {
         Some((stem, version)) if stem.ends_with(|end: char| end.is_ascii_digit()) => {
@@ -191,7 +196,7 @@ fn reinstall(soname: &str) -> String {
     format!("sudo apt install --reinstall {package} && sudo systemctl restart daedalus-v4l2")
 }
 
-/// The name by which an ELF file asks for a library: it stands in its string table.
+/// Returns the name by which an ELF file needs a library. It is in the file's string table.
 fn needed(program: &[u8], stem: &str) -> Option<String> {
     let stem = stem.as_bytes();
     let mut at = 0;
@@ -211,69 +216,42 @@ fn needed(program: &[u8], stem: &str) -> Option<String> {
     None
 }
 
-/// A codec that is left to another decoder, by a line of [`OTHERS`].
-struct Left {
-    codec: &'static str,
-    node: String,
-    driver: String,
-}
-
-/// Returns what is left to others: for each codec the first that decodes it.
-fn left_to_others(system: &System) -> Vec<Left> {
-    let config = system.text(CONFIG).unwrap_or_default();
-    let auto = config
-        .lines()
-        .filter_map(|line| line.split('#').next()?.split_once('='))
-        .all(|(name, value)| name.trim() != "codecs" || value.trim() == "auto");
-    if !auto {
+/// Returns the codecs that are left to other devices, each with the first device that decodes it.
+fn left_to_others(system: &System) -> Vec<(Codec, Device)> {
+    let text = system.text(config::PATH).unwrap_or_default();
+    // With a mistake in the file no broker runs, and the journal names the line.
+    if !Config::parse(&text).is_ok_and(|config| config.codecs == Offer::Auto) {
         return Vec::new();
     }
-    let others = system.text(OTHERS).unwrap_or_default();
-    CODECS
-        .into_iter()
-        .filter_map(|codec| {
-            let (node, driver) = others.lines().find_map(|line| {
-                let (node, rest) = line.split_once(' ')?;
-                let (driver, codecs) = rest.split_once(' ')?;
-                codecs
-                    .split(',')
-                    .any(|name| name == codec)
-                    .then_some((node, driver))
-            })?;
-            Some(Left {
-                codec,
-                node: node.to_owned(),
-                driver: driver.to_owned(),
-            })
-        })
+    let text = system.text(hardware::PATH).unwrap_or_default();
+    let devices: Vec<Device> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    hardware::by_codec(&devices)
+        .map(|(codec, device)| (codec, device.clone()))
         .collect()
 }
 
-/// Says what is left to whom.
-fn others(left: &[Left]) -> Option<Check> {
+/// Notes which codecs are left to which devices.
+fn others(left: &[(Codec, Device)]) -> Option<Check> {
     let each: Vec<String> = left
         .iter()
-        .map(|Left { codec, node, driver }| {
-            let way = if node.starts_with("/dev/dri/") {
-                ", by VA-API"
-            } else {
-                ""
-            };
-            format!("{codec} to {node} ({driver}{way})")
+        .map(|(codec, device)| {
+            let interface = if device.is_gpu() { ", by VA-API" } else { "" };
+            format!("{codec} to {} ({}{interface})", device.node, device.driver)
         })
         .collect();
     (!each.is_empty()).then(|| {
         Check::note(
             "others",
             format!(
-                "left to other decoders: {}; 'codecs = all' in {CONFIG} offers them all the same",
-                each.join(", ")
+                "left to other decoders: {}; 'codecs = all' in {} offers them all the same",
+                each.join(", "),
+                config::PATH
             ),
         )
     })
 }
 
-/// Whether a daemon serves the device; with everything left to others there is none.
+/// Checks that a daemon serves the device. There is none if all codecs are left to other devices.
 fn daemon(system: &System, all_left: bool) -> Check {
     const START: &str = "sudo systemctl start daedalus-v4l2 (why it ended: journalctl -u daedalus-v4l2)";
     if let Ok(stats) = system.text(&format!("{DEBUGFS}/stats")) {
@@ -290,7 +268,7 @@ fn daemon(system: &System, all_left: bool) -> Check {
             other => Check::bad("daemon", format!("no broker runs: the device is {other}"), START),
         };
     }
-    // Without root: a process of that name.
+    // Without root, a process of that name is all that can be seen.
     let runs = system.names("/proc").iter().any(|pid| {
         pid.bytes().all(|byte| byte.is_ascii_digit())
             && system
@@ -325,23 +303,23 @@ mod tests {
 
     #[test]
     fn a_codec_that_the_libraries_lack_is_named() {
-        assert_eq!(decoded("h264,vp9,av1").verdict, Verdict::Good);
+        assert_eq!(decoded("h264,vp9,av1").status, Status::Good);
         let check = decoded("vp9,av1");
-        assert_eq!(check.verdict, Verdict::Note);
+        assert_eq!(check.status, Status::Note);
         assert!(check.found.contains("do not decode h264,"), "{}", check.found);
-        assert_eq!(decoded("").verdict, Verdict::Bad);
+        assert_eq!(decoded("").status, Status::Bad);
     }
 
     #[test]
     fn a_codec_that_is_not_offered_is_named() {
         let machine = crate::device::tests::machine("doctor-offer");
-        let seen = |codecs: &str| {
+        let snapshot = |codecs: &str| {
             let stats = crate::device::tests::STATS.replace("codecs=0x7", codecs);
             machine.put("/sys/kernel/debug/daedalus/stats", stats.as_bytes());
             Snapshot::take(&machine.system)
         };
-        assert!(offered(&seen("codecs=0x7"), "h264,vp9,av1").is_none());
-        let check = offered(&seen("codecs=0x3"), "h264,vp9,av1").unwrap();
+        assert!(offered(&snapshot("codecs=0x7"), "h264,vp9,av1").is_none());
+        let check = offered(&snapshot("codecs=0x3"), "h264,vp9,av1").unwrap();
         assert!(check.found.contains("not offered av1:"), "{}", check.found);
         // Without root nothing is known.
         machine.remove("/sys/kernel/debug/daedalus/stats");
@@ -349,14 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_loader_says() {
-        let said = "daedalusd: error while loading shared libraries: libvpx.so.9: cannot open shared object file: No such \
-                    file or directory";
-        let (library, why) = unloadable(said).unwrap();
+    fn messages_of_the_loader() {
+        let message = "daedalusd: error while loading shared libraries: libvpx.so.9: cannot open shared \
+                       object file: No such file or directory";
+        let (library, why) = missing_library(message).unwrap();
         assert_eq!(library, "libvpx.so.9");
         assert!(why.starts_with("cannot open"), "{why}");
-        let said = "daedalusd: error while loading shared libraries: /usr/lib/libvpx.so.9: file too short";
-        assert_eq!(unloadable(said), Some(("libvpx.so.9", "file too short")));
-        assert_eq!(unloadable("daedalusd: some other fault"), None);
+        let message = "daedalusd: error while loading shared libraries: /usr/lib/libvpx.so.9: file too short";
+        assert_eq!(missing_library(message), Some(("libvpx.so.9", "file too short")));
+        assert_eq!(missing_library("daedalusd: some other fault"), None);
     }
 }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The daemon's configuration file: lines `SETTING = VALUE`, and comments after `#`.
+//!
+//! The only setting is `codecs`. Its value is `auto`, `all` or names of codecs with commas between them.
+
+use daedalus_uapi::codec::{CodecSet, UnknownCodec};
+use thiserror::Error;
+
+/// The file that the daemon reads if no other one is named.
+pub const PATH: &str = "/etc/daedalus-v4l2.conf";
+
+/// The codecs that clients are offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offer {
+    /// The codecs that no other device of this machine decodes.
+    #[default]
+    Auto,
+    /// All codecs that the libraries decode.
+    All,
+    /// These codecs.
+    These(CodecSet),
+}
+
+/// The settings, with defaults for those that the file does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The setting `codecs`.
+    pub codecs: Offer,
+}
+
+/// A mistake in the file. Lines count from 1.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The line has no `=`.
+    #[error("line {line}: '{text}' is no setting; settings are: codecs = VALUE")]
+    NoSetting {
+        /// The line's number.
+        line: usize,
+        /// The line.
+        text: String,
+    },
+    /// There is no setting of this name.
+    #[error("line {line}: there is no setting '{name}'; settings are: codecs")]
+    UnknownSetting {
+        /// The line's number.
+        line: usize,
+        /// The name.
+        name: String,
+    },
+    /// An earlier line has the same setting.
+    #[error("line {line}: codecs was set before")]
+    Repeated {
+        /// The line's number.
+        line: usize,
+    },
+    /// The value of `codecs` has a name that is no codec's.
+    #[error("line {line}: codecs: {error}; a value is auto, all, or a list with commas of these")]
+    Codecs {
+        /// The line's number.
+        line: usize,
+        /// The name, and the names of all codecs.
+        error: UnknownCodec,
+    },
+}
+
+impl Config {
+    /// Reads the settings in the text of a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first line that is none of a setting, a comment and blank.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut codecs = None;
+        for (index, line) in text.lines().enumerate() {
+            let text = line.split('#').next().unwrap_or_default().trim();
+            if text.is_empty() {
+                continue;
+            }
+            let line = index + 1;
+            let Some((name, value)) = text.split_once('=') else {
+                let text = text.to_owned();
+                return Err(ConfigError::NoSetting { line, text });
+            };
+            match name.trim() {
+                "codecs" if codecs.is_some() => return Err(ConfigError::Repeated { line }),
+                "codecs" => {
+                    let offer = Offer::parse(value.trim());
+                    codecs = Some(offer.map_err(|error| ConfigError::Codecs { line, error })?);
+                }
+                name => {
+                    let name = name.to_owned();
+                    return Err(ConfigError::UnknownSetting { line, name });
+                }
+            }
+        }
+        Ok(Self {
+            codecs: codecs.unwrap_or_default(),
+        })
+    }
+}
+
+impl Offer {
+    fn parse(value: &str) -> Result<Self, UnknownCodec> {
+        match value {
+            "auto" => Ok(Self::Auto),
+            "all" => Ok(Self::All),
+            names => names.parse().map(Self::These),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings() {
+        let offer = |text: &str| Config::parse(text).unwrap().codecs;
+        assert_eq!(offer(""), Offer::Auto);
+        assert_eq!(offer("# codecs = all\n\n"), Offer::Auto);
+        assert_eq!(offer("codecs=all # for tests\n"), Offer::All);
+        assert_eq!(offer("  codecs =auto"), Offer::Auto);
+        let these = "av1,h264".parse().unwrap();
+        assert_eq!(offer("codecs = av1, h264"), Offer::These(these));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        for (text, expected) in [
+            (
+                "\ncodecs = h263",
+                "line 2: codecs: 'h263' is none of h264, vp9, av1; a value is auto, all, or a list",
+            ),
+            ("codecs =", "line 1: codecs: '' is none of"),
+            ("codecs = h264,,av1", "line 1: codecs: '' is none of"),
+            (
+                "codec = all",
+                "line 1: there is no setting 'codec'; settings are: codecs",
+            ),
+            ("all", "line 1: 'all' is no setting"),
+            ("codecs = all\n#\ncodecs = auto", "line 3: codecs was set before"),
+        ] {
+            let error = Config::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
