@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The broker: registers the device and gets a worker for every session that wants one, from a fork server.
+//! The broker: registers the device and gets each session a worker from the fork server.
 //!
-//! It holds the control fd, the fork server's socket and, for each worker, a pidfd and the reading end of the log
-//! pipe; a session fd only until a worker has it. Nothing that a worker or the fork server does can make it
-//! wait: it reads only what poll() reports, and sends only what a socket takes at once.
+//! It holds the control fd, the fork server's socket and, for each worker, a pidfd and the reading end of the
+//! log pipe. It holds a session fd only until a worker has it. Neither a worker nor the fork server can make
+//! it wait: it reads only after poll() has reported data, and it never sends more than a socket takes at
+//! once. While nothing happens it sleeps without a timeout.
 
 mod child;
 mod forker;
+mod offer;
+pub(crate) mod options;
 mod relay;
 mod restarts;
 mod traces;
@@ -17,7 +20,8 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
+use daedalus_uapi::codec::CodecSet;
 use daedalus_uapi::fd::ControlFd;
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::{CODECS_V1, EVENT_WORKER_WANTED, Event, Hello, MIN_VERSION, VERSION};
@@ -30,27 +34,24 @@ use rustix::process::{
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use crate::cli::{BrokerOptions, Codec};
-use crate::config::{self, Config, Offer};
-use crate::hardware;
 use crate::sandbox;
 use crate::sandbox::privileges;
 use child::{Child, State};
-pub(crate) use child::{PROGRAM, worker_command};
 use forker::{Forker, Outcome};
-use restarts::{Restarts, Verdict};
+use options::BrokerOptions;
+use restarts::{Decision, Restarts};
 use traces::Traces;
 
-/// Events that are read at once.
-const EVENTS: usize = 16;
-/// Time until descriptors are asked for again that were not to be had.
-const SHORT: Duration = Duration::from_millis(50);
-/// How long workers may take to end by themselves when the broker stops.
-const GRACE: Duration = Duration::from_millis(500);
-/// How long the kernel may take to end a killed worker.
-const KILL: Duration = Duration::from_millis(300);
+/// The most events that are read at once.
+const MAX_EVENTS: usize = 16;
+/// Time until a session that got no descriptors is tried again.
+const DESCRIPTOR_RETRY: Duration = Duration::from_millis(50);
+/// Time that workers have to end by themselves when the broker stops.
+const TERM_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time that the kernel has to end killed workers.
+const KILL_TIMEOUT: Duration = Duration::from_millis(300);
 /// The exit status that asks for another broker: EX_TEMPFAIL of sysexits.h. The service's unit knows it.
-const REPLACE: u8 = 75;
+const EXIT_REPLACED: u8 = 75;
 
 /// Serves the device until a signal says to stop.
 ///
@@ -58,22 +59,22 @@ const REPLACE: u8 = 75;
 /// If the device cannot be opened, registered or read; the message says what to do about it.
 pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
     let signals = Signals::install().context("installing signal handlers")?;
-    let Some(codecs) = codecs(options)? else {
-        // No failure: there is nothing to do, and systemd is not to try again.
+    let Some(codecs) = offer::codecs(options)? else {
+        // This is no failure, and systemd must not try again.
         notify(&NotifyState::Ready);
         return Ok(ExitCode::SUCCESS);
     };
-    sandbox::check(options.sandbox.mode)?;
+    sandbox::check(options.worker.sandbox.mode)?;
     let user = privileges::worker_user(options.worker_user.as_deref())?;
     let traces = options.record.as_deref().map(Traces::open).transpose()?;
     let control = register(options, codecs)?;
-    prioritise(options.nice);
-    raise_descriptors();
-    // Nothing but opening the device may have needed more.
+    raise_priority(options.nice);
+    raise_descriptor_limit();
+    // Only opening the device may need more privileges.
     privileges::keep_for_broker(user).context("dropping privileges")?;
-    let shown = user.map_or("the broker's".to_owned(), |user| user.to_string());
-    tracing::info!(worker_user = shown, sandbox = ?options.sandbox.mode, "confining workers");
-    let forker = Forker::start(options, user).context("starting the fork server")?;
+    let worker_user = user.map_or("the broker's".to_owned(), |user| user.to_string());
+    tracing::info!(worker_user, sandbox = ?options.worker.sandbox.mode, "confining workers");
+    let forker = Forker::start(&options.worker, user).context("starting the fork server")?;
     let mut broker = Broker {
         control,
         options,
@@ -81,29 +82,29 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
         traces,
         children: Vec::new(),
         restarts: Restarts::default(),
-        short: Vec::new(),
+        short_of_descriptors: Vec::new(),
         outcomes: Vec::new(),
     };
     notify(&NotifyState::Ready);
     let result = broker.serve(&signals);
     notify(&NotifyState::Stopping);
-    let replaced = matches!(result, Ok(End::Replaced));
+    let replaced = matches!(result, Ok(Shutdown::Replaced));
     broker.stop(replaced);
     result.map(|_| {
         if replaced {
-            ExitCode::from(REPLACE)
+            ExitCode::from(EXIT_REPLACED)
         } else {
             ExitCode::SUCCESS
         }
     })
 }
 
-/// Why a broker ends.
+/// The reason for the broker's end.
 #[derive(Debug)]
-enum End {
-    /// There is to be none.
+enum Shutdown {
+    /// No broker follows.
     Stopped,
-    /// Another one follows: sessions keep their workers.
+    /// Another broker follows, and sessions keep their workers.
     Replaced,
 }
 
@@ -111,7 +112,7 @@ enum End {
 struct Signals {
     stop: UnixStream,
     replace: UnixStream,
-    /// A child has ended. What has is found out by waiting, so the bytes only wake the broker.
+    /// A child has ended. The bytes only wake the broker; waitid() tells which child it was.
     child: UnixStream,
 }
 
@@ -135,60 +136,14 @@ impl Signals {
         })
     }
 
-    /// Forgets the ends of children that were reported.
+    /// Discards the bytes of [`Signals::child`].
     fn clear_child(&self) {
         while matches!(read(&self.child, &mut [0; 64]), Ok(1..)) {}
     }
 }
 
-/// The `CODEC_*` bits to register; `None` if others decode all that could be offered.
-fn codecs(options: &BrokerOptions) -> Result<Option<u32>> {
-    let config = Config::read(options.config.as_deref())?;
-    let served = daedalus_engine::served_codecs();
-    if served == 0 {
-        bail!(
-            "the installed libraries decode none of {}",
-            Codec::names(u32::MAX)
-        );
-    }
-    if served != Codec::all() {
-        tracing::warn!("the installed libraries do not decode {}", Codec::names(!served));
-    }
-    let named = options.codecs.iter().fold(0, |set, codec| set | codec.bit());
-    let offer = if named == 0 {
-        config.codecs
-    } else {
-        Offer::These(named)
-    };
-    match offer {
-        Offer::All => Ok(Some(served)),
-        Offer::These(wanted) if wanted & served == 0 => bail!(
-            "codecs: the installed libraries do not decode {}",
-            Codec::names(wanted)
-        ),
-        Offer::These(wanted) => Ok(Some(wanted & served)),
-        Offer::Auto => {
-            let others = match &options.hardware {
-                Some(file) => hardware::read(file)?,
-                None => hardware::look(),
-            };
-            let (elsewhere, who) = hardware::union(&others);
-            let left = served & !elsewhere;
-            if left == 0 {
-                tracing::info!(
-                    "nothing is offered: this machine decodes {who}; 'codecs = all' in {} offers all",
-                    config::PATH
-                );
-            } else if elsewhere != 0 {
-                tracing::info!("left to other devices: {who}");
-            }
-            Ok((left != 0).then_some(left))
-        }
-    }
-}
-
 /// Opens the control device and becomes its daemon.
-fn register(options: &BrokerOptions, codecs: u32) -> Result<ControlFd> {
+fn register(options: &BrokerOptions, codecs: CodecSet) -> Result<ControlFd> {
     let path = options.device.display();
     let control = ControlFd::open(&options.device).map_err(|error| match error {
         Errno::NOENT | Errno::NODEV | Errno::NXIO => {
@@ -206,42 +161,40 @@ fn register(options: &BrokerOptions, codecs: u32) -> Result<ControlFd> {
     };
     let agreed = control.hello(offer).map_err(|error| match error {
         Errno::PROTO => anyhow!(
-            "the loaded module speaks none of the versions {MIN_VERSION} to {VERSION} of the protocol: it is of a \
-             release that is too old or too new; reload it, or install the daemon of its release"
+            "the loaded module speaks none of the versions {MIN_VERSION} to {VERSION} of the protocol: it \
+             is of a release that is too old or too new; reload it, or install the daemon of its release"
         ),
         Errno::NOTTY => anyhow!("{path} is no control device of the module"),
         other => anyhow!("hello: {other}"),
     })?;
     let name = concat!("daedalusd ", env!("CARGO_PKG_VERSION"));
-    // A module of version 1 refuses everything if it does not know one of them.
-    let known = if agreed.version < 2 {
-        codecs & CODECS_V1
+    // A module of version 1 refuses the registration if it does not know one of the codecs.
+    let requested = if agreed.version < 2 {
+        codecs.bits() & CODECS_V1
     } else {
-        codecs
+        codecs.bits()
     };
-    let taken = control
-        .register(name, known, agreed.version)
+    let accepted = control
+        .register(name, requested, agreed.version)
         .map_err(|error| match error {
             Errno::BUSY => anyhow!("another daemon serves the device already; stop it first"),
-            Errno::INVAL => anyhow!(
-                "register: {error}: the loaded module knows none of {}",
-                Codec::names(codecs)
-            ),
+            Errno::INVAL => anyhow!("register: {error}: the loaded module knows none of {codecs}"),
             other => anyhow!("register: {other}"),
         })?;
-    if taken != codecs {
+    let accepted = CodecSet::from_bits(accepted);
+    if accepted != codecs {
         tracing::warn!(
             "not offered, for the loaded module does not know it: {}",
-            Codec::names(codecs & !taken)
+            codecs.difference(accepted)
         );
     }
-    tracing::info!(version = agreed.version, codecs = %Codec::names(taken), "serving");
+    tracing::info!(version = agreed.version, codecs = %accepted, "serving");
     Ok(control)
 }
 
-/// Has this process, and what it starts, go before others of the machine.
-fn prioritise(nice: i32) {
-    // The service has it from systemd.
+/// Raises the scheduling priority of this process and its children.
+fn raise_priority(nice: i32) {
+    // In the service systemd has set it.
     if getpriority_process(None).is_ok_and(|own| own <= nice) {
         return;
     }
@@ -250,8 +203,9 @@ fn prioritise(nice: i32) {
     }
 }
 
-/// Lets this process have as many descriptors as it may: two for each worker, four for each that is wanted.
-fn raise_descriptors() {
+/// Raises the limit of open descriptors as far as allowed. The broker holds two for each worker, and four for
+/// each session that waits for one.
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -262,7 +216,7 @@ fn raise_descriptors() {
     }
 }
 
-/// Tells systemd, if it runs the broker.
+/// Notifies systemd, if it runs the broker.
 fn notify(state: &NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
         tracing::warn!(%error, "systemd is not told");
@@ -276,36 +230,36 @@ struct Broker<'o> {
     traces: Option<Traces>,
     children: Vec<Child>,
     restarts: Restarts,
-    /// Events of sessions that got no descriptors, of which the system or this process had none left.
-    short: Vec<Event>,
-    /// What the forker has to say; empty but while [`Broker::tend`] runs.
+    /// Requests of sessions for which the system or this process had no descriptors left.
+    short_of_descriptors: Vec<Event>,
+    /// The forker's outcomes; empty except in [`Broker::update`].
     outcomes: Vec<Outcome>,
 }
 
 impl Broker<'_> {
-    /// Starts and reaps workers until a signal says to end.
-    fn serve(&mut self, signals: &Signals) -> Result<End> {
+    /// Starts and reaps workers until a signal ends the broker.
+    fn serve(&mut self, signals: &Signals) -> Result<Shutdown> {
         loop {
             let ready = self.wait(signals).context("poll")?;
             if ready.stop {
                 tracing::info!("stopping");
-                return Ok(End::Stopped);
+                return Ok(Shutdown::Stopped);
             }
             if ready.replace {
-                return Ok(End::Replaced);
+                return Ok(Shutdown::Replaced);
             }
             signals.clear_child();
             if ready.events {
-                self.events()?;
+                self.handle_events()?;
             }
-            for event in std::mem::take(&mut self.short) {
-                self.start(event);
+            for event in std::mem::take(&mut self.short_of_descriptors) {
+                self.request_worker(event);
             }
-            self.tend();
+            self.update();
         }
     }
 
-    /// Waits until something is to be done.
+    /// Waits until a descriptor is ready or a deadline has passed.
     fn wait(&self, signals: &Signals) -> rustix::io::Result<Ready> {
         let mut fds = vec![
             PollFd::new(&signals.stop, PollFlags::IN),
@@ -314,21 +268,22 @@ impl Broker<'_> {
             PollFd::new(&signals.child, PollFlags::IN),
         ];
         let now = Instant::now();
-        let mut wake = self.forker.wake();
-        if !self.short.is_empty() {
-            wake = Some(wake.map_or(now + SHORT, |wake| wake.min(now + SHORT)));
+        let mut deadlines: Vec<Instant> = self.forker.deadline().into_iter().collect();
+        if !self.short_of_descriptors.is_empty() {
+            deadlines.push(now + DESCRIPTOR_RETRY);
         }
         for child in &self.children {
             fds.push(PollFd::new(child.pidfd(), PollFlags::IN));
             match child.log().next_read(now) {
-                Some(end) if end > now => wake = Some(wake.map_or(end, |wake| wake.min(end))),
+                Some(end) if end > now => deadlines.push(end),
                 Some(_) => fds.push(PollFd::new(child.log(), PollFlags::IN)),
                 None => {}
             }
         }
         let socket = self.forker.socket();
         fds.extend(socket.map(|socket| PollFd::new(socket, PollFlags::IN)));
-        let timeout = wake.map(|end| timespec(end.saturating_duration_since(now)));
+        let first = deadlines.into_iter().min();
+        let timeout = first.map(|deadline| timespec(deadline.saturating_duration_since(now)));
         retry_on_intr(|| poll(&mut fds, timeout.as_ref()))?;
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Ready {
@@ -338,23 +293,23 @@ impl Broker<'_> {
         })
     }
 
-    /// Passes the workers' logs on, reaps those that have ended, and lets the forker get others.
-    fn tend(&mut self) {
+    /// Passes on the workers' logs, reaps workers that have ended, and lets the forker start others.
+    fn update(&mut self) {
         let now = Instant::now();
         let (restarts, forker, outcomes) = (&mut self.restarts, &mut self.forker, &mut self.outcomes);
-        self.children.retain_mut(|child| match child.tend() {
+        self.children.retain_mut(|child| match child.update() {
             State::Running => true,
             State::Ended => false,
             State::Crashed => {
-                forker.renew(child.server(), now, outcomes);
+                forker.retire(child.server(), now, outcomes);
                 false
             }
             State::Killed => {
-                restarts.excuse(child.session());
+                restarts.forget_last(child.session());
                 false
             }
         });
-        forker.tend(now, outcomes);
+        forker.update(now, outcomes);
         for outcome in outcomes.drain(..) {
             match outcome {
                 Outcome::Started(child) => {
@@ -370,23 +325,24 @@ impl Broker<'_> {
         }
     }
 
-    fn events(&mut self) -> Result<()> {
-        let mut buffer = [Event::default(); EVENTS];
+    fn handle_events(&mut self) -> Result<()> {
+        let mut buffer = [Event::default(); MAX_EVENTS];
         let events = self.control.read_events(&mut buffer).context("reading events")?;
         for event in events {
             match event.kind {
-                EVENT_WORKER_WANTED => self.worker_wanted(event),
+                EVENT_WORKER_WANTED => self.handle_request(event),
                 kind => tracing::debug!(kind, "event of an unknown type ignored"),
             }
         }
         Ok(())
     }
 
-    fn worker_wanted(&mut self, event: &Event) {
+    /// Gets a worker for the event's session, unless it or all sessions together have had too many.
+    fn handle_request(&mut self, event: &Event) {
         let session = event.session;
-        match self.restarts.request(session, Instant::now()) {
-            Verdict::Start => {}
-            Verdict::Refuse => {
+        match self.restarts.decide(session, Instant::now()) {
+            Decision::Start => {}
+            Decision::Refuse => {
                 tracing::error!(
                     session,
                     client_pid = event.client_pid,
@@ -395,8 +351,8 @@ impl Broker<'_> {
                 );
                 return;
             }
-            Verdict::Refused => return,
-            Verdict::Busy => {
+            Decision::RefuseAgain => return,
+            Decision::Overload => {
                 tracing::error!(
                     session,
                     client_pid = event.client_pid,
@@ -405,19 +361,19 @@ impl Broker<'_> {
                 return;
             }
         }
-        self.start(*event);
-        if self.short.contains(event) {
+        self.request_worker(*event);
+        if self.short_of_descriptors.contains(event) {
             tracing::warn!(session, "no descriptors are left; the session waits");
         }
     }
 
-    /// Takes the session's fd, which the forker keeps until a worker has it.
-    fn start(&mut self, event: Event) {
+    /// Gets the session's fd and passes it to the forker.
+    fn request_worker(&mut self, event: Event) {
         let session = event.session;
-        // First, so that the session's fd is not taken in vain.
+        // The pipe comes first: without it the session's fd would be of no use.
         let pipe = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
-        let taken = pipe.and_then(|log| Ok((log, self.control.session_fd(session)?)));
-        match taken {
+        let descriptors = pipe.and_then(|log| Ok((log, self.control.session_fd(session)?)));
+        match descriptors {
             Ok((log, fd)) => {
                 tracing::info!(
                     session,
@@ -426,21 +382,21 @@ impl Broker<'_> {
                     lost = event.restarts,
                     "worker wanted"
                 );
-                let trace = self.trace(&event);
-                self.forker.want(session, fd, log, trace, Instant::now());
+                let trace = self.create_trace(&event);
+                self.forker.enqueue(session, fd, log, trace, Instant::now());
             }
             Err(Errno::NOENT) => tracing::debug!(session, "is over, or has a worker, already"),
-            // The module does not ask again.
+            // The module does not repeat the event.
             Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
                 tracing::debug!(session, %error, "no session fd yet");
-                self.short.push(event);
+                self.short_of_descriptors.push(event);
             }
             Err(error) => tracing::error!(session, %error, "no session fd"),
         }
     }
 
-    /// The file to which the event's worker is to record. Without one the session plays all the same.
-    fn trace(&self, event: &Event) -> Option<File> {
+    /// Creates the file to which the event's worker records. If that fails, the session plays without it.
+    fn create_trace(&self, event: &Event) -> Option<File> {
         let session = event.session;
         match self.traces.as_ref()?.create(event) {
             Ok((file, name)) => {
@@ -454,8 +410,8 @@ impl Broker<'_> {
         }
     }
 
-    /// Unregisters, and ends the workers unless they are to play on. No fd of the module is left in
-    /// any of these processes afterwards, so the module can be removed.
+    /// Unregisters. Ends the workers, unless another broker follows or the options say otherwise; then no
+    /// process has an fd of the module any more, so the module can be removed.
     fn stop(self, replaced: bool) {
         let Self {
             control,
@@ -464,20 +420,20 @@ impl Broker<'_> {
             mut children,
             ..
         } = self;
-        // First, so that the module starts nothing new for the sessions that are lost now.
+        // The module must not ask for new workers of the sessions that lose theirs now.
         drop(control);
         drop(forker);
         if options.keep_workers || replaced {
             tracing::info!(workers = children.len(), "left running");
             return;
         }
-        for (signal, time) in [(Signal::TERM, GRACE), (Signal::KILL, KILL)] {
+        for (signal, time) in [(Signal::TERM, TERM_TIMEOUT), (Signal::KILL, KILL_TIMEOUT)] {
             for child in &children {
                 child.signal(signal);
             }
             let end = Instant::now() + time;
             while !children.is_empty() && wait_for_one(&children, end) {
-                children.retain_mut(|child| child.tend() == State::Running);
+                children.retain_mut(|child| child.update() == State::Running);
             }
         }
         for child in &children {
@@ -490,14 +446,14 @@ impl Broker<'_> {
     }
 }
 
-/// What poll() reported.
+/// The events that poll() reported.
 struct Ready {
     stop: bool,
     replace: bool,
     events: bool,
 }
 
-/// Waits until one of the processes has ended. False: none has until `end`.
+/// Waits until one of the processes has ended. Returns false if none has at `end`.
 fn wait_for_one(children: &[Child], end: Instant) -> bool {
     let mut fds: Vec<_> = children
         .iter()
@@ -507,7 +463,7 @@ fn wait_for_one(children: &[Child], end: Instant) -> bool {
     retry_on_intr(|| poll(&mut fds, Some(&left(end)))).is_ok_and(|ready| ready > 0)
 }
 
-/// Rounded up to a millisecond, so that waiting for a moment never ends just before it.
+/// Converts a time, rounded up by a millisecond, so that poll() does not return just before a deadline.
 fn timespec(time: Duration) -> Timespec {
     Timespec::try_from(time + Duration::from_millis(1)).unwrap_or(Timespec {
         tv_sec: 1,

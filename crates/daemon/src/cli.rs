@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The command line.
+//! The command line. Nothing else in this crate knows of clap: each command gets a structure of its own
+//! options.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::{fmt, thread};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use daedalus_engine::{Backend, Options, Threads};
-use daedalus_uapi::protocol::{CODEC_AV1, CODEC_H264, CODEC_VP9, CONTROL_PATH};
-use tracing::Level;
+use daedalus_uapi::codec::Codec;
+use daedalus_uapi::protocol::CONTROL_PATH;
 
-use crate::fault::Fault;
-use crate::hardware::HardwareOptions;
+use crate::broker::options::BrokerOptions;
+use crate::logging::LogLevel;
 use crate::replay::ReplayOptions;
-use crate::sandbox::SandboxOptions;
-use crate::sandbox::attempts::TestOptions;
+use crate::sandbox::attempts::{Targets, TestOptions};
+use crate::sandbox::{Mode, SandboxOptions};
+use crate::worker::fault::Fault;
+use crate::worker::options::{Backend, DecodeOptions, Threads, WorkerConfig};
 
 /// Software decoder behind the V4L2 stateless device of the daedalus_v4l2 module.
 ///
@@ -32,220 +32,301 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Register the device and start a worker for each session: what the service runs.
     ///
-    /// SIGTERM, SIGINT and SIGHUP stop the broker and its workers within a second. SIGUSR1 ends it with status 75, for
-    /// another broker to follow: its workers play on until their clients are done, as they do if it is killed.
-    Broker(BrokerOptions),
+    /// SIGTERM, SIGINT and SIGHUP stop the broker and its workers within a second. SIGUSR1 ends it with
+    /// status 75, for another broker to follow: its workers play on until their clients are done, as they do
+    /// if it is killed.
+    Broker(BrokerArgs),
     /// Print which codecs other devices of this machine decode: node, driver, codecs.
-    Hardware(HardwareOptions),
-    /// Print which codecs the installed libraries decode, separated by commas: a distribution may leave some out.
+    Hardware {
+        /// Write to this file, which `daedalusd broker --hardware` reads, instead of to the standard output.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Print which codecs the installed libraries decode, separated by commas: a distribution may leave some
+    /// out.
     Codecs,
     /// Decode traces again, without device and client, and compare with what was recorded.
-    Replay(ReplayOptions),
+    Replay(ReplayArgs),
     /// Fork a worker for each session that the socket at the standard input brings. The broker starts it.
     #[command(hide = true)]
-    Workers(WorkerOptions),
+    Workers,
     /// Try from inside the workers' sandbox what it has to refuse; standard input is a session fd.
     #[command(hide = true)]
-    SandboxTest(TestOptions),
+    SandboxTest(TestArgs),
+    /// Make one attempt of sandbox-test, which starts it.
+    #[command(hide = true)]
+    SandboxAttempt {
+        /// The attempt as JSON.
+        order: String,
+    },
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct BrokerOptions {
+pub(crate) struct BrokerArgs {
     /// The module's control device.
     #[arg(long, value_name = "PATH", default_value = CONTROL_PATH)]
-    pub(crate) device: PathBuf,
+    device: PathBuf,
     /// Offer these codecs, comma-separated, whatever the configuration file says.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "CODEC")]
-    pub(crate) codecs: Vec<Codec>,
+    #[arg(long, value_delimiter = ',', value_name = "CODEC", value_parser = codec_parser())]
+    codecs: Vec<Codec>,
     /// The configuration file. Default: /etc/daedalus-v4l2.conf, which may be absent.
     ///
-    /// It has lines SETTING = VALUE, and comments after #. The setting is: codecs = auto | all | CODEC,CODEC. auto, the
-    /// default, offers what the libraries decode and no other device of this machine does, neither as a stateless nor as
-    /// a stateful decoder nor as a GPU by VA-API; all offers all that the libraries decode. It is read, and devices are looked at, when the
-    /// broker starts.
+    /// It has lines SETTING = VALUE, and comments after #. The setting is: codecs = auto | all | CODEC,CODEC.
+    /// auto, the default, offers what the libraries decode and no other device of this machine does, neither
+    /// as a stateless nor as a stateful decoder nor as a GPU by VA-API; all offers all that the libraries
+    /// decode. It is read, and devices are looked at, when the broker starts.
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// What other devices decode, as `daedalusd hardware` wrote it. Without it the broker asks them, for which it has to
-    /// be allowed to open them.
+    config: Option<PathBuf>,
+    /// What other devices decode, as `daedalusd hardware` wrote it. Without it the broker asks them, for
+    /// which it has to be allowed to open them.
     #[arg(long, value_name = "FILE")]
-    pub(crate) hardware: Option<PathBuf>,
+    hardware: Option<PathBuf>,
     /// Record every session to a file of its own in this directory, for `daedalusd replay`. The files
     /// hold the video that is decoded, and are readable by this user only.
     #[arg(long, value_name = "DIR", env = "DAEDALUS_RECORD")]
-    pub(crate) record: Option<PathBuf>,
+    record: Option<PathBuf>,
     /// On SIGTERM leave the workers running; the module cannot be removed until their clients end.
     #[arg(long)]
-    pub(crate) keep_workers: bool,
+    keep_workers: bool,
     /// The user of the workers, by name or number, if root starts the broker. Default: daedalus-worker if
     /// there is such a user, else 65534. A broker that is not root shares its user with its workers.
     #[arg(long, value_name = "USER[:GROUP]")]
-    pub(crate) worker_user: Option<String>,
-    /// The nice value of broker and workers, if it is lower than the broker's own and if the broker may set it. Clients
-    /// give up a picture that takes longer than a second, however busy the machine is.
+    worker_user: Option<String>,
+    /// The nice value of broker and workers, if it is lower than the broker's own and if the broker may set
+    /// it. Clients give up a picture that takes longer than a second, however busy the machine is.
     #[arg(long, value_name = "N", default_value_t = -5, allow_negative_numbers = true,
           value_parser = clap::value_parser!(i32).range(-20..=19))]
-    pub(crate) nice: i32,
+    nice: i32,
     #[command(flatten)]
-    pub(crate) decode: DecodeOptions,
+    decode: DecodeArgs,
     #[command(flatten)]
-    pub(crate) sandbox: SandboxOptions,
+    sandbox: SandboxArgs,
     #[command(flatten)]
-    pub(crate) log: LogOptions,
+    log: LogArgs,
 }
 
+impl From<BrokerArgs> for BrokerOptions {
+    fn from(args: BrokerArgs) -> Self {
+        let BrokerArgs {
+            device,
+            codecs,
+            config,
+            hardware,
+            record,
+            keep_workers,
+            worker_user,
+            nice,
+            decode,
+            sandbox,
+            log,
+        } = args;
+        Self {
+            device,
+            codecs: codecs.into_iter().collect(),
+            config,
+            hardware,
+            record,
+            keep_workers,
+            worker_user,
+            nice,
+            worker: WorkerConfig {
+                decode: decode.into(),
+                sandbox: sandbox.into(),
+                log_level: log.log_level,
+            },
+        }
+    }
+}
+
+/// How a worker decodes.
 #[derive(Debug, Args)]
-pub(crate) struct WorkerOptions {
-    #[command(flatten)]
-    pub(crate) decode: DecodeOptions,
-    #[command(flatten)]
-    pub(crate) sandbox: SandboxOptions,
-    #[command(flatten)]
-    pub(crate) log: LogOptions,
-}
-
-/// How a worker decodes; the broker passes these on.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct DecodeOptions {
+struct DecodeArgs {
     /// Threads of one session's decoder: a number, or auto for as many as pay for the size of the pictures
     /// and as there are cores.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
-    threads: ThreadCount,
+    threads: Threads,
     /// Decode into private memory and copy each picture, instead of decoding into CAPTURE buffers.
     #[arg(long)]
     no_direct: bool,
     /// What decodes: auto is the best library for the codec, null answers every job without decoding.
     #[arg(long, value_enum, default_value = "auto")]
-    backend: BackendName,
+    backend: Backend,
     /// Misbehave on purpose, so that a client's handling can be tested: stall:JOB:MS waits before
     /// the job, crash:JOB aborts the worker, error:JOB fails the job, drop:JOB never answers it, until the
     /// module's watchdog ends job and worker. JOB is the number of the job within its session, from 1, or
     /// "all". May be repeated.
     #[arg(long = "fault", value_name = "FAULT", hide_short_help = true)]
-    pub(crate) faults: Vec<Fault>,
+    faults: Vec<Fault>,
 }
 
-/// What `--threads` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ThreadCount {
-    Auto,
-    Fixed(u32),
-}
-
-impl FromStr for ThreadCount {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        match text.parse() {
-            Ok(count @ 1..=64) => Ok(Self::Fixed(count)),
-            _ => Err("a number from 1 to 64, or auto".to_owned()),
+impl From<DecodeArgs> for DecodeOptions {
+    fn from(args: DecodeArgs) -> Self {
+        let DecodeArgs {
+            threads,
+            no_direct,
+            backend,
+            faults,
+        } = args;
+        Self {
+            threads,
+            direct: !no_direct,
+            backend,
+            faults,
         }
     }
 }
 
-impl fmt::Display for ThreadCount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Fixed(count) => count.fmt(f),
-        }
+/// How a worker is confined.
+#[derive(Debug, Args)]
+struct SandboxArgs {
+    /// What confines workers: strict ends a worker at any system call it has no need of; log lets such
+    /// calls pass and has the kernel log them; off leaves seccomp and Landlock out.
+    #[arg(long = "sandbox", value_enum, default_value = "strict", value_name = "MODE")]
+    mode: Mode,
+    /// Private memory that a worker may have, in MiB. Default: what a stream of 8192x8192 needs, but at
+    /// most three quarters of the machine's memory.
+    #[arg(long = "worker-memory", value_name = "MIB",
+          value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
+    memory: Option<u64>,
+}
+
+impl From<SandboxArgs> for SandboxOptions {
+    fn from(args: SandboxArgs) -> Self {
+        let SandboxArgs { mode, memory } = args;
+        Self { mode, memory }
     }
 }
 
-impl DecodeOptions {
-    pub(crate) fn engine(&self) -> Options {
-        Options {
-            threads: match self.threads {
-                ThreadCount::Fixed(count) => Threads::Fixed(count),
-                ThreadCount::Auto => Threads::Auto {
-                    most: thread::available_parallelism()
-                        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
-                },
-            },
-            direct: !self.no_direct,
-            backend: match self.backend {
-                BackendName::Auto => Backend::Auto,
-                BackendName::Null => Backend::Null,
-            },
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct LogOptions {
+#[derive(Debug, Args)]
+struct LogArgs {
     /// Log this and what is more severe: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL")]
-    pub(crate) log_level: Option<Level>,
+    log_level: Option<LogLevel>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Codec {
-    H264,
-    Vp9,
-    Av1,
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The traces
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Threads of the decoder
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    threads: u32,
+    /// Complete jobs only when a buffer is to be used again, as for a client that is always ahead;
+    /// without it every job is completed before the next begins
+    #[arg(long)]
+    free_running: bool,
+    /// Compare statuses but no pictures, so that the time is that of decoding
+    #[arg(long)]
+    unchecked: bool,
+    /// One JSON object per trace and line instead of text
+    #[arg(long)]
+    json: bool,
 }
 
-impl Codec {
-    /// Its `CODEC_*` bit.
-    pub(crate) fn bit(self) -> u32 {
-        match self {
-            Self::H264 => CODEC_H264,
-            Self::Vp9 => CODEC_VP9,
-            Self::Av1 => CODEC_AV1,
+impl From<ReplayArgs> for ReplayOptions {
+    fn from(args: ReplayArgs) -> Self {
+        let ReplayArgs {
+            files,
+            threads,
+            free_running,
+            unchecked,
+            json,
+        } = args;
+        Self {
+            files,
+            threads,
+            free_running,
+            unchecked,
+            json,
         }
     }
+}
 
-    /// Returns the `CODEC_*` bits of all of them.
-    pub(crate) fn all() -> u32 {
-        Self::value_variants()
-            .iter()
-            .fold(0, |set, codec| set | codec.bit())
-    }
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// The process id of another session's worker.
+    #[arg(long, value_name = "PID")]
+    worker: i32,
+    /// The broker's process id.
+    #[arg(long, value_name = "PID")]
+    broker: i32,
+    /// Ids of buffers of the other session.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "ID")]
+    foreign: Vec<u64>,
+    /// As of the broker.
+    #[arg(long, value_name = "USER[:GROUP]")]
+    worker_user: Option<String>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
 
-    /// The names of the `CODEC_*` bits in `set`.
-    pub(crate) fn names(set: u32) -> String {
-        let names: Vec<String> = Self::value_variants()
-            .iter()
-            .filter(|codec| set & codec.bit() != 0)
-            .filter_map(ValueEnum::to_possible_value)
-            .map(|name| name.get_name().to_owned())
-            .collect();
-        names.join(",")
+impl From<TestArgs> for TestOptions {
+    fn from(args: TestArgs) -> Self {
+        let TestArgs {
+            worker,
+            broker,
+            foreign,
+            worker_user,
+            sandbox,
+            log: _,
+        } = args;
+        Self {
+            targets: Targets {
+                worker,
+                broker,
+                foreign,
+            },
+            worker_user,
+            sandbox: sandbox.into(),
+        }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BackendName {
-    Auto,
-    Null,
+impl BrokerArgs {
+    pub(crate) fn log_level(&self) -> Option<LogLevel> {
+        self.log.log_level
+    }
 }
 
-impl BrokerOptions {
-    /// The command line, without the program, of a fork server whose workers decode as this broker was told to.
-    pub(crate) fn worker_arguments(&self) -> Vec<OsString> {
-        let decode = &self.decode;
-        let mut words = vec!["workers".into(), format!("--threads={}", decode.threads).into()];
-        if decode.no_direct {
-            words.push("--no-direct".into());
-        }
-        if let Some(name) = decode.backend.to_possible_value() {
-            words.push(format!("--backend={}", name.get_name()).into());
-        }
-        words.extend(
-            decode
-                .faults
-                .iter()
-                .map(|fault| format!("--fault={fault}").into()),
-        );
-        words.extend(self.sandbox.words().into_iter().map(OsString::from));
-        words.extend(
-            self.log
-                .log_level
-                .map(|level| format!("--log-level={level}").into()),
-        );
-        words
+impl TestArgs {
+    pub(crate) fn log_level(&self) -> Option<LogLevel> {
+        self.log.log_level
+    }
+}
+
+/// Returns a parser for the names of the registry.
+fn codec_parser() -> impl TypedValueParser<Value = Codec> {
+    let names = Codec::ALL.iter().map(|codec| codec.name());
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Codec>())
+}
+
+impl ValueEnum for Backend {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Null]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Null => "null",
+        }))
+    }
+}
+
+impl ValueEnum for Mode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Strict, Self::Log, Self::Off]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Strict => "strict",
+            Self::Log => "log",
+            Self::Off => "off",
+        }))
     }
 }
 
@@ -254,18 +335,25 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::sandbox::Mode;
 
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
+    /// Returns the options of a broker with these arguments.
+    fn broker(arguments: &[&str]) -> Option<BrokerOptions> {
+        let program = ["daedalusd", "broker"];
+        let words = program.iter().chain(arguments);
+        match Cli::try_parse_from(words).ok()?.command {
+            Command::Broker(args) => Some(args.into()),
+            _ => None,
+        }
+    }
+
     #[test]
-    fn workers_are_told_what_the_broker_was_told() {
-        let words = [
-            "daedalusd",
-            "broker",
+    fn the_brokers_options_for_workers_are_in_their_configuration() {
+        let options = broker(&[
             "--threads=3",
             "--no-direct",
             "--backend=null",
@@ -274,50 +362,39 @@ mod tests {
             "--sandbox=log",
             "--worker-memory=512",
             "--log-level=debug",
-        ];
-        let Command::Broker(broker) = Cli::try_parse_from(words).unwrap().command else {
-            panic!("not a broker");
-        };
-        let words = [vec![OsString::from("daedalusd")], broker.worker_arguments()].concat();
-        let Command::Workers(worker) = Cli::try_parse_from(words).unwrap().command else {
-            panic!("not a worker");
-        };
-        assert_eq!(worker.decode.threads, ThreadCount::Fixed(3));
-        assert_eq!(worker.decode.engine().threads, Threads::Fixed(3));
-        assert!(worker.decode.no_direct && !worker.decode.engine().direct);
-        assert_eq!(worker.decode.backend, BackendName::Null);
-        assert_eq!(worker.decode.faults, broker.decode.faults);
-        assert_eq!(worker.sandbox.mode, Mode::Log);
-        assert_eq!(worker.sandbox.memory, Some(512));
-        assert_eq!(worker.log.log_level, Some(Level::DEBUG));
+        ]);
+        assert_eq!(options.unwrap().worker, WorkerConfig::unusual());
+        let usual = broker(&[]).unwrap().worker;
+        let DecodeOptions {
+            threads,
+            direct,
+            backend,
+            faults,
+        } = usual.decode;
+        assert_eq!((threads, direct, backend), (Threads::Auto, true, Backend::Auto));
+        assert!(faults.is_empty());
+        assert_eq!((usual.sandbox.mode, usual.sandbox.memory), (Mode::Strict, None));
+        assert_eq!(usual.log_level, None);
     }
 
     #[test]
-    fn threads_are_a_number_or_auto() {
-        let parse = |words: &[&str]| match Cli::try_parse_from(words).ok()?.command {
-            Command::Broker(broker) => Some(broker.decode.threads),
-            _ => None,
-        };
-        assert_eq!(parse(&["daedalusd", "broker"]), Some(ThreadCount::Auto));
-        for (text, count) in [
-            ("auto", Some(ThreadCount::Auto)),
-            ("64", Some(ThreadCount::Fixed(64))),
-            ("0", None),
-            ("65", None),
-            ("many", None),
+    fn values_out_of_range_are_refused() {
+        assert_eq!(broker(&["--nice=-20"]).unwrap().nice, -20);
+        for wrong in [
+            "--threads=0",
+            "--nice=20",
+            "--worker-memory=15",
+            "--sandbox=maybe",
         ] {
-            assert_eq!(parse(&["daedalusd", "broker", "--threads", text]), count);
+            assert!(broker(&[wrong]).is_none(), "{wrong}");
         }
     }
 
     #[test]
-    fn codecs_have_bits_and_names() {
-        let words = ["daedalusd", "broker", "--codecs", "vp9,av1"];
-        let Command::Broker(broker) = Cli::try_parse_from(words).unwrap().command else {
-            panic!("not a broker");
-        };
-        let set = broker.codecs.iter().fold(0, |set, codec| set | codec.bit());
-        assert_eq!(set, CODEC_VP9 | CODEC_AV1);
-        assert_eq!(Codec::names(set), "vp9,av1");
+    fn codecs_are_a_list() {
+        assert!(broker(&[]).unwrap().codecs.is_empty());
+        let options = broker(&["--codecs", "av1,vp9"]).unwrap();
+        assert_eq!(options.codecs.to_string(), "vp9,av1");
+        assert!(broker(&["--codecs=vp8"]).is_none());
     }
 }

@@ -1,51 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The daedalus daemon: one broker, which decodes nothing, and one worker process per session.
+//! The daedalus daemon: one broker, which decodes nothing, and one worker process for each session.
 //!
-//! A library only so that the definition of its command line can be read, for its manual page.
+//! It is a library so that `crates/assets` can make manual pages and completions from its command line.
 
 #![deny(unsafe_code)]
 
 mod broker;
 mod buffers;
 mod cli;
-mod config;
-mod fault;
 mod fork_server;
 mod hardware;
 mod logging;
 mod record;
 mod replay;
 mod sandbox;
+mod spawn;
 mod worker;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use daedalus_uapi::codec::CodecSet;
+
+use cli::Command;
 
 /// Runs the command that the command line names.
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
-        cli::Command::Broker(options) => {
-            logging::init_broker(options.log.log_level);
-            broker::run(&options)
+        Command::Broker(args) => {
+            logging::init_broker(args.log_level());
+            broker::run(&args.into())
         }
-        cli::Command::Workers(options) => {
-            logging::init_worker(options.log.log_level);
-            fork_server::run(&options).map(|()| ExitCode::SUCCESS)
-        }
-        cli::Command::Hardware(options) => {
+        Command::Workers => fork_server::run().map(|()| ExitCode::SUCCESS),
+        Command::Hardware { output } => {
             logging::init_broker(None);
-            hardware::run(&options).map(|()| ExitCode::SUCCESS)
+            hardware::run(output.as_deref()).map(|()| ExitCode::SUCCESS)
         }
-        cli::Command::Codecs => {
+        Command::Codecs => {
             logging::init_broker(None);
             print_codecs().map(|()| ExitCode::SUCCESS)
         }
-        cli::Command::Replay(options) => return replay::main(&options),
-        cli::Command::SandboxTest(options) => {
-            logging::init_broker(options.log.log_level);
-            sandbox::attempts::run(&options).map(|()| ExitCode::SUCCESS)
+        Command::Replay(args) => return replay::main(&args.into()),
+        Command::SandboxTest(args) => {
+            logging::init_broker(args.log_level());
+            sandbox::attempts::run(&args.into()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::SandboxAttempt { order } => {
+            logging::init_broker(None);
+            sandbox::attempts::run_one(&order).map(|()| ExitCode::SUCCESS)
         }
     };
     match result {
@@ -57,14 +60,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs `daedalusd codecs`: prints what the libraries decode.
+/// Runs `daedalusd codecs`: prints the codecs that the libraries decode.
 fn print_codecs() -> anyhow::Result<()> {
     use std::io::Write;
-    let names = cli::Codec::names(daedalus_engine::served_codecs());
-    Ok(writeln!(std::io::stdout(), "{names}")?)
+    let codecs = CodecSet::from_bits(daedalus_engine::served_codecs());
+    Ok(writeln!(std::io::stdout(), "{codecs}")?)
 }
 
-/// The definition of the command line.
+/// Returns the definition of the command line.
 #[must_use]
 pub fn command() -> clap::Command {
     cli::Cli::command()

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Logs: a broker writes them to its standard error, or to the journal if that is where it goes; a worker writes bare lines to the pipe that is
-//! its standard error, from which the broker takes them.
+//! Logs. A broker writes to its standard error, or to the journal if its standard error goes there. A worker
+//! writes lines to the pipe that is its standard error, and the broker passes them on.
 
 mod journal;
 
 use std::io::{IsTerminal, stderr};
+use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
@@ -18,10 +20,37 @@ use journal::Journal;
 /// The environment variable with the filter.
 pub(crate) const FILTER_VARIABLE: &str = "DAEDALUS_LOG";
 
-/// The level from the command line, else the filter from the environment, else `info`.
-fn filter(level: Option<Level>) -> EnvFilter {
+/// The least severe level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct LogLevel(Level);
+
+impl FromStr for LogLevel {
+    type Err = <Level as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = <Level as FromStr>::Err;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<LogLevel> for String {
+    fn from(level: LogLevel) -> Self {
+        level.0.to_string()
+    }
+}
+
+/// Returns the level from the command line, else the filter from the environment, else `info`.
+fn filter(level: Option<LogLevel>) -> EnvFilter {
     match level {
-        Some(level) => EnvFilter::new(level.as_str()),
+        Some(LogLevel(level)) => EnvFilter::new(level.as_str()),
         None => EnvFilter::builder()
             .with_env_var(FILTER_VARIABLE)
             .with_default_directive(Level::INFO.into())
@@ -29,10 +58,10 @@ fn filter(level: Option<Level>) -> EnvFilter {
     }
 }
 
-/// What both have in common. The writer never reports its own errors: it would do so on standard
-/// error, and panic if that is what failed.
+/// Returns the common part of both. The writer never reports its own errors: it would do so on the standard
+/// error, and panic if that fails.
 fn builder(
-    level: Option<Level>,
+    level: Option<LogLevel>,
 ) -> SubscriberBuilder<DefaultFields, Format, EnvFilter, fn() -> std::io::Stderr> {
     tracing_subscriber::fmt()
         .with_writer(stderr as fn() -> std::io::Stderr)
@@ -41,9 +70,9 @@ fn builder(
         .log_internal_errors(false)
 }
 
-/// Logs of a broker: entries of the journal if the standard error goes there; else lines, which are coloured on a
-/// terminal.
-pub(crate) fn init_broker(level: Option<Level>) {
+/// Sets up the logs of a broker: entries of the journal if the standard error goes there, otherwise lines,
+/// which are coloured on a terminal.
+pub(crate) fn init_broker(level: Option<LogLevel>) {
     if let Some(journal) = Journal::of_stderr() {
         tracing_subscriber::registry()
             .with(filter(level))
@@ -54,9 +83,9 @@ pub(crate) fn init_broker(level: Option<Level>) {
     }
 }
 
-/// Logs of a worker: lines that begin with the level, as [`split_level`] reads them. A panic is
-/// logged as well and ends the process at once: the module then fails the jobs it had.
-pub(crate) fn init_worker(level: Option<Level>) {
+/// Sets up the logs of a worker: lines that begin with the level, as [`split_level`] reads them. A panic is
+/// logged as well and ends the process at once. The module then fails the worker's jobs.
+pub(crate) fn init_worker(level: Option<LogLevel>) {
     builder(level).with_ansi(false).without_time().init();
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!("{panic}");

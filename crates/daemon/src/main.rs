@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalusd`; all of it is in the library.
+//! The program `daedalusd`. The library has all of its code.
 
 #![deny(unsafe_code)]
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A worker's recording of its session, for `daedalusd replay`.
+//! Records the session of a worker, for `daedalusd replay`.
 //!
-//! The broker opens the trace and hands it over as the standard output, so a worker needs no file system.
-//! Whatever goes wrong with the trace ends the recording, never the session.
+//! The broker opens the trace, which is the worker's standard output, so the worker opens no file. An error
+//! of the trace ends the recording and never the session.
 
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};

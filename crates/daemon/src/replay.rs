@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalusd replay`: decodes traces and compares. `daedalus replay` runs it: the decoders are linked with the daemon
-//! only, so that `daedalus doctor` can say that one of them is missing.
+//! `daedalusd replay`: decodes traces again and compares the results with the recorded ones.
+//!
+//! `daedalus replay` executes it. Only the daemon is linked with the decoders' libraries, so that the command
+//! starts, and `daedalus doctor` can report them, where they are missing.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,32 +14,27 @@ use daedalus_replay::{Options, Pace, Report, replay};
 use daedalus_trace::Reader;
 use serde::Serialize;
 
-/// Differences that are printed of each trace.
-const SHOWN: usize = 5;
+/// The most differences that are printed of a trace.
+const MAX_DIFFERENCES: usize = 5;
 
-#[derive(Debug, clap::Args)]
+/// The options of `daedalusd replay`.
+#[derive(Debug)]
 pub(crate) struct ReplayOptions {
-    /// The traces
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// Threads of the decoder
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    threads: u32,
-    /// Complete jobs only when a buffer is to be used again, as for a client that is always ahead;
-    /// without it every job is completed before the next begins
-    #[arg(long)]
-    free_running: bool,
-    /// Compare statuses but no pictures, so that the time is that of decoding
-    #[arg(long)]
-    unchecked: bool,
-    /// One JSON object per trace and line instead of text
-    #[arg(long)]
-    json: bool,
+    /// The traces.
+    pub(crate) files: Vec<PathBuf>,
+    /// Threads of the decoder: 1 to 64.
+    pub(crate) threads: u32,
+    /// Complete jobs only when a buffer is to be used again; else each job before the next begins.
+    pub(crate) free_running: bool,
+    /// Compare statuses but no pictures.
+    pub(crate) unchecked: bool,
+    /// Print one JSON object per trace and line instead of text.
+    pub(crate) json: bool,
 }
 
-/// What one trace came to.
+/// The results of one trace.
 #[derive(Serialize)]
-struct Row {
+struct TraceReport {
     file: String,
     session: Option<u64>,
     threads: u32,
@@ -53,22 +50,23 @@ struct Row {
     cut: bool,
     different: u64,
     differences: Vec<String>,
-    /// Why it could not be replayed.
+    /// The error if it could not be replayed.
     error: Option<String>,
-    /// From the first record to the last, with reading and comparing.
+    /// Time from the first record to the last, with reading and comparing.
     seconds: f64,
-    /// In calls of the decoder.
+    /// Time in calls of the decoder.
     decoding_seconds: f64,
     /// Jobs per second of the whole time.
     fps: f64,
 }
 
-/// Runs it. It fails if something differs, or could not be replayed.
+/// Replays the traces and prints their results. The status is a failure if something differs or a trace
+/// cannot be replayed.
 pub(crate) fn main(args: &ReplayOptions) -> ExitCode {
     match run(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // Who reads through `head` has seen enough.
+        // The reader, such as `head`, has closed the pipe: no failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("daedalusd: {error:#}");
@@ -80,7 +78,7 @@ pub(crate) fn main(args: &ReplayOptions) -> ExitCode {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let of_io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        // It names its cause in no other way.
+        // serde_json does not return its cause.
         let of_json = cause
             .downcast_ref::<serde_json::Error>()
             .and_then(serde_json::Error::io_error_kind);
@@ -92,20 +90,20 @@ fn run(args: &ReplayOptions) -> Result<bool> {
     let mut out = std::io::stdout().lock();
     let mut all_equal = true;
     for file in &args.files {
-        let row = row(args, file);
-        all_equal &= row.equal;
+        let report = trace_report(args, file);
+        all_equal &= report.equal;
         if args.json {
-            serde_json::to_writer(&mut out, &row)?;
+            serde_json::to_writer(&mut out, &report)?;
             writeln!(out)?;
         } else {
-            writeln!(out, "{}", row.text())?;
+            writeln!(out, "{}", report.text())?;
         }
         out.flush()?;
     }
     Ok(all_equal)
 }
 
-fn row(args: &ReplayOptions, file: &Path) -> Row {
+fn trace_report(args: &ReplayOptions, file: &Path) -> TraceReport {
     let mut session = None;
     let played = play(args, file, &mut session);
     let (report, error) = match played {
@@ -113,7 +111,7 @@ fn row(args: &ReplayOptions, file: &Path) -> Row {
         Err(error) => (Report::default(), Some(format!("{error:#}"))),
     };
     let seconds = report.elapsed.as_secs_f64();
-    Row {
+    TraceReport {
         file: file.display().to_string(),
         session,
         threads: args.threads,
@@ -163,27 +161,27 @@ fn play(args: &ReplayOptions, file: &Path, session: &mut Option<u64>) -> Result<
     replay(&mut trace, &options).with_context(|| format!("after {} records", trace.records()))
 }
 
-impl Row {
+impl TraceReport {
     fn text(&self) -> String {
         let Self { file, .. } = self;
         if let Some(error) = &self.error {
             return format!("{file}: FAILED: {error}");
         }
         let mut notes = String::new();
-        for (count, what) in [
+        for (count, name) in [
             (self.errors, "recorded errors"),
             (self.held, "continued by the next job"),
             (self.refused, "answered without decoding"),
             (self.unanswered, "never answered"),
         ] {
             if count > 0 {
-                notes.push_str(&format!(", {count} {what}"));
+                notes.push_str(&format!(", {count} {name}"));
             }
         }
         if self.cut {
             notes.push_str(", cut off");
         }
-        let verdict = if self.equal {
+        let result = if self.equal {
             "equal".to_owned()
         } else if self.statuses == 0 {
             "NOTHING TO COMPARE".to_owned()
@@ -191,10 +189,10 @@ impl Row {
             format!("{} JOBS DIFFER", self.different)
         };
         let mut text = format!(
-            "{file}: {verdict}: {} jobs, {} statuses and {} pictures compared{notes}; {:.1} fps",
+            "{file}: {result}: {} jobs, {} statuses and {} pictures compared{notes}; {:.1} fps",
             self.jobs, self.statuses, self.pictures, self.fps
         );
-        for difference in self.differences.iter().take(SHOWN) {
+        for difference in self.differences.iter().take(MAX_DIFFERENCES) {
             text.push_str(&format!("\n  {difference}"));
         }
         text

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What confines a worker: whoever makes its decoder run code of theirs has the pixels of that one
-//! session, and nothing else.
+//! The sandbox of a worker. An attacker who takes over its decoder gets the pixels of that one session and
+//! nothing else.
 //!
-//! [`enter`] is called once, when the process has loaded its libraries and before it reads a byte that
-//! a client wrote. Layers, each of which holds without the others:
-//! - descriptors: the session fd, the log pipe, and what was named explicitly; everything else is closed;
-//! - limits: private memory, descriptors, no core dump, no locked memory;
-//! - privileges: another user if the broker may set one (see [`privileges`]), no capability, none to be
-//!   had by executing something;
-//! - not dumpable: other processes of the same user can neither trace it nor look into it;
-//! - Landlock: no file, no TCP, no abstract socket and no signal outside;
-//! - seccomp: the system calls of [`syscalls`], any other one ends the process.
+//! A worker calls [`enter`] once, after it has loaded its libraries and before it reads a byte of a client.
+//! The layers are independent of each other:
+//! - descriptors: all are closed but the session fd, the log pipe and one that the caller names;
+//! - limits: private memory and descriptors; neither core dumps nor locked memory;
+//! - privileges: another user, if the broker may set one (see [`privileges`]), and no capability, also after
+//!   execve();
+//! - not dumpable: other processes of the same user can neither trace the worker nor read its memory;
+//! - Landlock: no files, no TCP, no abstract sockets, and no signals to other processes;
+//! - seccomp: any system call that is not on the list of [`syscalls`] ends the process.
 
 pub(crate) mod attempts;
 mod descriptors;
@@ -22,60 +22,48 @@ use std::os::fd::RawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr,
     RulesetStatus, Scope,
 };
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use seccompiler::SeccompAction;
+use serde::{Deserialize, Serialize};
 
-/// What the kernel says of its seccomp actions; absent without seccomp filters.
+/// The file that lists the kernel's seccomp actions. It is absent if the kernel has no seccomp filters.
 const ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";
 
-/// How a worker is confined; the broker passes these on.
-#[derive(Debug, Clone, Args)]
+/// How a worker is confined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SandboxOptions {
-    /// What confines workers: strict ends a worker at any system call it has no need of; log lets such
-    /// calls pass and has the kernel log them; off leaves seccomp and Landlock out.
-    #[arg(long = "sandbox", value_enum, default_value = "strict", value_name = "MODE")]
     pub(crate) mode: Mode,
-    /// Private memory that a worker may have, in MiB. Default: what a stream of 8192x8192 needs, but at
-    /// most three quarters of the machine's memory.
-    #[arg(long = "worker-memory", value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
+    /// Private memory that a worker may have, in MiB. `None`: what a stream of 8192x8192 needs, but at most
+    /// three quarters of the machine's memory.
     pub(crate) memory: Option<u64>,
 }
 
-/// What happens at a system call that a worker has no need of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// What happens at a system call that is not on the list of [`syscalls`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Mode {
+    /// It ends the worker.
     Strict,
+    /// The kernel logs it and lets it pass.
     Log,
+    /// Neither seccomp nor Landlock is used.
     Off,
 }
 
-impl SandboxOptions {
-    /// The words of a command line that say the same.
-    pub(crate) fn words(&self) -> Vec<String> {
-        let mut words = Vec::new();
-        if let Some(name) = self.mode.to_possible_value() {
-            words.push(format!("--sandbox={}", name.get_name()));
-        }
-        words.extend(self.memory.map(|mib| format!("--worker-memory={mib}")));
-        words
-    }
-}
-
-/// The layers that depend on the kernel, and how they turned out.
+/// The state of the layers that depend on the kernel.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// The filter is installed and ends the process.
     pub(crate) seccomp: bool,
-    /// The ABI of Landlock that is enforced; 0 is none.
+    /// The ABI of Landlock that is enforced; 0 without Landlock.
     pub(crate) landlock: i32,
 }
 
-/// For the broker, before it serves anybody: an error if no worker could be confined.
+/// Checks that workers can be confined. The broker calls it before it registers.
 ///
 /// # Errors
 /// If the kernel has no seccomp filters and `mode` needs them.
@@ -89,11 +77,11 @@ pub(crate) fn check(mode: Mode) -> Result<()> {
     if mode == Mode::Log {
         tracing::warn!("--sandbox=log: system calls that are not on the list are logged, not refused");
     }
-    // Where the directory itself is hidden nothing is known; then the first worker says it.
-    let known = Path::new("/proc/sys/kernel").exists();
+    // If the directory is hidden, only the first worker can tell.
+    let visible = Path::new("/proc/sys/kernel").exists();
     match std::fs::read_to_string(ACTIONS) {
         Ok(actions) if actions.split_whitespace().any(|word| word == "kill_process") => Ok(()),
-        Err(_) if !known => Ok(()),
+        Err(_) if !visible => Ok(()),
         _ => bail!(
             "this kernel has no seccomp filters (CONFIG_SECCOMP_FILTER), so workers cannot be confined; \
              --sandbox=off serves all the same, for videos that you trust"
@@ -101,18 +89,19 @@ pub(crate) fn check(mode: Mode) -> Result<()> {
     }
 }
 
-/// Confines this process, for good. `threads` is what the decoder may start later; `kept` is a
-/// descriptor, besides the standard ones, that stays open and may be written to.
+/// Confines this process for the rest of its life. `threads` is the number of threads that the decoder may
+/// start later. `kept` is a descriptor that stays open, besides the standard ones, and that may be written
+/// to.
 ///
 /// # Errors
-/// If a layer cannot be had, but for Landlock, without which a warning is logged.
+/// If a layer fails. Without Landlock a warning is logged instead.
 pub(crate) fn enter(options: &SandboxOptions, threads: u32, kept: Option<RawFd>) -> Result<Report> {
     confine(options, threads, kept, true)
 }
 
-/// [`enter`], which always has `seccomp`.
+/// Confines this process, with or without `seccomp`.
 fn confine(options: &SandboxOptions, threads: u32, kept: Option<RawFd>, seccomp: bool) -> Result<Report> {
-    // Credentials, Landlock domains and filters are the thread's own; later threads inherit them.
+    // Credentials, Landlock domains and filters belong to a thread. Threads that start later inherit them.
     let tasks = std::fs::read_dir("/proc/self/task").context("/proc/self/task")?;
     ensure!(tasks.count() == 1, "the sandbox is for a process with one thread");
     descriptors::close_others(kept).context("closing inherited descriptors")?;
@@ -148,9 +137,9 @@ fn confine(options: &SandboxOptions, threads: u32, kept: Option<RawFd>, seccomp:
     })
 }
 
-/// Takes away everything that this kernel's Landlock knows. Returns its ABI, 0 if there is none.
+/// Denies everything that this kernel's Landlock can deny. Returns its ABI, 0 if there is none.
 fn restrict_landlock() -> Result<i32> {
-    // The newest that these rules were tested with; an older kernel enforces what it has.
+    // The newest ABI with which these rules were tested. An older kernel enforces its part of them.
     let abi = ABI::V6;
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)

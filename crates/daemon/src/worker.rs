@@ -5,6 +5,9 @@
 //! per job. Every job that was read is answered exactly once, whatever is wrong with it. If the
 //! process ends, the module answers for it.
 
+pub(crate) mod fault;
+pub(crate) mod options;
+
 use std::io::Stdin;
 use std::thread;
 
@@ -22,10 +25,10 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::buffers::{BufferCache, BufferError};
-use crate::cli::WorkerOptions;
-use crate::fault::{Action, Fault};
 use crate::record::Recording;
 use crate::sandbox;
+use fault::{Action, Fault};
+use options::WorkerConfig;
 
 /// Bytes of the longest message that a worker takes: several times what the controls of a job are.
 const MSG_MAX: usize = 1 << 16;
@@ -35,7 +38,7 @@ const MSG_MAX: usize = 1 << 16;
 ///
 /// # Errors
 /// If the standard input is no session fd, or the module breaks the protocol.
-pub(crate) fn run(options: &WorkerOptions, record: Option<u64>) -> Result<()> {
+pub(crate) fn run(config: &WorkerConfig, record: Option<u64>) -> Result<()> {
     rustix::thread::set_name(c"daedalus-worker").context("naming the process")?;
     let session = SessionFd::new(std::io::stdin());
     session
@@ -44,13 +47,13 @@ pub(crate) fn run(options: &WorkerOptions, record: Option<u64>) -> Result<()> {
     let attached = session
         .attach(MSG_MAX, FEATURE_CLEANS)
         .context("attaching to the session")?;
-    let engine = options.decode.engine();
+    let engine = config.decode.engine();
     // The libraries are loaded, processors are counted (files are read for it), and nothing that a client
     // wrote has been read.
-    sandbox::enter(&options.sandbox, engine.threads.most(), record.map(|_| 1))
+    sandbox::enter(&config.sandbox, engine.threads.most(), record.map(|_| 1))
         .context("the worker cannot be confined, so it does not decode")?;
     let open = move |format| daedalus_engine::open(format, &engine);
-    let mut worker = Worker::new(session, open, options.decode.faults.clone());
+    let mut worker = Worker::new(session, open, config.decode.faults.clone());
     worker.msg_max = attached.msg_max;
     worker.buffers.cleaned = attached.features & FEATURE_CLEANS != 0;
     worker.recording = record.map_or_else(Recording::off, Recording::to_stdout);

@@ -13,15 +13,15 @@ fn daedalusd(arguments: &[&str]) -> Output {
         .expect("run daedalusd")
 }
 
-/// Asserts that the program failed with exit status 1 and said this on standard error.
+/// Asserts that the program failed with exit status 1 and printed these words to standard error.
 fn fails_saying(arguments: &[&str], words: &[&str]) {
     let output = daedalusd(arguments);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
     for word in words {
-        assert!(said.contains(word), "no {word:?} in {said:?}");
+        assert!(stderr.contains(word), "no {word:?} in {stderr:?}");
     }
-    assert!(!said.contains('\x1b'), "colours on a pipe: {said:?}");
+    assert!(!stderr.contains('\x1b'), "colours on a pipe: {stderr:?}");
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn workers_are_hidden_but_documented() {
     let text = String::from_utf8_lossy(&help.stdout);
     let commands: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     assert!(commands.iter().any(|line| line.starts_with("broker ")), "{text}");
-    for hidden in ["workers", "sandbox-test"] {
+    for hidden in ["workers", "sandbox-test", "sandbox-attempt"] {
         assert!(!commands.iter().any(|line| line.starts_with(hidden)), "{text}");
     }
     let help = daedalusd(&["workers", "--help"]);
@@ -93,10 +93,11 @@ fn the_fork_server_needs_a_broker() {
 fn bad_options_are_usage_errors() {
     for arguments in [
         &["broker", "--codecs=vp8"][..],
-        &["workers", "--fault=burn:1"],
-        &["workers", "--threads=0"],
-        &["workers", "--sandbox=maybe"],
-        &["workers", "--worker-memory=1"],
+        &["broker", "--fault=burn:1"],
+        &["broker", "--threads=0"],
+        &["broker", "--sandbox=maybe"],
+        &["broker", "--worker-memory=1"],
+        &["workers", "--threads=1"],
     ] {
         assert_eq!(daedalusd(arguments).status.code(), Some(2), "{arguments:?}");
     }

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The broker's side of the fork server: keeps the sessions that want a worker, asks for the workers, takes the answers.
+//! The broker's side of the fork server: queues the sessions that need a worker, sends requests, receives
+//! answers.
 //!
-//! Nothing here waits for a server. A session's descriptors are kept until a worker runs for it, so whatever becomes
-//! of a server, the next one is asked again, and the module notices nothing. A server is killed and replaced
+//! Nothing here waits for a server. The broker keeps a session's descriptors until a worker runs for it. If a
+//! server fails, the next one gets the same request, and the module notices nothing. A server is killed and
+//! replaced
 //! - at once if one of its workers crashed, for its later workers would have the same addresses;
 //! - if it ends, breaks the protocol or has no descriptors left;
-//! - if it answers nothing for a share of the time that the module gives a session to get a worker, whatever holds
-//!   it up: it may be stopped.
+//! - if it does not answer within a share of the time that the module gives a session to get a worker. It may
+//!   be stopped.
 //!
-//! A worker does nothing before its server has answered for it (see [`crate::fork_server`]). So a session whose request
-//! a killed server has not answered has no worker, and the answers that it did send can all be read after its end.
+//! While no session needs a worker there is no deadline, so an idle broker never wakes up: a server without
+//! requests may take any time, and one that failed several times is not started again before the next
+//! request.
+//!
+//! A worker does nothing before its server has answered for it (see `fork_server.rs`). So if a killed server
+//! has not answered a request, the session has no worker. The answers that it has sent can be read after its
+//! end.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -21,98 +28,100 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group, waitid, waitpgid,
 };
 
-use super::child::{Child, PROGRAM, worker_command};
+use super::child::Child;
 use super::relay::Relay;
-use crate::cli::BrokerOptions;
-use crate::fork_server::{Answer, Request};
+use crate::fork_server::messages::{Answer, Request, pair, send_config};
 use crate::sandbox::privileges::User;
+use crate::spawn;
+use crate::worker::options::WorkerConfig;
 
-/// How many requests a server has before it answers. They are few, so that its socket takes them without delay,
-/// and that a server which is replaced has started little.
-const IN_FLIGHT: usize = 4;
-/// Time between two starts of servers: what starts them may be a client that crashes its workers.
-const PAUSE: Duration = Duration::from_millis(200);
-/// Time until a request that failed is made again.
-const RETRY: Duration = Duration::from_millis(50);
-/// How often waiting times double while servers fail one after the other.
-const DOUBLINGS: u32 = 4;
-/// The module's parameter `worker_wait_ms`, and what it is by default.
+/// The most requests that a server has not answered. They are few, so that its socket takes them without
+/// delay and little work is lost with a server.
+const MAX_IN_FLIGHT: usize = 4;
+/// Time between two starts of servers. A client that crashes its workers causes starts.
+const START_INTERVAL: Duration = Duration::from_millis(200);
+/// Time until a request that failed is sent again.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// The most times that waiting times double while servers fail one after the other.
+const MAX_DOUBLINGS: u32 = 4;
+/// The module's parameter `worker_wait_ms`, and its default.
 const WORKER_WAIT_FILE: &str = "/sys/module/daedalus_v4l2/parameters/worker_wait_ms";
 const WORKER_WAIT: Duration = Duration::from_millis(500);
 
 /// A session that waits for a worker.
 #[derive(Debug)]
-struct Wanted {
+struct QueueEntry {
     request: Request,
     log: Relay,
-    since: Instant,
-    /// A request was refused, or no server could take it.
+    queued_at: Instant,
+    /// A server has refused the request or failed with it, or there was no server.
     failed: bool,
 }
 
 /// A fork server that runs.
 #[derive(Debug)]
 struct Server {
-    /// How many were started before it.
+    /// The number of servers that were started before it.
     number: u64,
-    /// Its process group, too.
+    /// Also its process group.
     pid: Pid,
     socket: OwnedFd,
-    /// How many of the oldest [`Forker::wanted`] it was asked for.
-    asked: usize,
+    /// The number of requests that it has not answered: the first entries of [`Forker::queue`].
+    in_flight: usize,
     ready: bool,
-    /// When it was started, answered last, or was asked while it had nothing to do: the latest of these.
-    since: Instant,
+    /// The latest of its start, its last answer and the last request that it got while it had none.
+    last_progress: Instant,
 }
 
 /// The end of a session's wait.
 pub(crate) enum Outcome {
     Started(Child),
-    /// The session gets no worker this time; the module asks again.
+    /// The session gets no worker this time. The module asks again.
     Failed(u64),
 }
 
-/// Gets workers from a fork server, and the server where there is none.
+/// Keeps a fork server running, and gets workers from it.
 #[derive(Debug)]
-pub(crate) struct Forker<'o> {
-    options: &'o BrokerOptions,
+pub(crate) struct Forker<'c> {
+    config: &'c WorkerConfig,
     user: Option<User>,
     program: PathBuf,
     server: Option<Server>,
-    wanted: VecDeque<Wanted>,
+    /// Oldest first.
+    queue: VecDeque<QueueEntry>,
     /// Process groups of servers that were killed and are not reaped.
-    killed: Vec<Pid>,
+    unreaped: Vec<Pid>,
     /// The number of the next server.
-    number: u64,
-    /// When the last server was started, and how long the last one took that is, or was, ready.
-    started: Instant,
-    took: Duration,
-    /// Servers that failed since one has answered.
+    next_number: u64,
+    /// When the last server was started.
+    last_start: Instant,
+    /// The time from start to ready of the last server that became ready.
+    startup_time: Duration,
+    /// Servers that failed since one has started a worker.
     failures: u32,
-    /// No request is made before.
-    retry: Option<Instant>,
+    /// No request is sent before.
+    retry_at: Option<Instant>,
     /// The module's `worker_wait_ms`.
     worker_wait: Duration,
 }
 
-impl<'o> Forker<'o> {
+impl<'c> Forker<'c> {
     /// Starts the first server.
-    pub(crate) fn start(options: &'o BrokerOptions, user: Option<User>) -> io::Result<Self> {
+    pub(crate) fn start(config: &'c WorkerConfig, user: Option<User>) -> io::Result<Self> {
         let worker_wait = std::fs::read_to_string(WORKER_WAIT_FILE)
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .map_or(WORKER_WAIT, Duration::from_millis);
-        Self::with_program(options, user, Path::new(PROGRAM), worker_wait)
+        Self::with_program(config, user, Path::new(spawn::PROGRAM), worker_wait)
     }
 
     /// Starts the first server from `program`, which is `daedalusd`.
     fn with_program(
-        options: &'o BrokerOptions,
+        config: &'c WorkerConfig,
         user: Option<User>,
         program: &Path,
         worker_wait: Duration,
@@ -121,17 +130,17 @@ impl<'o> Forker<'o> {
         rustix::process::set_child_subreaper(Some(Pid::INIT))?;
         let now = Instant::now();
         let mut forker = Self {
-            options,
+            config,
             user,
             program: program.to_owned(),
             server: None,
-            wanted: VecDeque::new(),
-            killed: Vec::new(),
-            number: 0,
-            started: now,
-            took: Duration::ZERO,
+            queue: VecDeque::new(),
+            unreaped: Vec::new(),
+            next_number: 0,
+            last_start: now,
+            startup_time: Duration::ZERO,
             failures: 0,
-            retry: None,
+            retry_at: None,
             worker_wait,
         };
         forker.server = Some(forker.spawn(now)?);
@@ -143,29 +152,29 @@ impl<'o> Forker<'o> {
         self.server.as_ref().map(|server| &server.socket)
     }
 
-    /// Returns when [`Forker::tend`] has something to do, if nothing is readable before.
-    pub(crate) fn wake(&self) -> Option<Instant> {
+    /// Returns when [`Forker::update`] has something to do although nothing is readable; `None`: never.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let due = match &self.server {
-            Some(server) => self.deadline(server),
-            None => Some(self.next_start()),
+            Some(server) => self.answer_deadline(server),
+            None => self.next_start(),
         };
-        let unasked = self.wanted.len() > self.server.as_ref().map_or(0, |server| server.asked);
-        let retry = self.retry.filter(|_| unasked);
-        due.into_iter().chain(retry).min()
+        let in_flight = self.server.as_ref().map_or(0, |server| server.in_flight);
+        let retry_at = self.retry_at.filter(|_| self.queue.len() > in_flight);
+        due.into_iter().chain(retry_at).min()
     }
 
-    /// Kills the server with this number, one of whose workers crashed: later workers are not to have its addresses.
-    /// [`Forker::tend`] starts another one.
-    pub(crate) fn renew(&mut self, number: u64, now: Instant, outcomes: &mut Vec<Outcome>) {
+    /// Kills the server with this number, one of whose workers crashed, so that no later worker has its
+    /// addresses. [`Forker::update`] starts another one.
+    pub(crate) fn retire(&mut self, number: u64, now: Instant, outcomes: &mut Vec<Outcome>) {
         if let Some(server) = self.server.take_if(|server| server.number == number) {
-            self.end(server, now, outcomes);
+            self.kill(server, now, outcomes);
         }
     }
 
-    /// Asks for a worker of `session`, whose fd it closes when there is one, as it does the file to which the worker is
-    /// to record. `log` is a pipe that does not block: a broker that does not read it costs the worker log lines, not
-    /// time, and a broker that is gone costs it nothing at all.
-    pub(crate) fn want(
+    /// Queues `session` for a worker. Its `fd`, and the file to which the worker records, are closed here
+    /// when it has one. `log` is the two ends of a pipe that does not block: if the broker does not read it,
+    /// the worker loses log lines and no time.
+    pub(crate) fn enqueue(
         &mut self,
         session: u64,
         fd: OwnedFd,
@@ -174,7 +183,7 @@ impl<'o> Forker<'o> {
         now: Instant,
     ) {
         let (read, write) = log;
-        self.wanted.push_back(Wanted {
+        self.queue.push_back(QueueEntry {
             request: Request {
                 session,
                 fd,
@@ -182,94 +191,94 @@ impl<'o> Forker<'o> {
                 trace: trace.map(OwnedFd::from),
             },
             log: Relay::new(session, read),
-            since: now,
+            queued_at: now,
             failed: false,
         });
     }
 
-    /// Takes the answers that there are, asks for workers, and replaces a server that is of no use.
-    pub(crate) fn tend(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
-        self.take_answers(now, outcomes);
+    /// Receives answers, sends requests, and replaces a server that has failed.
+    pub(crate) fn update(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
+        self.receive_answers(now, outcomes);
         self.reap(now, outcomes);
-        let late = |server: &Server| self.deadline(server).is_some_and(|due| due <= now);
+        let late = |server: &Server| self.answer_deadline(server).is_some_and(|due| due <= now);
         if self.server.as_ref().is_some_and(late) {
-            self.fail("it does not answer", now, outcomes);
+            self.replace("it does not answer", now, outcomes);
         }
-        self.give_up(now, outcomes);
-        if self.server.is_none() && self.next_start() <= now {
+        self.expire(now, outcomes);
+        if self.server.is_none() && self.next_start().is_some_and(|start| start <= now) {
             match self.spawn(now) {
                 Ok(server) => self.server = Some(server),
                 Err(error) => {
                     tracing::error!(%error, "no fork server can be started");
                     self.failures += 1;
-                    self.wanted.iter_mut().for_each(|wanted| wanted.failed = true);
+                    self.queue.iter_mut().for_each(|entry| entry.failed = true);
                 }
             }
         }
-        self.ask(now, outcomes);
+        self.send_requests(now, outcomes);
     }
 
-    /// Makes the requests that the server can take.
-    fn ask(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
-        if self.retry.is_some_and(|retry| retry > now) {
+    /// Sends the requests that the server can take.
+    fn send_requests(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
+        if self.retry_at.is_some_and(|retry| retry > now) {
             return;
         }
-        self.retry = None;
+        self.retry_at = None;
         while let Some(server) = &mut self.server {
-            let next = self.wanted.get(server.asked);
-            let Some(wanted) = next.filter(|_| server.asked < IN_FLIGHT) else {
+            let next = self.queue.get(server.in_flight);
+            let Some(entry) = next.filter(|_| server.in_flight < MAX_IN_FLIGHT) else {
                 return;
             };
-            match wanted.request.send(&server.socket) {
+            match entry.request.send(&server.socket) {
                 Ok(()) => {
-                    if server.asked == 0 {
-                        server.since = now;
+                    if server.in_flight == 0 {
+                        server.last_progress = now;
                     }
-                    server.asked += 1;
+                    server.in_flight += 1;
                 }
                 // Its deadline comes if it does not read.
-                Err(Errno::AGAIN) if server.asked > 0 => return,
-                Err(error) => self.fail(&error.to_string(), now, outcomes),
+                Err(Errno::AGAIN) if server.in_flight > 0 => return,
+                Err(error) => self.replace(&error.to_string(), now, outcomes),
             }
         }
     }
 
-    fn take_answers(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
+    fn receive_answers(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
         while let Some(server) = &mut self.server {
             match Answer::receive(&server.socket) {
                 Ok(Some(Answer::Ready)) => {
                     server.ready = true;
-                    server.since = now;
-                    self.took = now.saturating_duration_since(self.started);
-                    tracing::debug!(took = ?self.took, "fork server ready");
+                    server.last_progress = now;
+                    self.startup_time = now.saturating_duration_since(self.last_start);
+                    tracing::debug!(took = ?self.startup_time, "fork server ready");
                 }
                 Ok(Some(answer)) => {
-                    let Some(left) = server.asked.checked_sub(1) else {
-                        return self.fail("it answers what was not asked", now, outcomes);
+                    let Some(in_flight) = server.in_flight.checked_sub(1) else {
+                        return self.replace("it answers without a request", now, outcomes);
                     };
-                    server.asked = left;
-                    server.since = now;
+                    server.in_flight = in_flight;
+                    server.last_progress = now;
                     let number = server.number;
-                    self.answered(answer, number, left, now, outcomes);
+                    self.handle_answer(answer, number, in_flight, now, outcomes);
                 }
                 Err(Errno::AGAIN) => return,
-                Ok(None) => self.fail("it has ended", now, outcomes),
-                Err(error) => self.fail(&error.to_string(), now, outcomes),
+                Ok(None) => self.replace("it has ended", now, outcomes),
+                Err(error) => self.replace(&error.to_string(), now, outcomes),
             }
         }
     }
 
-    /// Acts on the answer of the server with this number to the oldest request, behind which it was asked for `behind`
-    /// others.
-    fn answered(
+    /// Handles the answer to the oldest request. `number` is the server's, `in_flight` the number of requests
+    /// that it has still to answer.
+    fn handle_answer(
         &mut self,
         answer: Answer,
         number: u64,
-        behind: usize,
+        in_flight: usize,
         now: Instant,
         outcomes: &mut Vec<Outcome>,
     ) {
-        let Some(mut wanted) = self.wanted.pop_front() else {
+        let Some(mut entry) = self.queue.pop_front() else {
             return;
         };
         let errno = match answer {
@@ -278,31 +287,33 @@ impl<'o> Forker<'o> {
                 pidfd: Some(pidfd),
             } => {
                 self.failures = 0;
-                let session = wanted.request.session;
-                let child = Child::new(session, number, pid, pidfd, wanted.log);
+                let session = entry.request.session;
+                let child = Child::new(session, number, pid, pidfd, entry.log);
                 outcomes.push(Outcome::Started(child));
                 return;
             }
             Answer::Started { pid, pidfd: None } => {
-                // This process has no descriptor left. The worker has not been reaped, so the pid is its own.
+                // This process has no descriptor left. The worker has not been reaped, so no other process
+                // has its pid.
                 let _ = kill_process(pid, Signal::KILL);
                 Errno::MFILE
             }
             Answer::Failed(errno) => errno,
             Answer::Ready => Errno::PROTO,
         };
-        tracing::warn!(session = wanted.request.session, error = %errno, "no worker can be forked; trying again");
-        wanted.failed = true;
-        self.retry = Some(now + RETRY);
-        // In front of those that were not asked for.
-        self.wanted.insert(behind.min(self.wanted.len()), wanted);
+        let session = entry.request.session;
+        tracing::warn!(session, error = %errno, "no worker can be forked; trying again");
+        entry.failed = true;
+        self.retry_at = Some(now + RETRY_DELAY);
+        // Before the entries whose requests have not been sent.
+        self.queue.insert(in_flight.min(self.queue.len()), entry);
         if errno == Errno::MFILE {
-            self.fail("it has no descriptors left", now, outcomes);
+            self.replace("it has no descriptors left", now, outcomes);
         }
     }
 
-    /// Gives the server up. What it was asked for counts as failed once.
-    fn fail(&mut self, why: &str, now: Instant, outcomes: &mut Vec<Outcome>) {
+    /// Kills the server, which has failed. Its unanswered requests count as failed.
+    fn replace(&mut self, why: &str, now: Instant, outcomes: &mut Vec<Outcome>) {
         let Some(server) = self.server.take() else {
             return;
         };
@@ -311,111 +322,107 @@ impl<'o> Forker<'o> {
             "the fork server is replaced: {why}"
         );
         self.failures += 1;
-        let asked = self.wanted.iter_mut().take(server.asked);
-        asked.for_each(|wanted| wanted.failed = true);
-        self.end(server, now, outcomes);
+        let unanswered = self.queue.iter_mut().take(server.in_flight);
+        unanswered.for_each(|entry| entry.failed = true);
+        self.kill(server, now, outcomes);
     }
 
-    /// Kills the server, with what it has forked and not answered for, and takes the answers that it has sent.
-    fn end(&mut self, mut server: Server, now: Instant, outcomes: &mut Vec<Outcome>) {
+    /// Kills the server and the workers that it has not answered for. Handles the answers that it has sent.
+    fn kill(&mut self, mut server: Server, now: Instant, outcomes: &mut Vec<Outcome>) {
         // It fails only if all of them have ended.
         let _ = kill_process_group(server.pid, Signal::KILL);
-        self.killed.push(server.pid);
+        self.unreaped.push(server.pid);
         while let Ok(Some(answer)) = Answer::receive(&server.socket) {
-            let Some(left) = server.asked.checked_sub(1) else {
+            let Some(in_flight) = server.in_flight.checked_sub(1) else {
                 return;
             };
             if !matches!(answer, Answer::Ready) {
-                server.asked = left;
-                self.answered(answer, server.number, left, now, outcomes);
+                server.in_flight = in_flight;
+                self.handle_answer(answer, server.number, in_flight, now, outcomes);
             }
         }
     }
 
-    /// Reaps servers that have ended, and processes that they forked and did not answer for.
+    /// Reaps servers that have ended, and processes that they have forked and not answered for.
     fn reap(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
         if let Some(pid) = self.server.as_ref().map(|server| server.pid) {
-            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            if !matches!(waitid(WaitId::Pid(pid), look), Ok(None)) {
-                self.fail("it has ended", now, outcomes);
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            if !matches!(waitid(WaitId::Pid(pid), options), Ok(None)) {
+                self.replace("it has ended", now, outcomes);
             } else {
                 reap_group(pid);
             }
         }
-        // A group is there until its last member is reaped, so its number is not another's.
-        self.killed.retain(|&group| reap_group(group));
+        // No other group gets the number before the last member is reaped.
+        self.unreaped.retain(|&group| reap_group(group));
     }
 
-    /// Lets go of sessions that have waited for too long in vain.
-    fn give_up(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
-        let asked = self.server.as_ref().map_or(0, |server| server.asked);
+    /// Removes the sessions whose requests failed and that have waited for too long.
+    fn expire(&mut self, now: Instant, outcomes: &mut Vec<Outcome>) {
+        let in_flight = self.server.as_ref().map_or(0, |server| server.in_flight);
         let mut index = 0;
-        self.wanted.retain(|wanted| {
-            let waits = index < asked || !wanted.failed || now < wanted.since + 3 * self.worker_wait / 2;
+        self.queue.retain(|entry| {
+            let end = entry.queued_at + 3 * self.worker_wait / 2;
+            let waits = index < in_flight || !entry.failed || now < end;
             index += 1;
             if !waits {
-                outcomes.push(Outcome::Failed(wanted.request.session));
+                outcomes.push(Outcome::Failed(entry.request.session));
             }
             waits
         });
     }
 
-    /// Returns when the server counts as stopped; `None` if nothing was asked of it.
-    fn deadline(&self, server: &Server) -> Option<Instant> {
-        if server.asked == 0 {
+    /// Returns when the server counts as stopped; `None` if it has answered all requests.
+    fn answer_deadline(&self, server: &Server) -> Option<Instant> {
+        if server.in_flight == 0 {
             return None;
         }
-        // A busy machine may keep a sound server from running for a while, and another one would start no faster
-        // there: libraries are loaded at a start.
+        // A busy machine may keep a sound server from running for a while, and another one would start no
+        // faster there: libraries are loaded at a start.
         let patience = if server.ready {
             2 * self.worker_wait / 3
         } else {
-            (4 * self.worker_wait).max(2 * self.took)
+            (4 * self.worker_wait).max(2 * self.startup_time)
         };
-        Some(server.since + patience * (1 << self.failures.min(DOUBLINGS)))
+        Some(server.last_progress + patience * (1 << self.failures.min(MAX_DOUBLINGS)))
     }
 
-    /// Returns when another server may be started.
-    fn next_start(&self) -> Instant {
-        let doublings = if self.wanted.is_empty() {
-            self.failures.min(DOUBLINGS)
-        } else {
-            0
-        };
-        self.started + PAUSE * (1 << doublings)
+    /// Returns when another server may be started; `None`: not before a session needs a worker.
+    fn next_start(&self) -> Option<Instant> {
+        if !self.queue.is_empty() {
+            return Some(self.last_start + START_INTERVAL);
+        }
+        let doublings = Some(self.failures).filter(|&failures| failures <= MAX_DOUBLINGS);
+        doublings.map(|doublings| self.last_start + START_INTERVAL * (1 << doublings))
     }
 
     fn spawn(&mut self, now: Instant) -> io::Result<Server> {
-        self.started = now;
-        let (socket, other) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        let process = worker_command(&self.program, self.user)
-            .args(self.options.worker_arguments())
+        self.last_start = now;
+        let (socket, other) = pair()?;
+        send_config(&socket, self.config)?;
+        let process = spawn::command(&self.program, self.user)
+            .arg("workers")
             .process_group(0)
             .stdin(Stdio::from(other))
             .stdout(Stdio::null())
             .spawn()?;
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
-        let number = self.number;
-        self.number += 1;
+        let number = self.next_number;
+        self.next_number += 1;
         tracing::debug!(pid = pid.as_raw_pid(), "fork server started");
         Ok(Server {
             number,
             pid,
             socket,
-            asked: 0,
+            in_flight: 0,
             ready: false,
-            since: now,
+            last_progress: now,
         })
     }
 }
 
-/// Reaps those of a process group that have ended; false if none is left.
+/// Reaps the members of a process group that have ended. Returns false if none is left.
 fn reap_group(group: Pid) -> bool {
     loop {
         match waitpgid(group, WaitOptions::NOHANG) {
@@ -427,7 +434,7 @@ fn reap_group(group: Pid) -> bool {
 }
 
 impl Drop for Server {
-    /// Kills it, and what it has not answered for. Its workers play on.
+    /// Kills the server and the workers that it has not answered for. The others play on.
     fn drop(&mut self) {
         let _ = kill_process_group(self.pid, Signal::KILL);
     }
@@ -437,15 +444,14 @@ impl Drop for Server {
 mod tests {
     use std::fs::File;
 
-    use clap::Parser;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::pipe::{PipeFlags, pipe_with};
     use rustix::process::{Resource, Rlimit, prlimit};
 
     use super::*;
-    use crate::cli::{Cli, Command};
 
-    /// Time that a session may wait; more than the module's default, for machines that do much else meanwhile.
+    /// Time that a session may wait; more than the module's default, for machines that do much else
+    /// meanwhile.
     const WAIT: Duration = Duration::from_secs(3);
 
     /// Returns the program, which cargo has built before this test.
@@ -462,48 +468,45 @@ mod tests {
 
     /// Returns a forker whose workers are real, and end at once, since they get no session fd.
     fn forker() -> Forker<'static> {
-        let words = ["daedalusd", "broker"];
-        let Command::Broker(options) = Cli::try_parse_from(words).unwrap().command else {
-            panic!("not a broker");
-        };
-        let options = Box::leak(Box::new(options));
-        Forker::with_program(options, None, &program(), WAIT).unwrap()
+        let config = Box::leak(Box::new(WorkerConfig::unusual()));
+        Forker::with_program(config, None, &program(), WAIT).unwrap()
     }
 
-    fn want(forker: &mut Forker<'_>, session: u64) {
+    fn enqueue(forker: &mut Forker<'_>, session: u64) {
         let fd = File::open("/dev/null").unwrap().into();
         let log = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-        forker.want(session, fd, log, None, Instant::now());
+        forker.enqueue(session, fd, log, None, Instant::now());
     }
 
-    /// Tends until `done`, as the broker does; fails if that takes as long as a session may wait, or one call long.
-    fn tend(forker: &mut Forker<'_>, done: impl Fn(&Forker<'_>, &[Outcome]) -> bool) -> Vec<Outcome> {
-        let (begun, mut outcomes) = (Instant::now(), Vec::new());
+    /// Updates the forker until `done`, as the broker does. Fails if that takes as long as a session may
+    /// wait, or if one call takes long.
+    fn run(forker: &mut Forker<'_>, done: impl Fn(&Forker<'_>, &[Outcome]) -> bool) -> Vec<Outcome> {
+        let (start, mut outcomes) = (Instant::now(), Vec::new());
         loop {
             let now = Instant::now();
-            forker.tend(now, &mut outcomes);
+            forker.update(now, &mut outcomes);
             let took = now.elapsed();
             assert!(took < WAIT / 6, "the forker takes {took:?}");
             if done(forker, &outcomes) {
                 return outcomes;
             }
-            assert!(begun.elapsed() < WAIT, "{forker:?}");
-            let wake = forker
-                .wake()
-                .map_or(WAIT, |wake| wake.saturating_duration_since(now));
+            assert!(start.elapsed() < WAIT, "{forker:?}");
+            let time = forker
+                .deadline()
+                .map_or(WAIT, |deadline| deadline.saturating_duration_since(now));
             let mut fds: Vec<_> = forker
                 .socket()
                 .map(|socket| PollFd::new(socket, PollFlags::IN))
                 .into_iter()
                 .collect();
             // SIGCHLD wakes the broker.
-            let timeout = Timespec::try_from(wake.min(WAIT / 50)).unwrap();
+            let timeout = Timespec::try_from(time.min(WAIT / 50)).unwrap();
             poll(&mut fds, Some(&timeout)).unwrap();
         }
     }
 
     fn ready(forker: &mut Forker<'_>) -> Pid {
-        tend(forker, |forker, _| {
+        run(forker, |forker, _| {
             forker.server.as_ref().is_some_and(|server| server.ready)
         });
         forker.server.as_ref().unwrap().pid
@@ -525,10 +528,10 @@ mod tests {
     #[test]
     fn every_session_gets_a_worker_in_its_turn() {
         let mut forker = forker();
-        (1..=20).for_each(|session| want(&mut forker, session));
-        let outcomes = tend(&mut forker, all(20));
+        (1..=20).for_each(|session| enqueue(&mut forker, session));
+        let outcomes = run(&mut forker, all(20));
         assert_eq!(started(&outcomes), (1..=20).collect::<Vec<_>>());
-        assert!(forker.wanted.is_empty() && forker.failures == 0);
+        assert!(forker.queue.is_empty() && forker.failures == 0);
     }
 
     #[test]
@@ -536,8 +539,8 @@ mod tests {
         let mut forker = forker();
         let stopped = ready(&mut forker);
         kill_process(stopped, Signal::STOP).unwrap();
-        (1..=300).for_each(|session| want(&mut forker, session));
-        let outcomes = tend(&mut forker, |_, outcomes| !outcomes.is_empty());
+        (1..=300).for_each(|session| enqueue(&mut forker, session));
+        let outcomes = run(&mut forker, |_, outcomes| !outcomes.is_empty());
         assert_eq!(started(&outcomes).first(), Some(&1));
         assert_ne!(forker.server.as_ref().unwrap().pid, stopped);
     }
@@ -547,16 +550,16 @@ mod tests {
         let mut forker = forker();
         let killed = ready(&mut forker);
         kill_process(killed, Signal::STOP).unwrap();
-        (1..=6).for_each(|session| want(&mut forker, session));
-        tend(&mut forker, |forker, _| {
+        (1..=6).for_each(|session| enqueue(&mut forker, session));
+        run(&mut forker, |forker, _| {
             forker
                 .server
                 .as_ref()
-                .is_some_and(|server| server.asked == IN_FLIGHT)
+                .is_some_and(|server| server.in_flight == MAX_IN_FLIGHT)
         });
         kill_process(killed, Signal::KILL).unwrap();
-        let outcomes = tend(&mut forker, |forker, outcomes| {
-            outcomes.len() == 6 && forker.killed.is_empty()
+        let outcomes = run(&mut forker, |forker, outcomes| {
+            outcomes.len() == 6 && forker.unreaped.is_empty()
         });
         assert_eq!(started(&outcomes), (1..=6).collect::<Vec<_>>());
         assert!(!Path::new(&format!("/proc/{}", killed.as_raw_pid())).exists());
@@ -568,22 +571,22 @@ mod tests {
         let tainted = ready(&mut forker);
         // It cannot answer, so that requests are waiting whatever the machine does.
         kill_process(tainted, Signal::STOP).unwrap();
-        (1..=8).for_each(|session| want(&mut forker, session));
+        (1..=8).for_each(|session| enqueue(&mut forker, session));
         let mut outcomes = Vec::new();
-        forker.tend(Instant::now(), &mut outcomes);
-        assert_eq!(forker.server.as_ref().unwrap().asked, IN_FLIGHT);
+        forker.update(Instant::now(), &mut outcomes);
+        assert_eq!(forker.server.as_ref().unwrap().in_flight, MAX_IN_FLIGHT);
         let mut now = Instant::now();
-        forker.renew(0, now, &mut outcomes);
+        forker.retire(0, now, &mut outcomes);
         while forker.server.is_none() {
-            now += PAUSE;
-            forker.tend(now, &mut outcomes);
+            now += START_INTERVAL;
+            forker.update(now, &mut outcomes);
         }
         assert!(outcomes.is_empty());
         // Another worker of the first: those of the second do not have its addresses.
-        forker.renew(0, now, &mut outcomes);
+        forker.retire(0, now, &mut outcomes);
         assert_eq!(forker.server.as_ref().unwrap().number, 1);
         assert_ne!(forker.server.as_ref().unwrap().pid, tainted);
-        let outcomes = tend(&mut forker, all(8));
+        let outcomes = run(&mut forker, all(8));
         assert_eq!(started(&outcomes), (1..=8).collect::<Vec<_>>());
         assert_eq!(forker.failures, 0, "a crash is no fault of the server");
     }
@@ -598,8 +601,8 @@ mod tests {
                 maximum: Some(limit),
             };
             prlimit(Some(short), Resource::Nofile, most).unwrap();
-            want(&mut forker, 1);
-            let outcomes = tend(&mut forker, all(1));
+            enqueue(&mut forker, 1);
+            let outcomes = run(&mut forker, all(1));
             assert_eq!(started(&outcomes), [1], "{limit} descriptors");
             let now = forker.server.as_ref().unwrap().pid;
             // A request, two pipes of which one end each is closed early, and a pidfd.
@@ -611,15 +614,15 @@ mod tests {
     fn a_request_that_is_refused_is_made_again() {
         let mut forker = forker();
         ready(&mut forker);
-        want(&mut forker, 1);
-        want(&mut forker, 2);
+        enqueue(&mut forker, 1);
+        enqueue(&mut forker, 2);
         let (now, mut outcomes) = (Instant::now(), Vec::new());
-        forker.answered(Answer::Failed(Errno::AGAIN), 0, 0, now, &mut outcomes);
-        forker.tend(now, &mut outcomes);
+        forker.handle_answer(Answer::Failed(Errno::AGAIN), 0, 0, now, &mut outcomes);
+        forker.update(now, &mut outcomes);
         assert!(outcomes.is_empty());
-        assert_eq!(forker.server.as_ref().unwrap().asked, 0, "not at once");
-        assert_eq!(forker.wake(), Some(now + RETRY));
-        let outcomes = tend(&mut forker, all(2));
+        assert_eq!(forker.server.as_ref().unwrap().in_flight, 0, "not at once");
+        assert_eq!(forker.deadline(), Some(now + RETRY_DELAY));
+        let outcomes = run(&mut forker, all(2));
         assert_eq!(started(&outcomes), [1, 2]);
     }
 
@@ -629,16 +632,53 @@ mod tests {
         ready(&mut forker);
         forker.program = "/nonexistent".into();
         let mut outcomes = Vec::new();
-        forker.renew(0, Instant::now(), &mut outcomes);
-        want(&mut forker, 7);
-        let begun = Instant::now();
-        let mut now = begun;
+        forker.retire(0, Instant::now(), &mut outcomes);
+        enqueue(&mut forker, 7);
+        let start = Instant::now();
+        let mut now = start;
         while outcomes.is_empty() {
-            now = forker.wake().expect("it has something to do").max(now);
-            assert!(now < begun + 2 * WAIT, "never");
-            forker.tend(now, &mut outcomes);
+            now = forker.deadline().expect("it has something to do").max(now);
+            assert!(now < start + 2 * WAIT, "never");
+            forker.update(now, &mut outcomes);
         }
         assert!(matches!(outcomes[..], [Outcome::Failed(7)]));
-        assert!(now >= begun + WAIT, "after {:?}", now - begun);
+        assert!(now >= start + WAIT, "after {:?}", now - start);
+    }
+
+    #[test]
+    fn an_idle_forker_has_no_deadline() {
+        let mut forker = forker();
+        assert_eq!(forker.deadline(), None, "while the server starts");
+        ready(&mut forker);
+        assert_eq!(forker.deadline(), None, "before the first session");
+        enqueue(&mut forker, 1);
+        run(&mut forker, all(1));
+        assert_eq!(forker.deadline(), None, "after a session");
+    }
+
+    #[test]
+    fn a_server_that_keeps_failing_is_started_again_only_for_a_session() {
+        let mut forker = forker();
+        ready(&mut forker);
+        forker.program = "/nonexistent".into();
+        let (mut outcomes, mut starts) = (Vec::new(), 0);
+        let mut now = Instant::now();
+        forker.retire(0, now, &mut outcomes);
+        while let Some(deadline) = forker.deadline() {
+            now = deadline.max(now);
+            forker.update(now, &mut outcomes);
+            starts += 1;
+            assert!(starts < 20, "for ever");
+        }
+        assert!(starts > 1, "not again");
+        // No other event starts one, and none is late for the next session.
+        forker.update(now + WAIT, &mut outcomes);
+        assert_eq!((forker.server.is_none(), forker.deadline()), (true, None));
+        forker.program = program();
+        // The time above was ahead of the clock.
+        forker.last_start = Instant::now();
+        enqueue(&mut forker, 7);
+        let outcomes = run(&mut forker, all(1));
+        assert_eq!(started(&outcomes), [7]);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Passes a worker's log lines on, with the session's id, within limits: a worker may be in the hands
-//! of whoever made the video.
+//! Passes on a worker's log lines with the session's id. Length, rate and characters are limited: the author
+//! of a video may control the worker that decodes it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use tracing::Level;
 
 use crate::logging::split_level;
 
-/// Longest line, in bytes; more is cut off.
-const LINE: usize = 512;
-/// Lines of one worker in one [`WINDOW`]; more are dropped.
+/// The most bytes of a line. The rest is cut off.
+const MAX_LINE: usize = 512;
+/// The most lines of one worker in one [`WINDOW`]. The others are dropped.
 const BUDGET: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
-/// Bytes that are taken from the pipe at once. A pipe holds 64 KiB.
+/// The most bytes that are read from the pipe at once. A pipe holds 64 KiB.
 const CHUNK: usize = 4096;
 
 /// The reading end of a worker's log pipe.
@@ -27,7 +27,7 @@ pub(crate) struct Relay {
     ended: bool,
     lines: Lines,
     window: Instant,
-    left: u32,
+    budget: u32,
 }
 
 impl Relay {
@@ -39,13 +39,13 @@ impl Relay {
             ended: false,
             lines: Lines::default(),
             window: Instant::now(),
-            left: BUDGET,
+            budget: BUDGET,
         }
     }
 
-    /// When the pipe is to be read: now, or once the limit allows it; never after its end.
+    /// Returns when the pipe is to be read: now, or when the limit allows it; `None` after its end.
     pub(crate) fn next_read(&self, now: Instant) -> Option<Instant> {
-        let limited = self.left == 0 && now < self.window + WINDOW;
+        let limited = self.budget == 0 && now < self.window + WINDOW;
         (!self.ended).then_some(if limited { self.window + WINDOW } else { now })
     }
 
@@ -53,9 +53,9 @@ impl Relay {
     pub(crate) fn forward(&mut self) {
         let now = Instant::now();
         if now >= self.window + WINDOW {
-            (self.window, self.left) = (now, BUDGET);
+            (self.window, self.budget) = (now, BUDGET);
         }
-        while self.left > 0 && !self.ended {
+        while self.budget > 0 && !self.ended {
             let mut bytes = [0; CHUNK];
             match retry_on_intr(|| read(&self.pipe, &mut bytes)) {
                 Ok(0) => self.ended = true,
@@ -69,23 +69,25 @@ impl Relay {
         }
     }
 
-    /// Logs what is left of a worker that has ended, with a limit of its own: the last lines may say
-    /// why it did.
+    /// Logs the last lines of a worker that has ended, which may tell why. They have a limit of their own.
     pub(crate) fn finish(&mut self) {
-        (self.window, self.left) = (Instant::now(), BUDGET);
+        (self.window, self.budget) = (Instant::now(), BUDGET);
         self.forward();
         self.take(b"\n");
     }
 
     fn take(&mut self, bytes: &[u8]) {
         let Self {
-            session, lines, left, ..
+            session,
+            lines,
+            budget,
+            ..
         } = self;
         lines.feed(bytes, |line| {
-            if *left > 0 {
+            if *budget > 0 {
                 log(*session, line);
-                *left -= 1;
-                if *left == 0 {
+                *budget -= 1;
+                if *budget == 0 {
                     tracing::warn!(session = *session, "the worker logs too much; lines are dropped");
                 }
             }
@@ -110,7 +112,7 @@ fn log(session: u64, line: &str) {
     }
 }
 
-/// Cuts a stream of bytes into lines of printable characters, of at most [`LINE`] bytes.
+/// Cuts a stream of bytes into lines of printable characters, of at most [`MAX_LINE`] bytes.
 #[derive(Debug, Default)]
 struct Lines {
     line: String,
@@ -124,7 +126,7 @@ impl Lines {
                     emit(&self.line);
                 }
                 self.line.clear();
-            } else if self.line.len() < LINE {
+            } else if self.line.len() < MAX_LINE {
                 // Terminals and log viewers act upon the others.
                 let printable = byte.is_ascii_graphic() || byte == b' ';
                 self.line.push(if printable { char::from(byte) } else { '?' });
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(lines(&[b"\x1b[2Jred\xff\n"]), ["?[2Jred?"]);
         let long = [&[b'x'; 2000][..], b"\nshort\n"].concat();
         let cut = lines(&[&long]);
-        assert_eq!(cut.iter().map(String::len).collect::<Vec<_>>(), [LINE, 5]);
+        assert_eq!(cut.iter().map(String::len).collect::<Vec<_>>(), [MAX_LINE, 5]);
     }
 
     #[test]
@@ -168,14 +170,14 @@ mod tests {
         assert_eq!(relay.next_read(now), Some(now));
         while rustix::io::write(&write, b"INFO again and again and again\n").is_ok() {}
         relay.forward();
-        assert_eq!(relay.left, 0);
+        assert_eq!(relay.budget, 0);
         let later = relay.window + WINDOW;
         assert_eq!(relay.next_read(relay.window), Some(later));
         assert_eq!(relay.next_read(later + WINDOW), Some(later + WINDOW));
         // The window has not passed, so nothing is read.
         let before = relay.window;
         relay.forward();
-        assert!(relay.window == before && relay.left == 0);
+        assert!(relay.window == before && relay.budget == 0);
     }
 
     #[test]

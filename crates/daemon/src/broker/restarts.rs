@@ -1,36 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Limits how often a worker is started: for one session, so that a stream that kills its decoder
-//! does not keep the machine busy starting processes; and for all, so that a client that opens and
-//! closes sessions does not either.
+//! Limits how often workers are started, so that starting processes does not keep the machine busy: for one
+//! session, whose stream may crash its decoder, and for all together, since a client may open and close
+//! sessions.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Restarts within [`WINDOW`] after which a session gets no worker any more.
-const MOST: usize = 5;
+/// The most restarts of a session's worker within [`WINDOW`]. After one more the session gets no worker any
+/// more.
+const MAX_RESTARTS: usize = 5;
 const WINDOW: Duration = Duration::from_secs(10);
-/// Workers that may be started in a row, for all sessions together, and how soon one more may be.
+/// The workers that may be started at once for all sessions together, and the time after which one more may
+/// be.
 const BURST: u32 = 128;
 const REFILL: Duration = Duration::from_millis(25);
-/// Sessions that are remembered. Their ends are not known here; ids increase, so the oldest goes.
-const SESSIONS: usize = 1024;
+/// The most sessions that are remembered. Nothing tells when they end. Ids increase, so the oldest is
+/// forgotten.
+const MAX_SESSIONS: usize = 1024;
 
-/// What to do about a session that wants a worker.
+/// The answer to a session's request for a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Decision {
     /// Start one.
     Start,
-    /// It has had too many: this is the time to say so.
+    /// The session has had too many. This is its first refusal.
     Refuse,
-    /// It has been refused before.
-    Refused,
+    /// The session was refused before.
+    RefuseAgain,
     /// Too many were started for all sessions together.
-    Busy,
+    Overload,
 }
 
 #[derive(Debug)]
 enum History {
-    /// When workers were started, oldest first, at most `MOST + 1`.
+    /// When workers were started, oldest first, at most `MAX_RESTARTS + 1`.
     Starts(Vec<Instant>),
     Refused,
 }
@@ -39,59 +42,60 @@ enum History {
 #[derive(Debug, Default)]
 pub(crate) struct Restarts {
     sessions: BTreeMap<u64, History>,
-    /// Starts of all sessions that count against [`BURST`], and up to when they were forgotten.
+    /// The starts of all sessions that count against [`BURST`]. One is forgotten every [`REFILL`].
     burst: u32,
-    since: Option<Instant>,
+    /// The time of the last start that was forgotten.
+    refilled_at: Option<Instant>,
 }
 
 impl Restarts {
-    /// Decides about one more start, which is counted.
-    pub(crate) fn request(&mut self, session: u64, now: Instant) -> Verdict {
-        if self.is_busy(now) {
-            return Verdict::Busy;
+    /// Decides whether one more worker is started, and counts it if so.
+    pub(crate) fn decide(&mut self, session: u64, now: Instant) -> Decision {
+        if self.is_overloaded(now) {
+            return Decision::Overload;
         }
         let history = self
             .sessions
             .entry(session)
             .or_insert_with(|| History::Starts(Vec::new()));
-        let verdict = match history {
-            History::Refused => Verdict::Refused,
+        let decision = match history {
+            History::Refused => Decision::RefuseAgain,
             History::Starts(starts) => {
                 starts.retain(|&start| now.duration_since(start) < WINDOW);
                 // The first start is no restart.
-                if starts.len() > MOST {
+                if starts.len() > MAX_RESTARTS {
                     *history = History::Refused;
-                    Verdict::Refuse
+                    Decision::Refuse
                 } else {
                     starts.push(now);
-                    Verdict::Start
+                    Decision::Start
                 }
             }
         };
-        if self.sessions.len() > SESSIONS {
+        if self.sessions.len() > MAX_SESSIONS {
             self.sessions.pop_first();
         }
-        if verdict == Verdict::Start {
+        if decision == Decision::Start {
             self.burst += 1;
         }
-        verdict
+        decision
     }
 
-    fn is_busy(&mut self, now: Instant) -> bool {
-        let since = *self.since.get_or_insert(now);
-        let passed = now.duration_since(since).as_millis() / REFILL.as_millis();
+    fn is_overloaded(&mut self, now: Instant) -> bool {
+        let last = *self.refilled_at.get_or_insert(now);
+        let passed = now.duration_since(last).as_millis() / REFILL.as_millis();
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         self.burst = self.burst.saturating_sub(passed);
-        self.since = Some(if self.burst == 0 {
+        self.refilled_at = Some(if self.burst == 0 {
             now
         } else {
-            since + REFILL * passed
+            last + REFILL * passed
         });
         self.burst >= BURST
     }
 
-    /// Uncounts the last start: the worker did not end by its own fault.
-    pub(crate) fn excuse(&mut self, session: u64) {
+    /// Forgets the session's last start: its worker did not end by its own fault.
+    pub(crate) fn forget_last(&mut self, session: u64) {
         if let Some(History::Starts(starts)) = self.sessions.get_mut(&session) {
             starts.pop();
         }
@@ -108,15 +112,15 @@ mod tests {
         let now = Instant::now();
         for n in 0..=5 {
             assert_eq!(
-                restarts.request(1, now + Duration::from_secs(n)),
-                Verdict::Start,
+                restarts.decide(1, now + Duration::from_secs(n)),
+                Decision::Start,
                 "start {n}"
             );
         }
         let then = now + Duration::from_secs(9);
-        assert_eq!(restarts.request(1, then), Verdict::Refuse);
-        assert_eq!(restarts.request(1, then + WINDOW * 5), Verdict::Refused);
-        assert_eq!(restarts.request(2, then), Verdict::Start, "another session");
+        assert_eq!(restarts.decide(1, then), Decision::Refuse);
+        assert_eq!(restarts.decide(1, then + WINDOW * 5), Decision::RefuseAgain);
+        assert_eq!(restarts.decide(2, then), Decision::Start, "another session");
     }
 
     #[test]
@@ -125,8 +129,8 @@ mod tests {
         let now = Instant::now();
         for n in 0..50 {
             assert_eq!(
-                restarts.request(1, now + Duration::from_secs(2 * n)),
-                Verdict::Start
+                restarts.decide(1, now + Duration::from_secs(2 * n)),
+                Decision::Start
             );
         }
     }
@@ -136,12 +140,12 @@ mod tests {
         let mut restarts = Restarts::default();
         let now = Instant::now();
         for session in 0..u64::from(BURST) {
-            assert_eq!(restarts.request(session, now), Verdict::Start);
+            assert_eq!(restarts.decide(session, now), Decision::Start);
         }
-        assert_eq!(restarts.request(1000, now), Verdict::Busy);
-        assert_eq!(restarts.request(1000, now + REFILL), Verdict::Start);
-        assert_eq!(restarts.request(1001, now + REFILL), Verdict::Busy);
-        assert_eq!(restarts.request(1002, now + REFILL * 500), Verdict::Start);
+        assert_eq!(restarts.decide(1000, now), Decision::Overload);
+        assert_eq!(restarts.decide(1000, now + REFILL), Decision::Start);
+        assert_eq!(restarts.decide(1001, now + REFILL), Decision::Overload);
+        assert_eq!(restarts.decide(1002, now + REFILL * 500), Decision::Start);
     }
 
     #[test]
@@ -149,10 +153,10 @@ mod tests {
         let mut restarts = Restarts::default();
         let now = Instant::now();
         for _ in 0..50 {
-            assert_eq!(restarts.request(1, now), Verdict::Start);
-            restarts.excuse(1);
+            assert_eq!(restarts.decide(1, now), Decision::Start);
+            restarts.forget_last(1);
         }
-        restarts.excuse(2);
+        restarts.forget_last(2);
     }
 
     #[test]
@@ -160,9 +164,9 @@ mod tests {
         let mut restarts = Restarts::default();
         let now = Instant::now();
         for session in 0..10_000 {
-            restarts.request(session, now + REFILL * session as u32);
+            restarts.decide(session, now + REFILL * session as u32);
         }
         assert!(restarts.sessions.contains_key(&9_999));
-        assert!(restarts.sessions.len() <= SESSIONS);
+        assert!(restarts.sessions.len() <= MAX_SESSIONS);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The files that workers record to. A trace may hold somebody's video, so nobody but its owner can read
-//! it, and no file or link that is there already is ever written to.
+//! Creates the files that workers record to. A trace contains a video, so only the user of the broker may
+//! read it. Existing files are never written to, and links are never followed.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use daedalus_uapi::fourcc;
+use daedalus_uapi::codec::Codec;
 use daedalus_uapi::protocol::Event;
 use rustix::fs::{Mode, OFlags, open, openat};
 
@@ -25,7 +25,7 @@ impl Traces {
             .with_context(|| format!("--record {}", directory.display()))
     }
 
-    /// Creates the file for the worker that the event asks for. Returns its name, too.
+    /// Creates the file for the worker that the event asks for. Returns the file and its name.
     pub(crate) fn create(&self, event: &Event) -> Result<(File, String)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let name = name(event, now.map_or(0, |time| time.as_secs()));
@@ -41,13 +41,13 @@ impl Traces {
     }
 }
 
-/// `TIME-sessionN-CODEC-LOST.trace`: the time in UTC, and how many workers the session has lost before.
+/// Returns `TIME-sessionN-CODEC-LOST.trace`: TIME is in UTC, LOST the number of workers that the session has
+/// lost.
 fn name(event: &Event, seconds: u64) -> String {
-    let codec = match event.coded_format {
-        fourcc::H264_SLICE => "h264".to_owned(),
-        fourcc::VP9_FRAME => "vp9".to_owned(),
-        fourcc::AV1_FRAME => "av1".to_owned(),
-        other => format!("{other:08x}"),
+    let format = event.coded_format;
+    let codec = match Codec::from_coded_format(format) {
+        Some(codec) => codec.name().to_owned(),
+        None => format!("{format:08x}"),
     };
     let (year, month, day) = date(seconds / 86400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
@@ -57,7 +57,7 @@ fn name(event: &Event, seconds: u64) -> String {
     )
 }
 
-/// Year, month and day of a day since 1970.
+/// Returns year, month and day of the day that is so many days after the first of 1970.
 fn date(mut day: u64) -> (u64, u64, u64) {
     let mut year = 1970;
     let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -81,6 +81,8 @@ fn date(mut day: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
+
+    use daedalus_uapi::fourcc;
 
     use super::*;
 

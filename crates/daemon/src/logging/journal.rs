@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The broker's logs as entries of systemd's journal, with a field for each value, in the protocol that
-//! systemd.journal-fields(7) and "Native Journal Protocol" describe.
+//! Writes the broker's logs to systemd's journal, with a field for each value. The protocol is described in
+//! systemd.journal-fields(7) and in systemd's "Native Journal Protocol".
 
 use std::fmt::{Debug, Write as _};
 use std::io;
@@ -14,7 +14,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Before the names of fields, so that they are nobody else's.
+/// The prefix of the names of fields, which no other program uses.
 const PREFIX: &str = "DAEDALUS_";
 
 /// Writes to the journal.
@@ -22,8 +22,8 @@ const PREFIX: &str = "DAEDALUS_";
 pub(super) struct Journal(UnixDatagram);
 
 impl Journal {
-    /// The journal, if the standard error goes to it: JOURNAL_STREAM names that stream, and is inherited by programs
-    /// whose standard error is another.
+    /// Connects to the journal if the standard error goes there. JOURNAL_STREAM names the stream to the
+    /// journal. Programs with another standard error inherit the variable, so it is compared with the file.
     pub(super) fn of_stderr() -> Option<Self> {
         let stream = std::env::var("JOURNAL_STREAM").ok()?;
         let own = std::fs::metadata("/proc/self/fd/2").ok()?;
@@ -36,7 +36,7 @@ impl Journal {
     fn connect(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;
-        // A journal that does not keep up costs lines, not the sessions' time.
+        // If the journal is slow, lines are lost and sessions do not wait.
         socket.set_nonblocking(true)?;
         Ok(Self(socket))
     }
@@ -47,12 +47,12 @@ impl<S: Subscriber> Layer<S> for Journal {
         let mut entry = Entry::default();
         event.record(&mut entry);
         let bytes = entry.bytes(*event.metadata().level());
-        // There is nobody to tell.
+        // An error cannot be reported anywhere.
         self.0.send(&bytes).ok();
     }
 }
 
-/// What an event says: a text for people, and each value by its name.
+/// An entry: a text for people, and each value with its name.
 #[derive(Debug, Default)]
 struct Entry {
     message: String,
@@ -97,7 +97,7 @@ impl Entry {
     }
 }
 
-/// `NAME=VALUE` in a line, or with its length if the value is of several.
+/// Appends a field: `NAME=VALUE` in a line, or name, length and value if the value has several lines.
 fn field(to: &mut Vec<u8>, name: &str, value: &str) {
     to.extend_from_slice(name.as_bytes());
     if value.contains('\n') {
@@ -135,14 +135,14 @@ mod tests {
         });
         let mut bytes = [0; 1024];
         let length = there.recv(&mut bytes).unwrap();
-        let mut wanted = b"PRIORITY=4\nSYSLOG_IDENTIFIER=daedalusd\nMESSAGE\n".to_vec();
+        let mut expected = b"PRIORITY=4\nSYSLOG_IDENTIFIER=daedalusd\nMESSAGE\n".to_vec();
         let message = "two\nlines session=7 worker_pid=80 name=a=b";
-        wanted.extend_from_slice(&(message.len() as u64).to_le_bytes());
-        wanted.extend_from_slice(message.as_bytes());
-        wanted.extend_from_slice(b"\nDAEDALUS_SESSION=7\nDAEDALUS_WORKER_PID=80\nDAEDALUS_NAME=a=b\n");
+        expected.extend_from_slice(&(message.len() as u64).to_le_bytes());
+        expected.extend_from_slice(message.as_bytes());
+        expected.extend_from_slice(b"\nDAEDALUS_SESSION=7\nDAEDALUS_WORKER_PID=80\nDAEDALUS_NAME=a=b\n");
         assert_eq!(
             String::from_utf8_lossy(&bytes[..length]),
-            String::from_utf8_lossy(&wanted)
+            String::from_utf8_lossy(&expected)
         );
     }
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalusd sandbox-test`: tries from inside the sandbox what it is there to refuse.
+//! `daedalusd sandbox-test`: attempts from inside the sandbox what the sandbox must refuse.
 //!
-//! The first refused call may end the process, so each attempt is made by a process of its own, started
-//! and confined as a worker is. Each is made three times: unconfined, which has to succeed, or the
-//! refusal proves nothing; confined as in production; and without seccomp, to see that the other layers
-//! hold by themselves. What decoders need has to succeed each time.
+//! A refused call may end the process. Therefore each attempt has a process of its own, which is started and
+//! confined like a worker. Each attempt is made three times:
+//! - unconfined, where it has to succeed, for otherwise a refusal proves nothing;
+//! - confined as in production;
+//! - without seccomp, to prove that the other layers refuse it by themselves.
+//!
+//! An attempt of something that decoders need has to succeed each time.
 #![expect(unsafe_code, reason = "some attempts have no safe wrapper, for good reason")]
 
 use std::io;
@@ -12,50 +15,58 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
 use daedalus_uapi::fd::SessionFd;
 use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{SandboxOptions, confine, privileges};
-use crate::broker::{PROGRAM, worker_command};
-use crate::cli::LogOptions;
+use crate::spawn;
 
-/// Arguments of `sandbox-test`.
-#[derive(Debug, Args)]
+/// The options of `sandbox-test`.
+#[derive(Clone, Debug)]
 pub(crate) struct TestOptions {
-    /// The process id of another session's worker.
-    #[arg(long, value_name = "PID")]
-    worker: i32,
-    /// The broker's process id.
-    #[arg(long, value_name = "PID")]
-    broker: i32,
-    /// Ids of buffers of the other session.
-    #[arg(long, value_delimiter = ',', required = true, value_name = "ID")]
-    foreign: Vec<u64>,
-    /// As of the broker.
-    #[arg(long, value_name = "USER[:GROUP]")]
-    worker_user: Option<String>,
-    /// Make this one attempt, in this process.
-    #[arg(long, value_enum, requires = "layers")]
-    attempt: Option<Attempt>,
-    #[arg(long, value_enum)]
-    layers: Option<Layers>,
-    #[command(flatten)]
-    sandbox: SandboxOptions,
-    #[command(flatten)]
-    pub(crate) log: LogOptions,
+    pub(crate) targets: Targets,
+    /// USER[:GROUP] of the processes that make the attempts, as of the broker's workers.
+    pub(crate) worker_user: Option<String>,
+    pub(crate) sandbox: SandboxOptions,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// The targets of the attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Targets {
+    /// The process id of another session's worker.
+    pub(crate) worker: i32,
+    /// The broker's process id.
+    pub(crate) broker: i32,
+    /// The ids of the other session's buffers.
+    pub(crate) foreign: Vec<u64>,
+}
+
+/// One attempt, which a process of its own makes. It is passed as JSON.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Order {
+    attempt: Attempt,
+    layers: Layers,
+    targets: Targets,
+    sandbox: SandboxOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Layers {
     Unconfined,
     Production,
     WithoutSeccomp,
 }
 
-/// What is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+impl Layers {
+    const ALL: [Self; 3] = [Self::Unconfined, Self::Production, Self::WithoutSeccomp];
+}
+
+/// An act that the sandbox refuses to a worker, but for the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Attempt {
     OpenFile,
     CreateFile,
@@ -73,13 +84,32 @@ enum Attempt {
     Thread,
 }
 
-impl Attempt {
-    fn name(self) -> String {
-        self.to_possible_value()
-            .map_or_else(String::new, |value| value.get_name().to_owned())
+/// Returns the name by which serde knows a value of an enum.
+fn name(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(name)) => name,
+        _ => String::new(),
     }
+}
 
-    /// Whether it has to fail without seccomp, too.
+impl Attempt {
+    const ALL: [Self; 13] = [
+        Self::OpenFile,
+        Self::CreateFile,
+        Self::Socket,
+        Self::TraceWorker,
+        Self::SignalBroker,
+        Self::WorkersFiles,
+        Self::WorkersMemory,
+        Self::ForeignBuffers,
+        Self::Fork,
+        Self::Execute,
+        Self::MapExecutable,
+        Self::Namespace,
+        Self::Thread,
+    ];
+
+    /// Returns whether it has to fail without seccomp, too.
     fn is_refused_twice(self) -> bool {
         !matches!(
             self,
@@ -87,18 +117,18 @@ impl Attempt {
         )
     }
 
-    /// Whether a worker may do it.
+    /// Returns whether a worker may do it.
     fn is_allowed(self) -> bool {
         self == Self::Thread
     }
 
-    /// Whether it succeeds unconfined. Buffers of others are the module's to refuse.
+    /// Returns whether it succeeds unconfined. The module always refuses buffers of other sessions.
     fn is_possible(self) -> bool {
         self != Self::ForeignBuffers
     }
 
-    /// Tries it.
-    fn make(self, options: &TestOptions) -> io::Result<()> {
+    /// Makes the attempt in this process.
+    fn make(self, targets: &Targets) -> io::Result<()> {
         match self {
             Self::OpenFile => std::fs::File::open("/etc/passwd").map(drop),
             Self::CreateFile => {
@@ -109,23 +139,23 @@ impl Attempt {
             Self::Socket => std::os::unix::net::UnixDatagram::unbound().map(drop),
             Self::TraceWorker => {
                 // SAFETY: no memory is involved. The tracer's end, which is near, detaches.
-                result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, options.worker, 0, 0) })
+                result(unsafe { libc::ptrace(libc::PTRACE_SEIZE, targets.worker, 0, 0) })
             }
             Self::SignalBroker => {
-                let broker = Pid::from_raw(options.broker).ok_or(io::ErrorKind::InvalidInput)?;
+                let broker = Pid::from_raw(targets.broker).ok_or(io::ErrorKind::InvalidInput)?;
                 Ok(rustix::process::kill_process(broker, Signal::CONT)?)
             }
-            Self::WorkersFiles => std::fs::File::open(format!("/proc/{}/fd/0", options.worker))
+            Self::WorkersFiles => std::fs::File::open(format!("/proc/{}/fd/0", targets.worker))
                 .or_else(|error| match error.raw_os_error() {
                     // An anonymous file cannot be opened again; that it was found is bad enough.
                     Some(libc::ENXIO) => std::fs::File::open("/dev/null"),
                     _ => Err(error),
                 })
                 .map(drop),
-            Self::WorkersMemory => std::fs::File::open(format!("/proc/{}/mem", options.worker)).map(drop),
+            Self::WorkersMemory => std::fs::File::open(format!("/proc/{}/mem", targets.worker)).map(drop),
             Self::ForeignBuffers => {
                 let session = SessionFd::new(io::stdin());
-                for &id in &options.foreign {
+                for &id in &targets.foreign {
                     match session.buffer_fd(id) {
                         Err(rustix::io::Errno::NOENT) => {}
                         other => return other.map(drop).map_err(Into::into),
@@ -183,48 +213,43 @@ fn result(returned: i64) -> io::Result<()> {
 /// # Errors
 /// If one was not refused, or the kernel lacks what refuses them.
 pub(crate) fn run(options: &TestOptions) -> Result<()> {
-    if let (Some(attempt), Some(layers)) = (options.attempt, options.layers) {
-        return one(options, attempt, layers);
-    }
     let mut wrong = Vec::new();
     let mut attempts = Map::new();
     let mut confined = Value::Null;
-    for &attempt in Attempt::value_variants() {
+    for attempt in Attempt::ALL {
         let mut row = Map::new();
-        for &layers in Layers::value_variants() {
-            let (said, status) = start(options, attempt, layers)?;
-            let outcome = Outcome::of(&said, status);
-            let wanted = match layers {
+        for layers in Layers::ALL {
+            let (log, status) = start(options, attempt, layers)?;
+            let outcome = Outcome::of(&log, status);
+            let expected = match layers {
                 _ if attempt.is_allowed() => outcome == Outcome::Done,
                 Layers::Unconfined if attempt.is_possible() => outcome == Outcome::Done,
                 Layers::Unconfined => true,
                 Layers::Production => outcome.is_refusal(),
                 Layers::WithoutSeccomp => outcome.is_refusal() || !attempt.is_refused_twice(),
             };
-            let name = layers
-                .to_possible_value()
-                .map_or_else(String::new, |value| value.get_name().to_owned());
-            if !wanted {
+            let column = name(layers);
+            if !expected {
                 wrong.push(format!(
-                    "{} {name}: {outcome:?} ({})",
-                    attempt.name(),
-                    said.trim()
+                    "{} {column}: {outcome:?} ({})",
+                    name(attempt),
+                    log.trim()
                 ));
             }
             if layers == Layers::Production {
-                confined = said
+                confined = log
                     .lines()
                     .find_map(|line| line.strip_prefix("confined: "))
                     .into();
             }
-            row.insert(name, format!("{outcome:?}").into());
+            row.insert(column, format!("{outcome:?}").into());
         }
-        attempts.insert(attempt.name(), row.into());
+        attempts.insert(name(attempt), row.into());
     }
     if confined.as_str().is_none_or(|text| text.contains("landlock=0")) {
         wrong.push(format!("this kernel does not enforce Landlock: {confined}"));
     }
-    let status = worker_status(options.worker, &mut wrong)?;
+    let status = worker_status(options.targets.worker, &mut wrong)?;
     println!(
         "{}",
         json!({ "passed": wrong.is_empty(), "confined": confined, "worker": status, "attempts": attempts,
@@ -236,7 +261,8 @@ pub(crate) fn run(options: &TestOptions) -> Result<()> {
     Ok(())
 }
 
-/// What /proc says of a worker that the broker started.
+/// Returns the fields of a worker's /proc/PID/status that tell how it is confined. Adds to `wrong` those with
+/// another value than they have to have.
 fn worker_status(pid: i32, wrong: &mut Vec<String>) -> Result<Value> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the worker's status")?;
     let mut status = Map::new();
@@ -268,7 +294,7 @@ fn worker_status(pid: i32, wrong: &mut Vec<String>) -> Result<Value> {
     Ok(status.into())
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
@@ -280,8 +306,8 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn of(said: &str, status: ExitStatus) -> Self {
-        let refused = said.lines().find_map(|line| line.strip_prefix("refused: "));
+    fn of(log: &str, status: ExitStatus) -> Self {
+        let refused = log.lines().find_map(|line| line.strip_prefix("refused: "));
         match (refused.and_then(|code| code.parse().ok()), status.signal()) {
             (_, Some(libc::SIGSYS)) => Self::Killed,
             (Some(code), None) => Self::Refused(code),
@@ -299,29 +325,22 @@ impl Outcome {
     }
 }
 
-/// Starts a process for one attempt, as the broker starts a worker. Returns what it said and its end.
+/// Starts a process for one attempt, as the broker starts a fork server. Returns its standard error and its
+/// end.
 fn start(options: &TestOptions, attempt: Attempt, layers: Layers) -> Result<(String, ExitStatus)> {
     let user = match layers {
         Layers::Unconfined => None,
         _ => privileges::worker_user(options.worker_user.as_deref())?,
     };
-    let foreign: Vec<String> = options.foreign.iter().map(u64::to_string).collect();
-    let layers = layers
-        .to_possible_value()
-        .context("layers without a name")?
-        .get_name()
-        .to_owned();
-    let mut words = vec![
-        "sandbox-test".to_owned(),
-        format!("--worker={}", options.worker),
-        format!("--broker={}", options.broker),
-        format!("--foreign={}", foreign.join(",")),
-        format!("--attempt={}", attempt.name()),
-        format!("--layers={layers}"),
-    ];
-    words.extend(options.sandbox.words());
-    let output = worker_command(PROGRAM.as_ref(), user)
-        .args(words)
+    let order = Order {
+        attempt,
+        layers,
+        targets: options.targets.clone(),
+        sandbox: options.sandbox.clone(),
+    };
+    let output = spawn::command(spawn::PROGRAM.as_ref(), user)
+        .arg("sandbox-attempt")
+        .arg(serde_json::to_string(&order)?)
         .stdin(Stdio::inherit())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -333,18 +352,44 @@ fn start(options: &TestOptions, attempt: Attempt, layers: Layers) -> Result<(Str
     ))
 }
 
-/// Makes one attempt in this process and says how it ended on standard error, the only file that it has.
-fn one(options: &TestOptions, attempt: Attempt, layers: Layers) -> Result<()> {
+/// Makes the attempt that `order` describes in this process. Prints how it ended to standard error, the only
+/// file that the process has.
+///
+/// # Errors
+/// If the order cannot be read, or the process cannot be confined.
+pub(crate) fn run_one(order: &str) -> Result<()> {
+    let Order {
+        attempt,
+        layers,
+        targets,
+        sandbox,
+    } = serde_json::from_str(order).context("no attempt of sandbox-test")?;
     if layers != Layers::Unconfined {
-        let report = confine(&options.sandbox, 1, None, layers == Layers::Production)?;
+        let report = confine(&sandbox, 1, None, layers == Layers::Production)?;
         eprintln!(
             "confined: seccomp={} landlock={}",
             report.seccomp, report.landlock
         );
     }
-    if let Err(error) = attempt.make(options) {
+    if let Err(error) = attempt.make(&targets) {
         let code = error.raw_os_error().context(error)?;
         eprintln!("refused: {code}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attempt_is_made() {
+        for (index, attempt) in Attempt::ALL.into_iter().enumerate() {
+            assert_eq!(attempt as usize, index, "{attempt:?}");
+        }
+        // The last one.
+        assert_eq!(Attempt::Thread as usize + 1, Attempt::ALL.len());
+        assert_eq!(name(Attempt::OpenFile), "open-file");
+        assert_eq!(name(Layers::WithoutSeccomp), "without-seccomp");
+    }
 }

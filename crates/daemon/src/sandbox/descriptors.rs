@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Closes what a worker inherited and has no use for.
+//! Closes the descriptors that a worker has inherited and does not need.
 #![expect(unsafe_code, reason = "close_range() has no safe wrapper")]
 
 use std::io;
@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 /// The first descriptor after the standard ones.
 const FIRST: u32 = 3;
 
-/// Closes every descriptor from 3 on but `kept`. To be called before this process opens anything.
+/// Closes every descriptor from 3 on but `kept`. The caller must not have opened any.
 pub(super) fn close_others(kept: Option<RawFd>) -> io::Result<()> {
     match kept
         .and_then(|fd| u32::try_from(fd).ok())
@@ -25,8 +25,8 @@ pub(super) fn close_others(kept: Option<RawFd>) -> io::Result<()> {
 }
 
 fn close(first: u32, last: u32) -> io::Result<()> {
-    // SAFETY: no value of this program owns a descriptor in the range: nothing was opened since the
-    // process began, and what was inherited has no owner.
+    // SAFETY: no value of this program owns a descriptor in the range: the process has opened none, and
+    // inherited descriptors have no owner.
     match unsafe { libc::close_range(first, last, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

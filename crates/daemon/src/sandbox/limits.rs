@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Resource limits of a worker.
+//! Sets the resource limits of a worker.
 //!
-//! There is none on processor time: a film takes as long as it takes, and the module's watchdog bounds
-//! every job. Threads are bounded by the service's control group.
+//! Processor time has no limit, since films may be long; the module's watchdog limits each job. The service's
+//! control group limits threads.
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -10,15 +10,15 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 const MIB: u64 = 1 << 20;
 /// Pixels of the largest picture that the module lets a client ask for.
 const PIXELS: u64 = 8192 * 8192;
-/// Bytes of private memory for each pixel of a picture: three for 10-bit 4:2:0, one for what decoders
-/// keep beside it (motion vectors, modes).
+/// Bytes of private memory for each pixel of a picture: three for 10-bit 4:2:0, one for the decoder's own
+/// data of the picture (motion vectors, modes).
 const BYTES: u64 = 4;
 /// Pictures with one thread: 16 references, the current one, its copy with film grain, one spare.
 const PICTURES: u64 = 19;
-/// Descriptors: imported buffers keep theirs, and there are at most 64 + 64 * 3 planes, some of which
-/// may be replaced before the worker hears that the old ones are gone.
+/// Descriptors. Imported buffers keep theirs, and there are at most 64 + 64 * 3 planes. Some may be replaced
+/// before the worker learns that the old ones are gone.
 const DESCRIPTORS: u64 = 600;
-/// Of -1000 to 1000: a worker is the first to go when the machine is out of memory, before its client.
+/// From -1000 to 1000: if the machine is out of memory, the kernel kills a worker before its client.
 const OOM_SCORE: &str = "500";
 
 /// Sets all limits, soft and hard.
@@ -39,7 +39,7 @@ pub(super) fn apply(memory: Option<u64>, threads: u32) -> Result<()> {
 }
 
 fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
-    // A limit that is lower already cannot be raised, and is good.
+    // A lower limit cannot be raised, and is as good.
     let now = rustix::process::getrlimit(resource);
     let most = Some(now.maximum.map_or(most, |maximum| maximum.min(most)));
     setrlimit(
@@ -51,13 +51,13 @@ fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {
     )
 }
 
-/// What the largest stream needs, but not so much that the machine goes down with it.
+/// Returns the bytes that the largest stream needs, but at most three quarters of the machine's memory.
 fn default_memory(threads: u32, machine: u64) -> u64 {
     let largest = (PICTURES + u64::from(threads)) * PIXELS * BYTES;
     largest.min(machine / 4 * 3).max(64 * MIB)
 }
 
-/// Bytes of memory of the machine.
+/// Returns the bytes of memory of the machine.
 fn machine_memory() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
     parse_memory(&text).context("no MemTotal in /proc/meminfo")

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Users and capabilities.
 //!
-//! In the service the broker is an unprivileged user in the group of the control device, and its workers
-//! inherit that. A broker that root starts by hand keeps of root's capabilities only what it takes to
-//! start workers as another user and to end them; with an empty bounding set, which workers inherit.
+//! In the service the broker runs as an unprivileged user in the group of the control device, and so do its
+//! workers. A broker that root starts by hand keeps only the capabilities for starting workers as another
+//! user and for ending them. Its bounding set is empty, and workers inherit that.
 
 use std::fmt;
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_settings::accounts::{GROUP, PASSWD, groups, users};
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-/// The user of workers when root starts the broker and names none, if it exists; else [`NOBODY`].
+/// The user of the workers of root's broker, unless an option names another. [`NOBODY`] if it does not exist.
 const DEFAULT_USER: &str = "daedalus-worker";
 const NOBODY: u32 = 65534;
-/// What it takes to run workers as another user.
+/// The capabilities for running workers as another user.
 const CHANGE_USER: CapabilitySet = CapabilitySet::SETUID
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::KILL);
@@ -35,30 +36,31 @@ impl fmt::Display for User {
     }
 }
 
-/// The user that workers are to be started as; `None` is the broker's own.
+/// Returns the user of the workers: `requested`, which is USER[:GROUP], or the default one. `None` is the
+/// broker's own user.
 ///
 /// # Errors
-/// If `wanted` does not exist, is root, or cannot be had.
-pub(crate) fn worker_user(wanted: Option<&str>) -> Result<Option<User>> {
+/// If the requested user does not exist, is root, or cannot be set.
+pub(crate) fn worker_user(requested: Option<&str>) -> Result<Option<User>> {
     // Only root's supplementary groups are dropped on the way, so root alone may change the user.
-    let able = rustix::process::geteuid().is_root()
+    let may_change = rustix::process::geteuid().is_root()
         && capabilities(None)
             .context("capget")?
             .effective
             .contains(CHANGE_USER);
-    let passwd = || std::fs::read_to_string("/etc/passwd").context("/etc/passwd");
-    let group = || std::fs::read_to_string("/etc/group").context("/etc/group");
-    let user = match wanted {
+    let passwd = || std::fs::read_to_string(PASSWD).context(PASSWD);
+    let group = || std::fs::read_to_string(GROUP).context(GROUP);
+    let user = match requested {
         Some(name) => {
             ensure!(
-                able,
+                may_change,
                 "--worker-user: only a broker that root starts can change the user"
             );
             resolve(name, &passwd()?, &group()?).with_context(|| format!("--worker-user: no {name}"))?
         }
-        None if able => {
-            let named = passwd().ok().and_then(|text| resolve(DEFAULT_USER, &text, ""));
-            named.unwrap_or(User {
+        None if may_change => {
+            let default = passwd().ok().and_then(|text| resolve(DEFAULT_USER, &text, ""));
+            default.unwrap_or(User {
                 uid: NOBODY,
                 gid: NOBODY,
             })
@@ -71,38 +73,33 @@ pub(crate) fn worker_user(wanted: Option<&str>) -> Result<Option<User>> {
     Ok(Some(user))
 }
 
-/// `USER[:GROUP]`, each a name or a number. A user by number without a group has the group's number.
+/// Reads `USER[:GROUP]`, each a name or a number. A number that is no user's also counts as that of the
+/// group.
 fn resolve(text: &str, passwd: &str, group: &str) -> Option<User> {
     let (user, own_group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    let known = line(passwd, user).and_then(|fields| {
-        Some(User {
-            uid: fields.get(2)?.parse().ok()?,
-            gid: fields.get(3)?.parse().ok()?,
-        })
-    });
-    let by_number = || user.parse().ok().map(|id| User { uid: id, gid: id });
-    let user = known.or_else(by_number)?;
+    let by_name = users(passwd).find(|account| account.name == user);
+    let user = match by_name {
+        Some(account) => User {
+            uid: account.uid,
+            gid: account.gid,
+        },
+        None => user.parse().ok().map(|id| User { uid: id, gid: id })?,
+    };
     let gid = match own_group {
         None => user.gid,
-        Some(name) => line(group, name)
-            .and_then(|fields| fields.get(2)?.parse().ok())
-            .or_else(|| name.parse().ok())?,
+        Some(name) => match groups(group).find(|group| group.name == name) {
+            Some(group) => group.gid,
+            None => name.parse().ok()?,
+        },
     };
     Some(User { gid, ..user })
 }
 
-/// The fields of the line that begins with `name`.
-fn line<'t>(text: &'t str, name: &str) -> Option<Vec<&'t str>> {
-    text.lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.first() == Some(&name))
-}
-
-/// For the broker, once it has the control device: keeps what it takes to start workers as `user`, and
-/// nothing that a program which it executes could have.
+/// Drops the broker's capabilities, except those for starting workers as `user`, if there is one. Programs
+/// that it executes get none. The broker calls it when it has the control device.
 ///
 /// # Errors
 /// What the kernel says.
@@ -115,10 +112,10 @@ pub(crate) fn keep_for_broker(user: Option<User>) -> Result<()> {
     keep_only(keep)
 }
 
-/// For a worker: nothing is left.
+/// Drops all capabilities of this process, a worker, and checks that none is left.
 ///
 /// # Errors
-/// What the kernel says, or if something is left.
+/// Errors of the kernel, or if a capability is left.
 pub(crate) fn drop_all() -> Result<()> {
     keep_only(CapabilitySet::empty())?;
     let left = capabilities(None).context("capget")?;

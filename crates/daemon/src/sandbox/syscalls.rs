@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The system calls that a worker may make: the whole list, with a reason for each.
+//! The list of the system calls that a worker may make, with a reason for each.
 //!
-//! Not on it, hence the end of the process: everything that opens a file, a socket or another process,
-//! executes, forks, maps executable memory, or signals anybody but this process.
+//! Any other call ends the process, among them all that open a file, a socket or another process, execute,
+//! fork, map executable memory, or send a signal to another process.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -19,8 +19,8 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 const SESSION: u64 = 0;
 const LOG: u64 = 2;
-/// The flags with which the C library starts a thread: exactly these, so neither a process nor a
-/// namespace.
+/// The flags with which the C library starts a thread. Only exactly these are allowed, so neither processes
+/// nor namespaces can be made.
 const THREAD: u64 = (libc::CLONE_VM
     | libc::CLONE_FS
     | libc::CLONE_FILES
@@ -31,7 +31,7 @@ const THREAD: u64 = (libc::CLONE_VM
     | libc::CLONE_PARENT_SETTID
     | libc::CLONE_CHILD_CLEARTID) as u64;
 
-/// The list as it is built.
+/// The list under construction.
 #[derive(Default)]
 struct List(Rules);
 
@@ -146,8 +146,8 @@ fn compile(rules: Rules, mismatch: SeccompAction, matched: SeccompAction) -> Res
     )?)?)
 }
 
-/// Installs the filters: `action` for every call that is not on the list. Of two filters the more severe
-/// verdict counts.
+/// Installs two filters. One takes `action` for every call that is not on the list. The other makes clone3()
+/// fail, so that the C library uses clone(). The kernel takes the more severe action of the two.
 pub(super) fn install(action: SeccompAction, kept: Option<RawFd>) -> Result<()> {
     let refuse = compile(
         no_clone3(),
@@ -155,7 +155,7 @@ pub(super) fn install(action: SeccompAction, kept: Option<RawFd>) -> Result<()> 
         SeccompAction::Errno(libc::ENOSYS as u32),
     )?;
     let list = compile(allowed(kept)?, action, SeccompAction::Allow)?;
-    // The second is installed under the first, which lets everything pass that this needs.
+    // The first filter applies already when the second is installed, and it allows the calls for that.
     apply_filter(&refuse)?;
     apply_filter(&list)?;
     Ok(())

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Deliberate misbehaviour of a worker, for the tests of clients and of the module.
+//! Faults that a worker makes on purpose, for the tests of clients and of the module.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// One fault: what happens, and at which job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One fault: the job at which it happens, and the misbehaviour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fault {
     /// The job's id, which counts from 1 within a session; `None` is every job.
     job: Option<u64>,
     pub(crate) action: Action,
 }
 
-/// What happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The misbehaviour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Action {
     /// Sleep before the job is decoded.
     Stall(Duration),
@@ -29,13 +29,13 @@ pub(crate) enum Action {
 }
 
 impl Fault {
-    /// Whether the fault concerns the job with this id.
+    /// Returns whether the fault concerns the job with this id.
     pub(crate) fn hits(&self, job: u64) -> bool {
         self.job.is_none_or(|own| own == job)
     }
 }
 
-/// Why a text is no fault.
+/// The text is no fault.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("expected stall:JOB:MS, crash:JOB, error:JOB or drop:JOB, where JOB is a number or \"all\"")]
 pub(crate) struct FaultError;
@@ -65,40 +65,29 @@ impl FromStr for Fault {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.action {
-            Action::Stall(_) => "stall",
-            Action::Crash => "crash",
-            Action::Error => "error",
-            Action::Drop => "drop",
-        };
-        match self.job {
-            None => write!(f, "{name}:all")?,
-            Some(job) => write!(f, "{name}:{job}")?,
-        }
-        match self.action {
-            Action::Stall(time) => write!(f, ":{}", time.as_millis()),
-            Action::Crash | Action::Error | Action::Drop => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn faults_read_back_as_written() {
-        for text in [
-            "stall:7:1500",
-            "stall:all:1",
-            "crash:1",
-            "crash:all",
-            "drop:3",
-            "error:18446744073709551615",
+    fn faults_are_read() {
+        for (text, job, action) in [
+            (
+                "stall:7:1500",
+                Some(7),
+                Action::Stall(Duration::from_millis(1500)),
+            ),
+            ("stall:all:1", None, Action::Stall(Duration::from_millis(1))),
+            ("crash:1", Some(1), Action::Crash),
+            ("crash:all", None, Action::Crash),
+            ("drop:3", Some(3), Action::Drop),
+            ("error:18446744073709551615", Some(u64::MAX), Action::Error),
         ] {
-            assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
+            let fault: Fault = text.parse().unwrap();
+            assert_eq!(fault, Fault { job, action });
+            // As the fork server gets it.
+            let sent = serde_json::to_string(&fault).unwrap();
+            assert_eq!(serde_json::from_str::<Fault>(&sent).unwrap(), fault);
         }
     }
 
