@@ -6,12 +6,10 @@
 #![deny(unsafe_code)]
 
 mod broker;
-mod buffers;
 mod cli;
 mod fork_server;
 mod hardware;
 mod logging;
-mod record;
 mod replay;
 mod sandbox;
 mod spawn;

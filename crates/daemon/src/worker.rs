@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A worker: decodes the jobs of one session until the session is over.
 //!
-//! The loop reads one message, acts on it and answers; in steady state these are two system calls
-//! per job. Every job that was read is answered exactly once, whatever is wrong with it. If the
-//! process ends, the module answers for it.
+//! The loop reads a message, handles it and answers. In steady state a job takes two system calls. The worker
+//! answers every job that it has read exactly once, also if the job is unusable. If the process ends, the
+//! module answers the jobs that are left. While there are no jobs the worker sleeps in read(), without a
+//! timeout.
 
+mod buffers;
 pub(crate) mod fault;
 pub(crate) mod options;
+mod record;
 
 use std::io::Stdin;
 use std::thread;
@@ -24,17 +27,17 @@ use daedalus_uapi::protocol::{
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::buffers::{BufferCache, BufferError};
-use crate::record::Recording;
 use crate::sandbox;
+use buffers::{BufferCache, BufferError};
 use fault::{Action, Fault};
 use options::WorkerConfig;
+use record::Recording;
 
-/// Bytes of the longest message that a worker takes: several times what the controls of a job are.
+/// The most bytes of a message that a worker takes: several times the size of a job's controls.
 const MSG_MAX: usize = 1 << 16;
 
-/// Decodes the session whose fd is the standard input; `record` is its id if the standard output is the trace
-/// to which it is recorded.
+/// Decodes the session whose fd is the standard input. `record` is the session's id if it is recorded; the
+/// standard output is the trace then.
 ///
 /// # Errors
 /// If the standard input is no session fd, or the module breaks the protocol.
@@ -48,8 +51,8 @@ pub(crate) fn run(config: &WorkerConfig, record: Option<u64>) -> Result<()> {
         .attach(MSG_MAX, FEATURE_CLEANS)
         .context("attaching to the session")?;
     let engine = config.decode.engine();
-    // The libraries are loaded, processors are counted (files are read for it), and nothing that a client
-    // wrote has been read.
+    // The libraries are loaded, and the processors have been counted, for which files are read. No byte of a
+    // client has been read.
     sandbox::enter(&config.sandbox, engine.threads.most(), record.map(|_| 1))
         .context("the worker cannot be confined, so it does not decode")?;
     let open = move |format| daedalus_engine::open(format, &engine);
@@ -60,13 +63,13 @@ pub(crate) fn run(config: &WorkerConfig, record: Option<u64>) -> Result<()> {
     worker.run()
 }
 
-/// What a worker needs of the module.
+/// The calls of the module that a worker makes.
 trait Session {
     /// Waits for the next message; `None` at the session's end.
     fn read<'b>(&mut self, buffer: &'b mut MessageBuffer) -> rustix::io::Result<Option<&'b [u8]>>;
-    /// Whether [`Session::read`] would return at once.
+    /// Returns whether [`Session::read`] would return at once.
     fn has_message(&mut self) -> rustix::io::Result<bool>;
-    /// The memory with this id.
+    /// Returns the memory with this id.
     fn buffer(&mut self, id: u64) -> rustix::io::Result<Buffer>;
     /// Answers a job with a `STATUS_*`.
     fn done(&mut self, job: u64, status: u32) -> rustix::io::Result<()>;
@@ -90,7 +93,7 @@ impl Session for SessionFd<Stdin> {
     }
 }
 
-/// Why a job does not reach the decoder.
+/// The reason why a job does not reach the decoder.
 #[derive(Debug, Error)]
 enum Unusable {
     #[error(transparent)]
@@ -99,10 +102,10 @@ enum Unusable {
     Engine(#[from] EngineError),
 }
 
-/// The open access brackets of a job's memory that the client brought; most often none.
+/// The open access brackets of a job's imported buffers. Most jobs have none.
 type Brackets = Vec<(u64, DmaBufAccess)>;
 
-/// What the decoder needs, kept between jobs so that nothing is allocated for each.
+/// Lists of a job, which are kept so that a job allocates nothing.
 #[derive(Default)]
 struct Scratch {
     controls: Vec<Control<'static>>,
@@ -119,7 +122,7 @@ struct Worker<S, O> {
     /// The engine's part of the session, with the brackets of each job.
     engine: engine::Session<Brackets, O>,
     scratch: Scratch,
-    /// The last answer was an error: further ones are not worth a warning each.
+    /// The last answer was an error, so another one is logged for debugging only.
     failing: bool,
 }
 
@@ -177,7 +180,7 @@ where
         }
     }
 
-    /// Decodes one job and answers it, and earlier ones if they are complete now.
+    /// Submits a job, and answers the jobs that are complete then.
     fn job(&mut self, message: &JobMessage<'_>) -> Result<()> {
         let head = message.head;
         tracing::trace!(
@@ -188,7 +191,7 @@ where
             height = head.height,
             "read"
         );
-        self.misbehave(head.job);
+        self.make_faults_before(head.job);
         let submitted = self.submit(message);
         self.complete()?;
         if let Err(error) = submitted {
@@ -271,17 +274,17 @@ where
     /// Answers the jobs that the decoder has completed.
     fn complete(&mut self) -> Result<()> {
         while let Some((report, brackets)) = self.engine.next_done() {
-            // Before the buffers are anybody else's.
+            // After the answer the client may write to the buffers.
             self.recording.note(|trace| trace.done(&report));
             self.end(&brackets);
-            if self.meant_to(Action::Drop, report.job) {
+            if self.has_fault(Action::Drop, report.job) {
                 tracing::warn!(job = report.job, "not answered on purpose");
                 continue;
             }
             let status = match (report.status, &report.reason) {
                 (Status::Error, Some(reason)) => self.warn(report.job, reason),
                 (Status::Error, None) => self.warn(report.job, &"the decoder gives no reason"),
-                (Status::Ok, _) if self.meant_to(Action::Error, report.job) => {
+                (Status::Ok, _) if self.has_fault(Action::Error, report.job) => {
                     self.warn(report.job, &"on purpose")
                 }
                 (Status::Ok, _) => {
@@ -294,7 +297,7 @@ where
         Ok(())
     }
 
-    /// Completes and answers the oldest pending job at least.
+    /// Completes and answers at least the oldest pending job.
     fn advance(&mut self) -> Result<()> {
         self.engine.advance();
         self.complete()
@@ -331,7 +334,8 @@ where
         STATUS_ERROR
     }
 
-    fn misbehave(&self, job: u64) {
+    /// Makes the faults that come before the job is decoded.
+    fn make_faults_before(&self, job: u64) {
         for fault in self.faults.iter().filter(|fault| fault.hits(job)) {
             match fault.action {
                 Action::Stall(time) => {
@@ -347,14 +351,14 @@ where
         }
     }
 
-    fn meant_to(&self, action: Action, job: u64) -> bool {
+    fn has_fault(&self, action: Action, job: u64) -> bool {
         self.faults
             .iter()
             .any(|fault| fault.action == action && fault.hits(job))
     }
 }
 
-/// Asks for a buffer's memory, which is mapped next.
+/// Fetches a buffer's memory from the module, and records it.
 fn fetch<S: Session>(session: &mut S, recording: &mut Recording, id: u64) -> rustix::io::Result<Buffer> {
     let buffer = session.buffer(id)?;
     recording.note(|trace| {
@@ -368,7 +372,7 @@ fn fetch<S: Session>(session: &mut S, recording: &mut Recording, id: u64) -> rus
     Ok(buffer)
 }
 
-/// The id in a message that is, or was meant to be, a job.
+/// Returns the job's id of a message that is a job, also if it cannot be parsed.
 fn job_id(bytes: &[u8]) -> Option<u64> {
     let (kind, rest) = bytes.split_first_chunk()?;
     let (_size, rest) = rest.split_first_chunk::<4>()?;
@@ -376,7 +380,7 @@ fn job_id(bytes: &[u8]) -> Option<u64> {
     (u32::from_ne_bytes(*kind) == MSG_JOB).then_some(u64::from_ne_bytes(*id))
 }
 
-/// An empty vector for controls of another lifetime, with the memory of this one: collecting from a
+/// Returns an empty vector for controls of another lifetime, with the memory of this one: collecting from a
 /// `Vec`'s own iterator happens in place.
 fn recycle<'to>(mut controls: Vec<Control<'_>>) -> Vec<Control<'to>> {
     controls.clear();

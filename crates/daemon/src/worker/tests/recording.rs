@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Recording: what is in the trace, and that nothing else can be seen of it.
+//! Recording: the trace has the whole session, and the session does not depend on it.
 
 use std::io::{self, Write};
 
 use daedalus_trace::{Reader, Record, Verdict};
 
 use super::*;
-use crate::record::Recording;
+use crate::worker::record::Recording;
 
-/// A file with room for so many bytes, whose contents can be seen.
+/// A file with room for so many bytes, whose contents a test can read.
 #[derive(Clone, Default)]
 struct Disk {
     bytes: Rc<RefCell<Vec<u8>>>,
@@ -111,7 +111,7 @@ fn a_full_disk_ends_the_trace_and_not_the_session() {
             ..Disk::default()
         };
         assert_eq!(run(Recording::to(Box::new(disk.clone()), 9)), did, "{room} bytes");
-        // Nothing that is not whole is taken for whole.
+        // A trace that is cut off is not taken for a whole one.
         let file = disk.bytes.borrow();
         if let Ok(trace) = Reader::new(file.as_slice()) {
             let ends_well = trace.collect::<Result<Vec<_>, _>>().is_ok();

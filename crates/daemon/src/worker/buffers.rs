@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The memory of a session's buffers, mapped once per id and kept until the module says that the
-//! buffer is gone.
+//! Maps the memory of a session's buffers, once for each id. A mapping is kept until the module reports that
+//! the buffer is gone.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use daedalus_uapi::protocol;
 use rustix::io::Errno;
 use thiserror::Error;
 
-/// Why a plane of a job cannot be used.
+/// The reason why a plane of a job cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum BufferError {
     /// The module does not hand out its fd.
@@ -36,8 +36,8 @@ pub(crate) enum BufferError {
 #[derive(Debug)]
 struct Entry {
     mapping: Arc<Mapping>,
-    /// The dmabuf of memory that the client brought, whose accesses are bracketed. The module's own
-    /// memory needs no bracket, and its fd is closed once it is mapped.
+    /// The dmabuf of imported memory, whose accesses are bracketed. The module's own memory needs no bracket,
+    /// and its fd is closed once it is mapped.
     imported: Option<OwnedFd>,
 }
 
@@ -45,13 +45,13 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct BufferCache {
     entries: HashMap<u64, Entry>,
-    /// The module makes what was written visible to devices.
+    /// The module makes written data visible to devices.
     pub(crate) cleaned: bool,
 }
 
 impl BufferCache {
-    /// The memory that `plane` describes, `write`able or not. `fetch` is called for an id that is
-    /// not mapped yet.
+    /// Returns the memory that `plane` describes; with `write` it has to be writable. Calls `fetch` for an id
+    /// that is not mapped.
     pub(crate) fn plane(
         &mut self,
         plane: &protocol::Plane,
@@ -81,7 +81,7 @@ impl BufferCache {
         .map_err(|error| BufferError::Bounds(id, error))
     }
 
-    /// Opens the access bracket of a mapped buffer. False: it needs none.
+    /// Opens the access bracket of a mapped buffer. Returns false if it needs none.
     pub(crate) fn begin(&self, id: u64, access: DmaBufAccess) -> Result<bool, BufferError> {
         match self.entries.get(&id).and_then(|entry| entry.imported.as_ref()) {
             None => Ok(false),
@@ -102,8 +102,8 @@ impl BufferCache {
         }
     }
 
-    /// Forgets a buffer and closes its fd. It is unmapped now or, if a picture in it is a decoder's reference,
-    /// when the decoder gives that up. False: it was not mapped.
+    /// Forgets a buffer and closes its fd. If a picture in it is a decoder's reference, it is unmapped when
+    /// the decoder releases that, otherwise now. Returns false if it was not mapped.
     pub(crate) fn remove(&mut self, id: u64) -> bool {
         self.entries.remove(&id).is_some()
     }
