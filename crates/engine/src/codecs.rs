@@ -53,8 +53,8 @@ pub fn open(coded_format: u32, options: &Options) -> Result<Box<dyn Decoder>, En
     }
 }
 
-/// Makes the libraries build what they build once in a process: tables, mostly. Processes that are forked
-/// afterwards have it. No thread is started.
+/// Makes the libraries build the tables that they build once in a process. Processes that are forked
+/// afterwards have them. No thread is started.
 pub fn warm_up() {
     for &codec in Codec::ALL {
         // A library that cannot decode says so when a session needs it.

@@ -19,7 +19,7 @@ pub enum EngineError {
     Library {
         /// The function.
         call: &'static str,
-        /// What it returned.
+        /// Its result.
         code: i32,
     },
 }
@@ -33,7 +33,7 @@ pub enum JobError {
     /// The headers that the client did not send cannot be written.
     #[error("headers: {0}")]
     Headers(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The coded data has no byte, more than can be handled, or not what the codec needs.
+    /// The coded data has no byte, too many bytes, or no picture in the codec's format.
     #[error("coded data: {0}")]
     Payload(&'static str),
     /// The CAPTURE format is none that the engine writes, or has too few memory planes.
@@ -52,7 +52,7 @@ pub enum JobError {
         /// Bits per sample of the CAPTURE format.
         raw: u8,
     },
-    /// The picture is larger than the CAPTURE buffer; what fits was written.
+    /// The picture is larger than the CAPTURE buffer; the part that fits was written.
     #[error("a picture of {width}x{height} does not fit into the CAPTURE buffer")]
     TooLarge {
         /// Luma samples per line of the picture.
@@ -68,7 +68,7 @@ pub enum JobError {
     Library {
         /// The function.
         call: &'static str,
-        /// What it returned.
+        /// Its result.
         code: i32,
     },
     /// The library accepted the coded data and decoded no picture from it.

@@ -206,7 +206,7 @@ pub(crate) struct H264 {
     geometry: Option<Geometry>,
 }
 
-/// Returns how so many threads are used.
+/// Returns the use of this number of threads.
 fn threading(threads: u32) -> Threading {
     if threads > 1 {
         Threading::Frames(threads)

@@ -21,7 +21,7 @@ pub(crate) trait References {
     fn references(&self) -> impl Iterator<Item = u64>;
 }
 
-/// A job in flight. `C` is what the codec needs to know of its picture when that is final.
+/// A job in flight. `C` is the codec's record of the job, for when its picture is final.
 #[derive(Debug)]
 pub(crate) struct JobInFlight<C> {
     pub(crate) job: u64,

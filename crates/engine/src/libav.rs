@@ -215,7 +215,7 @@ impl Context {
         // SAFETY: no requirements.
         let output = NonNull::new(unsafe { ff::av_frame_alloc() });
         let (Some(packet), Some(output)) = (packet, output) else {
-            // SAFETY: freeing null or what was just allocated, once.
+            // SAFETY: each pointer is null or was just allocated, and is freed once.
             unsafe { free(context.as_ptr(), option_ptr(packet), option_ptr(output)) };
             return Err(no_memory("av_packet_alloc"));
         };
@@ -457,7 +457,7 @@ fn option_ptr<T>(pointer: Option<NonNull<T>>) -> *mut T {
     pointer.map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
-/// Frees what a [`Context`] owns.
+/// Frees the objects of a [`Context`].
 ///
 /// # Safety
 /// Each pointer is null or owned by the caller, who gives it up.

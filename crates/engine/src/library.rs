@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Defines what a codec supplies to a decoder: how its jobs become packets of a library, and pictures again.
+//! Defines the hooks that a codec supplies: they turn jobs into packets of a library, and those into
+//! pictures.
 
 use crate::error::{EngineError, JobError};
 use crate::frames::Offer;
@@ -23,7 +24,7 @@ pub(crate) struct Outcome {
 pub(crate) trait Library: Sized {
     /// The controls of a job that the codec reads.
     type Controls;
-    /// What the codec keeps of a job until its picture is final.
+    /// The codec's record of a job, until its picture is final.
     type Coded: References;
 
     /// Opens the library's decoder with `threads` threads.

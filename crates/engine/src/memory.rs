@@ -14,7 +14,7 @@
 //!   keep a value.
 //! - Lengths, offsets and addresses come from private memory, never from mapped bytes. A copy that mixes old
 //!   and new bytes is a damaged picture of the client that wrote them, and nothing else.
-//! - [`Mapping::read`] ends with a compiler fence. What is checked afterwards is the copy: the compiler
+//! - [`Mapping::read`] ends with a compiler fence. Checks that follow see the copy: the compiler
 //!   cannot load a byte from the mapping a second time in place of it.
 //! - Sample conversions copy a block into registers, convert it, and store the result. Each output byte
 //!   depends on the values of its input bytes alone.

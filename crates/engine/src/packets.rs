@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::JobError;
 use crate::frames::{Frame, Layout, Offer, Pool};
 
-/// A packet that was given to a library and is not finished. `S` is what one library alone has to know of it.
+/// A packet that was given to a library and is not finished. `S` is the state that only one library has.
 #[derive(Debug, Default)]
 pub(crate) struct PacketState<S> {
     /// The name of the packet in the library's structures.
@@ -36,7 +36,7 @@ impl<S> PacketState<S> {
         }
     }
 
-    /// Provides memory for a picture of the packet: what is on offer if it fits and `direct` is set,
+    /// Provides memory for a picture of the packet: the memory on offer if it fits and `direct` is set,
     /// otherwise private memory.
     pub(crate) fn acquire(
         &mut self,

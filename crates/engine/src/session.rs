@@ -34,8 +34,8 @@ impl<F: FnMut(u32) -> Result<Box<dyn Decoder>, EngineError>> OpenDecoder for F {
 
 /// A session: its decoder, and its jobs that were not returned.
 ///
-/// `T` is what the caller needs of a job when it is done. Each job that was submitted is returned exactly
-/// once by [`Session::next_done`], with its `T`.
+/// `T` is the caller's record of a job, for when the job is done. Each job that was submitted is returned
+/// exactly once by [`Session::next_done`], with its `T`.
 pub struct Session<T, O = Options> {
     open: O,
     /// The decoder, and the coded format that it is for.
