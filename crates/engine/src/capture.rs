@@ -196,10 +196,15 @@ fn extent(to: &View, line: usize, lines: usize) -> (usize, usize, bool) {
 fn copy(to: &View, frame: &Frame, plane: usize, lines: Lines) -> Result<bool, OutOfBounds> {
     let (width, height) = frame.layout.plane_size(plane);
     let (len, count, whole) = extent(to, width, height);
+    let from = frame.plane(plane);
+    if lines == Lines::All && to.has_lines_of(from) {
+        // The picture was decoded here.
+        return Ok(whole);
+    }
     for y in 0..count {
-        // A picture that was decoded here is in place already. Of one of its fields, lines are copied onto
-        // lines of the other field: a line that is a source is never written.
-        to.copy_line(y, frame.plane(plane), lines.source(y, height), len)?;
+        // If one field of a frame was decoded here, its lines are copied onto those of the other field. A
+        // line that is a source is never written.
+        to.copy_line(y, from, lines.source(y, height), len)?;
     }
     Ok(whole)
 }

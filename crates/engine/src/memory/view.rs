@@ -125,6 +125,11 @@ impl View {
         self.mapping.at(self.offset)
     }
 
+    /// Returns whether each line begins where the same line of `other` does.
+    pub(crate) fn has_lines_of(&self, other: &Self) -> bool {
+        self.as_ptr() == other.as_ptr() && self.stride == other.stride
+    }
+
     /// Copies `into.len()` bytes from `offset` within the view on.
     ///
     /// # Errors
