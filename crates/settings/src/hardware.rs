@@ -77,24 +77,35 @@ mod tests {
 
     #[test]
     fn a_list_is_read_as_it_is_written() {
-        let text = "/dev/video10 bcm2835-codec h264\n/dev/dri/renderD128 i915 h264,vp9\n";
+        let [first, second, ..] = Codec::ALL else {
+            panic!("the registry has one codec");
+        };
+        let text = format!("/dev/video10 bcm2835-codec {first}\n/dev/dri/renderD128 i915 {first},{second}\n");
         let devices: Vec<Device> = text.lines().map(|line| line.parse().unwrap()).collect();
         let written: Vec<String> = devices.iter().map(Device::to_string).collect();
         assert_eq!(written.join("\n"), text.trim_end());
-        assert_eq!(devices[1].codecs, "h264,vp9".parse().unwrap());
+        assert_eq!(devices[1].codecs, [*first, *second].into_iter().collect());
         assert_eq!([devices[0].is_gpu(), devices[1].is_gpu()], [false, true]);
     }
 
     #[test]
     fn the_first_device_counts_for_a_codec() {
-        let devices: Vec<Device> = ["/dev/video0 visl h264", "/dev/video1 hantro-vpu vp9,h264"]
-            .iter()
-            .map(|line| line.parse().unwrap())
+        let device = |node: &str, codecs: &[Codec]| Device {
+            node: node.to_owned(),
+            driver: "visl".to_owned(),
+            codecs: codecs.iter().copied().collect(),
+        };
+        let [first, second, ..] = *Codec::ALL else {
+            panic!("the registry has one codec");
+        };
+        let devices = [
+            device("/dev/video0", &[first]),
+            device("/dev/video1", &[second, first]),
+        ];
+        let found: Vec<(Codec, &str)> = by_codec(&devices)
+            .map(|(codec, device)| (codec, device.node.as_str()))
             .collect();
-        let found: Vec<String> = by_codec(&devices)
-            .map(|(codec, device)| format!("{codec} {}", device.node))
-            .collect();
-        assert_eq!(found, ["h264 /dev/video0", "vp9 /dev/video1"]);
+        assert_eq!(found, [(first, "/dev/video0"), (second, "/dev/video1")]);
         assert_eq!(by_codec(&[]).count(), 0);
     }
 

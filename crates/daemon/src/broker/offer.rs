@@ -87,6 +87,8 @@ fn read_hardware(path: &Path) -> Result<Vec<Device>> {
 
 #[cfg(test)]
 mod tests {
+    use daedalus_uapi::codec::Codec;
+
     use super::*;
 
     #[test]
@@ -112,15 +114,21 @@ mod tests {
 
     #[test]
     fn the_first_device_of_each_codec_is_named() {
-        let devices: Vec<Device> = ["/dev/video10 bcm2835-codec h264", "/dev/video11 visl h264,vp9"]
-            .iter()
-            .map(|line| line.parse().unwrap())
-            .collect();
+        let [first, second, ..] = Codec::ALL else {
+            panic!("the registry has one codec");
+        };
+        let devices: Vec<Device> = [
+            format!("/dev/video10 bcm2835-codec {first}"),
+            format!("/dev/video11 visl {first},{second}"),
+        ]
+        .iter()
+        .map(|line| line.parse().unwrap())
+        .collect();
         let (codecs, who) = elsewhere(&devices);
-        assert_eq!(codecs.to_string(), "h264,vp9");
+        assert_eq!(codecs, [*first, *second].into_iter().collect());
         assert_eq!(
             who,
-            "h264 by /dev/video10 (bcm2835-codec), vp9 by /dev/video11 (visl)"
+            format!("{first} by /dev/video10 (bcm2835-codec), {second} by /dev/video11 (visl)")
         );
         assert_eq!(elsewhere(&[]), (CodecSet::EMPTY, String::new()));
     }

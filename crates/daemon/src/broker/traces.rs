@@ -82,9 +82,10 @@ fn date(mut day: u64) -> (u64, u64, u64) {
 mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
-    use daedalus_uapi::fourcc;
-
     use super::*;
+
+    const CODEC: Codec = Codec::ALL[0];
+    const OTHER: Codec = Codec::ALL[1];
 
     fn event(coded_format: u32) -> Event {
         Event {
@@ -98,12 +99,12 @@ mod tests {
     #[test]
     fn names_say_when_and_what() {
         assert_eq!(
-            name(&event(fourcc::AV1_FRAME), 0),
-            "19700101T000000Z-session7-av1-2.trace"
+            name(&event(CODEC.coded_format()), 0),
+            format!("19700101T000000Z-session7-{CODEC}-2.trace")
         );
         assert_eq!(
-            name(&event(fourcc::VP9_FRAME), 951_827_696),
-            "20000229T123456Z-session7-vp9-2.trace"
+            name(&event(OTHER.coded_format()), 951_827_696),
+            format!("20000229T123456Z-session7-{OTHER}-2.trace")
         );
         assert_eq!(
             name(&event(0x2f2e2e2f), 4_107_542_399),
@@ -121,10 +122,10 @@ mod tests {
         // Whatever the second, as it may change in between.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         for second in now..now + 5 {
-            symlink("/dev/null", dir.join(name(&event(fourcc::VP9_FRAME), second))).unwrap();
+            symlink("/dev/null", dir.join(name(&event(OTHER.coded_format()), second))).unwrap();
         }
-        assert!(traces.create(&event(fourcc::VP9_FRAME)).is_err());
-        let (file, name) = traces.create(&event(fourcc::AV1_FRAME)).unwrap();
+        assert!(traces.create(&event(OTHER.coded_format())).is_err());
+        let (file, name) = traces.create(&event(CODEC.coded_format())).unwrap();
         assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600);
         assert!(dir.join(&name).is_file());
         std::fs::remove_dir_all(&dir).unwrap();
