@@ -142,11 +142,7 @@ fn ffmpeg(codec: Codec, clip: &str) -> Result<Took> {
 
 /// Decodes at most so many pictures.
 fn ffmpeg_pictures(codec: Codec, clip: &str, pictures: &str) -> Result<Took> {
-    let decoder = match codec {
-        Codec::H264 => "h264",
-        Codec::Vp9 => "vp9",
-        Codec::Av1 => "libdav1d",
-    };
+    let decoder = codec.info().ffmpeg;
     let output = Command::new("ffmpeg")
         .args([
             "-v",

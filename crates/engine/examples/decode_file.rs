@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Decodes a file by the engine alone, with no kernel module: `decode_file IN [OUT] [FRAMES]`.
 //!
-//! IN is H.264 Annex B, IVF or WebM; OUT gets the shown pictures as NV12 (8 bit) or P010 (10 bit)
-//! without padding, one after the other, in display order. Without OUT the pictures are only counted
-//! and timed. One line of JSON on stdout says what was decoded:
-//! `{"codec":"VP9","width":352,"height":288,"pixel_format":"NV12","frames":10,"exact":10,"seconds":0.05}`
+//! IN is a stream that the tests' client reads. OUT gets the shown pictures as NV12 (8 bit) or P010 (10 bit)
+//! without padding, one after the other, in display order. Without OUT the pictures are only counted and
+//! timed. One line of JSON on stdout describes the result, with the codec's title:
+//! `{"codec":"…","width":352,"height":288,"pixel_format":"NV12","frames":10,"exact":10,"seconds":0.05}`
 
 #[path = "../tests/support/mod.rs"]
 mod support;

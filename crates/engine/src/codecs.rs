@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Lists the decoders of all codecs: the only table of them.
+//! Lists the decoders of all codecs. Only this table and the files below it name a codec.
+
+mod av1;
+mod h264;
+mod vp9;
 
 use daedalus_uapi::codec::{Codec, CodecSet};
 
@@ -9,7 +13,6 @@ use crate::job::Decoder;
 use crate::library::Library;
 use crate::null::NullDecoder;
 use crate::options::{Backend, Options};
-use crate::{av1, h264, vp9};
 
 /// A row of the table: a codec's decoder.
 struct Row {

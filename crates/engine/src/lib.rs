@@ -29,7 +29,6 @@
 //! - Nothing that comes from a client (controls, coded data, geometry) can cause a panic or an access out of
 //!   bounds.
 
-mod av1;
 mod capture;
 mod codecs;
 mod controls;
@@ -37,7 +36,6 @@ mod convert;
 mod decoder;
 mod error;
 mod frames;
-mod h264;
 mod history;
 mod in_flight;
 mod job;
@@ -51,7 +49,6 @@ mod options;
 mod packets;
 mod payload;
 mod session;
-mod vp9;
 
 pub use codecs::{open, served_codecs, warm_up};
 pub use error::{EngineError, JobError};
