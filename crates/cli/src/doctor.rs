@@ -76,6 +76,8 @@ fn examine(system: &System, user: &str) -> Vec<Check> {
 
 #[cfg(test)]
 mod tests {
+    use daedalus_uapi::codec::{Codec, CodecSet};
+
     use super::*;
     use crate::device::tests::{SESSIONS, STATS};
     use crate::system::tests::Machine;
@@ -176,11 +178,15 @@ mod tests {
 
     #[test]
     fn everything_left_to_hardware() {
+        let [first, second, ref rest @ ..] = *Codec::ALL else {
+            panic!("the registry has one codec");
+        };
+        let rest: CodecSet = rest.iter().copied().collect();
         let machine = healthy("doctor-hardware");
         machine.put("/sys/kernel/debug/daedalus/stats", b"state=unserved\n");
         machine.put(
             "/run/daedalus-v4l2-hardware",
-            b"/dev/video0 x h264,vp9\n/dev/dri/renderD128 i915 h264,av1\n",
+            format!("/dev/video0 x {first},{second}\n/dev/dri/renderD128 i915 {first},{rest}\n").as_bytes(),
         );
         machine.put(
             "/etc/daedalus-v4l2.conf",
@@ -194,19 +200,25 @@ mod tests {
                 .map(|check| check.found)
                 .collect::<String>()
         };
-        assert!(
-            left(&machine).contains(
-                "h264 to /dev/video0 (x), vp9 to /dev/video0 (x), av1 to /dev/dri/renderD128 (i915, by \
-                 VA-API);"
-            ),
-            "{}",
-            left(&machine)
+        let by_va_api = rest
+            .iter()
+            .map(|codec| format!(", {codec} to /dev/dri/renderD128 (i915, by VA-API)"));
+        let expected = format!(
+            "{first} to /dev/video0 (x), {second} to /dev/video0 (x){};",
+            by_va_api.collect::<String>()
         );
-        machine.put("/etc/daedalus-v4l2.conf", b"codecs = vp9\n");
+        assert!(left(&machine).contains(&expected), "{}", left(&machine));
+        machine.put(
+            "/etc/daedalus-v4l2.conf",
+            format!("codecs = {second}\n").as_bytes(),
+        );
         assert_eq!(failures(&machine).len(), 1);
         assert_eq!(left(&machine), "");
         machine.put("/etc/daedalus-v4l2.conf", b"");
-        machine.put("/run/daedalus-v4l2-hardware", b"/dev/video0 x h264,vp9\n");
+        machine.put(
+            "/run/daedalus-v4l2-hardware",
+            format!("/dev/video0 x {first},{second}\n").as_bytes(),
+        );
         assert_eq!(failures(&machine).len(), 1);
     }
 

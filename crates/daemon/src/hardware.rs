@@ -151,9 +151,11 @@ fn codecs(formats: &[u32]) -> CodecSet {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::PathBuf;
 
-    use daedalus_uapi::fourcc::{H264_SLICE, VP9_FRAME, fourcc};
+    use daedalus_uapi::codec::CODECS;
+    use daedalus_uapi::fourcc::{NV12, YUV420};
 
     use super::*;
 
@@ -211,31 +213,36 @@ mod tests {
             match node {
                 "dev/video3" => Err(rustix::io::Errno::ACCESS),
                 "dev/video2" => Ok(("uvcvideo".into(), vec![])),
-                "dev/video4" => Ok(("vicodec".into(), vec![fourcc(*b"H264")])),
-                _ => Ok(("hantro-vpu".into(), vec![H264_SLICE, VP9_FRAME])),
+                "dev/video4" => Ok(("vicodec".into(), vec![CODECS[0].stateful_formats[0]])),
+                _ => Ok((
+                    "hantro-vpu".into(),
+                    vec![CODECS[0].coded_format, CODECS[1].coded_format],
+                )),
             }
         });
         assert_eq!(
             *asked.borrow(),
             ["dev/video0", "dev/video2", "dev/video3", "dev/video4"]
         );
+        let [first, second] = [CODECS[0].name, CODECS[1].name];
         assert_eq!(
             lines(&found),
-            ["/dev/video0 hantro-vpu h264,vp9", "/dev/video4 vicodec h264"]
+            [
+                format!("/dev/video0 hantro-vpu {first},{second}"),
+                format!("/dev/video4 vicodec {first}")
+            ]
         );
     }
 
     #[test]
     fn gpus_count_with_both_drivers() {
-        const IHD: &str = "usr/lib/x86_64-linux-gnu/dri/iHD_drv_video.so";
-        let gpus = [
-            ("i915", IHD, "h264,vp9,av1"),
-            ("i915", "usr/lib64/dri/i965_drv_video.so", "h264,vp9"),
-            ("xe", IHD, "h264,vp9,av1"),
-            ("amdgpu", "usr/lib/dri/radeonsi_drv_video.so", "h264,vp9,av1"),
-            ("radeon", "usr/lib/x86_64-linux-gnu/dri/r600_drv_video.so", "h264"),
-        ];
-        for (kernel, va, codecs) in gpus {
+        const DIRECTORIES: [&str; 3] = ["usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib"];
+        let pairs: BTreeSet<_> = CODECS.iter().flat_map(|row| row.gpus).collect();
+        for (pair, directory) in pairs.into_iter().zip(DIRECTORIES.iter().cycle()) {
+            let (kernel, va) = *pair;
+            let codecs = Codec::ALL.iter().copied();
+            let codecs: CodecSet = codecs.filter(|codec| codec.info().gpus.contains(pair)).collect();
+            let va = &format!("{directory}/dri/{va}_drv_video.so");
             let machine = Machine::new("gpu");
             machine.device(RENDER_CLASS, "dev/dri/renderD128", kernel);
             assert!(
@@ -296,13 +303,18 @@ mod tests {
 
     #[test]
     fn formats_of_both_kinds_of_decoder() {
-        let names = |formats: &[[u8; 4]]| {
-            let formats: Vec<u32> = formats.iter().map(|&format| fourcc(format)).collect();
-            codecs(&formats).to_string()
-        };
-        assert_eq!(names(&[*b"XXXX", *b"S264"]), "h264");
-        assert_eq!(names(&[*b"VP90", *b"AV01", *b"VP9F"]), "vp9,av1");
+        for row in &CODECS {
+            let stateless = codecs(&[u32::MAX, row.coded_format]);
+            assert_eq!(stateless, row.codec.into());
+            assert!(
+                row.stateful_formats
+                    .iter()
+                    .all(|&format| codecs(&[format]) == stateless)
+            );
+        }
+        let all: Vec<u32> = CODECS.iter().map(|row| row.coded_format).collect();
+        assert_eq!(codecs(&all), CodecSet::all());
         // An encoder takes pictures.
-        assert_eq!(names(&[*b"NV12", *b"YU12"]), "");
+        assert!(codecs(&[NV12, YUV420]).is_empty());
     }
 }

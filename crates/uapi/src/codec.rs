@@ -449,4 +449,20 @@ mod tests {
         );
         assert_eq!(bit_names(protocol::CODEC_VP9), ["vp9"]);
     }
+
+    #[test]
+    fn gpus_decode_what_their_drivers_do() {
+        for (kernel, va, codecs) in [
+            ("i915", "iHD", "h264,vp9,av1"),
+            ("i915", "i965", "h264,vp9"),
+            ("xe", "iHD", "h264,vp9,av1"),
+            ("amdgpu", "radeonsi", "h264,vp9,av1"),
+            ("radeon", "radeonsi", "h264"),
+            ("radeon", "r600", "h264"),
+        ] {
+            let decoded = Codec::ALL.iter().copied();
+            let decoded = decoded.filter(|codec| codec.info().gpus.contains(&(kernel, va)));
+            assert_eq!(decoded.collect::<CodecSet>().to_string(), codecs, "{kernel} {va}");
+        }
+    }
 }

@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use daedalus_engine::{Backend, Decoder, Done, Options};
-use daedalus_uapi::fourcc::{AV1_FRAME, NV12, VP9_FRAME};
+use daedalus_uapi::codec::CODECS;
+use daedalus_uapi::fourcc::NV12;
 use daedalus_uapi::protocol::{
     CTRL_F_IN_REQUEST, Ctrl, MSG_BUFFER_GONE, MSG_RESET, Msg, MsgBufferGone, MsgJob, Plane as WirePlane,
 };
@@ -118,6 +119,16 @@ impl Decoder for Late {
     }
 }
 
+/// Returns the coded format of most jobs.
+fn coded_format() -> u32 {
+    CODECS[1].coded_format
+}
+
+/// Returns the format of another codec.
+fn other_format() -> u32 {
+    CODECS[2].coded_format
+}
+
 /// A job whose coded data is in buffer 1 and whose picture goes into `raw`.
 fn job(id: u64, raw: u64) -> MsgJob {
     let mut head = MsgJob {
@@ -126,7 +137,7 @@ fn job(id: u64, raw: u64) -> MsgJob {
             size: size_of::<MsgJob>() as u32,
         },
         job: id,
-        coded_format: VP9_FRAME,
+        coded_format: coded_format(),
         coded: WirePlane {
             buffer: 1,
             length: 100,
@@ -321,7 +332,7 @@ fn unusable_jobs_are_answered_and_the_next_decodes() {
             Answer(2, STATUS_ERROR),
             Fetch(3),
             Answer(3, STATUS_ERROR),
-            Open(VP9_FRAME),
+            Open(coded_format()),
             Submit(4, 0),
             Answer(4, STATUS_OK),
         ]
@@ -351,9 +362,9 @@ fn a_decoder_that_does_not_open_is_an_error_of_each_job() {
         [
             Fetch(1),
             Fetch(2),
-            Open(VP9_FRAME),
+            Open(coded_format()),
             Answer(1, STATUS_ERROR),
-            Open(VP9_FRAME),
+            Open(coded_format()),
             Answer(2, STATUS_ERROR)
         ]
     );
@@ -442,21 +453,21 @@ fn a_job_that_the_decoder_loses_is_answered() {
 
 #[test]
 fn another_format_is_another_decoder() {
-    let mut av1 = job(2, 2);
-    av1.coded_format = AV1_FRAME;
+    let mut other = job(2, 2);
+    other.coded_format = other_format();
     let run = Run {
         delay: 2,
         ..Run::default()
     };
-    let did = run.journal(&[bytes(job(1, 2)), bytes(av1)]);
+    let did = run.journal(&[bytes(job(1, 2)), bytes(other)]);
     let order: Vec<_> = did.into_iter().filter(|d| !matches!(d, Fetch(_))).collect();
     assert_eq!(
         order,
         [
-            Open(VP9_FRAME),
+            Open(coded_format()),
             Submit(1, 0),
             Drain,
-            Open(AV1_FRAME),
+            Open(other_format()),
             Submit(2, 0),
             Answer(1, STATUS_OK),
             Drain,
