@@ -18,7 +18,6 @@ mod worker;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use daedalus_uapi::codec::CodecSet;
 
 use cli::Command;
 
@@ -61,7 +60,7 @@ pub fn main() -> ExitCode {
 /// Runs `daedalusd codecs`: prints the codecs that the libraries decode.
 fn print_codecs() -> anyhow::Result<()> {
     use std::io::Write;
-    let codecs = CodecSet::from_bits(daedalus_engine::served_codecs());
+    let codecs = daedalus_engine::served_codecs();
     Ok(writeln!(std::io::stdout(), "{codecs}")?)
 }
 

@@ -65,11 +65,10 @@ pub fn warm_up() {
     }
 }
 
-/// Returns the codecs that the linked libraries can decode, as the protocol's bits. A distribution may build
-/// libavcodec without one of them.
+/// Returns the codecs that the linked libraries can decode. A distribution may build libavcodec without one of
+/// them.
 #[must_use]
-pub fn served_codecs() -> u32 {
+pub fn served_codecs() -> CodecSet {
     let codecs = Codec::ALL.iter().copied();
-    let served: CodecSet = codecs.filter(|&codec| (row(codec).is_available)()).collect();
-    served.bits()
+    codecs.filter(|&codec| (row(codec).is_available)()).collect()
 }

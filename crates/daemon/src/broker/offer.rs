@@ -19,7 +19,7 @@ use crate::hardware;
 /// If a file cannot be read or has a mistake, or if the libraries decode none of the codecs in question.
 pub(super) fn codecs(options: &BrokerOptions) -> Result<Option<CodecSet>> {
     let config = read_config(options.config.as_deref())?;
-    let served = CodecSet::from_bits(daedalus_engine::served_codecs());
+    let served = daedalus_engine::served_codecs();
     let missing = CodecSet::all().difference(served);
     if served.is_empty() {
         bail!("the installed libraries decode none of {missing}");
