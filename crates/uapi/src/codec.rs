@@ -8,9 +8,43 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::fourcc::{self, fourcc};
-use crate::protocol;
 use crate::v4l2_controls as controls;
+
+/// Bits of the protocol, as in `include/uapi/linux/daedalus.h`.
+pub mod bits {
+    /// Bit of `Register::codecs`: H.264.
+    pub const CODEC_H264: u32 = 1 << 0;
+    /// Bit of `Register::codecs`: VP9.
+    pub const CODEC_VP9: u32 = 1 << 1;
+    /// Bit of `Register::codecs`: AV1.
+    pub const CODEC_AV1: u32 = 1 << 2;
+    /// Bit of `Register::codecs`: VP8.
+    pub const CODEC_VP8: u32 = 1 << 3;
+    /// Bit of `Register::codecs`: MPEG-2.
+    pub const CODEC_MPEG2: u32 = 1 << 4;
+    /// Bit of `Register::codecs`: HEVC.
+    pub const CODEC_HEVC: u32 = 1 << 5;
+
+    /// The codecs that version 1 of the protocol knows.
+    pub const CODECS_V1: u32 = CODEC_H264 | CODEC_VP9 | CODEC_AV1;
+}
+
+/// The OUTPUT formats of stateless decoders, by their V4L2 names.
+pub mod coded_formats {
+    use super::pack;
+
+    /// `V4L2_PIX_FMT_H264_SLICE`: parsed H.264 slices, Annex B start codes.
+    pub const H264_SLICE: u32 = pack(*b"S264");
+    /// `V4L2_PIX_FMT_VP9_FRAME`: one VP9 frame.
+    pub const VP9_FRAME: u32 = pack(*b"VP9F");
+    /// `V4L2_PIX_FMT_AV1_FRAME`: the tile groups of one AV1 frame.
+    pub const AV1_FRAME: u32 = pack(*b"AV1F");
+}
+
+/// Packs four characters into a format.
+const fn pack(code: [u8; 4]) -> u32 {
+    u32::from_le_bytes(code)
+}
 
 /// A codec that is decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -30,7 +64,7 @@ pub enum Codec {
 pub struct CodecInfo {
     /// The codec.
     pub codec: Codec,
-    /// Its bit in [`protocol::Register::codecs`].
+    /// Its bit in the protocol's `Register::codecs`.
     pub bit: u32,
     /// The OUTPUT format of a stateless decoder, `V4L2_PIX_FMT_*`.
     pub coded_format: u32,
@@ -43,6 +77,8 @@ pub struct CodecInfo {
     /// The control that tells the bit depth of its pictures, `V4L2_CID_STATELESS_*`. A client sets it before
     /// it allocates CAPTURE buffers.
     pub depth_control: u32,
+    /// The controls that are arrays, with the bytes of an element.
+    pub arrays: &'static [(u32, usize)],
     /// Menus that a client sets once before it streams, with the items that the device has: control and
     /// value.
     pub menus: &'static [(u32, u32)],
@@ -50,7 +86,7 @@ pub struct CodecInfo {
     pub ivf: &'static [[u8; 4]],
     /// The names in a Matroska or WebM file's track.
     pub matroska: &'static [&'static str],
-    /// How its streams are stored without a container.
+    /// The format of its streams without a container.
     pub stream: Stream,
     /// GStreamer's elements that decode it in software, the best first.
     pub gstreamer: &'static [&'static str],
@@ -64,7 +100,7 @@ pub struct CodecInfo {
     pub gpus: &'static [(&'static str, &'static str)],
 }
 
-/// How streams of a codec are stored without a container.
+/// The format of a codec's streams without a container.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stream {
     /// As units behind start codes, `00 00 01`.
@@ -79,12 +115,13 @@ pub enum Stream {
 pub static CODECS: [CodecInfo; 3] = [
     CodecInfo {
         codec: Codec::H264,
-        bit: protocol::CODEC_H264,
-        coded_format: fourcc::H264_SLICE,
-        stateful_formats: &[fourcc(*b"H264"), fourcc(*b"AVC1")],
+        bit: bits::CODEC_H264,
+        coded_format: coded_formats::H264_SLICE,
+        stateful_formats: &[pack(*b"H264"), pack(*b"AVC1")],
         name: "h264",
         title: "H.264",
         depth_control: controls::V4L2_CID_STATELESS_H264_SPS,
+        arrays: &[],
         menus: &[
             (
                 controls::V4L2_CID_STATELESS_H264_DECODE_MODE,
@@ -113,12 +150,13 @@ pub static CODECS: [CodecInfo; 3] = [
     },
     CodecInfo {
         codec: Codec::Vp9,
-        bit: protocol::CODEC_VP9,
-        coded_format: fourcc::VP9_FRAME,
-        stateful_formats: &[fourcc(*b"VP90")],
+        bit: bits::CODEC_VP9,
+        coded_format: coded_formats::VP9_FRAME,
+        stateful_formats: &[pack(*b"VP90")],
         name: "vp9",
         title: "VP9",
         depth_control: controls::V4L2_CID_STATELESS_VP9_FRAME,
+        arrays: &[],
         menus: &[],
         ivf: &[*b"VP90"],
         matroska: &["V_VP9"],
@@ -135,12 +173,16 @@ pub static CODECS: [CodecInfo; 3] = [
     },
     CodecInfo {
         codec: Codec::Av1,
-        bit: protocol::CODEC_AV1,
-        coded_format: fourcc::AV1_FRAME,
-        stateful_formats: &[fourcc(*b"AV01")],
+        bit: bits::CODEC_AV1,
+        coded_format: coded_formats::AV1_FRAME,
+        stateful_formats: &[pack(*b"AV01")],
         name: "av1",
         title: "AV1",
         depth_control: controls::V4L2_CID_STATELESS_AV1_SEQUENCE,
+        arrays: &[(
+            controls::V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY,
+            size_of::<controls::V4l2CtrlAv1TileGroupEntry>(),
+        )],
         menus: &[],
         ivf: &[*b"AV01"],
         matroska: &["V_AV1"],
@@ -154,9 +196,9 @@ pub static CODECS: [CodecInfo; 3] = [
 
 /// Bits of the protocol that are reserved for codecs which are not decoded yet, with their names.
 static RESERVED: [(u32, &str); 3] = [
-    (protocol::CODEC_VP8, "vp8"),
-    (protocol::CODEC_MPEG2, "mpeg2"),
-    (protocol::CODEC_HEVC, "hevc"),
+    (bits::CODEC_VP8, "vp8"),
+    (bits::CODEC_MPEG2, "mpeg2"),
+    (bits::CODEC_HEVC, "hevc"),
 ];
 
 /// A name that is no codec's.
@@ -167,7 +209,7 @@ pub struct UnknownCodec {
     pub name: String,
 }
 
-/// The names of all codecs.
+/// Returns the names of all codecs.
 fn names(separator: &str) -> String {
     let names: Vec<&str> = Codec::ALL.iter().map(|codec| codec.name()).collect();
     names.join(separator)
@@ -195,7 +237,7 @@ impl Codec {
         self.info().title
     }
 
-    /// Returns its bit in [`protocol::Register::codecs`].
+    /// Returns its bit in the protocol's `Register::codecs`.
     #[must_use]
     pub fn bit(self) -> u32 {
         self.info().bit
@@ -400,6 +442,15 @@ pub fn bit_names(bits: u32) -> Vec<&'static str> {
         .collect()
 }
 
+/// Returns how many elements a value of `bytes` bytes of the control `id` has: 1, unless the control is an
+/// array.
+#[must_use]
+pub fn elements(id: u32, bytes: usize) -> u32 {
+    let mut arrays = CODECS.iter().flat_map(|row| row.arrays);
+    let element = arrays.find(|(array, _)| *array == id).map(|(_, size)| *size);
+    element.map_or(1, |size| u32::try_from(bytes / size).unwrap_or(u32::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,7 +464,7 @@ mod tests {
             assert_eq!(Codec::from_bit(codec.bit()), Some(codec));
             assert_eq!(Codec::from_coded_format(codec.coded_format()), Some(codec));
         }
-        assert_eq!(CodecSet::all().bits(), protocol::CODECS_V1);
+        assert_eq!(CodecSet::all().bits(), bits::CODECS_V1);
     }
 
     #[test]
@@ -442,12 +493,20 @@ mod tests {
     }
 
     #[test]
+    fn arrays_have_elements() {
+        let (id, size) = CODECS.iter().find_map(|row| row.arrays.first()).unwrap();
+        assert_eq!(elements(*id, 3 * size), 3);
+        assert_eq!(elements(*id, 0), 0);
+        assert_eq!(elements(CODECS[0].depth_control, 1000), 1);
+    }
+
+    #[test]
     fn reserved_bits_have_names() {
         assert_eq!(
             bit_names(u32::MAX),
             ["h264", "vp9", "av1", "vp8", "mpeg2", "hevc"]
         );
-        assert_eq!(bit_names(protocol::CODEC_VP9), ["vp9"]);
+        assert_eq!(bit_names(bits::CODEC_VP9), ["vp9"]);
     }
 
     #[test]

@@ -105,14 +105,15 @@ impl ControlFd {
         Ok(hello)
     }
 
-    /// `DAEDALUS_IOC_REGISTER`: becomes the daemon that serves `codecs` (`CODEC_*` bits) in a version of the protocol,
-    /// which [`ControlFd::hello`] returned. Returns the codecs that the module took: in version 1 all of them.
+    /// `DAEDALUS_IOC_REGISTER`: becomes the daemon that serves `codecs` (`CODEC_*` bits) in a version of the
+    /// protocol, which [`ControlFd::hello`] returned. Returns the codecs that the module took: in version 1
+    /// all of them.
     ///
     /// `name` is shown in the device's card name: 1 to 31 printable ASCII characters.
     ///
     /// # Errors
-    /// `EINVAL` for a bad name, if the module knows none of the codecs, or in version 1 if it does not know one of
-    /// them. `EBUSY` while another daemon is registered, `EPROTO` before [`ControlFd::hello`].
+    /// `EINVAL` for a bad name, if the module knows none of the codecs, or in version 1 if it does not know
+    /// one of them. `EBUSY` while another daemon is registered, `EPROTO` before [`ControlFd::hello`].
     pub fn register(&self, name: &str, codecs: u32, version: u32) -> Result<u32> {
         let mut register = Register {
             codecs,
@@ -187,7 +188,7 @@ impl MessageBuffer {
         Self(vec![0; bytes.div_ceil(8)].into_boxed_slice())
     }
 
-    /// All of it.
+    /// Returns all of it.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.0.as_mut_bytes()
     }
@@ -214,7 +215,7 @@ pub struct Buffer {
     pub initialised: bool,
 }
 
-/// What a worker learns when it attaches itself to a session.
+/// The answer to a worker that attaches itself to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// The version of the session fd.
@@ -259,10 +260,10 @@ impl<F: AsFd> SessionFd<F> {
         Ok((bytes > 0).then(|| &buffer.bytes_mut()[..bytes]))
     }
 
-    /// Whether [`SessionFd::read_message`] would return at once.
+    /// Returns whether [`SessionFd::read_message`] would return at once.
     ///
     /// # Errors
-    /// What `poll()` says.
+    /// The error of `poll()`.
     pub fn has_message(&self) -> Result<bool> {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         let ready = retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))?;
@@ -291,8 +292,9 @@ impl<F: AsFd> SessionFd<F> {
         })
     }
 
-    /// `DAEDALUS_IOC_ATTACH`: makes the calling process the session's worker, which takes messages of at most `msg_max`
-    /// bytes and knows `features`. A module of version 1 has no such call: there whoever reads first is the worker.
+    /// `DAEDALUS_IOC_ATTACH`: makes the calling process the session's worker, which takes messages of at most
+    /// `msg_max` bytes and knows `features`. A module of version 1 has no such call: there whoever reads
+    /// first is the worker.
     ///
     /// # Errors
     /// `EBUSY` if the session fd has a worker.
@@ -341,7 +343,7 @@ impl<F: AsFd> AsFd for SessionFd<F> {
     }
 }
 
-/// What the processor is about to do with a dmabuf, or has done.
+/// An access of the processor to a dmabuf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DmaBufAccess {
     /// `DMA_BUF_SYNC_READ`.
@@ -361,7 +363,7 @@ impl DmaBufAccess {
     /// `DMA_BUF_SYNC_START`: waits for the exporter's devices and makes their writes visible.
     ///
     /// # Errors
-    /// What the exporter says.
+    /// The error of the exporter.
     pub fn begin(self, dmabuf: BorrowedFd<'_>) -> Result<()> {
         Self::sync(dmabuf, self.flags())
     }
@@ -369,7 +371,7 @@ impl DmaBufAccess {
     /// `DMA_BUF_SYNC_END`: makes the processor's writes visible to the exporter's devices.
     ///
     /// # Errors
-    /// What the exporter says.
+    /// The error of the exporter.
     pub fn end(self, dmabuf: BorrowedFd<'_>) -> Result<()> {
         Self::sync(dmabuf, self.flags() | 4)
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The raw formats of CAPTURE, and where their samples lie in memory.
+//! The raw formats of CAPTURE, and the places of their samples in memory.
 //!
-//! All are 4:2:0. Colour planes are luma and chroma; memory planes are the buffers of a picture. A format has one
-//! memory plane for all colour planes, or one for each. In one memory plane, chroma begins right behind the
-//! buffer's lines of luma, and a line of a separate chroma plane has half the bytes of a line of luma.
+//! All are 4:2:0. Colour planes are luma and chroma; memory planes are the buffers of a picture. A format has
+//! one memory plane for all colour planes, or one for each. In one memory plane, chroma begins right behind
+//! the buffer's lines of luma, and a line of a separate chroma plane has half the bytes of a line of luma.
 
 use crate::fourcc;
 use crate::protocol::MAX_PLANES;
@@ -17,7 +17,7 @@ pub struct Size {
     pub height: u32,
 }
 
-/// How a raw format stores its two chroma planes.
+/// The order of the two chroma planes' samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chroma {
     /// As one colour plane: Cb, Cr, Cb, Cr, …
@@ -35,7 +35,7 @@ pub struct RawFormat {
     pub depth: u8,
     /// Memory planes.
     pub memory_planes: usize,
-    /// How chroma is stored.
+    /// The order of the chroma planes' samples.
     pub chroma: Chroma,
 }
 
@@ -73,7 +73,7 @@ pub struct MemoryPlane {
     pub sizeimage: usize,
 }
 
-/// Where the lines of a colour plane lie.
+/// The place of a colour plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColourPlane {
     /// The memory plane's index.
@@ -88,7 +88,7 @@ pub struct ColourPlane {
     pub lines: usize,
 }
 
-/// Where a picture's colour planes lie.
+/// The places of a picture's colour planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Luma.
@@ -97,7 +97,7 @@ pub struct Layout {
     pub chroma: ChromaLayout,
 }
 
-/// Where a picture's chroma lies.
+/// The places of a picture's chroma planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChromaLayout {
     /// Both planes interleaved.
@@ -159,11 +159,11 @@ impl RawFormat {
         }
     }
 
-    /// Returns where the colour planes of the upper left `part` of a buffer lie. The buffer's size is `format`, and
-    /// `strides` are the bytes per line of its memory planes.
+    /// Returns where the colour planes of the upper left `part` of a buffer lie. The buffer's size is
+    /// `format`, and `strides` are the bytes per line of its memory planes.
     ///
-    /// `None` if there are fewer memory planes than the format has. Offsets of an absurd geometry saturate, and
-    /// nothing is compared with memory: that is left to whoever reads or writes it.
+    /// `None` if there are fewer memory planes than the format has. Offsets of an absurd geometry saturate,
+    /// and nothing is compared with memory: that is left to whoever reads or writes it.
     #[must_use]
     pub fn layout(&self, format: Size, strides: &[usize], part: Size) -> Option<Layout> {
         if strides.len() < self.memory_planes {
@@ -213,11 +213,12 @@ impl RawFormat {
         })
     }
 
-    /// Returns the memory planes that the module allocates for a picture of `size`, which is rounded up to even. The
-    /// first [`RawFormat::memory_planes`] count; the others are zero.
+    /// Returns the memory planes that the module allocates for a picture of `size`, which is rounded up to
+    /// even. The first [`RawFormat::memory_planes`] count; the others are zero.
     ///
-    /// Sizes are those of `kernel/daedalus_codec.c`: a line of luma is a multiple of [`LINE_ALIGN`] bytes, and there is
-    /// room below the picture for whole blocks and a tail. With a single memory plane that room is where chroma lies.
+    /// Sizes are those of `kernel/daedalus_codec.c`: a line of luma is a multiple of [`LINE_ALIGN`] bytes,
+    /// and there is room below the picture for whole blocks and a tail. With a single memory plane that room
+    /// is where chroma lies.
     #[must_use]
     pub fn memory(&self, size: Size) -> [MemoryPlane; MAX_PLANES] {
         let size = size.rounded();

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The pixel formats that the device speaks, by their V4L2 names (`linux/videodev2.h`).
+//! The pixel formats of the device, by their V4L2 names (`linux/videodev2.h`).
+
+pub use crate::codec::coded_formats::*;
 
 /// Packs four characters the way `v4l2_fourcc()` does.
 #[must_use]
 pub const fn fourcc(code: [u8; 4]) -> u32 {
     u32::from_le_bytes(code)
 }
-
-/// `V4L2_PIX_FMT_H264_SLICE`: parsed H.264 slices, Annex B start codes.
-pub const H264_SLICE: u32 = fourcc(*b"S264");
-/// `V4L2_PIX_FMT_VP9_FRAME`: one VP9 frame.
-pub const VP9_FRAME: u32 = fourcc(*b"VP9F");
-/// `V4L2_PIX_FMT_AV1_FRAME`: the tile groups of one AV1 frame.
-pub const AV1_FRAME: u32 = fourcc(*b"AV1F");
 
 /// `V4L2_PIX_FMT_NV12`: 8 bit 4:2:0, Y then interleaved CbCr, one memory plane.
 pub const NV12: u32 = fourcc(*b"NV12");
@@ -25,7 +20,7 @@ pub const YUV420M: u32 = fourcc(*b"YM12");
 /// `V4L2_PIX_FMT_P010`: as [`NV12`] with 10 bit in the high bits of 16, little endian.
 pub const P010: u32 = fourcc(*b"P010");
 
-/// The four characters of `code`, for people; unprintable bytes appear as `.`.
+/// Returns the four characters of `code`, for people; unprintable bytes appear as `.`.
 #[must_use]
 pub fn name(code: u32) -> String {
     code.to_le_bytes()

@@ -4,6 +4,8 @@
 use thiserror::Error;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
+pub use crate::codec::bits::*;
+
 /// The newest version of the protocol that this crate describes.
 pub const VERSION: u32 = 2;
 /// The oldest version that is spoken.
@@ -12,22 +14,6 @@ pub const MIN_VERSION: u32 = 1;
 pub const CONTROL_PATH: &str = "/dev/daedalus-v4l2";
 /// The driver name that the video and media nodes report.
 pub const DRIVER_NAME: &str = "daedalus";
-
-/// Bit of [`Register::codecs`]: H.264.
-pub const CODEC_H264: u32 = 1 << 0;
-/// Bit of [`Register::codecs`]: VP9.
-pub const CODEC_VP9: u32 = 1 << 1;
-/// Bit of [`Register::codecs`]: AV1.
-pub const CODEC_AV1: u32 = 1 << 2;
-/// Bit of [`Register::codecs`]: VP8.
-pub const CODEC_VP8: u32 = 1 << 3;
-/// Bit of [`Register::codecs`]: MPEG-2.
-pub const CODEC_MPEG2: u32 = 1 << 4;
-/// Bit of [`Register::codecs`]: HEVC.
-pub const CODEC_HEVC: u32 = 1 << 5;
-
-/// The codecs that version 1 knows.
-pub const CODECS_V1: u32 = CODEC_H264 | CODEC_VP9 | CODEC_AV1;
 
 /// Bit of [`Register::faces`]: clients see a stateless decoder.
 pub const FACE_STATELESS: u32 = 1 << 0;
@@ -205,7 +191,7 @@ protocol_structs! {
         msg: Msg,
         /// The job's id, increasing within the session.
         job: u64,
-        /// Of the OUTPUT buffer, in ns; names the picture as a reference.
+        /// The OUTPUT buffer's, in ns; it names the picture as a reference.
         timestamp: u64,
         /// Fourcc of OUTPUT.
         coded_format: u32,
@@ -366,13 +352,13 @@ impl<'a> JobMessage<'a> {
         Ok(job)
     }
 
-    /// The CAPTURE planes that count.
+    /// Returns the CAPTURE planes that count.
     #[must_use]
     pub fn raw_planes(&self) -> &'a [Plane] {
         &self.head.raw[..self.head.num_planes as usize]
     }
 
-    /// The controls, in the order in which the module lists them.
+    /// Returns the controls, in the order in which the module lists them.
     pub fn controls(&self) -> impl Iterator<Item = Control<'a>> + use<'a> {
         let mut rest = self.ctrls;
         std::iter::from_fn(move || {

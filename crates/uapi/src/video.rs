@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a video node of any driver says of itself, without streaming on it.
+//! Asks video nodes of any driver about themselves, without streaming on them.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -19,13 +19,13 @@ pub struct Capability {
     pub driver: [u8; 16],
     /// The device's name.
     pub card: [u8; 32],
-    /// Where the device is.
+    /// The place of the device.
     pub bus_info: [u8; 32],
     /// The kernel's version.
     pub version: u32,
-    /// What all nodes of the device can do together.
+    /// The capabilities of all nodes of the device together.
     pub capabilities: u32,
-    /// What this node can do, with [`CAP_DEVICE_CAPS`] in `capabilities`.
+    /// The capabilities of this node, with [`CAP_DEVICE_CAPS`] in `capabilities`.
     pub device_caps: u32,
     /// Zero.
     pub reserved: [u32; 3],
@@ -67,7 +67,8 @@ pub const QUEUE_OUTPUT: u32 = 2;
 /// `V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE`.
 pub const QUEUE_OUTPUT_MPLANE: u32 = 10;
 
-/// Formats that are asked for: drivers have a few dozen at most, and one that never ends its list is not waited for.
+/// Formats that are asked for: drivers have a few dozen at most, and one that never ends its list is not
+/// waited for.
 const FORMATS: u32 = 256;
 
 /// An open video node.
@@ -78,7 +79,7 @@ impl VideoNode {
     /// Opens a video node to ask it what it is.
     ///
     /// # Errors
-    /// What `open()` says.
+    /// The error of `open()`.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         rustix::fs::open(path, flags, Mode::empty()).map(Self)
@@ -95,10 +96,10 @@ impl VideoNode {
         Ok(capability)
     }
 
-    /// The formats of a queue; none if the node has no such queue.
+    /// Returns the formats of a queue; none if the node has no such queue.
     ///
     /// # Errors
-    /// What `VIDIOC_ENUM_FMT` says, but for the `EINVAL` that ends the list.
+    /// The error of `VIDIOC_ENUM_FMT`, but for the `EINVAL` that ends the list.
     pub fn formats(&self, queue: u32) -> Result<Vec<u32>> {
         let mut formats = Vec::new();
         for index in 0..FORMATS {
@@ -120,7 +121,7 @@ impl VideoNode {
 }
 
 impl Capability {
-    /// What this node can do.
+    /// Returns the capabilities of this node.
     #[must_use]
     pub fn of_node(&self) -> u32 {
         if self.capabilities & CAP_DEVICE_CAPS != 0 {
@@ -130,7 +131,7 @@ impl Capability {
         }
     }
 
-    /// The driver's name, of printable characters only.
+    /// Returns the driver's name, of printable characters only.
     #[must_use]
     pub fn driver(&self) -> String {
         self.driver

@@ -133,7 +133,7 @@ fn sides() -> Sides {
     sides
 }
 
-/// What `int main(void) { body }` prints, with both headers included and every warning an error.
+/// Returns what `int main(void) { body }` prints, with both headers included and every warning an error.
 fn run_c(body: &str) -> String {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let (source, program) = (dir.join("layout_protocol.c"), dir.join("layout_protocol"));

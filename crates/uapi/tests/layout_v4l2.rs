@@ -6,7 +6,7 @@
 //! fields. A field that is missing from a list shows as a hole in the structure.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use daedalus_uapi::v4l2_controls::*;
@@ -17,7 +17,7 @@ struct Field(&'static str, usize, usize);
 /// A structure's name in C, its size in Rust and its fields.
 struct Layout(&'static str, usize, Vec<Field>);
 
-/// The C name of a field whose Rust name had to differ from it.
+/// Returns the C name of a field whose Rust name had to differ from it.
 fn c_field(rust: &'static str) -> &'static str {
     rust.strip_suffix('_').unwrap_or(rust)
 }
@@ -149,14 +149,17 @@ fn structures() -> Vec<Layout> {
     }
 }
 
-/// Every public constant of the three modules: read from their source, so that none is forgotten.
+/// Every public constant of the modules: read from their source, so that none is forgotten.
 fn constants() -> Vec<(String, u64)> {
-    let modules = [
-        include_str!("../src/v4l2_controls.rs"),
-        include_str!("../src/v4l2_controls/h264.rs"),
-        include_str!("../src/v4l2_controls/vp9.rs"),
-        include_str!("../src/v4l2_controls/av1.rs"),
-    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/v4l2_controls");
+    let files = std::fs::read_dir(folder).expect("the modules' folder");
+    let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
+    // The numbers on which the others build come first.
+    files.sort_by_key(|file| (!file.ends_with("base.rs"), file.clone()));
+    let modules = files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).expect("a module"));
+    let modules: Vec<String> = modules.collect();
     let mut values: Vec<(String, u64)> = Vec::new();
     for line in modules.iter().flat_map(|m| m.lines()) {
         let Some(rest) = line.strip_prefix("pub const ") else {
@@ -170,7 +173,7 @@ fn constants() -> Vec<(String, u64)> {
     values
 }
 
-/// The value of a sum or product of literals and earlier constants: all that the modules use.
+/// Returns the value of a sum or product of literals and earlier constants: all that the modules use.
 fn evaluate(expression: &str, known: &[(String, u64)]) -> u64 {
     if let Some((a, b)) = expression.split_once(" + ") {
         return evaluate(a, known) + evaluate(b, known);

@@ -1,7 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! AV1 stateless controls.
 
-use super::uapi_structs;
+use super::base::{V4L2_CID_CODEC_BASE, V4L2_CID_CODEC_STATELESS_BASE};
+use super::structs::uapi_structs;
+
+/// Menu: AV1 profile.
+pub const V4L2_CID_MPEG_VIDEO_AV1_PROFILE: u32 = V4L2_CID_CODEC_BASE + 655;
+/// Menu: AV1 level.
+pub const V4L2_CID_MPEG_VIDEO_AV1_LEVEL: u32 = V4L2_CID_CODEC_BASE + 656;
+/// [`V4l2CtrlAv1Sequence`].
+pub const V4L2_CID_STATELESS_AV1_SEQUENCE: u32 = V4L2_CID_CODEC_STATELESS_BASE + 500;
+/// A dynamic array of [`V4l2CtrlAv1TileGroupEntry`], at most [`V4L2_AV1_MAX_TILE_COUNT`] long.
+pub const V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY: u32 = V4L2_CID_CODEC_STATELESS_BASE + 501;
+/// [`V4l2CtrlAv1Frame`].
+pub const V4L2_CID_STATELESS_AV1_FRAME: u32 = V4L2_CID_CODEC_STATELESS_BASE + 502;
+/// [`V4l2CtrlAv1FilmGrain`].
+pub const V4L2_CID_STATELESS_AV1_FILM_GRAIN: u32 = V4L2_CID_CODEC_STATELESS_BASE + 505;
 
 /// `INTRA_FRAME` and the seven inter references; also the number of reference slots.
 pub const V4L2_AV1_TOTAL_REFS_PER_FRAME: usize = 8;

@@ -1,7 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! H.264 stateless controls.
 
-use super::uapi_structs;
+use super::base::{V4L2_CID_CODEC_BASE, V4L2_CID_CODEC_STATELESS_BASE};
+use super::structs::uapi_structs;
+
+/// Menu: H.264 level.
+pub const V4L2_CID_MPEG_VIDEO_H264_LEVEL: u32 = V4L2_CID_CODEC_BASE + 359;
+/// Menu: H.264 profile.
+pub const V4L2_CID_MPEG_VIDEO_H264_PROFILE: u32 = V4L2_CID_CODEC_BASE + 363;
+/// Menu: H.264 decode mode, slice based or frame based.
+pub const V4L2_CID_STATELESS_H264_DECODE_MODE: u32 = V4L2_CID_CODEC_STATELESS_BASE;
+/// Menu: H.264 start code, none or Annex B.
+pub const V4L2_CID_STATELESS_H264_START_CODE: u32 = V4L2_CID_CODEC_STATELESS_BASE + 1;
+/// [`V4l2CtrlH264Sps`].
+pub const V4L2_CID_STATELESS_H264_SPS: u32 = V4L2_CID_CODEC_STATELESS_BASE + 2;
+/// [`V4l2CtrlH264Pps`].
+pub const V4L2_CID_STATELESS_H264_PPS: u32 = V4L2_CID_CODEC_STATELESS_BASE + 3;
+/// [`V4l2CtrlH264ScalingMatrix`].
+pub const V4L2_CID_STATELESS_H264_SCALING_MATRIX: u32 = V4L2_CID_CODEC_STATELESS_BASE + 4;
+/// [`V4l2CtrlH264PredWeights`].
+pub const V4L2_CID_STATELESS_H264_PRED_WEIGHTS: u32 = V4L2_CID_CODEC_STATELESS_BASE + 5;
+/// [`V4l2CtrlH264SliceParams`].
+pub const V4L2_CID_STATELESS_H264_SLICE_PARAMS: u32 = V4L2_CID_CODEC_STATELESS_BASE + 6;
+/// [`V4l2CtrlH264DecodeParams`].
+pub const V4L2_CID_STATELESS_H264_DECODE_PARAMS: u32 = V4L2_CID_CODEC_STATELESS_BASE + 7;
 
 /// Decode mode: one slice per OUTPUT buffer.
 pub const V4L2_STATELESS_H264_DECODE_MODE_SLICE_BASED: u32 = 0;
@@ -305,7 +327,7 @@ uapi_structs! {
 }
 
 impl V4l2CtrlH264Sps {
-    /// Whether the profile codes `chroma_format_idc` and what follows it (ITU-T H.264 7.3.2.1.1):
+    /// Returns whether the profile codes `chroma_format_idc` and what follows it (ITU-T H.264 7.3.2.1.1):
     /// the kernel's `V4L2_H264_SPS_HAS_CHROMA_FORMAT`.
     pub fn has_chroma_format(&self) -> bool {
         matches!(

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! VP9 stateless controls.
 
-use super::uapi_structs;
+use super::base::{V4L2_CID_CODEC_BASE, V4L2_CID_CODEC_STATELESS_BASE};
+use super::structs::uapi_structs;
+
+/// Menu: VP9 profile.
+pub const V4L2_CID_MPEG_VIDEO_VP9_PROFILE: u32 = V4L2_CID_CODEC_BASE + 512;
+/// Menu: VP9 level.
+pub const V4L2_CID_MPEG_VIDEO_VP9_LEVEL: u32 = V4L2_CID_CODEC_BASE + 513;
+/// [`V4l2CtrlVp9Frame`].
+pub const V4L2_CID_STATELESS_VP9_FRAME: u32 = V4L2_CID_CODEC_STATELESS_BASE + 300;
+/// [`V4l2CtrlVp9CompressedHdr`].
+pub const V4L2_CID_STATELESS_VP9_COMPRESSED_HDR: u32 = V4L2_CID_CODEC_STATELESS_BASE + 301;
 
 /// `loop_filter_delta_enabled`, in [`V4l2Vp9LoopFilter::flags`].
 pub const V4L2_VP9_LOOP_FILTER_FLAG_DELTA_ENABLED: u8 = 0x1;
