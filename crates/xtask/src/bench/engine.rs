@@ -196,7 +196,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     }
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let most = processors.clamp(2, MOST_THREADS);
-    let program = root::inside(bed, &bed.binaries()?.join("daedalus-bench"));
+    let program = root::inside(bed, &bed.binaries()?.join("daedalus-measure"));
     let dir = bed.target.join("bench");
     let spread = bed
         .command(REAL_TIME[0])?
@@ -220,7 +220,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
             bed.command(&program)?
         };
         command
-            .args(["alternate", "--scratch", "/tmp/daedalus-bench", "--plan"])
+            .args(["alternate", "--scratch", "/tmp/daedalus-measure", "--plan"])
             .arg(root::inside(bed, &plan_file))
             .arg("--out")
             .arg(root::inside(bed, &rows_file))

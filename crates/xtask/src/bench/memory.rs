@@ -23,7 +23,7 @@ const GUEST_MIB: u32 = 4096;
 /// Threads of the workers: one, which the targets are for, and as many as `--threads=auto` takes at most.
 const THREADS: [u32; 2] = [1, 4];
 
-/// Private pages in KiB, as `daedalus-bench memory` prints them.
+/// Private pages in KiB, as `daedalus-measure memory` prints them.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Owners {
     buffers: u64,
@@ -70,7 +70,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
         script.push_str(&format!("daedalus_start --threads={threads}\n"));
         for clip in &clips {
             script.push_str(&format!(
-                "daedalus-bench memory --clip {} --broker $DAEDALUS_BROKER >>lines.jsonl\n",
+                "daedalus-measure memory --clip {} --broker $DAEDALUS_BROKER >>lines.jsonl\n",
                 in_guest(bed, &clip.path)?
             ));
         }

@@ -17,7 +17,7 @@ use crate::bed::Bed;
 use crate::guest::GuestJob;
 use crate::guest::paths::in_guest;
 
-/// What `daedalus-bench jobs` prints.
+/// What `daedalus-measure jobs` prints.
 #[derive(Deserialize)]
 struct Line {
     codec: Codec,
@@ -76,7 +76,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let mut script = PATIENT.to_owned() + "daedalus_start --backend=null --threads=1\n";
     for clip in clips.iter().filter(|clip| args.takes(clip.codec)) {
         script.push_str(&format!(
-            "daedalus-bench jobs --clip {} --broker $DAEDALUS_BROKER --strace /tmp/strace.log \
+            "daedalus-measure jobs --clip {} --broker $DAEDALUS_BROKER --strace /tmp/strace.log \
              >>lines.jsonl\n",
             in_guest(bed, &clip.path)?
         ));

@@ -30,7 +30,7 @@ pub(crate) fn begin(bed: &Bed) -> Result<String> {
     let mut script = PATIENT.to_owned() + "daedalus_start --threads=1\n";
     for clip in &clips {
         script.push_str(&format!(
-            "daedalus-bench memory --clip {} --broker $DAEDALUS_BROKER >/dev/null\n",
+            "daedalus-measure memory --clip {} --broker $DAEDALUS_BROKER >/dev/null\n",
             in_guest(bed, &clip.path).context("the clip to begin with")?
         ));
     }
@@ -54,7 +54,7 @@ pub(crate) fn alternate(bed: &Bed, script: &mut String, part: &str, clip: &Clip,
     let place = place(clip)?;
     script.push_str(&format!(
         "cp {} {place}\n\
-         daedalus-bench alternate --plan {} --out {} --scratch /tmp/scratch --broker $DAEDALUS_BROKER\n\
+         daedalus-measure alternate --plan {} --out {} --scratch /tmp/scratch --broker $DAEDALUS_BROKER\n\
          rm {place}\n",
         in_guest(bed, &clip.path)?,
         in_guest(bed, &file)?,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Alternating runs by `daedalus-bench alternate`: the plan that it reads and the rows that it writes
-//! (bench/src/alternate.rs is the other side).
+//! Alternating runs by `daedalus-measure alternate`: the plan that it reads and the rows that it writes
+//! (measure/src/alternate.rs is the other side).
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus-bench`: what `./dev bench` runs where it measures, in the guest and in the Debian root. It takes figures;
+//! `daedalus-measure`: what `./dev bench` runs where it measures, in the guest and in the Debian root. It takes figures;
 //! what they mean is said by `crates/xtask/src/bench.rs`.
 
 use clap::{Parser, Subcommand};
@@ -12,7 +12,7 @@ mod process;
 
 /// Takes the figures of ./dev bench.
 #[derive(Debug, Parser)]
-#[command(name = "daedalus-bench", version)]
+#[command(name = "daedalus-measure", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::calls::{Calls, Strace};
 use crate::process;
 
-/// Arguments of `daedalus-bench jobs`.
+/// Arguments of `daedalus-measure jobs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The clip.

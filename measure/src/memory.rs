@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::process;
 
-/// Arguments of `daedalus-bench memory`.
+/// Arguments of `daedalus-measure memory`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The clip.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::{self, Times};
 
-/// Arguments of `daedalus-bench alternate`.
+/// Arguments of `daedalus-measure alternate`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The commands (JSON).
