@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The AV1 writer: a session's frames of any control bytes give OBUs or an error, and what it says of them is true.
+//! The AV1 writer: a session's frames of any control bytes give OBUs or an error, and what it says of them is
+//! true.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Whole sessions into the engine: every job is answered once and in order, whatever controls, geometry and
+//! Feeds whole sessions to the engine: every job is answered once and in order, whatever controls, geometry and
 //! coded data are, and nothing outside of its planes is touched.
 //!
 //! The decoders' C libraries take part, since that is what a worker runs; a crash in one of them is no fault

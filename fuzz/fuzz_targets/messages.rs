@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Messages of a session fd: whatever the bytes are, they are an error or a message whose parts lie within them.
+//! Messages of a session fd: whatever the bytes are, they are an error or a message whose parts lie within
+//! them.
 
 #![no_main]
 

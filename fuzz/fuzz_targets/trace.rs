@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The reader of traces. The input is taken both as a whole file and as records that are put into a file with right
-//! lengths and checksums, since neither compression nor a CRC is broken by chance.
+//! The reader of traces. The input is taken both as a whole file and as records that are put into a file with
+//! right lengths and checksums, since neither compression nor a CRC is broken by chance.
 
 #![no_main]
 
@@ -21,7 +21,8 @@ fn read(file: &[u8]) -> u64 {
     reader.records()
 }
 
-/// A file of the records that `data` consists of: a byte for the kind, two for the length, the payload.
+/// Returns a file of the records that `data` consists of: a byte for the kind, two for the length, the
+/// payload.
 fn file(mut data: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut file = Vec::new();
     file.extend_from_slice(&MAGIC);

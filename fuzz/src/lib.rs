@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the fuzz targets share: the input of the `jobs` target, which is the messages of a session fd one after
-//! the other, each job's followed by its coded data.
+//! Inputs of the fuzz targets. The `jobs` target's is the messages of a session fd one after the other, each
+//! job's followed by its coded data.
 
 #![forbid(unsafe_code)]
+
+pub mod codecs;
 
 use daedalus_trace::{Job, Record};
 use daedalus_uapi::protocol::{
@@ -16,7 +18,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 pub struct Aligned(Vec<u64>, usize);
 
 impl Aligned {
-    /// A copy of `bytes`.
+    /// Returns a copy of `bytes`.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         let mut words = vec![0; bytes.len().div_ceil(8)];
@@ -24,15 +26,15 @@ impl Aligned {
         Self(words, bytes.len())
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0.as_bytes()[..self.1]
     }
 }
 
-/// Splits a session's input into messages and the coded data behind those of jobs. What the header's size says is
-/// taken as far as there are bytes, so that every input is some session.
+/// Splits a session's input into messages and the coded data behind those of jobs. What the header's size
+/// says is taken as far as there are bytes, so that every input is some session.
 pub fn messages(mut input: &[u8]) -> impl Iterator<Item = (Aligned, &[u8])> {
     std::iter::from_fn(move || {
         let (head, _) = Msg::read_from_prefix(input).ok()?;

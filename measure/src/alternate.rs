@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Alternating runs: every round runs every command once, in an order that rotates, so that whatever else the machine
-//! does strikes all alike. A round before the first one is not counted: it fills caches, and shows which decoder
-//! libraries each command loads.
+//! Alternating runs: every round runs every command once, in an order that rotates, so that whatever else the
+//! machine does strikes all alike. A round before the first one is not counted: it fills caches, and shows
+//! which decoder libraries each command loads.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     broker: Option<u32>,
 }
 
-/// What is to be run.
+/// A plan of runs.
 #[derive(Debug, Deserialize)]
 struct Plan {
     runs: usize,
@@ -47,13 +47,15 @@ struct Entry {
     name: String,
     /// Program and arguments.
     words: Vec<String>,
-    /// So many copies are started at once.
+    /// Copies that are started at once.
     #[serde(default = "one")]
     copies: usize,
-    /// Program and arguments of a run that no time is taken of, after the round: it proves what the timed one decodes.
+    /// Program and arguments of a run that no time is taken of, after the round: it proves what the timed one
+    /// decodes.
     #[serde(default)]
     proof: Vec<String>,
-    /// The file in which the proof leaves a checksum; without one, it prints what GStreamer's videocodectestsink posts.
+    /// The file in which the proof leaves a checksum; without one, it prints what GStreamer's
+    /// videocodectestsink posts.
     #[serde(default)]
     checksum: Option<PathBuf>,
 }
@@ -62,7 +64,7 @@ fn one() -> usize {
     1
 }
 
-/// What a run took, in seconds.
+/// The times of a run, in seconds.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     name: &'a str,
@@ -77,7 +79,7 @@ struct Row<'a> {
     workers: f64,
     broker: f64,
     kernel_threads: f64,
-    /// What the command printed, its end.
+    /// The end of the output of the command.
     printed: String,
     /// Only in round 0.
     libraries: BTreeSet<String>,
@@ -122,7 +124,7 @@ fn command(words: &[String], log: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// The end of what a command printed.
+/// Returns the end of what a command printed.
 fn end_of(log: &Path) -> Result<String> {
     let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     let lines: Vec<&str> = text.lines().collect();
@@ -261,7 +263,7 @@ fn proven(entry: &Entry, args: &Args) -> Result<String> {
     Ok(sum)
 }
 
-/// The checksum in a message that `gst-launch-1.0 -m` has printed.
+/// Returns the checksum in a message that `gst-launch-1.0 -m` has printed.
 fn posted(printed: &str) -> Option<String> {
     let (_, rest) = printed.split_once("conformance/checksum,")?;
     let (_, rest) = rest.split_once("checksum=(string)")?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a process asks of the kernel, as strace sees it.
+//! Counts the system calls of a process, by strace.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 /// The ioctl type of the character device.
 const MAGIC: u32 = 0xda;
-/// How long strace may take to take hold of a process.
+/// Time that strace may need to attach to a process.
 const ATTACHED: Duration = Duration::from_secs(10);
 
 /// strace, attached to a process and all its threads.
@@ -22,7 +22,7 @@ pub(crate) struct Strace {
     log: PathBuf,
 }
 
-/// What was counted.
+/// The counts.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Calls {
     /// Calls by name.
@@ -97,20 +97,20 @@ impl Calls {
         calls
     }
 
-    /// All calls.
+    /// Returns all calls.
     pub(crate) fn count(&self) -> u64 {
         self.calls.values().sum()
     }
 }
 
-/// What a call returned; 0 if it failed or has not returned.
+/// Returns the value that a call returned; 0 if it failed or has not returned.
 fn result(line: &str) -> u64 {
     line.rsplit_once(" = ")
         .and_then(|(_, value)| value.split_whitespace().next()?.parse().ok())
         .unwrap_or_default()
 }
 
-/// The size of the argument of an ioctl of the device, in what follows `ioctl(`.
+/// Returns the size of the argument of an ioctl of the device, in what follows `ioctl(`.
 fn ioctl_size(arguments: &str) -> u64 {
     let inside = arguments
         .split_once("_IOC(")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the way through the device costs: a clip's jobs again and again in one session, by a small client.
+//! Measures the cost of the way through the device: a small client decodes a clip's jobs again and again in
+//! one session.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -34,12 +35,12 @@ pub(crate) struct Args {
     /// The broker's process.
     #[arg(long)]
     broker: u32,
-    /// Where strace leaves what it saw.
+    /// The file for the output of strace.
     #[arg(long)]
     strace: PathBuf,
 }
 
-/// What was seen at one depth.
+/// The figures at one depth.
 #[derive(Debug, Serialize)]
 struct Row {
     codec: &'static str,
@@ -48,7 +49,7 @@ struct Row {
     depth: usize,
     jobs: usize,
     seconds: f64,
-    /// Of each job in µs, from its first system call to the return of its buffers: only at depth 1.
+    /// Time of each job in µs, from its first system call to the return of its buffers: only at depth 1.
     latencies: Vec<f64>,
     /// Processor time of the worker and of the client, in seconds.
     worker: f64,

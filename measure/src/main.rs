@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus-measure`: what `./dev bench` runs where it measures, in the guest and in the Debian root. It takes figures;
-//! what they mean is said by `crates/xtask/src/bench.rs`.
+//! The program that `./dev bench` runs at the place of measurement: in the guest and in the Debian root. It
+//! takes figures; `crates/xtask/src/bench.rs` judges them.
 
 use clap::{Parser, Subcommand};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Whose a worker's private memory is, by its mappings.
+//! Tells the owners of a worker's private memory, by its mappings.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,8 +31,8 @@ pub(crate) struct Owners {
     buffers: u64,
     heap: u64,
     stack: u64,
-    /// Mappings without a file: large allocations, which are the decoder's pools and the engine's planes, and the
-    /// stacks and arenas of threads.
+    /// Mappings without a file: large allocations, which are the decoder's pools and the engine's planes, and
+    /// the stacks and arenas of threads.
     anonymous: u64,
     /// Code and constants of program and libraries, by file.
     text: BTreeMap<String, u64>,
@@ -128,7 +128,7 @@ impl Owners {
         }
     }
 
-    /// All but the buffers.
+    /// Returns all but the buffers.
     fn private(&self) -> u64 {
         self.heap + self.stack + self.anonymous + self.data + self.text.values().sum::<u64>()
     }

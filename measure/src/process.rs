@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What /proc says of processes, and waiting for one with what it has used.
+//! Reads /proc about processes, and waits for one with its use of the processor.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 const WORKER: &str = "daedalus-worker";
 /// The kernel's own threads are this process's children.
 const KTHREADD: u32 = 2;
-/// How long the broker may take to reap its workers.
+/// Time that the broker may need to reap its workers.
 const REAPED: Duration = Duration::from_secs(10);
 
 /// The times in `/proc/PID/stat`, in seconds: multiples of a tick, which is 10 ms.
@@ -49,12 +49,12 @@ impl Times {
     }
 }
 
-/// The processes there are.
+/// Returns the processes that there are.
 fn all() -> Result<impl Iterator<Item = u32>> {
     Ok(fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
-/// The workers of a broker: its children but for the process that they are forked from.
+/// Returns the workers of a broker: its children but for the process that they are forked from.
 pub(crate) fn workers(broker: u32) -> Result<Vec<u32>> {
     let is_worker = |pid: u32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm"));
@@ -65,7 +65,7 @@ pub(crate) fn workers(broker: u32) -> Result<Vec<u32>> {
         .collect())
 }
 
-/// What the kernel's own threads have used, in seconds.
+/// Returns the time that the kernel's own threads have used, in seconds.
 pub(crate) fn kernel_threads() -> Result<f64> {
     Ok(all()?
         .filter_map(|pid| Times::of(pid).ok())
@@ -84,7 +84,7 @@ pub(crate) fn no_worker(broker: u32) -> Result<()> {
     Ok(())
 }
 
-/// The one worker of a broker.
+/// Returns the one worker of a broker.
 pub(crate) fn worker(broker: u32) -> Result<u32> {
     match workers(broker)?.as_slice() {
         [worker] => Ok(*worker),
@@ -92,7 +92,7 @@ pub(crate) fn worker(broker: u32) -> Result<u32> {
     }
 }
 
-/// The decoder libraries that a process has mapped.
+/// Returns the decoder libraries that a process has mapped.
 pub(crate) fn libraries(pid: u32) -> BTreeSet<String> {
     // It may have ended.
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::Nodes;
-use daedalus_client::personality::{self, Personality, Shown, Summary};
+use daedalus_client::personality::{self, Personality, ShownPicture, Summary};
 use daedalus_client::raw::{RawFormat, Shape};
 use daedalus_uapi::fourcc;
 
@@ -32,7 +32,7 @@ pub(crate) fn play(
     } else {
         daedalus_client::jobs(&file)?
     };
-    let mut take = |shown: &Shown<'_>| {
+    let mut take = |shown: &ShownPicture<'_>| {
         let received = receive(shown, stream, comparison);
         received.map_err(|error| format!("{error:#}").into())
     };
@@ -41,7 +41,7 @@ pub(crate) fn play(
 }
 
 /// Compares one picture.
-fn receive(shown: &Shown<'_>, stream: &Stream, comparison: &mut Comparison) -> Result<()> {
+fn receive(shown: &ShownPicture<'_>, stream: &Stream, comparison: &mut Comparison) -> Result<()> {
     let format = match shown.format {
         fourcc::NV12 => RawFormat::Nv12,
         fourcc::P010 => RawFormat::P010,

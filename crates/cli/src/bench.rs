@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::output::{print_line, print_text};
-use crate::player::{self, By, is_wide, progress, start};
+use crate::player::{self, By, files, is_wide, progress, start};
 use crate::system::System;
 
 /// Frames per second of what people watch.
@@ -19,14 +19,16 @@ const WANTED: [f64; 2] = [30.0, 60.0];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Files: IVF, WebM, H.264 byte streams, AV1 OBU streams; ten seconds or more, since GStreamer's start is
-    /// measured, too
-    #[arg(required = true)]
+    #[arg(
+        required = true,
+        help = format!("Files: {}; ten seconds or more, since GStreamer's start is measured, too", files())
+    )]
     files: Vec<PathBuf>,
     /// How often each is decoded in each way, in turns
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// A report in Markdown, with what is known of the machine: for a Raspberry Pi 5, of which nothing was measured yet
+    /// A report in Markdown, with what is known of the machine: for a Raspberry Pi 5, of which nothing was
+    /// measured yet
     #[arg(long, conflicts_with = "json")]
     pi_report: bool,
     /// One JSON object instead of text
@@ -40,8 +42,8 @@ struct Way {
     element: String,
     /// Of each run, fastest first.
     fps: Vec<f64>,
-    /// Processor time of the whole machine per frame in ms, of each run, least first: client, worker, kernel, and
-    /// whatever else ran.
+    /// Processor time of the whole machine per frame in ms, of each run, least first: client, worker, kernel,
+    /// and whatever else ran.
     cpu_ms: Vec<f64>,
 }
 
@@ -169,7 +171,7 @@ fn median(sorted: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
-/// What is known of the machine.
+/// Returns the machine's properties.
 fn machine(system: &System) -> Vec<(String, String)> {
     let text = |path: &str| {
         let text = system.text(path).ok()?;
@@ -220,7 +222,7 @@ fn temperature(system: &System) -> Option<String> {
     Some(format!("{:.1} °C", thousandths / 1000.0))
 }
 
-/// What a Raspberry Pi's firmware says of low voltage and heat.
+/// Returns the words of a Raspberry Pi's firmware about low voltage and heat.
 fn throttled() -> Option<String> {
     let output = Command::new("vcgencmd").arg("get_throttled").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -306,7 +308,7 @@ mod tests {
             machine: vec![("machine".into(), "Raspberry Pi 5 Model B".into())],
             rows: vec![Row {
                 file: "a.ivf".into(),
-                codec: "VP9".into(),
+                codec: "MJPEG".into(),
                 width: 1920,
                 height: 1080,
                 bit_depth: 8,
@@ -318,7 +320,9 @@ mod tests {
         let text = markdown(&report, 5).unwrap();
         assert!(text.contains("| machine | Raspberry Pi 5 Model B |"), "{text}");
         assert!(
-            text.contains("| VP9 1920x1080, 8 bit | 300 | 90.0 | 3.00 | 1.50 | 1.0 | 60.0 (element) | 1.0 |"),
+            text.contains(
+                "| MJPEG 1920x1080, 8 bit | 300 | 90.0 | 3.00 | 1.50 | 1.0 | 60.0 (element) | 1.0 |"
+            ),
             "{text}"
         );
     }

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
 }
 
-/// What stands in the file, by the names of the specification.
+/// The contents of the file, by the names of the specification.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -98,7 +98,8 @@ fn document(system: &System) -> Option<Document> {
     })
 }
 
-/// Puts a file there that is whole whenever somebody reads it, and that everybody may read, whatever the umask.
+/// Puts a file there that is whole whenever somebody reads it, and that everybody may read, whatever the
+/// umask.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     if let Some(dir) = dir.filter(|dir| !dir.exists()) {

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::raw::Shape;
 
 use crate::output::print_line;
-use crate::player::{By, is_wide, progress, start};
+use crate::player::{By, is_wide, one_file, progress, start};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// IVF, WebM, an H.264 byte stream or an AV1 OBU stream
+    #[arg(help = one_file())]
     file: PathBuf,
     /// Where to: .y4m (at 25 frames per second), .nv12 (P010 for 10 bit; no header), .png (one frame)
     #[arg(short, long, value_name = "FILE")]
@@ -134,7 +134,7 @@ fn y4m(sink: &mut impl Write, shape: Shape, picture: &[u8], first: bool) -> Resu
     Ok(sink.write_all(&planar)?)
 }
 
-/// The picture in RGB: BT.709 in limited range, which most video of such sizes is.
+/// Returns the picture in RGB: BT.709 in limited range, which most video of such sizes is.
 fn png(sink: &mut impl Write, shape: Shape, picture: &[u8]) -> Result<()> {
     let bytes = if is_wide(shape) { 2 } else { 1 };
     // The upper eight bits.

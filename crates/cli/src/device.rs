@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
+use daedalus_uapi::codec::bit_names;
 use serde::Serialize;
 
 use crate::system::System;
 
-/// Where the module tells of itself.
+/// The folder of the module's files.
 pub(crate) const DEBUGFS: &str = "/sys/kernel/debug/daedalus";
 /// The module, when it is loaded.
 pub(crate) const MODULE: &str = "/sys/module/daedalus_v4l2";
@@ -28,7 +29,7 @@ pub(crate) struct Snapshot {
     pub(crate) video: Option<String>,
     /// `/dev/mediaN`.
     pub(crate) media: Option<String>,
-    /// What only root sees.
+    /// The part that only root sees.
     pub(crate) stats: Option<Stats>,
     /// Why not.
     pub(crate) unseen: Option<String>,
@@ -130,7 +131,7 @@ impl Snapshot {
         self
     }
 
-    /// Whether clients find a device that decodes.
+    /// Returns whether clients find a device that decodes.
     pub(crate) fn serves(&self) -> bool {
         self.video.is_some() && self.stats.as_ref().is_none_or(|stats| stats.state == "serving")
     }
@@ -147,7 +148,7 @@ pub(crate) fn why(error: &io::Error) -> String {
     }
 }
 
-/// The video and the media node, by the driver's name: numbers mean nothing.
+/// Returns the video and the media node, by the driver's name: numbers mean nothing.
 fn nodes(system: &System) -> (Option<String>, Option<String>) {
     let (mut video, mut media) = (None, None);
     for device in system.names(DRIVER) {
@@ -200,20 +201,8 @@ impl Stats {
 }
 
 fn codecs(set: u64) -> Vec<String> {
-    use daedalus_uapi::protocol::{CODEC_AV1, CODEC_H264, CODEC_HEVC, CODEC_MPEG2, CODEC_VP8, CODEC_VP9};
-    let names = [
-        (CODEC_H264, "h264"),
-        (CODEC_VP9, "vp9"),
-        (CODEC_AV1, "av1"),
-        (CODEC_VP8, "vp8"),
-        (CODEC_MPEG2, "mpeg2"),
-        (CODEC_HEVC, "hevc"),
-    ];
-    names
-        .iter()
-        .filter(|(bit, _)| set & u64::from(*bit) != 0)
-        .map(|(_, name)| (*name).to_owned())
-        .collect()
+    let names = bit_names(set as u32);
+    names.into_iter().map(str::to_owned).collect()
 }
 
 impl Session {
@@ -256,8 +245,8 @@ pub(crate) mod tests {
     pub(crate) const STATS: &str = "state=serving\ndaemon=daedalusd 0.1.0\ncodecs=0x7\nsessions=2\n\
         sessions_ever=9\nbusy=1\nbusy_peak=3\nmemory=6291456\n";
     pub(crate) const SESSIONS: &str = "\
-id=8 client=77 worker=80 format=S264 little-endian (0x34363253) state=streaming waiting=2 claimed=1 in_flight=1 done=40 failed=0 restarts=0 oldest_ms=12 memory=4194304
-id=9 client=78 worker=0 format=VP9F little-endian (0x46395056) state=lost waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=2097152
+id=8 client=77 worker=80 format=S265 little-endian (0x35363253) state=streaming waiting=2 claimed=1 in_flight=1 done=40 failed=0 restarts=0 oldest_ms=12 memory=4194304
+id=9 client=78 worker=0 format=MPG2 little-endian (0x3247504d) state=lost waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=2097152
 ";
 
     pub(crate) fn machine(name: &str) -> Machine {
@@ -288,7 +277,7 @@ id=9 client=78 worker=0 format=VP9F little-endian (0x46395056) state=lost waitin
             (stats.state.as_str(), stats.daemon.as_str()),
             ("serving", "daedalusd 0.1.0")
         );
-        assert_eq!(stats.codecs, ["h264", "vp9", "av1"]);
+        assert_eq!(stats.codecs, bit_names(7));
         assert_eq!((stats.sessions, stats.sessions_ever, stats.busy_peak), (2, 9, 3));
         let [first, second] = &seen.sessions[..] else {
             panic!("{:?}", seen.sessions)
@@ -296,7 +285,7 @@ id=9 client=78 worker=0 format=VP9F little-endian (0x46395056) state=lost waitin
         assert_eq!(first.program.as_deref(), Some("gst-launch-1.0"));
         assert_eq!(
             (first.format.as_str(), first.state.as_str()),
-            ("S264", "streaming")
+            ("S265", "streaming")
         );
         assert_eq!(
             (first.waiting, first.claimed, first.in_flight, first.oldest_ms),

@@ -10,7 +10,7 @@ pub(crate) struct Case {
     pub(crate) verdict: Verdict,
 }
 
-/// How a test ended.
+/// The result of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Passed,
@@ -24,7 +24,7 @@ pub(crate) enum Verdict {
     Skipped(String),
 }
 
-/// A report with one suite.
+/// Returns a report with one suite.
 pub(crate) fn report(suite: &str, cases: &[Case]) -> String {
     let count = |wanted: fn(&Verdict) -> bool| cases.iter().filter(|case| wanted(&case.verdict)).count();
     let mut text = format!(

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus`: what people use around the device. One file per command. It is linked with no decoder, so that it can say
-//! which one is missing.
+//! `daedalus`: commands for people who use or look after the device, a file each. It is linked with no
+//! decoder, so that it can say which one is missing.
 //!
-//! A library only so that the definition of its command line can be read, for its manual pages.
+//! It is a library only for its manual pages: they are made from the definition of its command line.
 
 #![forbid(unsafe_code)]
 
@@ -58,7 +58,8 @@ enum Command {
     /// Record what is decoded, and look at such traces
     #[command(subcommand)]
     Trace(trace::Command),
-    /// Decode traces again, without device and client, and compare with what was recorded: runs `daedalusd replay`.
+    /// Decode traces again, without device and client, and compare with what was recorded: runs `daedalusd
+    /// replay`.
     #[command(disable_help_flag = true)]
     Replay(replay::Args),
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus metrics`: the same figures for Prometheus, once or by a small server. A process of its own, so that the
-//! broker, which holds the device, speaks to nobody but the module.
+//! `daedalus metrics`: the same figures for Prometheus, once or by a small server. A process of its own, so
+//! that the broker, which holds the device, speaks to nobody but the module.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -25,7 +25,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What a peer may take for its request and for reading the answer, together: nobody else is answered meanwhile.
+/// Time that a peer may take for its request and for reading the answer, together: nobody else is answered
+/// meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Time until another peer is accepted after that has failed, for want of descriptors for one.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -330,8 +331,8 @@ mod tests {
         for line in [
             "daedalus_serving 1",
             "daedalus_sessions_total 9",
-            "daedalus_session_jobs_done_total{session=\"8\",format=\"S264\",program=\"gst-launch-1.0\"} 40",
-            "daedalus_session_oldest_job_seconds{session=\"8\",format=\"S264\",program=\"gst-launch-1.0\"} 0.012",
+            "daedalus_session_jobs_done_total{session=\"8\",format=\"S265\",program=\"gst-launch-1.0\"} 40",
+            "daedalus_session_oldest_job_seconds{session=\"8\",format=\"S265\",program=\"gst-launch-1.0\"} 0.012",
             "daedalus_session_state{session=\"9\",state=\"lost\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in {text}");

@@ -7,9 +7,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::container;
 use daedalus_client::gdp::Reader;
 use daedalus_client::raw::{RawFormat, Shape};
-use daedalus_client::{Codec, container};
+use daedalus_uapi::Codec;
+use daedalus_uapi::codec::{CODECS, CodecInfo, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::device::Snapshot;
@@ -18,7 +20,7 @@ use crate::system::System;
 /// Bytes of a file in which its codec is named.
 const HEAD: u64 = 1 << 20;
 
-/// Who decodes.
+/// A decoder: the device, or software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Device,
@@ -26,7 +28,7 @@ pub(crate) enum By {
 }
 
 /// A file that is being decoded.
-pub(crate) struct Playing {
+pub(crate) struct Playback {
     /// The decoder's element.
     pub(crate) element: String,
     child: Child,
@@ -36,7 +38,7 @@ pub(crate) struct Playing {
 }
 
 /// Starts decoding.
-pub(crate) fn start(file: &Path, by: By) -> Result<Playing> {
+pub(crate) fn start(file: &Path, by: By) -> Result<Playback> {
     // gdppay takes no padded lines, so that pictures arrive in GStreamer's default layout.
     let (_, element, mut command) = pipeline(file, by, &["gdppay", "fdsink fd=1 sync=false"])?;
     let mut child = command
@@ -51,7 +53,7 @@ pub(crate) fn start(file: &Path, by: By) -> Result<Playing> {
             String::from_utf8_lossy(&text).into_owned()
         })
     });
-    Ok(Playing {
+    Ok(Playback {
         element,
         child,
         reader: Reader::new(BufReader::with_capacity(1 << 20, out)),
@@ -60,24 +62,20 @@ pub(crate) fn start(file: &Path, by: By) -> Result<Playing> {
     })
 }
 
-/// A command that decodes a file as fast as it can and throws the pictures away, with its codec and decoder.
+/// Returns a command that decodes a file as fast as it can and throws the pictures away, its codec and
+/// decoder.
 pub(crate) fn discarding(file: &Path, by: By) -> Result<(Codec, String, Command)> {
     pipeline(file, by, &["fakesink sync=false"])
 }
 
-/// A command that decodes a file into `sink`, with its codec and decoder.
+/// Returns a command that decodes a file into `sink`, with its codec and decoder.
 fn pipeline(file: &Path, by: By, sink: &[&str]) -> Result<(Codec, String, Command)> {
     let (codec, mut parts) = source(file)?;
-    let name = match codec {
-        Codec::H264 => "h264",
-        Codec::Vp9 => "vp9",
-        Codec::Av1 => "av1",
-    };
     let element = match by {
-        By::Device => of_device(name)?,
-        By::Software => in_software(name)?,
+        By::Device => of_device(codec)?,
+        By::Software => in_software(codec)?,
     };
-    parts.push(format!("{name}parse"));
+    parts.push(format!("{codec}parse"));
     parts.push(element.clone());
     parts.extend(sink.iter().map(|&part| part.to_owned()));
     let mut command = Command::new("gst-launch-1.0");
@@ -103,7 +101,7 @@ fn location(file: &Path) -> Result<String> {
     ))
 }
 
-/// The codec of a file, and what takes it out of its container.
+/// Returns the codec of a file, and the elements that take it out of its container.
 fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
     let mut head = Vec::new();
     std::fs::File::open(file)
@@ -111,26 +109,53 @@ fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
         .with_context(|| format!("cannot read {}", file.display()))?;
     let codec = container::codec(&head).with_context(|| {
         format!(
-            "{} is no IVF, WebM, H.264 or AV1 stream; try: ffmpeg -i {0} -map 0:v -c copy out.mkv",
-            file.display()
+            "{} is no IVF, WebM, {} stream; try: ffmpeg -i {0} -map 0:v -c copy out.mkv",
+            file.display(),
+            of_streams(|row, _| row.title.to_owned()).join(" or ")
         )
     })?;
     let parts = match &head[..] {
         [b'D', b'K', b'I', b'F', ..] => vec!["ivfparse".to_owned()],
         [0x1a, 0x45, ..] => vec!["matroskademux".to_owned()],
-        // The low-overhead format begins with a temporal delimiter that has a size field (AV1 specification, 5.3).
-        [0x12, 0, ..] => vec!["video/x-av1,stream-format=obu-stream".to_owned()],
-        _ if matches!(codec, Codec::Av1) => bail!(
-            "{} is an AV1 stream of the length-delimited format; put it into a container first",
-            file.display()
+        _ if codec.info().stream != Stream::Obus => Vec::new(),
+        // The low-overhead format begins with a temporal delimiter that has a size field.
+        [0x12, 0, ..] => vec![format!("video/x-{codec},stream-format=obu-stream")],
+        _ => bail!(
+            "{} is an {} stream of the length-delimited format; put it into a container first",
+            file.display(),
+            codec.title()
         ),
-        _ => Vec::new(),
     };
     Ok((codec, parts))
 }
 
-/// The element that opens this driver's node, so that no other decoder stands in.
-fn of_device(codec: &str) -> Result<String> {
+/// Names the files that can be decoded, for help.
+pub(crate) fn files() -> String {
+    let streams = of_streams(|row, kind| format!("{} {kind} streams", row.title));
+    format!("IVF, WebM, {}", streams.join(", "))
+}
+
+/// Names one of the files that can be decoded, for help.
+pub(crate) fn one_file() -> String {
+    let streams = of_streams(|row, kind| format!("an {} {kind} stream", row.title));
+    format!("IVF, WebM, {}", streams.join(" or "))
+}
+
+/// Names each codec whose streams need no container, by its row and the kind of stream.
+fn of_streams(name: impl Fn(&CodecInfo, &str) -> String) -> Vec<String> {
+    let kind = |row: &CodecInfo| match row.stream {
+        Stream::StartCodes => Some("byte"),
+        Stream::Obus => Some("OBU"),
+        Stream::None => None,
+    };
+    CODECS
+        .iter()
+        .filter_map(|row| Some(name(row, kind(row)?)))
+        .collect()
+}
+
+/// Returns the element that opens this driver's node, so that no other decoder stands in.
+fn of_device(codec: Codec) -> Result<String> {
     let node = Snapshot::take(&System::this())
         .video
         .context("there is no device: `daedalus doctor` says why")?;
@@ -146,12 +171,8 @@ fn of_device(codec: &str) -> Result<String> {
     bail!("GStreamer has no {codec} element for {node}: `daedalus doctor` says why")
 }
 
-fn in_software(codec: &str) -> Result<String> {
-    let names: &[&str] = match codec {
-        "h264" => &["avdec_h264", "openh264dec"],
-        "vp9" => &["avdec_vp9", "vp9dec"],
-        _ => &["dav1ddec", "av1dec", "avdec_av1"],
-    };
+fn in_software(codec: Codec) -> Result<String> {
+    let names = codec.info().gstreamer;
     names
         .iter()
         .find(|name| inspect(&["--exists", name]).is_ok())
@@ -174,8 +195,8 @@ fn inspect(words: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-impl Playing {
-    /// The next picture as packed NV12 or P010, or `None` at the end.
+impl Playback {
+    /// Returns the next picture as packed NV12 or P010, or `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<(Shape, &[u8])>> {
         let shape = match self.reader.next_picture() {
             Ok(Some((shape, data))) => {
@@ -212,19 +233,19 @@ impl Playing {
     }
 }
 
-impl Drop for Playing {
+impl Drop for Playback {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-/// Whether samples have 10 bit.
+/// Returns whether samples have 10 bit.
 pub(crate) fn is_wide(shape: Shape) -> bool {
     matches!(shape.format, RawFormat::P010 | RawFormat::I420Le10)
 }
 
-/// A line on a terminal that counts pictures.
+/// Returns a line on a terminal that counts pictures.
 pub(crate) fn progress(file: &Path) -> Result<ProgressBar> {
     let style = ProgressStyle::with_template("{spinner} {msg}: {pos} frames, {per_sec}")?;
     let bar = ProgressBar::new_spinner().with_style(style);
@@ -236,14 +257,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn help_names_every_kind_of_file() {
+        let [first, second] = &of_streams(|row, _| row.title.to_owned())[..] else {
+            panic!("a sentence for two streams");
+        };
+        assert_eq!(
+            files(),
+            format!("IVF, WebM, {first} byte streams, {second} OBU streams")
+        );
+        assert_eq!(
+            one_file(),
+            format!("IVF, WebM, an {first} byte stream or an {second} OBU stream")
+        );
+    }
+
+    #[test]
     fn the_codec_of_a_long_file_is_known_without_reading_it() {
         let path = std::env::temp_dir().join(format!("daedalus-long-{}.ivf", std::process::id()));
-        std::fs::write(&path, b"DKIF\0\0\x20\0VP90").unwrap();
+        let head = [&b"DKIF\0\0\x20\0"[..], &CODECS[0].ivf[0]].concat();
+        std::fs::write(&path, head).unwrap();
         // Sparse, and more than fits into memory.
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_len(1 << 40).unwrap();
         let found = source(&path);
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(found.unwrap(), (Codec::Vp9, vec!["ivfparse".to_owned()]));
+        assert_eq!(found.unwrap(), (CODECS[0].codec, vec!["ivfparse".to_owned()]));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Err(error).with_context(|| format!("cannot start {}", daemon.display()))
 }
 
-/// The one beside this program, which is of the same build, or the installed one.
+/// Returns the one beside this program, which is of the same build, or the installed one.
 fn daemon() -> Option<PathBuf> {
     let beside = std::env::current_exe()
         .ok()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The file system as the commands see it: every path goes through a prefix, so that tests can build a machine in a
-//! directory.
+//! The file system as the commands see it: every path goes through a prefix, so that tests can build a
+//! machine in a directory.
 
 use std::fs;
 use std::io;
@@ -20,35 +20,35 @@ impl System {
         Self::at(Path::new("/"))
     }
 
-    /// The machine whose root is this directory.
+    /// Returns the machine whose root is this directory.
     pub(crate) fn at(prefix: &Path) -> Self {
         Self {
             prefix: prefix.to_owned(),
         }
     }
 
-    /// Where an absolute path is.
+    /// Returns the place of an absolute path.
     pub(crate) fn path(&self, absolute: &str) -> PathBuf {
         self.prefix.join(absolute.trim_start_matches('/'))
     }
 
-    /// A file's bytes.
+    /// Returns a file's bytes.
     pub(crate) fn bytes(&self, absolute: &str) -> io::Result<Vec<u8>> {
         fs::read(self.path(absolute))
     }
 
-    /// A file's text, without white space around it.
+    /// Returns a file's text, without white space around it.
     pub(crate) fn text(&self, absolute: &str) -> io::Result<String> {
         let bytes = self.bytes(absolute)?;
         Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
     }
 
-    /// Whether something is there.
+    /// Returns whether something is there.
     pub(crate) fn exists(&self, absolute: &str) -> bool {
         self.path(absolute).exists()
     }
 
-    /// The names in a directory, sorted; none if it is not there.
+    /// Returns the names in a directory, sorted; none if it is not there.
     pub(crate) fn names(&self, absolute: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.path(absolute))
             .into_iter()
@@ -59,7 +59,7 @@ impl System {
         names
     }
 
-    /// What the kernel calls itself.
+    /// Returns what the kernel calls itself.
     pub(crate) fn release(&self) -> String {
         self.text("/proc/sys/kernel/osrelease").unwrap_or_default()
     }
@@ -70,7 +70,7 @@ impl System {
         accounts::groups(&text).find(|group| group.name == name)
     }
 
-    /// Where a program is: in the directories of PATH, or in those for administrators.
+    /// Finds a program in the directories of PATH, or in those for administrators.
     pub(crate) fn program(&self, name: &str) -> Option<String> {
         let path = std::env::var("PATH").unwrap_or_default();
         path.split(':')

@@ -19,8 +19,8 @@ use crate::replay;
 pub(crate) enum Command {
     /// Have the service record the sessions that are opened from now on, until Ctrl-C. Needs root.
     ///
-    /// Sessions that play already play on, and are not recorded. The traces hold the video that is decoded; they
-    /// belong to who called sudo, and nobody else can read them.
+    /// Sessions that play already play on, and are not recorded. The traces hold the video that is decoded;
+    /// they belong to who called sudo, and nobody else can read them.
     Record(record::Record),
     /// Decode traces again, without device and client, and compare with what was recorded: `daedalus replay`.
     #[command(disable_help_flag = true)]

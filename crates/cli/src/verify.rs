@@ -10,12 +10,11 @@ use daedalus_client::raw::Shape;
 use serde::Serialize;
 
 use crate::junit::{self, Case, Verdict};
-use crate::player::{By, is_wide, progress, start};
+use crate::player::{By, files, is_wide, progress, start};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Files: IVF, WebM, H.264 byte streams, AV1 OBU streams
-    #[arg(required = true)]
+    #[arg(required = true, help = format!("Files: {}", files()))]
     files: Vec<PathBuf>,
     /// One JSON object per file and line instead of text
     #[arg(long)]
@@ -33,7 +32,7 @@ struct Row {
     fps: f64,
     device: String,
     software: String,
-    /// Where the first difference is.
+    /// The place of the first difference.
     difference: Option<Difference>,
     /// Why it could not be compared.
     error: Option<String>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Who reads the output may stop at any time: that is no failure, and no panic.
+//! A reader of the output may stop at any time: that is no failure, and no panic.
 
 use std::process::{Command, Stdio};
 

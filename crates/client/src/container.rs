@@ -1,57 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Containers: a file's bytes, split into the units that a codec's parser takes.
 //!
-//! IVF, WebM (Matroska restricted to one video track without lacing or encryption), H.264 Annex B and the
-//! two AV1 stream formats. The kind is told from the contents, not from the file's name.
+//! IVF, WebM (Matroska restricted to one video track without lacing or encryption), streams of start codes
+//! and streams of open bitstream units. The kind is told from the contents, not from the file's name.
 
-mod annexb;
+mod contents;
 mod elementary;
 mod ivf;
 mod obu;
+mod start_codes;
 mod webm;
 
-pub(crate) use obu::leb128;
-
-use elementary::Elementary;
+use daedalus_uapi::Codec;
+use daedalus_uapi::codec::{CODECS, Stream};
 
 use crate::error::ParseError;
-use daedalus_uapi::Codec;
-
-/// Units, each of which a codec's parser takes whole.
-pub type Units = Box<dyn Iterator<Item = Result<Vec<u8>, ParseError>>>;
-
-/// What is in a file.
-pub struct Contents {
-    /// The codec of its (first) video track.
-    pub codec: Codec,
-    /// H.264: one NAL unit, without start code; VP9: a frame or superframe; AV1: a temporal unit of OBUs
-    /// which carry sizes.
-    pub units: Units,
-}
-
-impl std::fmt::Debug for Contents {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Contents")
-            .field("codec", &self.codec)
-            .finish_non_exhaustive()
-    }
-}
+pub use contents::{Contents, Units};
+use elementary::Elementary;
 
 /// Tells the codec of a file that begins with `head`, which need not be all of it.
 ///
 /// # Errors
 ///
-/// [`ParseError::UnknownContainer`], also if the codec is not named in `head`, or [`ParseError::Container`] if the
-/// beginning is broken.
+/// [`ParseError::UnknownContainer`], also if the codec is not named in `head`, or [`ParseError::Container`]
+/// if the beginning is broken.
 pub fn codec(head: &[u8]) -> Result<Codec, ParseError> {
     if head.starts_with(b"DKIF") {
         ivf::codec(head)
     } else if head.starts_with(&webm::EBML_MAGIC) {
         webm::codec(head)
     } else if begins_unit(head) {
-        byte_stream(head).map(|()| Codec::H264)
-    } else if obu::begins(head) {
-        Ok(Codec::Av1)
+        byte_stream(head)
+    } else if let Some(codec) = of_stream(Stream::Obus).filter(|_| obu::begins(head)) {
+        Ok(codec)
     } else {
         Err(unknown(head))
     }
@@ -62,13 +43,26 @@ fn begins_unit(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1])
 }
 
-/// Fails if a stream of start codes is another codec's than H.264. What does not tell may be H.264 from which something
-/// was lost.
-fn byte_stream(bytes: &[u8]) -> Result<(), ParseError> {
-    match Elementary::of(bytes) {
-        None | Some(Elementary::H264) => Ok(()),
-        Some(other) => Err(ParseError::UnknownContainer(format!("it is {}", other.name()))),
-    }
+/// Returns the codec of a stream of start codes. One that does not tell is taken for the first such codec's,
+/// from which something was lost.
+///
+/// # Errors
+///
+/// [`ParseError::UnknownContainer`] if it tells another codec.
+fn byte_stream(bytes: &[u8]) -> Result<Codec, ParseError> {
+    let told = Elementary::of(bytes).map(Elementary::name);
+    let codec = CODECS
+        .iter()
+        .filter(|row| row.stream == Stream::StartCodes)
+        .find(|row| told.is_none_or(|name| name == row.title));
+    let other = || ParseError::UnknownContainer(format!("it is {}", told.unwrap_or("unknown")));
+    codec.map(|row| row.codec).ok_or_else(other)
+}
+
+/// Returns the codec whose streams are stored in this way without a container.
+fn of_stream(stream: Stream) -> Option<Codec> {
+    let row = CODECS.iter().find(|row| row.stream == stream);
+    row.map(|row| row.codec)
 }
 
 fn unknown(bytes: &[u8]) -> ParseError {
@@ -87,14 +81,13 @@ pub fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
     } else if bytes.starts_with(&webm::EBML_MAGIC) {
         webm::open(bytes)
     } else if begins_unit(&bytes) {
-        byte_stream(&bytes)?;
         Ok(Contents {
-            codec: Codec::H264,
-            units: Box::new(annexb::NalUnits::new(bytes)),
+            codec: byte_stream(&bytes)?,
+            units: Box::new(start_codes::Units::new(bytes)),
         })
-    } else if let Some(units) = obu::open(&bytes) {
+    } else if let Some((codec, units)) = of_stream(Stream::Obus).zip(obu::open(&bytes)) {
         Ok(Contents {
-            codec: Codec::Av1,
+            codec,
             units: Box::new(units.into_iter().map(Ok)),
         })
     } else {
@@ -111,22 +104,29 @@ mod tests {
         let low_overhead = [&[0x12, 0, 0x0a, 100][..], &[7; 50]].concat();
         let delimited = [&[100, 99, 1, 0x10, 90][..], &[7; 50]].concat();
         for (head, is) in [
-            (&[0, 0, 0, 1, 9][..], Some(Codec::H264)),
-            (b"DKIF\0\0\x20\0AV01", Some(Codec::Av1)),
-            (&low_overhead, Some(Codec::Av1)),
-            (&delimited, Some(Codec::Av1)),
+            (&[0, 0, 0, 1, 9][..], of_stream(Stream::StartCodes)),
+            (&low_overhead, of_stream(Stream::Obus)),
+            (&delimited, of_stream(Stream::Obus)),
             (b"RIFF....AVI LIST", None),
             (b"", None),
         ] {
             assert_eq!(codec(head).ok(), is, "{head:02x?}");
         }
+        for row in &CODECS {
+            for name in row.ivf {
+                let head = [&b"DKIF\0\0\x20\0"[..], name].concat();
+                assert_eq!(codec(&head).ok(), Some(row.codec));
+            }
+        }
     }
 
     #[test]
-    fn start_codes_are_not_taken_for_h264() {
+    fn start_codes_tell_no_codec() {
         let open = |unit: &[u8]| open([&[0, 0, 0, 1], unit].concat()).map(|contents| contents.codec);
-        assert_eq!(open(&[0x67, 100, 0, 30]).ok(), Some(Codec::H264));
-        assert_eq!(open(&[0x65, 0x88, 0x84]).ok(), Some(Codec::H264));
+        let of_start_codes = of_stream(Stream::StartCodes);
+        // A sequence parameter set, and a slice without one.
+        assert_eq!(open(&[0x67, 100, 0, 30]).ok(), of_start_codes);
+        assert_eq!(open(&[0x65, 0x88, 0x84]).ok(), of_start_codes);
         let error = open(&[0x40, 1, 12, 1]).err().map(|error| error.to_string());
         assert!(error.is_some_and(|text| text.ends_with("it is HEVC")));
     }

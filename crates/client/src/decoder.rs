@@ -7,21 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daedalus_uapi::Codec;
-use daedalus_uapi::v4l2_controls::{
-    V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_H264_DECODE_MODE, V4L2_CID_STATELESS_H264_SPS,
-    V4L2_CID_STATELESS_H264_START_CODE, V4L2_CID_STATELESS_VP9_FRAME,
-    V4L2_STATELESS_H264_DECODE_MODE_FRAME_BASED, V4L2_STATELESS_H264_START_CODE_ANNEX_B,
-};
 use md5::{Digest, Md5};
 
+use crate::coded::{CodedJob, Control, Visible};
 use crate::device::{ClientError, Device, Longest, Nodes, Request};
-use crate::job::{CodedJob, Control, Visible};
 use crate::memory::Mapping;
 use crate::picture::Layout;
 use crate::queue::{Backing, Queue};
 use crate::v4l2;
 
-/// How to drive a device.
+/// Options of a session.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Jobs in flight at most, from 1.
@@ -34,7 +29,7 @@ pub struct Options {
     pub raw: Backing,
     /// Whether `DQBUF` waits; else `poll` does.
     pub blocking: bool,
-    /// How long `poll` waits for a job before that is an error.
+    /// Time that `poll` waits for a job before that is an error.
     pub patience: Duration,
     /// Whether to read pictures at all.
     pub hash: bool,
@@ -54,7 +49,7 @@ impl Default for Options {
     }
 }
 
-/// What a session has to be prepared for: the largest of a stream's jobs.
+/// The preparation of a session: for the largest of a stream's jobs.
 #[derive(Clone, Debug)]
 pub struct Plan {
     codec: Codec,
@@ -62,44 +57,19 @@ pub struct Plan {
     height: u32,
     payload: usize,
     references: usize,
-    /// The controls that tell the bit depth, set outside of requests before buffers are allocated.
+    /// Menus, and the control that tells the bit depth: set outside of requests before buffers are allocated.
     initial: Vec<Control>,
 }
 
 impl Plan {
-    /// The plan for `jobs`, which are not empty.
+    /// Returns the plan for `jobs`, which are not empty.
     #[must_use]
     pub fn new(codec: Codec, jobs: &[CodedJob]) -> Self {
         let most = |size: fn(&CodedJob) -> usize| jobs.iter().map(size).max().unwrap_or_default();
-        let mut initial = Vec::new();
-        if codec == Codec::H264 {
-            for (id, value) in [
-                (
-                    V4L2_CID_STATELESS_H264_DECODE_MODE,
-                    V4L2_STATELESS_H264_DECODE_MODE_FRAME_BASED,
-                ),
-                (
-                    V4L2_CID_STATELESS_H264_START_CODE,
-                    V4L2_STATELESS_H264_START_CODE_ANNEX_B,
-                ),
-            ] {
-                initial.push(Control::new(id, &value));
-            }
-        }
-        let depth_controls = [
-            V4L2_CID_STATELESS_H264_SPS,
-            V4L2_CID_STATELESS_VP9_FRAME,
-            V4L2_CID_STATELESS_AV1_SEQUENCE,
-        ];
-        if let Some(first) = jobs.first() {
-            initial.extend(
-                first
-                    .controls
-                    .iter()
-                    .filter(|control| depth_controls.contains(&control.id))
-                    .cloned(),
-            );
-        }
+        let row = codec.info();
+        let menus = row.menus.iter().map(|(id, value)| Control::new(*id, value));
+        let depth = jobs.first().and_then(|job| job.control(row.depth_control));
+        let initial = menus.chain(depth.cloned()).collect();
         Self {
             codec,
             width: jobs.iter().map(|job| job.coded_width).max().unwrap_or_default(),
@@ -235,19 +205,19 @@ impl Session {
         Ok(session)
     }
 
-    /// The device.
+    /// Returns the device.
     #[must_use]
     pub fn device(&self) -> &Arc<Device> {
         &self.device
     }
 
-    /// The OUTPUT and the CAPTURE queue.
+    /// Returns the OUTPUT and the CAPTURE queue.
     #[must_use]
     pub fn queues(&mut self) -> (&mut Queue, &mut Queue) {
         (&mut self.coded, &mut self.raw)
     }
 
-    /// The pictures that came back so far, by timestamp.
+    /// Returns the pictures that came back so far, by timestamp.
     #[must_use]
     pub fn pictures(&self) -> &HashMap<u64, Picture> {
         &self.pictures
@@ -270,7 +240,7 @@ impl Session {
         self.in_flight.len()
     }
 
-    /// The longest calls so far.
+    /// Returns the longest calls so far.
     #[must_use]
     pub fn longest(&self) -> Longest {
         self.device.longest()

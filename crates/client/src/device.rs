@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Device nodes, and what is asked of them besides queues.
+//! Device nodes, and their ioctls that belong to no queue.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::job::Control;
+use crate::coded::Control;
 use crate::v4l2::{self, text};
 
 /// Why a device could not do what it was asked to.
@@ -36,7 +36,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The error number, if a system call failed.
+    /// Returns the error number, if a system call failed.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -126,10 +126,10 @@ pub fn find(driver: &str) -> Result<Nodes, ClientError> {
 /// Upper bounds, in ms, of the classes in which [`Longest::classes`] counts; the last class has none.
 pub const CLASS_BOUNDS_MS: [u64; 11] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 3000];
 
-/// How long calls took.
+/// The times of calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Longest {
-    /// How many calls and waits stayed blocked for how long, by [`CLASS_BOUNDS_MS`].
+    /// Numbers of calls and waits by the time that they stayed blocked, see [`CLASS_BOUNDS_MS`].
     pub classes: [u64; CLASS_BOUNDS_MS.len() + 1],
     /// The longest of the calls that must not wait for a picture (all ioctls but a blocking `DQBUF`).
     pub call: Duration,
@@ -137,7 +137,7 @@ pub struct Longest {
     pub wait: Duration,
 }
 
-/// What `poll` says about a device.
+/// The answer of `poll` about a device.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
     /// An OUTPUT buffer can be dequeued.
@@ -161,7 +161,7 @@ impl Device {
     /// Opens both nodes. With `blocking`, `DQBUF` waits; else [`Device::wait`] does.
     ///
     /// # Errors
-    /// What `open` says: `ENODEV` if nobody serves the device.
+    /// The error of `open()`: `ENODEV` if nobody serves the device.
     pub fn open(nodes: &Nodes, blocking: bool) -> Result<Arc<Self>, ClientError> {
         let flags = if blocking {
             OFlags::empty()
@@ -182,19 +182,19 @@ impl Device {
         }))
     }
 
-    /// The video node.
+    /// Returns the video node.
     #[must_use]
     pub fn video(&self) -> BorrowedFd<'_> {
         self.video.as_fd()
     }
 
-    /// The media node.
+    /// Returns the media node.
     #[must_use]
     pub fn media(&self) -> BorrowedFd<'_> {
         self.media.as_fd()
     }
 
-    /// The longest calls so far.
+    /// Returns the longest calls so far.
     #[must_use]
     pub fn longest(&self) -> Longest {
         *self
@@ -226,7 +226,7 @@ impl Device {
         result
     }
 
-    /// Whether `DQBUF` waits.
+    /// Returns whether `DQBUF` waits.
     #[must_use]
     pub fn is_blocking(&self) -> bool {
         self.blocking
@@ -264,7 +264,7 @@ impl Device {
         })
     }
 
-    /// The session's capabilities.
+    /// Returns the session's capabilities.
     ///
     /// # Errors
     /// The driver's.
@@ -272,7 +272,7 @@ impl Device {
         call("QUERYCAP", v4l2::querycap(self.video()))
     }
 
-    /// The pixel formats of a queue.
+    /// Returns the pixel formats of a queue.
     ///
     /// # Errors
     /// The driver's.
@@ -293,7 +293,7 @@ impl Device {
         }
     }
 
-    /// Whether a queue has the format: asks for one after the other, until it is found.
+    /// Returns whether a queue has the format: asks for one after the other, until it is found.
     ///
     /// # Errors
     /// The driver's.
@@ -314,7 +314,7 @@ impl Device {
         Ok(false)
     }
 
-    /// The format of a queue.
+    /// Returns the format of a queue.
     ///
     /// # Errors
     /// The driver's.
@@ -351,7 +351,7 @@ impl Device {
         Ok(format.pix_mp)
     }
 
-    /// What the driver would make of a format of a queue.
+    /// Returns what the driver would make of a format of a queue.
     ///
     /// # Errors
     /// The driver's.
@@ -369,7 +369,7 @@ impl Device {
         Ok(format.pix_mp)
     }
 
-    /// The largest width and height that a coded format can have.
+    /// Returns the largest width and height that a coded format can have.
     ///
     /// # Errors
     /// The driver's.
@@ -421,7 +421,7 @@ impl Device {
         Ok(Control { id, value })
     }
 
-    /// What the driver says about a control.
+    /// Returns the driver's description of a control.
     ///
     /// # Errors
     /// `EINVAL` if there is none.
@@ -449,7 +449,7 @@ impl Device {
         )
     }
 
-    /// A new request.
+    /// Returns a new request.
     ///
     /// # Errors
     /// The driver's.

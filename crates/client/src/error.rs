@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can be wrong with a coded file.
+//! Errors of coded files.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ pub enum ParseError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Neither IVF, WebM, Annex B nor AV1 OBUs, or a codec that is none of H.264, VP9 and AV1.
+    /// None of the known containers and stream formats, or none of the known codecs.
     #[error("not a container and codec known here: {0}")]
     UnknownContainer(String),
     /// The container's structure is broken.
@@ -22,9 +22,9 @@ pub enum ParseError {
     Container {
         /// Its name.
         container: &'static str,
-        /// Where, from the start of the file.
+        /// The place, in bytes from the start of the file.
         offset: usize,
-        /// What is wrong.
+        /// The fault.
         what: &'static str,
     },
     /// A header of the coded stream is broken, or needs something that the stream did not bring.
@@ -34,7 +34,7 @@ pub enum ParseError {
         codec: &'static str,
         /// Number of the access unit, from 0.
         unit: u64,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
 }

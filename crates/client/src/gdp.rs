@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Reader of the GStreamer Data Protocol (version 1.0), which `gdppay` writes: it keeps the caps and the boundaries of
-//! buffers, so that every picture comes with the size and format that the client announced for it.
+//! Reader of the GStreamer Data Protocol (version 1.0), which `gdppay` writes: it keeps the caps and the
+//! boundaries of buffers, so that every picture comes with the size and format that the client announced for
+//! it.
 
 use std::io::{ErrorKind, Read};
 
@@ -25,7 +26,7 @@ pub struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    /// A reader at the start of the stream.
+    /// Returns a reader at the start of the stream.
     pub fn new(source: R) -> Self {
         Self {
             source,
@@ -34,7 +35,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The next picture: its shape and its bytes as GStreamer lays out system memory; `None` at the end.
+    /// Returns the next picture: its shape and its bytes as GStreamer lays out system memory; `None` at the
+    /// end.
     ///
     /// # Errors
     ///

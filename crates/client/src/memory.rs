@@ -54,13 +54,13 @@ impl Mapping {
         })
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether it is empty, which it never is.
+    /// Returns whether it is empty, which it never is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0
@@ -143,7 +143,7 @@ unsafe impl Ioctl for CreateUdmabuf {
     }
 }
 
-/// A dmabuf of `length` bytes (rounded up to pages) of ordinary memory, from `/dev/udmabuf`.
+/// Returns a dmabuf of `length` bytes (rounded up to pages) of ordinary memory, from `/dev/udmabuf`.
 ///
 /// # Errors
 /// `ENOENT` if the kernel has no udmabuf; the system's.

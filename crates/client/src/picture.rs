@@ -3,12 +3,12 @@
 
 use daedalus_uapi::fourcc;
 
+use crate::coded::Visible;
 use crate::device::{ClientError, call};
-use crate::job::Visible;
 use crate::memory::Mapping;
 use crate::v4l2::PixFormatMplane;
 
-/// Where the colour planes of a picture lie in its memory planes.
+/// The places of a picture's colour planes in its memory planes.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// Bytes per sample.
@@ -19,8 +19,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of a CAPTURE format. As the kernel defines them, a single memory plane has chroma right
-    /// behind `height` lines of luma, and separate chroma planes have half of luma's bytes per line.
+    /// Returns the layout of a CAPTURE format. As the kernel defines them, a single memory plane has chroma
+    /// right behind `height` lines of luma, and separate chroma planes have half of luma's bytes per line.
     ///
     /// # Errors
     /// [`ClientError::Unexpected`] for a format that is none of NV12, NV12M, YU12, YM12 and P010.
@@ -50,7 +50,7 @@ impl Layout {
         })
     }
 
-    /// The visible part as packed NV12 (8 bit) or P010: lines without padding, luma, then interleaved
+    /// Returns the visible part as packed NV12 (8 bit) or P010: lines without padding, luma, then interleaved
     /// chroma. `left` and `top` are even, as 4:2:0 cropping is.
     ///
     /// # Errors

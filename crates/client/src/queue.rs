@@ -11,7 +11,7 @@ use crate::device::{ClientError, Device, Request, call};
 use crate::memory::{Mapping, udmabuf};
 use crate::v4l2::{self, BufferCall};
 
-/// Where the memory of a queue's buffers comes from.
+/// The origin of the memory of a queue's buffers.
 #[derive(Clone, Debug, Default)]
 pub enum Backing {
     /// The device's, mapped (`V4L2_MEMORY_MMAP`).
@@ -41,7 +41,7 @@ pub struct PlaneMemory {
 }
 
 impl PlaneMemory {
-    /// The plane of `length` bytes whose memory is the dmabuf `fd`.
+    /// Returns the plane of `length` bytes whose memory is the dmabuf `fd`.
     ///
     /// # Errors
     /// The system's, when it is mapped.
@@ -49,7 +49,7 @@ impl PlaneMemory {
         imported(Arc::new(fd), length)
     }
 
-    /// Its mapping.
+    /// Returns its mapping.
     #[must_use]
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
@@ -81,7 +81,7 @@ pub struct Dequeued {
 }
 
 impl Queue {
-    /// The OUTPUT or CAPTURE queue (`V4L2_BUF_TYPE_VIDEO_*_MPLANE`) of `device`, without buffers.
+    /// Returns the OUTPUT or CAPTURE queue (`V4L2_BUF_TYPE_VIDEO_*_MPLANE`) of `device`, without buffers.
     #[must_use]
     pub fn new(device: &Arc<Device>, buf_type: u32) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Queue {
         }
     }
 
-    /// The same, for clients that leave a buffer's field at zero, `V4L2_FIELD_ANY`.
+    /// Returns the same, for clients that leave a buffer's field at zero, `V4L2_FIELD_ANY`.
     #[must_use]
     pub fn of_any_field(device: &Arc<Device>, buf_type: u32) -> Self {
         Self {
@@ -102,19 +102,19 @@ impl Queue {
         }
     }
 
-    /// The device.
+    /// Returns the device.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Number of buffers.
+    /// Returns the number of buffers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.buffers.len()
     }
 
-    /// Whether there are no buffers.
+    /// Returns whether there are no buffers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.buffers.is_empty()
@@ -226,7 +226,7 @@ impl Queue {
         Ok(create.index)
     }
 
-    /// What the queue's buffers can do, by `CREATE_BUFS` of none: `V4L2_BUF_CAP_*`.
+    /// Returns the capabilities of the queue's buffers, by `CREATE_BUFS` of none: `V4L2_BUF_CAP_*`.
     ///
     /// # Errors
     /// The driver's.
@@ -284,7 +284,7 @@ impl Queue {
         )
     }
 
-    /// The memory of buffer `index`.
+    /// Returns the memory of buffer `index`.
     fn backed(
         &self,
         index: usize,
@@ -478,7 +478,7 @@ impl Queue {
     }
 }
 
-/// A plane whose memory is imported.
+/// Returns a plane whose memory is imported.
 fn imported(fd: Arc<OwnedFd>, length: usize) -> Result<PlaneMemory, ClientError> {
     let mapping = call("mmap of a dmabuf", Mapping::new(fd.as_fd(), 0, length))?;
     Ok(PlaneMemory {

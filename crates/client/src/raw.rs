@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Raw pictures: the layouts that clients and decoders hand over, and the one packed semi-planar layout in which
-//! every comparison is made (NV12 for 8 bit, P010 for 10 bit, no padding).
+//! Raw pictures: the layouts that clients and decoders hand over, and the one packed semi-planar layout in
+//! which every comparison is made (NV12 for 8 bit, P010 for 10 bit, no padding).
 
 use anyhow::{Result, ensure};
 use md5::{Digest, Md5};
@@ -19,7 +19,7 @@ pub enum RawFormat {
 }
 
 impl RawFormat {
-    /// The format of a caps string's `format` field.
+    /// Returns the format of a caps string's `format` field.
     ///
     /// # Errors
     ///
@@ -34,12 +34,12 @@ impl RawFormat {
         })
     }
 
-    /// Name of the packed semi-planar layout of the same depth.
+    /// Returns the name of the packed semi-planar layout of the same depth.
     pub fn semi_planar_name(self) -> &'static str {
         if self.depth() == 1 { "NV12" } else { "P010" }
     }
 
-    /// Bytes per sample.
+    /// Returns the bytes per sample.
     fn depth(self) -> usize {
         match self {
             Self::I420 | Self::Nv12 => 1,
@@ -60,15 +60,15 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Bytes of one packed picture (rows without padding), which is what decoders write to files.
+    /// Returns the bytes of one packed picture (rows without padding), which decoders write to files.
     pub fn packed_len(self) -> usize {
         let chroma = 2 * self.width.div_ceil(2) * self.height.div_ceil(2);
         (self.width * self.height + chroma) * self.format.depth()
     }
 
     /// Converts one picture, whose plane rows are padded as GStreamer pads system memory by default
-    /// (`gst_video_info_set_format`: strides rounded up to 4 bytes, heights to 2 rows), to the packed semi-planar
-    /// layout. Bytes after the last plane are ignored.
+    /// (`gst_video_info_set_format`: strides rounded up to 4 bytes, heights to 2 rows), to the packed
+    /// semi-planar layout. Bytes after the last plane are ignored.
     ///
     /// # Errors
     ///
@@ -109,8 +109,8 @@ impl Shape {
         )
     }
 
-    /// Converts a picture of the packed semi-planar layout of this depth to packed planar: I420, or I010 with its
-    /// samples in the low bits.
+    /// Converts a picture of the packed semi-planar layout of this depth to packed planar: I420, or I010 with
+    /// its samples in the low bits.
     ///
     /// # Errors
     ///

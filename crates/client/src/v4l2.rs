@@ -149,13 +149,13 @@ structs! {
 }
 
 impl PlanePixFormat {
-    /// Bytes of a buffer's plane.
+    /// Returns the bytes of a buffer's plane.
     #[must_use]
     pub fn size(&self) -> u32 {
         u32::from_ne_bytes(self.sizeimage)
     }
 
-    /// Bytes from one line to the next.
+    /// Returns the bytes from one line to the next.
     #[must_use]
     pub fn stride(&self) -> u32 {
         u32::from_ne_bytes(self.bytesperline)
@@ -163,7 +163,7 @@ impl PlanePixFormat {
 }
 
 impl ExtControl {
-    /// A control whose value lies in `size` bytes at `pointer`.
+    /// Returns a control whose value lies in `size` bytes at `pointer`.
     #[must_use]
     pub fn pointer(id: u32, size: u32, pointer: u64) -> Self {
         Self {
@@ -175,7 +175,7 @@ impl ExtControl {
     }
 }
 
-/// The text in a fixed-size field, up to its NUL.
+/// Returns the text in a fixed-size field, up to its NUL.
 #[must_use]
 pub fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
@@ -277,7 +277,7 @@ pub enum BufferCall {
     Dequeue,
 }
 
-/// A call about a buffer; `buffer.planes` and `buffer.length` are set here, to `planes`.
+/// Returns a call about a buffer; `buffer.planes` and `buffer.length` are set here, to `planes`.
 ///
 /// # Errors
 /// The driver's.

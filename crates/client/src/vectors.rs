@@ -6,19 +6,20 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Where the vectors are, seen from the top of the tree.
+/// The folder of the vectors, seen from the top of the tree.
 pub const PLACE: &str = "../shared/vectors";
 
-/// What a test says that is skipped for want of the vectors.
+/// The line of a test that is skipped for want of the vectors.
 pub const MISSING: &str = "no conformance vectors: unpack them to ../shared/vectors beside the tree";
 
-/// What such a test's line begins with.
+/// The beginning of such a test's line.
 pub const SKIPPED: &str = "skipped: ";
 
-/// Returns the directory of the vectors beside `tree`: it has a directory for each codec, with a MANIFEST.tsv.
+/// Returns the directory of the vectors beside `tree`: it has a directory for each codec, with a
+/// MANIFEST.tsv.
 ///
-/// A directory without a MANIFEST is not it: the Debian root, in which the tests run, always has the empty directory
-/// that the vectors are mounted at.
+/// A directory without a MANIFEST is not it: the Debian root, in which the tests run, always has the empty
+/// directory that the vectors are mounted at.
 pub fn beside(tree: &Path) -> Option<PathBuf> {
     let dir = tree.join(PLACE).canonicalize().ok()?;
     let codecs = std::fs::read_dir(&dir).ok()?;
@@ -28,8 +29,8 @@ pub fn beside(tree: &Path) -> Option<PathBuf> {
         .then_some(dir)
 }
 
-/// Returns the directory of the vectors of `codec`, such as `h264`, for a test of this tree. If there is none, says so,
-/// and that `test` is skipped.
+/// Returns the directory of the vectors of `codec`, the name of a codec, for a test of this tree. If there is
+/// none, says so, and that `test` is skipped.
 ///
 /// # Panics
 ///
@@ -67,9 +68,9 @@ mod tests {
         std::fs::create_dir_all(&tree)?;
         assert_eq!(beside(&tree), None);
         let dir = tree.join(PLACE);
-        std::fs::create_dir_all(dir.join("h264"))?;
+        std::fs::create_dir_all(dir.join("codec"))?;
         assert_eq!(beside(&tree), None);
-        std::fs::write(dir.join("h264/MANIFEST.tsv"), "")?;
+        std::fs::write(dir.join("codec/MANIFEST.tsv"), "")?;
         assert_eq!(beside(&tree), Some(dir.canonicalize()?));
         std::fs::remove_dir_all(&top)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Writing of bits, most significant first, and of the codes that H.264 and AV1 build on them.
+//! Writing of bits, most significant first, and of the codes that codecs build on them.
 
 /// Appends bits to a byte vector, most significant first.
 ///
@@ -14,7 +14,7 @@ pub struct BitWriter<'a> {
 }
 
 impl<'a> BitWriter<'a> {
-    /// A writer whose first bit begins a new byte at the end of `out`.
+    /// Returns a writer whose first bit begins a new byte at the end of `out`.
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         Self {
             out,
@@ -23,7 +23,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// The lowest `n` (at most 56) bits of `value`: H.264 `u(n)`, AV1 `f(n)`.
+    /// The lowest `n` (at most 56) bits of `value`: `u(n)`, `f(n)`.
     pub fn bits(&mut self, n: u32, value: u64) {
         debug_assert!(n <= 56);
         self.acc = (self.acc << n) | (value & ((1 << n) - 1));
@@ -39,12 +39,12 @@ impl<'a> BitWriter<'a> {
         self.bits(1, u64::from(value));
     }
 
-    /// H.264 `ue(v)` (9.1): Exp-Golomb code of at most 2^32 − 1.
+    /// `ue(v)`: Exp-Golomb code of at most 2^32 − 1.
     pub fn ue(&mut self, value: u32) {
         self.exp_golomb(u64::from(value));
     }
 
-    /// H.264 `se(v)` (9.1.1): signed Exp-Golomb code.
+    /// `se(v)`: signed Exp-Golomb code.
     pub fn se(&mut self, value: i32) {
         let magnitude = u64::from(value.unsigned_abs()) * 2;
         self.exp_golomb(if value > 0 { magnitude - 1 } else { magnitude });
@@ -57,12 +57,12 @@ impl<'a> BitWriter<'a> {
         self.bits(length, code);
     }
 
-    /// AV1 `su(n)` (4.10.6): two's complement in `n` bits.
+    /// `su(n)`: two's complement in `n` bits.
     pub fn su(&mut self, n: u32, value: i32) {
         self.bits(n, value as u64);
     }
 
-    /// AV1 `ns(n)` (4.10.7): `value`, which must be below `n`, in the shortest of two code lengths.
+    /// `ns(n)`: `value`, which must be below `n`, in the shortest of two code lengths.
     pub fn ns(&mut self, n: u32, value: u32) {
         debug_assert!(value < n);
         let w = 32 - n.leading_zeros();
@@ -75,20 +75,20 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Zero bits up to the next byte boundary (AV1 `byte_alignment`).
+    /// Zero bits up to the next byte boundary.
     pub fn align(&mut self) {
         self.bits((8 - self.pending) % 8, 0);
     }
 
-    /// A one bit, then zero bits up to the next byte boundary: H.264 `rbsp_trailing_bits`, AV1
-    /// `trailing_bits`.
+    /// A one bit, then zero bits up to the next byte boundary:
+    /// `trailing_bits`, `rbsp_trailing_bits`.
     pub fn trailing(&mut self) {
         self.flag(true);
         self.align();
     }
 }
 
-/// Appends `value` as AV1 `leb128()` (4.10.5), in as few bytes as possible.
+/// Appends `value` as `leb128()`, seven bits a byte, the lowest first, in as few bytes as possible.
 pub fn leb128(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_non_symmetric_code_is_that_of_the_specification() {
-        // AV1 4.10.7, the table for n = 5: 00, 01, 10, 110, 111.
+        // The table for n = 5: 00, 01, 10, 110, 111.
         let codes: Vec<u8> = (0..5).map(|v| written(|w| w.ns(5, v))[0]).collect();
         assert_eq!(
             codes,

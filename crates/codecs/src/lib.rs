@@ -1,19 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Rebuilds, from V4L2 stateless controls, the headers that a stateless client keeps to itself.
+//! The meaning of each codec's controls, and writers of the headers that they stand for. A codec is a folder.
 //!
-//! A stateless client parses the stream, sends the headers' values as controls and puts little more
-//! than slice or tile data into the OUTPUT buffer. A stateful library wants the bitstream. This crate
-//! writes it:
+//! A stateless client parses the stream, sends the headers' values as controls and puts little more than
+//! slice or tile data into the OUTPUT buffer. [`of`] returns the [`Semantics`] of a codec: the questions that
+//! every codec's controls answer. A stateful library wants the bitstream. Where the OUTPUT buffer does not
+//! hold it, the folder has a writer:
 //!
 //! - [`h264`]: SPS and PPS NAL units in front of the client's slices;
 //! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles.
 //!
-//! VP9 needs nothing: the buffer holds the whole frame.
+//! [`vp9`] needs none: the buffer holds the whole frame.
 //!
-//! Whatever a client can put into a control gives either a bitstream or a typed error, never a panic:
-//! the controls' values are not trusted.
+//! Controls are not trusted: any value gives a result or a typed error, never a panic.
 #![forbid(unsafe_code)]
 
 pub mod av1;
 pub mod bits;
+mod controls;
 pub mod h264;
+pub mod vp9;
+
+use daedalus_uapi::Codec;
+
+pub use controls::Semantics;
+
+/// Returns the meaning of a codec's controls.
+#[must_use]
+pub fn of(codec: Codec) -> &'static dyn Semantics {
+    match codec {
+        Codec::H264 => &h264::H264,
+        Codec::Vp9 => &vp9::Vp9,
+        Codec::Av1 => &av1::Av1,
+    }
+}

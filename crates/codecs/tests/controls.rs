@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the writers write, parsed by cros-codecs, has the controls' values; and no control's bytes make
-//! them panic.
+//! cros-codecs parses the writers' output, and finds the controls' values; and no control's bytes make the
+//! writers panic.
 
 #[path = "controls/av1.rs"]
 mod av1;
@@ -23,7 +23,7 @@ impl<'a> Draw<'a> {
         self.byte() & 1 != 0
     }
 
-    /// A value of `range`, which has at most 65536.
+    /// Draws a value of `range`, which has at most 65536.
     fn within(&mut self, range: std::ops::RangeInclusive<i32>) -> i32 {
         let drawn = i32::from(u16::from_le_bytes([self.byte(), self.byte()]));
         range.start() + drawn % (range.end() - range.start() + 1)

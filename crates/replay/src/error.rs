@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What keeps a trace from being replayed.
+//! Errors of a replay.
 
 use std::io;
 
@@ -24,7 +24,7 @@ pub enum ReplayError {
     Memory {
         /// Bytes wanted.
         bytes: u64,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
     /// Its buffers take more memory than a replay may use.
@@ -38,7 +38,7 @@ pub enum ReplayError {
     Inconsistent {
         /// The job's id.
         job: u64,
-        /// What is wrong.
+        /// The fault.
         what: &'static str,
     },
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What of traces needs the engine: recording what a worker decodes, and decoding it again.
+//! Records the jobs of a worker in a trace, and decodes them again. The crate `daedalus-trace` has the file's
+//! format alone and needs no decoder.
 //!
 //! ```text
 //! worker ──► Recorder ──► trace ──► Player ──► engine
@@ -13,19 +14,10 @@ mod picture;
 mod player;
 mod recorder;
 mod replay;
-
-use daedalus_trace::Verdict;
+mod verdict;
 
 pub use error::ReplayError;
-pub use picture::{Md5Sum, Size, checksum, size_in_controls};
-pub use player::{Finished, Pace, Player};
+pub use picture::{Md5Sum, checksum};
+pub use player::{FinishedJob, Pace, Player};
 pub use recorder::Recorder;
 pub use replay::{Difference, Options, Report, What, replay};
-
-/// How a trace names an engine's status.
-fn verdict(status: daedalus_engine::Status) -> Verdict {
-    match status {
-        daedalus_engine::Status::Ok => Verdict::Ok,
-        daedalus_engine::Status::Error => Verdict::Error,
-    }
-}

@@ -9,11 +9,11 @@ use daedalus_engine as engine;
 use daedalus_engine::RawPicture;
 use daedalus_engine::memory::{Mapping, View};
 use daedalus_trace::{Job, Record, Verdict};
+use daedalus_uapi::formats::Size;
 use daedalus_uapi::protocol;
 
 use crate::error::ReplayError;
-use crate::picture::Size;
-use crate::verdict;
+use crate::verdict::verdict;
 
 /// Most memory of all buffers of a trace at a time, in bytes: 100 of 2160p with 10 bit.
 const MEMORY: u64 = 4 << 30;
@@ -34,7 +34,7 @@ pub enum Pace {
 
 /// A job that the decoder has reported.
 #[derive(Debug)]
-pub struct Finished<'a> {
+pub struct FinishedJob<'a> {
     /// The job's id.
     pub job: u64,
     /// How it ended.
@@ -110,7 +110,7 @@ impl Player {
     pub fn feed(
         &mut self,
         record: &Record,
-        finished: &mut dyn FnMut(Finished<'_>),
+        finished: &mut dyn FnMut(FinishedJob<'_>),
     ) -> Result<(), ReplayError> {
         match record {
             Record::Buffer(buffer) => {
@@ -137,14 +137,14 @@ impl Player {
     }
 
     /// Completes every pending job.
-    pub fn drain(&mut self, finished: &mut dyn FnMut(Finished<'_>)) {
+    pub fn drain(&mut self, finished: &mut dyn FnMut(FinishedJob<'_>)) {
         let begin = Instant::now();
         self.session.drain();
         self.decoding += begin.elapsed();
         self.complete(finished);
     }
 
-    fn job(&mut self, job: &Job, finished: &mut dyn FnMut(Finished<'_>)) -> Result<(), ReplayError> {
+    fn job(&mut self, job: &Job, finished: &mut dyn FnMut(FinishedJob<'_>)) -> Result<(), ReplayError> {
         let buffers: Vec<u64> = job.planes.iter().map(|plane| plane.buffer).collect();
         let in_use = self
             .session
@@ -196,7 +196,7 @@ impl Player {
     }
 
     /// The decoder for the format.
-    fn open(&mut self, format: u32, finished: &mut dyn FnMut(Finished<'_>)) -> Result<(), ReplayError> {
+    fn open(&mut self, format: u32, finished: &mut dyn FnMut(FinishedJob<'_>)) -> Result<(), ReplayError> {
         if self.session.coded_format() != Some(format) {
             self.drain(finished);
         }
@@ -271,14 +271,14 @@ impl Player {
     }
 
     /// Hands over what the decoder has reported.
-    fn complete(&mut self, finished: &mut dyn FnMut(Finished<'_>)) {
+    fn complete(&mut self, finished: &mut dyn FnMut(FinishedJob<'_>)) {
         while let Some((report, ended)) = self.session.next_done() {
             let busy = self
                 .session
                 .jobs()
                 .any(|later| later.buffers.iter().any(|id| ended.buffers.contains(id)));
             let reason = report.reason.map(|reason| reason.to_string());
-            finished(Finished {
+            finished(FinishedJob {
                 job: report.job,
                 verdict: verdict(report.status),
                 reason: reason.unwrap_or_default(),

@@ -8,10 +8,12 @@ use daedalus_engine as engine;
 use daedalus_engine::RawPicture;
 use daedalus_trace::format::MAX_CONTROLS;
 use daedalus_trace::{Buffer, Control, Done, Job, Plane, Record, Session, Verdict, Writer};
+use daedalus_uapi::Codec;
+use daedalus_uapi::formats::Size;
 use daedalus_uapi::protocol::{JOB_F_SAME_CAPTURE, MsgJob};
 
-use crate::picture::{Size, checksum, size_in_controls};
-use crate::verdict;
+use crate::picture::checksum;
+use crate::verdict::verdict;
 
 /// Writes the trace of a session. Nothing that it does can be seen by the decoder or by the client, but
 /// for the time that it takes.
@@ -19,14 +21,14 @@ use crate::verdict;
 pub struct Recorder<W: Write> {
     writer: Writer<W>,
     /// Jobs that the decoder has and has not reported.
-    pending: VecDeque<Pending>,
+    pending: VecDeque<PendingJob>,
     /// Kept, so that their memory is.
     job: Job,
     coded: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct PendingJob {
     job: u64,
     /// The memory of the first plane names the CAPTURE buffer.
     buffer: u64,
@@ -48,7 +50,7 @@ impl<W: Write> Recorder<W> {
         })
     }
 
-    /// The worker has mapped a buffer.
+    /// Records that the worker has mapped a buffer.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -56,7 +58,7 @@ impl<W: Write> Recorder<W> {
         self.writer.write(&Record::Buffer(buffer))
     }
 
-    /// The job is about to be handed to the decoder. `head` names its buffers.
+    /// Records a job that is about to be handed to the decoder. `head` names its buffers.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -65,7 +67,9 @@ impl<W: Write> Recorder<W> {
             width: job.raw.width,
             height: job.raw.height,
         };
-        let size = size_in_controls(head.coded_format, job.controls).map_or(format, |s| s.within(format));
+        let size = Codec::from_coded_format(head.coded_format)
+            .and_then(|codec| daedalus_codecs::of(codec).picture_size(job.controls))
+            .map_or(format, |size| size.within(format));
         let record = &mut self.job;
         record.job = job.id;
         record.timestamp = job.timestamp;
@@ -98,7 +102,7 @@ impl<W: Write> Recorder<W> {
         }
         self.coded.resize(job.coded.len(), 0);
         job.coded.read(0, &mut self.coded).map_err(io::Error::other)?;
-        self.pending.push_back(Pending {
+        self.pending.push_back(PendingJob {
             job: job.id,
             buffer: head.raw.first().map_or(0, |plane| plane.buffer),
             raw: job.raw.clone(),
@@ -107,7 +111,7 @@ impl<W: Write> Recorder<W> {
         self.writer.write_job(&self.job, &self.coded)
     }
 
-    /// The decoder has reported a job, whose buffers are not the client's yet.
+    /// Records the decoder's report of a job, whose buffers are not the client's yet.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -116,7 +120,7 @@ impl<W: Write> Recorder<W> {
         self.answer(report.job, verdict(report.status), reason.unwrap_or_default())
     }
 
-    /// A job is answered with an error, and the decoder has reported nothing about it.
+    /// Records a job that is answered with an error, and about which the decoder has reported nothing.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -144,7 +148,7 @@ impl<W: Write> Recorder<W> {
         }))
     }
 
-    /// The client has stopped a queue.
+    /// Records that the client has stopped a queue.
     ///
     /// # Errors
     /// As [`Recorder::new`].
@@ -153,7 +157,7 @@ impl<W: Write> Recorder<W> {
         self.writer.write(&Record::Reset)
     }
 
-    /// A buffer is gone.
+    /// Records that a buffer is gone.
     ///
     /// # Errors
     /// As [`Recorder::new`].

@@ -11,17 +11,17 @@ use daedalus_trace::{Done, Reader, Record, TraceError, Verdict};
 
 use crate::error::ReplayError;
 use crate::picture::{Md5Sum, checksum};
-use crate::player::{Finished, Pace, Player};
+use crate::player::{FinishedJob, Pace, Player};
 
 /// Differences that a [`Report`] lists; it counts all.
 const LISTED: usize = 100;
 /// Most jobs between a job's submission and its answer, in the trace and here. A client has 64 buffers.
 const OUTSTANDING: usize = 1024;
 
-/// How to replay.
+/// Options of a replay.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// How to decode.
+    /// Options of the engine.
     pub engine: engine::Options,
     /// When to complete.
     pub pace: Pace,
@@ -29,7 +29,7 @@ pub struct Options {
     pub unchecked: bool,
 }
 
-/// What a replay came to.
+/// The result of a replay.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Jobs decoded.
@@ -75,11 +75,11 @@ pub struct Difference {
     pub job: u64,
     /// Its position among the trace's jobs, from 0.
     pub index: u64,
-    /// What differs.
+    /// The kind of the difference.
     pub what: What,
 }
 
-/// What differs.
+/// A kind of difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// The status.
@@ -187,7 +187,7 @@ pub fn replay<R: Read>(trace: &mut Reader<R>, options: &Options) -> Result<Repor
     Ok(report)
 }
 
-/// What is known of a job that is not compared yet.
+/// A job that is not compared yet.
 #[derive(Default)]
 struct Open {
     index: u64,
@@ -264,7 +264,7 @@ impl Comparison {
         }
     }
 
-    fn finished(&mut self, finished: &Finished<'_>) {
+    fn finished(&mut self, finished: &FinishedJob<'_>) {
         let Some(open) = self.open.get_mut(&finished.job) else {
             return;
         };

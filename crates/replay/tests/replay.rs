@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the engine decodes and records, it decodes again from the record; and what is changed in between is
-//! found.
+//! The engine decodes its own record again to the same pictures; and a change of the record is found.
 
 #[path = "../../engine/tests/support/clips.rs"]
 mod clips;
@@ -8,10 +7,8 @@ mod support;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob, vectors};
-use daedalus_replay::{Finished, Options, Pace, Player, ReplayError, Report, What, replay};
+use daedalus_replay::{FinishedJob, Options, Pace, Player, ReplayError, Report, What, replay};
 use daedalus_trace::{Reader, Record, Verdict, Writer};
-
-const CODECS: [Codec; 3] = [Codec::H264, Codec::Vp9, Codec::Av1];
 
 fn options(threads: u32, pace: Pace) -> Options {
     Options {
@@ -53,7 +50,7 @@ fn clip(codec: Codec) -> Result<(Vec<CodedJob>, Vec<u8>)> {
 
 #[test]
 fn clips_are_replayed_exactly() -> Result<()> {
-    for codec in CODECS {
+    for &codec in Codec::ALL {
         let (jobs, trace) = clip(codec)?;
         check(&trace, jobs.len()).context(codec.name())?;
         let coded: usize = jobs.iter().map(|job| job.payload.len()).sum();
@@ -72,10 +69,9 @@ fn clips_are_replayed_exactly() -> Result<()> {
 /// that change.
 #[test]
 fn vectors_are_replayed_exactly() -> Result<()> {
-    let streams: [(Codec, &str, &[&str]); 3] = [
+    let streams: [(Codec, &[&str]); 3] = [
         (
             Codec::H264,
-            "h264",
             &[
                 "JVT-AVC_V1/CABA3_SVA_B.264",
                 "JVT-AVC_V1/CVFI2_SVA_C.264",
@@ -85,7 +81,6 @@ fn vectors_are_replayed_exactly() -> Result<()> {
         ),
         (
             Codec::Vp9,
-            "vp9",
             &[
                 "libvpx/vp90-2-02-size-66x18.webm",
                 "libvpx/vp90-2-16-intra-only.webm",
@@ -94,7 +89,6 @@ fn vectors_are_replayed_exactly() -> Result<()> {
         ),
         (
             Codec::Av1,
-            "av1",
             &[
                 "dav1d/8-bit/issues/309_odd_width.ivf",
                 "dav1d/8-bit/data/00001131.ivf",
@@ -102,8 +96,8 @@ fn vectors_are_replayed_exactly() -> Result<()> {
             ],
         ),
     ];
-    for (codec, folder, files) in streams {
-        let Some(folder) = vectors::for_test(folder, "vectors are replayed exactly") else {
+    for (codec, files) in streams {
+        let Some(folder) = vectors::for_test(codec.name(), "vectors are replayed exactly") else {
             continue;
         };
         for file in files {
@@ -115,7 +109,7 @@ fn vectors_are_replayed_exactly() -> Result<()> {
     Ok(())
 }
 
-/// The records of a trace, after `change`.
+/// Returns the records of a trace, after `change`.
 fn changed(trace: &[u8], mut change: impl FnMut(&mut Record)) -> Result<Vec<u8>> {
     let mut reader = Reader::new(trace)?;
     let mut writer = Writer::new(Vec::new(), reader.session())?;
@@ -243,7 +237,7 @@ fn a_player_decodes_records_from_memory() -> Result<()> {
     let records: Vec<Record> = Reader::new(trace.as_slice())?.collect::<Result<_, _>>()?;
     let mut player = Player::new(daedalus_engine::Options::default(), Pace::FreeRunning);
     let mut exact = 0;
-    let mut finished = |job: Finished<'_>| exact += usize::from(job.verdict == Verdict::Ok);
+    let mut finished = |job: FinishedJob<'_>| exact += usize::from(job.verdict == Verdict::Ok);
     for record in &records {
         player.feed(record, &mut finished)?;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can be wrong with a trace.
+//! Errors of traces.
 
 use std::io;
 
@@ -34,7 +34,7 @@ pub enum TraceError {
     Corrupt {
         /// Records read before.
         records: u64,
-        /// What is wrong.
+        /// The fault.
         what: &'static str,
     },
     /// A record is longer than the reader's limit.

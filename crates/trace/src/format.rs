@@ -64,7 +64,7 @@ pub struct Session {
     pub writer: String,
 }
 
-/// What a worker was asked to do, or what came of it.
+/// A message to a worker, or its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// The worker mapped a buffer's memory.
@@ -150,7 +150,7 @@ pub struct Job {
     pub coded: Vec<u8>,
 }
 
-/// How a job ended.
+/// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The picture is as it should be.
@@ -173,19 +173,19 @@ impl std::fmt::Display for Verdict {
 pub struct Done {
     /// The job's id.
     pub job: u64,
-    /// How it ended.
+    /// Its verdict.
     pub verdict: Verdict,
     /// MD5 of the picture after the job. `None`: there is none, or a later job was writing to the same
     /// buffer already.
     pub md5: Option<[u8; 16]>,
-    /// What was wrong; empty for [`Verdict::Ok`].
+    /// The fault; empty for [`Verdict::Ok`].
     pub reason: String,
 }
 
 /// Why bytes are no record of their kind.
 pub(crate) type Malformed = &'static str;
 
-/// What a payload was read as.
+/// A payload that was read.
 #[derive(Debug)]
 pub(crate) enum Parsed {
     Session(Session),
@@ -411,7 +411,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.get(..end).unwrap_or_default().as_bytes());
 }
 
-/// What is left of a payload.
+/// The rest of a payload.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {

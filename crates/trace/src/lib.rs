@@ -10,8 +10,8 @@
 //! worker ──► daedalus_replay::Recorder ──► Writer ──► file ──► Reader ──► daedalus_replay::Player ──► engine
 //! ```
 //!
-//! [`Reader`] gives [`Record`]s one after the other and holds no more than one in memory. Nothing here needs a
-//! decoder: the crate `daedalus-replay` records and decodes.
+//! [`Reader`] gives [`Record`]s one after the other and holds no more than one in memory. Nothing here needs
+//! a decoder: the crate `daedalus-replay` records and decodes.
 
 #![forbid(unsafe_code)]
 

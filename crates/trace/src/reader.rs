@@ -9,7 +9,7 @@ use flate2::read::DeflateDecoder;
 use crate::error::TraceError;
 use crate::format::{self, HEADER, MAGIC, Parsed, RECORD_HEAD, RECORD_TAIL, Record, Session, VERSION};
 
-/// What a reader accepts.
+/// Limits of a reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most bytes of a record's payload. A reader holds one payload in memory and what it was read
@@ -93,7 +93,7 @@ impl<R: Read> Reader<R> {
         Ok(reader)
     }
 
-    /// Where the trace comes from.
+    /// Returns the origin of the trace.
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
@@ -105,7 +105,7 @@ impl<R: Read> Reader<R> {
         self.records
     }
 
-    /// The next record; `None` after the last.
+    /// Returns the next record; `None` after the last.
     ///
     /// # Errors
     /// [`TraceError::Cut`] where the trace of a killed worker ends, and the other [`TraceError`]s. There

@@ -31,7 +31,7 @@ fn write(session: &Session, records: &[Record], end: bool) -> Vec<u8> {
     file
 }
 
-/// All whole records, and what stopped the reading.
+/// Returns all whole records, and what stopped the reading.
 fn read(file: &[u8], limits: Limits) -> (Vec<Record>, Option<TraceError>) {
     let mut records = Vec::new();
     let mut reader = match Reader::with_limits(file, limits) {
@@ -125,7 +125,7 @@ fn record() -> impl Strategy<Value = Record> {
     ]
 }
 
-/// A trace with every kind of record.
+/// Returns a trace with every kind of record.
 fn sample() -> Vec<Record> {
     let job = Job {
         job: 1,
@@ -231,7 +231,7 @@ fn session_payload() -> Vec<u8> {
     payload
 }
 
-/// A file of records with right checksums and any contents.
+/// Returns a file of records with right checksums and any contents.
 fn raw(records: &[(u32, Vec<u8>)]) -> Vec<u8> {
     use std::io::Write as _;
     let mut file = format::MAGIC.to_vec();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Makes the fuzz targets' first inputs from recorded traces: `fuzz-seeds DIR TRACE...` writes into a folder of DIR
-//! for each target. What it is built with is built for the targets too, so it does without clap.
+//! Makes the fuzz targets' first inputs from recorded traces: `fuzz-seeds DIR TRACE...` writes into a folder
+//! of DIR for each target. What it is built with is built for the targets too, so it does without clap.
 
 #![forbid(unsafe_code)]
 
@@ -9,13 +9,8 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use daedalus_fuzz::{append, messages};
-use daedalus_trace::{Job, Reader, Record};
-use daedalus_uapi::v4l2_controls::{
-    V4L2_CID_STATELESS_AV1_FILM_GRAIN, V4L2_CID_STATELESS_AV1_FRAME, V4L2_CID_STATELESS_AV1_SEQUENCE,
-    V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4L2_CID_STATELESS_H264_PPS,
-    V4L2_CID_STATELESS_H264_SCALING_MATRIX, V4L2_CID_STATELESS_H264_SPS,
-};
+use daedalus_fuzz::{append, codecs, messages};
+use daedalus_trace::{Reader, Record};
 
 /// Longest input in bytes: longer ones make a fuzzer slow.
 const LONGEST: usize = 256 << 10;
@@ -63,8 +58,8 @@ impl Seeds<'_> {
             append(&record, &mut session);
             if let Record::Job(job) = &record {
                 jobs += 1;
-                if jobs <= INPUTS {
-                    self.headers(job)?;
+                if let Some((target, input)) = codecs::headers(job).filter(|_| jobs <= INPUTS) {
+                    self.write(target, &input)?;
                 }
             }
             if jobs == JOBS {
@@ -77,35 +72,6 @@ impl Seeds<'_> {
         // The first jobs that fit; a key frame alone is an input, too.
         if session.len() <= LONGEST {
             self.write("jobs", &session)?;
-        }
-        Ok(())
-    }
-
-    /// Inputs of the writers' targets, as those take them apart.
-    fn headers(&mut self, job: &Job) -> Result<()> {
-        let value = |id| job.controls.iter().find(|control| control.id == id);
-        let bytes = |id| value(id).map_or(&[][..], |control| control.value.as_slice());
-        if value(V4L2_CID_STATELESS_H264_SPS).is_some() {
-            let input = [
-                bytes(V4L2_CID_STATELESS_H264_SPS),
-                bytes(V4L2_CID_STATELESS_H264_PPS),
-                bytes(V4L2_CID_STATELESS_H264_SCALING_MATRIX),
-            ]
-            .concat();
-            self.write("h264_headers", &input)?;
-        }
-        if value(V4L2_CID_STATELESS_AV1_SEQUENCE).is_some() {
-            let tiles =
-                value(V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY).map_or(0, |control| control.elems.min(31));
-            let input = [
-                &[0x80 | tiles as u8][..],
-                bytes(V4L2_CID_STATELESS_AV1_SEQUENCE),
-                bytes(V4L2_CID_STATELESS_AV1_FRAME),
-                bytes(V4L2_CID_STATELESS_AV1_FILM_GRAIN),
-                bytes(V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY),
-            ]
-            .concat();
-            self.write("av1_headers", &input)?;
         }
         Ok(())
     }

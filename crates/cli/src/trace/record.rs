@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `daedalus trace record`: has the installed service record the sessions that are opened from now on, until it is told
-//! to stop. The service gets a setting in /run, and another broker takes over; what plays meanwhile plays on.
+//! `daedalus trace record`: has the installed service record the sessions that are opened from now on, until
+//! it is told to stop. The service gets a setting in /run, and another broker takes over; what plays
+//! meanwhile plays on.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -23,7 +24,7 @@ const USER: &str = "daedalus";
 const SETTING: &str = "/run/systemd/system/daedalus-v4l2.service.d/record.conf";
 /// The directory's name in /run, as the service sees it: its sandbox hides /home and /tmp.
 const PLACE: &str = "daedalus-v4l2-traces";
-/// How long another broker may take to be ready: before it, udev and the other decoders are asked.
+/// Time that another broker may need to be ready: before it, udev and the other decoders are asked.
 const TAKEOVER: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(200);
 
@@ -87,7 +88,7 @@ pub(super) fn run(args: &Record) -> Result<bool> {
     Ok(true)
 }
 
-/// What the service is told. Errors: a path that would be something else in systemd's settings.
+/// Returns the settings of the service. Errors: a path that would be something else in systemd's settings.
 fn setting(directory: &Path) -> Result<String> {
     let path = directory
         .to_str()
@@ -102,7 +103,7 @@ fn setting(directory: &Path) -> Result<String> {
     ))
 }
 
-/// The commands that end a recording whose command was killed.
+/// Returns the commands that end a recording whose command was killed.
 fn mending() -> String {
     format!("sudo rm {SETTING} && sudo systemctl daemon-reload && sudo systemctl reload daedalus-v4l2")
 }
@@ -117,8 +118,8 @@ fn make(directory: &Path) -> Result<()> {
     })
 }
 
-/// Gives directory and traces to who called sudo, or to root. The service's user may have put links there: they
-/// are not followed.
+/// Gives directory and traces to who called sudo, or to root. The service's user may have put links there:
+/// they are not followed.
 fn give_back(directory: &Path) -> Result<()> {
     let id = |name: &str| {
         let text = std::env::var(name).ok();
@@ -171,7 +172,7 @@ fn take_over() -> Result<()> {
     }
 }
 
-/// A property of the service, as systemd shows it.
+/// Returns a property of the service, as systemd shows it.
 fn property(name: &str) -> Result<String> {
     let output = Command::new("systemctl")
         .args(["show", "--value", "-p", name, UNIT])
@@ -205,7 +206,7 @@ fn wait(directory: &Path, limit: Option<Duration>, signals: &mut Signals) {
     }
 }
 
-/// The traces that are there, with their sizes in bytes.
+/// Returns the traces that are there, with their sizes in bytes.
 fn traces(directory: &Path) -> BTreeMap<String, u64> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries

@@ -14,7 +14,7 @@ pub(crate) enum Elementary {
     Mpeg2,
 }
 
-/// How much of a stream [`Elementary::of`] looks at: what stands before the parameter sets is small.
+/// Bytes of a stream that [`Elementary::of`] looks at: the units before the parameter sets are small.
 pub(crate) const HEAD: usize = 1 << 16;
 
 /// `sequence_header_code` and `extension_start_code` (H.262, table 6-1).
@@ -24,8 +24,9 @@ const EXTENSION: u8 = 0xb5;
 impl Elementary {
     /// Returns the codec of a stream that begins with `head`; `None` if it is not told there.
     ///
-    /// H.264 and H.265 have the same start codes and NAL unit headers of one and two bytes. Neither can have a slice
-    /// before its parameter sets, and no header of a parameter set of one is one of the other: the first decides.
+    /// H.264 and H.265 have the same start codes and NAL unit headers of one and two bytes. Neither can have
+    /// a slice before its parameter sets, and no header of a parameter set of one is one of the other: the
+    /// first decides.
     pub(crate) fn of(head: &[u8]) -> Option<Self> {
         let mut units = units(&head[..head.len().min(HEAD)]).peekable();
         while let Some(unit) = units.next() {
@@ -53,8 +54,8 @@ impl Elementary {
     }
 }
 
-/// Returns true for a sequence parameter set of H.264 (7.3.1, 7.3.2.1.1): `nal_unit_type` 7, a `nal_ref_idc` above 0
-/// (7.4.1), and the two bits 0 that follow the profile's constraints.
+/// Returns true for a sequence parameter set of H.264 (7.3.1, 7.3.2.1.1): `nal_unit_type` 7, a `nal_ref_idc`
+/// above 0 (7.4.1), and the two bits 0 that follow the profile's constraints.
 fn is_h264_sps(unit: &[u8]) -> bool {
     let [header, _profile, constraints, ..] = *unit else {
         return false;
@@ -63,8 +64,8 @@ fn is_h264_sps(unit: &[u8]) -> bool {
     forbidden_zero_bit == 0 && nal_ref_idc > 0 && nal_unit_type == 7 && constraints & 3 == 0
 }
 
-/// Returns true for a video or sequence parameter set of H.265 (7.3.1.2): `nal_unit_type` 32 or 33 in the base layer,
-/// whose `TemporalId` is 0 (7.4.2.2).
+/// Returns true for a video or sequence parameter set of H.265 (7.3.1.2): `nal_unit_type` 32 or 33 in the
+/// base layer, whose `TemporalId` is 0 (7.4.2.2).
 fn is_hevc_set(unit: &[u8]) -> bool {
     let [first, second, ..] = *unit else {
         return false;
@@ -77,7 +78,7 @@ fn is_hevc_set(unit: &[u8]) -> bool {
         && nuh_temporal_id_plus1 == 1
 }
 
-/// What follows each start code, up to the next.
+/// Returns what follows each start code, up to the next.
 fn units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let start = |bytes: &[u8]| bytes.windows(3).position(|window| window == [0, 0, 1]);
     let mut rest = start(bytes).map(|at| &bytes[at + 3..]);

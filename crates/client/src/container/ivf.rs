@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! IVF: a 32-byte header, then frames with a 12-byte header each; all little endian.
 
-use super::Contents;
-use crate::error::ParseError;
 use daedalus_uapi::Codec;
+
+use super::contents::Contents;
+use crate::error::ParseError;
 
 /// Size of a frame's header: 32 bits of size, 64 bits of presentation time.
 const FRAME_HEADER: usize = 12;
@@ -18,16 +19,12 @@ fn broken(offset: usize, what: &'static str) -> ParseError {
 
 /// Returns the codec that the header names.
 pub(super) fn codec(bytes: &[u8]) -> Result<Codec, ParseError> {
-    match bytes.get(8..12) {
-        Some(b"VP90") => Ok(Codec::Vp9),
-        Some(b"AV01") => Ok(Codec::Av1),
-        Some(b"H264" | b"AVC1") => Ok(Codec::H264),
-        Some(other) => {
-            let name = String::from_utf8_lossy(other);
-            Err(ParseError::UnknownContainer(format!("IVF with codec {name}")))
-        }
-        None => Err(broken(0, "the file header is cut off")),
-    }
+    let name = bytes.get(8..).and_then(<[u8]>::first_chunk);
+    let name = name.ok_or_else(|| broken(0, "the file header is cut off"))?;
+    Codec::from_ivf(*name).ok_or_else(|| {
+        let name = String::from_utf8_lossy(name);
+        ParseError::UnknownContainer(format!("IVF with codec {name}"))
+    })
 }
 
 pub(super) fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
@@ -63,10 +60,12 @@ pub(super) fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
 
 #[cfg(test)]
 mod tests {
+    use daedalus_uapi::codec::CODECS;
+
     use super::*;
 
-    fn file(frames: &[&[u8]]) -> Vec<u8> {
-        let mut bytes = b"DKIF\0\0\x20\0VP90".to_vec();
+    fn file(name: [u8; 4], frames: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = [*b"DKIF", *b"\0\0\x20\0", name].concat();
         bytes.resize(32, 0);
         for frame in frames {
             bytes.extend((frame.len() as u32).to_le_bytes());
@@ -78,15 +77,20 @@ mod tests {
 
     #[test]
     fn frames_come_out_whole() {
-        let contents = open(file(&[b"abc", b"", b"d"])).unwrap();
-        assert_eq!(contents.codec, Codec::Vp9);
-        let units: Vec<_> = contents.units.map(Result::unwrap).collect();
-        assert_eq!(units, [b"abc".to_vec(), vec![], b"d".to_vec()]);
+        for row in &CODECS {
+            for name in row.ivf {
+                let contents = open(file(*name, &[b"abc", b"", b"d"])).unwrap();
+                assert_eq!(contents.codec, row.codec);
+                let units: Vec<_> = contents.units.map(Result::unwrap).collect();
+                assert_eq!(units, [b"abc".to_vec(), vec![], b"d".to_vec()]);
+            }
+        }
+        assert!(open(file(*b"MJPG", &[])).is_err());
     }
 
     #[test]
     fn a_cut_frame_is_an_error_and_the_end() {
-        let mut bytes = file(&[b"abc", b"defg"]);
+        let mut bytes = file(CODECS[0].ivf[0], &[b"abc", b"defg"]);
         bytes.pop();
         let mut units = open(bytes).unwrap().units;
         assert!(units.next().is_some_and(|unit| unit.is_ok()));

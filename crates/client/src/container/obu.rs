@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! AV1 streams without container: the low-overhead format (AV1 section 5.2) and the length-delimited one
-//! (AV1 Annex B). Both come out as temporal units whose OBUs carry their sizes.
+//! Streams of open bitstream units (OBUs) without a container: the low-overhead format and the
+//! length-delimited one (section 5.2 and annex B of their specification). Both come out as temporal units
+//! whose OBUs carry their sizes.
+
+use crate::bits::leb128;
 
 /// `obu_type` of a temporal delimiter.
 const TEMPORAL_DELIMITER: u8 = 2;
@@ -8,18 +11,6 @@ const TEMPORAL_DELIMITER: u8 = 2;
 const EXTENSION: u8 = 0x04;
 /// Bit of the OBU header: the size follows the header.
 const HAS_SIZE: u8 = 0x02;
-
-/// Reads a `leb128()` (AV1 4.10.5); returns the value and its length in bytes.
-pub(crate) fn leb128(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut value = 0u64;
-    for (index, byte) in bytes.iter().take(8).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((usize::try_from(u32::try_from(value).ok()?).ok()?, index + 1));
-        }
-    }
-    None
-}
 
 fn write_leb128(mut value: usize, into: &mut Vec<u8>) {
     while value >= 0x80 {
@@ -37,17 +28,18 @@ fn sized<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(contents)
 }
 
-/// The type of the OBU that begins with `header`; `None` if it cannot begin one.
+/// Returns the type of the OBU that begins with `header`; `None` if it cannot begin one.
 fn obu_type(header: u8) -> Option<u8> {
     (header & 0x81 == 0).then_some((header >> 3) & 0xf)
 }
 
-/// The temporal units of `bytes`, or `None` if it is no AV1 stream or not a whole one.
+/// Returns the temporal units of `bytes`, or `None` if it is no stream of OBUs or not a whole one.
 pub(super) fn open(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     section5(bytes).or_else(|| annexb(bytes))
 }
 
-/// Returns whether `bytes` is the beginning of an AV1 stream: both formats begin with an empty temporal delimiter.
+/// Returns whether `bytes` is the beginning of a stream of OBUs: both formats begin with an empty temporal
+/// delimiter.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     let delimits = |header: u8| obu_type(header) == Some(TEMPORAL_DELIMITER);
     let low_overhead = || matches!(*bytes, [header, 0, ..] if header & HAS_SIZE != 0 && delimits(header));

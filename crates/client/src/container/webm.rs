@@ -4,9 +4,10 @@
 //! Only what a video-only file needs is understood: masters are entered, blocks are taken, all else is
 //! skipped. Lacing is refused: it is for audio.
 
-use super::Contents;
-use crate::error::ParseError;
 use daedalus_uapi::Codec;
+
+use super::contents::Contents;
+use crate::error::ParseError;
 
 /// The id of the EBML header, with which every file begins.
 pub(super) const EBML_MAGIC: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
@@ -46,8 +47,8 @@ struct Element {
 }
 
 impl<B: AsRef<[u8]>> Reader<B> {
-    /// A variable-size integer of at most `limit` bytes (RFC 8794 section 4), with the width marker kept or
-    /// removed, and whether all its value bits are one.
+    /// Returns a variable-size integer of at most `limit` bytes (RFC 8794 section 4), with the width marker
+    /// kept or removed, and whether all its value bits are one.
     fn vint(&mut self, limit: usize, keep_marker: bool) -> Result<(u64, bool), ParseError> {
         let at = self.at;
         let bytes = self.bytes.as_ref();
@@ -70,7 +71,8 @@ impl<B: AsRef<[u8]>> Reader<B> {
         ))
     }
 
-    /// The element at the current place; the place moves to its contents. `None` at the end of the file.
+    /// Returns the element at the current place; the place moves to its contents. `None` at the end of the
+    /// file.
     fn element(&mut self) -> Result<Option<Element>, ParseError> {
         if self.at >= self.bytes.as_ref().len() {
             return Ok(None);
@@ -91,7 +93,7 @@ impl<B: AsRef<[u8]>> Reader<B> {
         Ok(Some(Element { id, start, end }))
     }
 
-    /// The next block's frame, if it belongs to `track`. `None` at the end of the file.
+    /// Returns the next block's frame, if it belongs to `track`. `None` at the end of the file.
     fn frame(&mut self, track: u64) -> Result<Option<Vec<u8>>, ParseError> {
         while let Some(element) = self.element()? {
             match element.id {
@@ -124,7 +126,8 @@ impl<B: AsRef<[u8]>> Reader<B> {
         bytes.ok_or_else(|| broken(element.start, "an element is cut off"))
     }
 
-    /// Number and codec of the first track whose codec is known; the place moves behind the track list.
+    /// Returns number and codec of the first track whose codec is known; the place moves behind the track
+    /// list.
     fn track(&mut self) -> Result<(u64, Codec), ParseError> {
         let mut number = 0;
         let mut names = Vec::new();
@@ -140,10 +143,10 @@ impl<B: AsRef<[u8]>> Reader<B> {
                 CODEC_ID => {
                     self.at = element.end;
                     let name = String::from_utf8_lossy(self.contents(&element)?);
-                    match name.trim_end_matches('\0') {
-                        "V_VP9" => return Ok((number, Codec::Vp9)),
-                        "V_AV1" => return Ok((number, Codec::Av1)),
-                        other => names.push(other.to_owned()),
+                    let name = name.trim_end_matches('\0');
+                    match Codec::from_matroska(name) {
+                        Some(codec) => return Ok((number, codec)),
+                        None => names.push(name.to_owned()),
                     }
                 }
                 CLUSTER => break,
@@ -192,7 +195,16 @@ pub(super) fn open(bytes: Vec<u8>) -> Result<Contents, ParseError> {
 
 #[cfg(test)]
 mod tests {
+    use daedalus_uapi::codec::CODECS;
+
     use super::*;
+
+    /// Returns a codec, and the name that a track has for it.
+    fn known() -> (Codec, &'static str) {
+        let mut rows = CODECS.iter();
+        rows.find_map(|row| Some((row.codec, *row.matroska.first()?)))
+            .unwrap()
+    }
 
     fn element(id: u32, contents: &[u8]) -> Vec<u8> {
         let mut bytes: Vec<u8> = id
@@ -206,7 +218,11 @@ mod tests {
     }
 
     fn file(flags: u8) -> Vec<u8> {
-        let track = [element(TRACK_NUMBER, &[7]), element(CODEC_ID, b"V_VP9")].concat();
+        let track = [
+            element(TRACK_NUMBER, &[7]),
+            element(CODEC_ID, known().1.as_bytes()),
+        ]
+        .concat();
         let group = element(BLOCK, &[&[0x87, 0, 1, flags], &b"two"[..]].concat());
         let cluster = [
             element(SIMPLE_BLOCK, &[&[0x87, 0, 0, flags], &b"one"[..]].concat()),
@@ -230,7 +246,7 @@ mod tests {
     #[test]
     fn blocks_of_the_video_track_come_out() {
         let contents = open(file(0)).unwrap();
-        assert_eq!(contents.codec, Codec::Vp9);
+        assert_eq!(contents.codec, known().0);
         let units: Vec<_> = contents.units.map(Result::unwrap).collect();
         assert_eq!(units, [b"one".to_vec(), b"two".to_vec()]);
     }
@@ -238,8 +254,10 @@ mod tests {
     #[test]
     fn the_codec_is_in_the_beginning() {
         let whole = file(0);
-        let at = whole.windows(5).position(|bytes| bytes == b"V_VP9").unwrap() + 5;
-        assert_eq!(codec(&whole[..at]).ok(), Some(Codec::Vp9));
+        let (is, name) = known();
+        let mut windows = whole.windows(name.len());
+        let at = windows.position(|bytes| bytes == name.as_bytes()).unwrap() + name.len();
+        assert_eq!(codec(&whole[..at]).ok(), Some(is));
         assert!(codec(&whole[..at - 1]).is_err());
     }
 

@@ -11,7 +11,7 @@
 //! * At the first frame, and at every new size or bit depth (`ContinueChangeResolution`): everything is
 //!   shown; STREAMOFF of both; REQBUFS(0) of CAPTURE; S_FMT of OUTPUT with the size, while OUTPUT **has its
 //!   buffers** (`ApplyResolution`); for 10 bit a control that is zero but for the depth
-//!   (`SetExtCtrls10Bit`): of `VP9_FRAME` depth, profile and subsampling, of `AV1_SEQUENCE` the depth alone;
+//!   (`SetExtCtrls10Bit`);
 //!   ENUM_FMT, TRY_FMT and S_FMT of CAPTURE (`SetupOutputFormat`); REQBUFS of 32 CAPTURE buffers for
 //!   **DMABUF import**; STREAMON of both. Nothing of this happens if only the profile changes
 //!   (`PumpDecodeTask`).
@@ -29,32 +29,29 @@
 //!   complete by then (v4l2_queue.cc, `V4L2RequestsQueue::GetFreeRequest`).
 //! * A surface is held by the jobs in flight that refer to it (`SetReferenceSurfaces`): its CAPTURE buffer is
 //!   queued again only when they are back.
-//! * Controls and payloads, and what is refused: see `controls` and `refusals`.
+//! * Controls and payloads, and what is refused: see the codecs' delegates, `chromium.rs` in their folders.
 //!
-//! Where this client does otherwise:
+//! Differences of this client:
 //!
-//! * Builds for Linux (Debian's 156, seen by strace) have the device allocate as many CAPTURE buffers as the codec's
-//!   references need and some more (MMAP), and export each once (EXPBUF). This is what ChromeOS does.
-//! * Chromium crops to the render size of VP9 and AV1; the whole frame is shown here, since all of it was
-//!   decoded.
-//! * It does not wait for an IDR picture or a recovery point after the start of an H.264 stream.
+//! * Builds for Linux (Debian's 156, seen by strace) have the device allocate as many CAPTURE buffers as the
+//!   codec's references need and some more (MMAP), and export each once (EXPBUF). This is what ChromeOS does.
+//! * Chromium crops to the render size where streams have one; the whole frame is shown here, since all of it
+//!   was decoded.
 
-mod controls;
 mod pool;
-mod refusals;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use daedalus_uapi::Codec;
-use daedalus_uapi::fourcc;
+use daedalus_uapi::{Codec, fourcc};
 
-use super::controls::session_size;
+use super::client::{Change, Client, Summary};
+use super::controls::rename_references;
 use super::frames::{Frame, Frames};
-use super::{Change, Client, Summary};
+use crate::codecs::{self, Row};
+use crate::coded::{CodedJob, Visible};
 use crate::device::{ClientError, Device, Nodes, Request};
-use crate::job::{CodedJob, Visible};
 use crate::picture::Layout;
 use crate::queue::Queue;
 use crate::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
@@ -66,7 +63,7 @@ const OUTPUTS: u32 = 16 + 1;
 const PICTURES: u32 = 32;
 /// `kMaxNumRequests`.
 const REQUESTS: usize = 32;
-/// How long a job may take.
+/// Time that a job may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The client.
@@ -74,14 +71,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Chromium {
     nodes: Nodes,
     codec: Codec,
-    device: Option<Opened>,
+    device: Option<OpenDevice>,
     stream: Option<Stream>,
     summary: Summary,
 }
 
 /// The device, from the start on.
 #[derive(Debug)]
-struct Opened {
+struct OpenDevice {
     device: Arc<Device>,
     coded: Queue,
     raw: Queue,
@@ -121,7 +118,11 @@ impl Chromium {
         }
     }
 
-    fn parts(&mut self) -> Result<(&mut Opened, &mut Stream, &mut Summary), ClientError> {
+    fn row(&self) -> &'static Row {
+        codecs::row(self.codec)
+    }
+
+    fn parts(&mut self) -> Result<(&mut OpenDevice, &mut Stream, &mut Summary), ClientError> {
         match (&mut self.device, &mut self.stream) {
             (Some(device), Some(stream)) => Ok((device, stream, &mut self.summary)),
             _ => Err(ClientError::Unexpected("no session".into())),
@@ -189,15 +190,15 @@ impl Client for Chromium {
     }
 
     fn change(&self, job: &CodedJob) -> Change {
-        if let Some(why) = refusals::of(
-            job,
-            self.stream.as_ref().map(|stream| (stream.size, stream.depth)),
-        ) {
+        let row = self.row();
+        let session = self.stream.as_ref().map(|stream| (stream.size, stream.depth));
+        if let Some(why) = row.delegate.refusal(job, session) {
             return Change::Refuse(why);
         }
-        match &self.stream {
-            Some(stream) if (stream.size, stream.depth) == (session_size(job), job.bit_depth) => Change::None,
-            _ => Change::Afresh,
+        if session == Some(((row.session_size)(job), job.bit_depth)) {
+            Change::None
+        } else {
+            Change::Afresh
         }
     }
 
@@ -208,7 +209,7 @@ impl Client for Chromium {
         self.stream = None;
         let mut opened = match self.device.take() {
             Some(opened) => opened,
-            None => Opened::new(&self.nodes, self.codec, job)?,
+            None => OpenDevice::new(&self.nodes, self.codec, job)?,
         };
         self.stream = Some(opened.change_resolution(&self.nodes, self.codec, job)?);
         self.device = Some(opened);
@@ -229,6 +230,7 @@ impl Client for Chromium {
             }
             self.service(true)?;
         }
+        let (codec, delegate) = (self.codec, self.row().delegate);
         let (opened, stream, summary) = self.parts()?;
         let (Some(buffer), Some(output)) = (stream.free.pop_first(), opened.free_outputs.pop_first()) else {
             return Err(ClientError::Unexpected("no free buffer".into()));
@@ -237,7 +239,11 @@ impl Client for Chromium {
         stream.behind[buffer] = Some(memory);
         opened.raw.import(buffer, stream.pool.planes(memory))?;
         let request = opened.free_request()?;
-        let parts = controls::of(job, frames);
+        let mut controls = job.controls.clone();
+        rename_references(codec, &mut controls, delegate.absent(), |picture| {
+            frames.get(picture).map(|frame| frame.timestamp)
+        });
+        let parts = delegate.request(job, controls, frames);
         for values in &parts.controls {
             let request = &opened.requests[request];
             opened.device.set_controls(values, Some(request))?;
@@ -256,7 +262,7 @@ impl Client for Chromium {
         stream.surfaces.push_back((buffer, references.collect()));
         summary.in_flight = summary.in_flight.max(opened.outputs.len());
         let mut frame = Frame::new(job, buffer, timestamp_of(buffer));
-        frame.counts = controls::counts(job);
+        frame.counts = delegate.order_counts(job);
         frames.add(job.timestamp, frame);
         Ok(())
     }
@@ -303,7 +309,7 @@ impl Client for Chromium {
     }
 }
 
-impl Opened {
+impl OpenDevice {
     fn new(nodes: &Nodes, codec: Codec, job: &CodedJob) -> Result<Self, ClientError> {
         let device = Device::open(nodes, false)?;
         let needed = v4l2::CAP_STREAMING | v4l2::CAP_VIDEO_M2M_MPLANE;
@@ -366,11 +372,12 @@ impl Opened {
             self.set_up_input(codec, length)?;
         }
         self.raw.request_buffers(0)?;
-        let size = session_size(job);
+        let row = codecs::row(codec);
+        let size = (row.session_size)(job);
         let mut format = self.device.format(BUF_TYPE_OUTPUT)?;
         (format.width, format.height) = size;
         self.device.set_format(BUF_TYPE_OUTPUT, format)?;
-        let depth_control = controls::depth(codec, job.bit_depth);
+        let depth_control = row.delegate.depth_control(job.bit_depth);
         if let Some(control) = &depth_control {
             self.device.set_controls(std::slice::from_ref(control), None)?;
         }
@@ -412,7 +419,7 @@ impl Opened {
         })
     }
 
-    /// A request that is not in use.
+    /// Returns a request that is not in use.
     fn free_request(&mut self) -> Result<usize, ClientError> {
         if let Some(index) = self.free_requests.front().copied() {
             let request = &self.requests[index];
@@ -454,7 +461,7 @@ impl Stream {
     }
 }
 
-/// The timestamp of jobs that go into CAPTURE buffer `index`, in ns.
+/// Returns the timestamp of jobs that go into CAPTURE buffer `index`, in ns.
 fn timestamp_of(index: usize) -> u64 {
     index as u64 * 1000
 }

@@ -8,12 +8,10 @@
 //! * Probing (libavutil/hwcontext_v4l2request.c, `v4l2request_probe_video_device`): the node is opened with
 //!   `O_NONBLOCK`; QUERYCAP; CREATE_BUFS of 0 OUTPUT buffers, which must support requests; ENUM_FMT and
 //!   ENUM_FRAMESIZES; S_FMT of OUTPUT with a `sizeimage` of width * height * 3 / 2, at least 256 KiB
-//!   (`v4l2request_frames_init`); G_FMT; the codec's initial control: `H264_SPS`, `VP9_FRAME` or
-//!   `AV1_SEQUENCE`; S_FMT of CAPTURE with the format that G_FMT gave (`v4l2request_select_capture_format`);
-//!   CREATE_BUFS of 0 CAPTURE buffers; G_FMT.
-//! * `H264_DECODE_MODE` and `H264_START_CODE` are set to their defaults outside of any request
-//!   (v4l2_request_h264.c, `v4l2_request_h264_post_frames_ctx`); the presence of `AV1_FILM_GRAIN` is asked
-//!   for (v4l2_request_av1.c, `v4l2_request_av1_post_frames_ctx`).
+//!   (`v4l2request_frames_init`); G_FMT; the codec's initial control, which tells the bit depth; S_FMT of
+//!   CAPTURE with the format that G_FMT gave (`v4l2request_select_capture_format`); CREATE_BUFS of 0 CAPTURE
+//!   buffers; G_FMT.
+//! * Some codecs' controls are set or asked for then (`post_frames_ctx` of the codec's hwaccel).
 //! * Every CAPTURE and OUTPUT buffer is made by a CREATE_BUFS of one (`v4l2request_v4l2_buffer_alloc`).
 //!   There are four CAPTURE buffers to begin with (`ff_v4l2_request_frame_params`: one; libavcodec/decode.c,
 //!   `avcodec_get_hw_frames_parameters`: three more), before the codec's controls and OUTPUT, and more when a
@@ -33,40 +31,32 @@
 //! * A field is a job of its own, without `V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF`: the second field waits for
 //!   the first and queues the same CAPTURE buffer again, with the same timestamp
 //!   (`ff_v4l2_request_decode_frame`: first and last slice at once).
-//! * Controls and payloads: see `controls`.
-//! * A new size or bit depth ends the session and begins another one: a new SPS (libavcodec/h264_slice.c,
-//!   `h264_init_ps`), a VP9 frame of another size (libavcodec/vp9.c, `update_size`), an AV1 sequence header
-//!   with other properties (libavcodec/av1dec.c, `av1_receive_frame_internal`). An AV1 frame that is
-//!   smaller than the sequence's largest goes into a CAPTURE buffer of the largest size.
+//! * Controls and payloads: see the codecs' hwaccels, `ffmpeg.rs` in their folders.
+//! * A new size or bit depth ends the session and begins another one. A frame that is smaller than the
+//!   largest of its sequence goes into a CAPTURE buffer of the largest size.
 //!
-//! Where this client does otherwise:
+//! Differences of this client:
 //!
-//! * When a VP9 *inter* frame changes its size, FFmpeg loses the references: they belong to the session
-//!   that `update_size` ended. This client sets the new OUTPUT format on the busy queue and makes CAPTURE
-//!   buffers of the new size next to the old ones, which it gives back by REMOVE_BUFS when they are free.
-//! * FFmpeg begins a session with every AV1 sequence header that it reads, this client only if it says
+//! * Where FFmpeg loses the references of an inter frame with a new size (`Hwaccel::keeps_session`), this
+//!   client sets the new OUTPUT format on the busy queue and makes CAPTURE buffers of the new size next to
+//!   the old ones, which it gives back by REMOVE_BUFS when they are free.
+//! * FFmpeg may begin a session with every sequence header that it reads, this client only if it says
 //!   something new.
 //! * FFmpeg shows a picture as soon as it may; frame threads and players that queue pictures are what keeps
 //!   several jobs in flight. Here the pictures are taken four later, unless the user takes them promptly.
-
-mod controls;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daedalus_uapi::Codec;
-use daedalus_uapi::v4l2_controls::{
-    V4L2_CID_STATELESS_AV1_FILM_GRAIN, V4L2_CID_STATELESS_AV1_SEQUENCE, V4L2_CID_STATELESS_H264_DECODE_MODE,
-    V4L2_CID_STATELESS_H264_SPS, V4L2_CID_STATELESS_H264_START_CODE, V4L2_CID_STATELESS_VP9_COMPRESSED_HDR,
-    V4L2_CID_STATELESS_VP9_FRAME,
-};
 
-use super::controls::session_size;
+use super::client::{Change, Client, Summary};
+use super::controls::rename_references;
 use super::frames::{Frame, Frames};
-use super::{Change, Client, Summary};
+use crate::codecs;
+use crate::coded::{CodedJob, Visible};
 use crate::device::{ClientError, Device, Nodes, Request, call};
-use crate::job::{CodedJob, Control, Visible};
 use crate::memory::Mapping;
 use crate::picture::Layout;
 use crate::queue::Queue;
@@ -102,10 +92,11 @@ struct Picture {
 
 #[derive(Debug)]
 struct Session {
+    codec: Codec,
     device: Arc<Device>,
     coded: Queue,
     raw: Queue,
-    /// What the session was begun for.
+    /// Size and bit depth with which the session began.
     begun_for: ((u32, u32), u8),
     /// The formats of OUTPUT and of new CAPTURE buffers, and the size of both.
     coded_format: PixFormatMplane,
@@ -120,10 +111,11 @@ struct Session {
     /// CAPTURE buffers; `None` for an index that REMOVE_BUFS gave back.
     pictures: Vec<Option<Picture>>,
     free: Vec<usize>,
-    /// The picture that was decoded last, and whether nothing else needs it: H.264's decoder lets go of it when it
-    /// has got a buffer for the next one (libavcodec/h264_slice.c, `h264_frame_start`).
+    /// The picture that was decoded last, and whether nothing else needs it, if the decoder lets go of it
+    /// only when it has got a buffer for the next one.
     current: Option<(usize, bool)>,
-    film_grain: bool,
+    /// The device has the control that some requests have only then.
+    optional: bool,
     flagged: usize,
 }
 
@@ -152,9 +144,10 @@ impl Client for Ffmpeg {
         let Some(session) = &self.session else {
             return Change::Afresh;
         };
-        let wanted = (session_size(job), job.bit_depth);
-        let inter = self.codec == Codec::Vp9 && !job.key;
-        if wanted == session.begun_for || inter && wanted.1 == session.begun_for.1 {
+        let row = codecs::row(self.codec);
+        let wanted = ((row.session_size)(job), job.bit_depth);
+        let keeps = row.hwaccel.keeps_session(job);
+        if wanted == session.begun_for || keeps && wanted.1 == session.begun_for.1 {
             Change::None
         } else {
             Change::Afresh
@@ -219,29 +212,22 @@ impl Client for Ffmpeg {
     }
 }
 
-/// The controls that tell the device what CAPTURE will hold.
-fn initial_control(codec: Codec, job: &CodedJob) -> Vec<Control> {
-    let id = match codec {
-        Codec::H264 => V4L2_CID_STATELESS_H264_SPS,
-        Codec::Vp9 => V4L2_CID_STATELESS_VP9_FRAME,
-        Codec::Av1 => V4L2_CID_STATELESS_AV1_SEQUENCE,
-    };
-    job.control(id).cloned().into_iter().collect()
-}
-
 impl Session {
     fn open(nodes: &Nodes, codec: Codec, job: &CodedJob) -> Result<Self, ClientError> {
-        let size = session_size(job);
+        let row = codecs::row(codec);
+        let size = (row.session_size)(job);
         let device = Device::open(nodes, false)?;
         let coded = Queue::of_any_field(&device, BUF_TYPE_OUTPUT);
         let raw = Queue::of_any_field(&device, BUF_TYPE_CAPTURE);
         let coded_format = probe(&device, &coded, codec, size)?;
-        device.set_controls(&initial_control(codec, job), None)?;
+        let initial = job.control(codec.info().depth_control).cloned();
+        device.set_controls(initial.as_slice(), None)?;
         let picked = device.format(BUF_TYPE_CAPTURE)?.pixelformat;
         device.set_format(BUF_TYPE_CAPTURE, asked(picked, size, 0))?;
         raw.capabilities()?;
         let raw_format = device.format(BUF_TYPE_CAPTURE)?;
         let mut session = Self {
+            codec,
             device,
             coded,
             raw,
@@ -257,26 +243,14 @@ impl Session {
             pictures: Vec::new(),
             free: Vec::new(),
             current: None,
-            film_grain: false,
+            optional: false,
             flagged: 0,
         };
         for _ in 0..INITIAL_PICTURES {
             let picture = session.new_picture()?;
             session.free.push(picture);
         }
-        match codec {
-            Codec::H264 => set_h264_mode(&session.device)?,
-            Codec::Vp9 => {
-                // FFmpeg leaves the control out of its requests if the device does not have it; this one has.
-                session
-                    .device
-                    .query_control(V4L2_CID_STATELESS_VP9_COMPRESSED_HDR)?;
-            }
-            Codec::Av1 => {
-                let control = session.device.query_control(V4L2_CID_STATELESS_AV1_FILM_GRAIN);
-                session.film_grain = control.is_ok();
-            }
-        }
+        session.optional = row.hwaccel.prepare(&session.device)?;
         for _ in 0..OUTPUTS {
             session.coded.create(1, coded_format)?;
             session.requests.push(session.device.request()?);
@@ -286,7 +260,7 @@ impl Session {
         Ok(session)
     }
 
-    /// A CAPTURE buffer of the current format, made by CREATE_BUFS and exported.
+    /// Returns a CAPTURE buffer of the current format, made by CREATE_BUFS and exported.
     fn new_picture(&mut self) -> Result<usize, ClientError> {
         let format = self.raw_format;
         let index = self.raw.create(1, format)? as usize;
@@ -307,7 +281,7 @@ impl Session {
         Ok(index)
     }
 
-    /// A free CAPTURE buffer of the current size: the one that was freed last, or a new one.
+    /// Takes a free CAPTURE buffer of the current size: the one that was freed last, or a new one.
     fn get_picture(&mut self) -> Result<usize, ClientError> {
         let fits = |index: &usize| {
             self.pictures[*index]
@@ -334,10 +308,10 @@ impl Session {
         Ok(())
     }
 
-    /// The new size, between two inter frames.
-    fn resize(&mut self, codec: Codec, size: (u32, u32)) -> Result<(), ClientError> {
+    /// Sets the new size, between two inter frames.
+    fn resize(&mut self, size: (u32, u32)) -> Result<(), ClientError> {
         let length = self.coded_format.plane_fmt[0].size();
-        let format = asked(codec.coded_format(), size, length);
+        let format = asked(self.codec.coded_format(), size, length);
         self.coded_format = self.device.set_format(BUF_TYPE_OUTPUT, format)?;
         // With CAPTURE buffers of the older size about, the queue's own format stays that of the older size.
         self.raw_format = self.device.try_format(BUF_TYPE_CAPTURE, self.raw_format)?;
@@ -347,14 +321,16 @@ impl Session {
 
     /// Submits a job; returns how many are in flight then.
     fn submit(&mut self, job: &CodedJob, frames: &mut Frames) -> Result<usize, ClientError> {
-        if job.control(V4L2_CID_STATELESS_VP9_FRAME).is_some() && session_size(job) != self.size {
-            self.resize(Codec::Vp9, session_size(job))?;
+        let row = codecs::row(self.codec);
+        let size = (row.session_size)(job);
+        if size != self.size {
+            self.resize(size)?;
         }
         let target = match frames.get(job.timestamp) {
             Some(first_field) => first_field.buffer,
             None => {
                 let buffer = self.get_picture()?;
-                if job.control(V4L2_CID_STATELESS_H264_SPS).is_some() {
+                if row.hwaccel.keeps_last_picture() {
                     if let Some((last, true)) = self.current.replace((buffer, false)) {
                         self.free.push(last);
                     }
@@ -365,7 +341,10 @@ impl Session {
         };
         let output = self.next_output()?;
         self.wait_on_capture(target)?;
-        let (values, payload) = controls::of(job, self.film_grain, frames);
+        let (mut values, payload) = row.hwaccel.request(job, self.optional);
+        rename_references(self.codec, &mut values, 0, |picture| {
+            frames.get(picture).map(|frame| frame.timestamp)
+        });
         self.wait_on_capture(target)?;
         self.wait_on_request(output)?;
         self.dequeue_all(BUF_TYPE_OUTPUT)?;
@@ -388,7 +367,7 @@ impl Session {
         Ok(self.queued_outputs.iter().filter(|queued| **queued).count())
     }
 
-    /// The next of the OUTPUT buffers, once it is back.
+    /// Waits for the next of the OUTPUT buffers.
     fn next_output(&mut self) -> Result<usize, ClientError> {
         let output = self.next_output;
         self.next_output = (output + 1) % OUTPUTS;
@@ -475,12 +454,12 @@ impl Session {
     }
 }
 
-/// The timestamp of jobs that go into CAPTURE buffer `index`, in ns.
+/// Returns the timestamp of jobs that go into CAPTURE buffer `index`, in ns.
 fn timestamp_of(index: usize) -> u64 {
     (index as u64 + 1) * 1000
 }
 
-/// A format as S_FMT gets it.
+/// Returns a format as S_FMT gets it.
 fn asked(pixelformat: u32, (width, height): (u32, u32), sizeimage: u32) -> PixFormatMplane {
     let mut format = PixFormatMplane {
         width,
@@ -493,7 +472,7 @@ fn asked(pixelformat: u32, (width, height): (u32, u32), sizeimage: u32) -> PixFo
     format
 }
 
-/// Whether the device can do it at all; sets OUTPUT's format and returns what became of it.
+/// Checks that the device can do it at all, sets the format of OUTPUT and returns the granted one.
 fn probe(
     device: &Arc<Device>,
     coded: &Queue,
@@ -519,18 +498,4 @@ fn probe(
     let sizeimage = (size.0 * size.1 * 3 / 2).max(256 * 1024);
     device.set_format(BUF_TYPE_OUTPUT, asked(codec.coded_format(), size, sizeimage))?;
     device.format(BUF_TYPE_OUTPUT)
-}
-
-/// Both modes are set to what the device says is their default.
-fn set_h264_mode(device: &Device) -> Result<(), ClientError> {
-    let ids = [
-        V4L2_CID_STATELESS_H264_DECODE_MODE,
-        V4L2_CID_STATELESS_H264_START_CODE,
-    ];
-    let mut values = Vec::new();
-    for id in ids {
-        let default = device.query_control(id)?.default_value;
-        values.push(Control::new(id, &(default as u32)));
-    }
-    device.set_controls(&values, None)
 }

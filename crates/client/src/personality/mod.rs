@@ -1,24 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Other clients of the interface, imitated: which calls they make, in which order, with which controls and
-//! which contents of OUTPUT.
+//! Imitates other clients of the interface: their calls and the order of these, their controls and the
+//! contents of OUTPUT.
 //!
-//! Each imitation says at its top what it does and where in the real client's source that was read. What is
-//! common to them is here: the parsers' jobs go in, pictures come out in display order, read from the
-//! CAPTURE buffers in which the client kept them until they were due.
+//! Each imitation lists at its top the behaviour of the real client, with the places in its source. This file
+//! has the common part: the parsers' jobs go in, pictures come out in display order, read from the CAPTURE
+//! buffers in which the client kept them until they were due.
 
 mod chromium;
-mod controls;
+mod client;
+pub(crate) mod controls;
+pub(crate) mod delegate;
 mod ffmpeg;
-mod frames;
+pub(crate) mod frames;
+pub(crate) mod hwaccel;
 
 use std::collections::VecDeque;
 use std::error::Error;
 
-use daedalus_uapi::Codec;
-
+use crate::codecs;
+use crate::coded::{CodedJob, Visible};
 use crate::device::{ClientError, Nodes};
 use crate::error::ParseError;
-use crate::job::{CodedJob, Jobs, Visible};
+use crate::jobs::Jobs;
+pub use client::Summary;
+use client::{Change, Client};
 use frames::{Frames, missing};
 
 /// A client that is imitated.
@@ -31,7 +36,7 @@ pub enum Personality {
 }
 
 impl Personality {
-    /// Its name in reports.
+    /// Returns its name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +48,7 @@ impl Personality {
 
 /// A picture, when it is due.
 #[derive(Debug)]
-pub struct Shown<'a> {
+pub struct ShownPicture<'a> {
     /// The CAPTURE format, `V4L2_PIX_FMT_*`.
     pub format: u32,
     /// The part that is shown.
@@ -64,66 +69,16 @@ pub enum PlayError {
     /// The real client does not play such a stream.
     #[error("the real client refuses: {0}")]
     Refused(&'static str),
-    /// Whoever the pictures are for.
+    /// The receiver of the pictures.
     #[error("a picture was not taken: {0}")]
     Taken(Box<dyn Error + Send + Sync>),
 }
 
-/// What a player saw.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
-    /// Jobs submitted.
-    pub jobs: usize,
-    /// Pictures shown.
-    pub shown: usize,
-    /// CAPTURE buffers that came back with `V4L2_BUF_FLAG_ERROR`.
-    pub flagged: usize,
-    /// Times that the client prepared the device afresh.
-    pub sessions: usize,
-    /// Most jobs in flight at once.
-    pub in_flight: usize,
-}
-
-/// What the client does before a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    /// It goes on.
-    None,
-    /// It shows what is due, gives up all pictures and prepares the device for what follows.
-    Afresh,
-    /// It cannot go on.
-    Refuse(&'static str),
-}
-
-/// A client, as [`play`] drives it.
-trait Client {
-    /// How many pictures the client's user lets pile up before it takes the first.
-    fn lag(&self) -> usize;
-    /// What has to be done before `job`.
-    fn change(&self, job: &CodedJob) -> Change;
-    /// Prepares the device for `job` and what follows.
-    fn begin(&mut self, job: &CodedJob) -> Result<(), ClientError>;
-    /// Whether there is a CAPTURE buffer for one more picture, or will be without one being shown.
-    fn has_room(&mut self) -> Result<bool, ClientError>;
-    /// Submits `job` and adds its picture to `frames`.
-    fn submit(&mut self, job: &CodedJob, frames: &mut Frames) -> Result<(), ClientError>;
-    /// The picture in `buffer` is needed no more.
-    fn recycle(&mut self, buffer: usize);
-    /// Waits until `buffer` is decoded.
-    fn wait_for(&mut self, buffer: usize) -> Result<(), ClientError>;
-    /// Reads the visible part of the picture in `buffer`; returns its format too.
-    fn read(&self, buffer: usize, visible: &Visible) -> Result<(u32, Vec<u8>), ClientError>;
-    /// Ends the session in an orderly way.
-    fn end(&mut self) -> Result<(), ClientError>;
-    /// What was seen so far.
-    fn summary(&self) -> Summary;
-}
-
 /// Takes the pictures.
-pub type Take<'a> = dyn FnMut(&Shown<'_>) -> Result<(), Box<dyn Error + Send + Sync>> + 'a;
+pub type Take<'a> = dyn FnMut(&ShownPicture<'_>) -> Result<(), Box<dyn Error + Send + Sync>> + 'a;
 
-/// Plays `jobs` through the device as `personality` would; gives each picture to `take` when it is due, or when its
-/// user would get to it if he is not `prompt`.
+/// Plays `jobs` through the device as `personality` would; gives each picture to `take` when it is due, or
+/// when its user would get to it if he is not `prompt`.
 ///
 /// # Errors
 /// [`PlayError`]; what was taken until then is right all the same.
@@ -142,7 +97,7 @@ pub fn play(
     let mut player = Player {
         lag: if prompt { 0 } else { client.lag() },
         client,
-        frames: Frames::new(codec == Codec::H264),
+        frames: Frames::new(codecs::row(codec).shows_every_picture),
         due: VecDeque::new(),
         take,
         summary: Summary::default(),
@@ -162,7 +117,7 @@ pub fn play(
 
 struct Player<'a, 'b> {
     client: Box<dyn Client>,
-    /// How many pictures pile up before the first is taken.
+    /// Pictures that pile up before the first is taken.
     lag: usize,
     frames: Frames,
     /// Pictures to be shown, in order.
@@ -217,7 +172,7 @@ impl Player<'_, '_> {
         let frame = *self.frames.get(picture).ok_or_else(|| missing(picture))?;
         self.client.wait_for(frame.buffer)?;
         let (format, pixels) = self.client.read(frame.buffer, &frame.visible)?;
-        let shown = Shown {
+        let shown = ShownPicture {
             format,
             visible: frame.visible,
             pixels: &pixels,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What can be wrong with AV1 controls.
+//! Errors of AV1 controls.
 
 /// Why a frame cannot be written from its controls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

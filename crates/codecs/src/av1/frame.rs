@@ -1,70 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Frame header (5.9). The sequence has all tools of `sequence::TOOLS`; the header codes which the frame uses.
+//! Frame header (5.9). The sequence has all tools of `sequence::TOOLS`; the header codes which the frame
+//! uses.
 
 use daedalus_uapi::v4l2_controls::*;
 
 use super::error::{Av1Error, at_most};
+use super::grain;
+use super::kind::FrameKind;
 use super::motion::{self, GlobalMotion};
 use super::sequence::{MAX_SIZE, SequenceInfo};
+use super::size::{SUPERRES_NUM, Size};
+use super::slot::{SLOTS, Slot};
 use super::tiles::TileLayout;
-use super::{FrameKind, PRIMARY_REF_NONE, SLOTS, Slot, grain};
 use crate::bits::BitWriter;
 
-/// `SUPERRES_NUM`.
-const SUPERRES_NUM: u32 = 8;
+/// `primary_ref_frame` of a frame that loads no state.
+const PRIMARY_REF_NONE: u8 = 7;
 
-/// The frame's size, in luma samples.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
-    /// `UpscaledWidth`, 1 to 65536.
-    pub(super) width: u32,
-    /// `FrameHeight`, 1 to 65536.
-    pub(super) height: u32,
-    /// `SuperresDenom`, 8 (no superres) to 16.
-    superres_denom: u32,
-}
-
-impl Size {
-    pub(super) fn new(frame: &V4l2CtrlAv1Frame) -> Result<Self, Av1Error> {
-        let use_superres = frame.flags & V4L2_AV1_FRAME_FLAG_USE_SUPERRES != 0;
-        let superres_denom = u32::from(frame.superres_denom);
-        if use_superres && !(9..=16).contains(&superres_denom) {
-            return Err(Av1Error::OutOfRange {
-                field: "superres_denom",
-                value: superres_denom.into(),
-            });
-        }
-        let minus_1 = at_most("frame_width_minus_1", frame.frame_width_minus_1, 0xffff)? as u32;
-        let width = if use_superres {
-            frame.upscaled_width
-        } else {
-            minus_1 + 1
-        };
-        if !(1..=0x1_0000).contains(&width) {
-            return Err(Av1Error::OutOfRange {
-                field: "upscaled_width",
-                value: width.into(),
-            });
-        }
-        let height = at_most("frame_height_minus_1", frame.frame_height_minus_1, 0xffff)? as u32 + 1;
-        Ok(Self {
-            width,
-            height,
-            superres_denom: if use_superres {
-                superres_denom
-            } else {
-                SUPERRES_NUM
-            },
-        })
-    }
-
-    /// `FrameWidth`: the width that is coded, before upscaling (5.9.8).
-    pub(super) fn coded_width(&self) -> u32 {
-        (self.width * SUPERRES_NUM + self.superres_denom / 2) / self.superres_denom
-    }
-}
-
-/// What the parts of the header depend on.
+/// The values on which the parts of the header depend.
 pub(super) struct Context<'a> {
     pub(super) sequence: &'a SequenceInfo,
     pub(super) frame: &'a V4l2CtrlAv1Frame,
@@ -75,7 +28,7 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Whether a `V4L2_AV1_FRAME_FLAG_*` is set.
+    /// Returns whether a `V4L2_AV1_FRAME_FLAG_*` is set.
     fn flag(&self, flag: u32) -> bool {
         self.frame.flags & flag != 0
     }
@@ -321,7 +274,7 @@ fn references(w: &mut BitWriter<'_>, c: &Context<'_>, size_override: bool) -> Re
     Ok(())
 }
 
-/// A value of `su(1+6)`.
+/// Returns a value of `su(1+6)`.
 fn su7(w: &mut BitWriter<'_>, field: &'static str, value: i8) -> Result<(), Av1Error> {
     if !(-64..=63).contains(&value) {
         return Err(Av1Error::OutOfRange {

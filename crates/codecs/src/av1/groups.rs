@@ -8,8 +8,8 @@
 
 use daedalus_uapi::v4l2_controls::V4l2CtrlAv1TileGroupEntry;
 
-/// The offsets as they should be, if the entries are FFmpeg's of several tile groups in a payload of `length`
-/// bytes, with tile sizes coded in `size_bytes`; else `None`.
+/// Returns the offsets as they should be, if the entries are FFmpeg's of several tile groups in a payload of
+/// `length` bytes, with tile sizes coded in `size_bytes`; else `None`.
 pub(super) fn corrected(
     entries: &[V4l2CtrlAv1TileGroupEntry],
     size_bytes: u8,
@@ -52,13 +52,13 @@ pub(super) fn corrected(
     Some(all)
 }
 
-/// Where a tile's data ends.
+/// Returns the end of a tile's data.
 fn end(entry: &V4l2CtrlAv1TileGroupEntry) -> u64 {
     u64::from(entry.tile_offset) + u64::from(entry.tile_size)
 }
 
-/// The tile groups, as far as their tiles follow each other: behind a tile comes the size of the next one,
-/// `coded` bytes, or the last one itself, whose size is not coded.
+/// Returns the tile groups, as far as their tiles follow each other: behind a tile comes the size of the next
+/// one, `coded` bytes, or the last one itself, whose size is not coded.
 fn split(entries: &[V4l2CtrlAv1TileGroupEntry], coded: u64) -> Vec<&[V4l2CtrlAv1TileGroupEntry]> {
     let mut groups = Vec::new();
     let mut rest = entries;

@@ -6,36 +6,53 @@
 //! looked at. [`Av1Writer::write`] makes a temporal delimiter, a sequence header where one is needed,
 //! and one frame OBU with all the tiles.
 //!
-//! The written header is not the client's header but one that decodes to the same picture and leaves
-//! the decoder with the same state. What the controls lack, or carry unreliably, and what is written:
+//! The written header is not the client's header but one that decodes to the same picture and leaves the
+//! decoder with the same state. The controls lack some syntax, or carry it unreliably. What is written
+//! instead, and why that is right:
 //!
-//! | syntax | written | why it is right |
-//! |---|---|---|
-//! | operating points, layers | one, `operating_point_idc` 0; no OBU extension | the client has chosen; every frame that it sends is decoded |
-//! | level, tier | 31 (no limit), 0 | no constraint on the decoder |
-//! | timing, decoder model, `buffer_removal_time`, frame ids | absent | they do not affect decoding |
-//! | `still_picture`, `reduced_still_picture_header` | 0 | all that the reduced header implies is in the frame control, explicitly |
-//! | `seq_force_screen_content_tools`, `seq_force_integer_mv` | SELECT | the frame control has the resulting values |
-//! | `enable_superres`, `enable_ref_frame_mvs`, `enable_warped_motion`, `enable_restoration`, `separate_uv_delta_q` | 1 | they only let a frame's header code what the frame control decides; a VA-API client, which is not told them, sets them for each frame anew |
-//! | `max_frame_width_minus_1`, `max_frame_height_minus_1` | the largest | they only bound the frames' sizes; a VA-API client sets them for each frame anew |
-//! | colour description, chroma sample position | unspecified | they do not affect decoding, but for film grain with the identity matrix and restricted clipping |
-//! | `frame_size_override_flag`, `found_ref` | size explicit (where it is not the largest); `found_ref` 0 | a reference's size is only a short form of the explicit one |
-//! | `frame_width_minus_1` | `upscaled_width` with superres | clients put the width after downscaling into the control's `frame_width_minus_1` |
-//! | `frame_refs_short_signaling` | 0 | `ref_frame_idx` holds the outcome |
-//! | `ref_order_hint` | the order hints of the writer's own slots | they must be those that the decoder has |
-//! | `skipModeAllowed` | derived (5.9.22) from the slots | clients set the flag by other rules; it decides whether `skip_mode_present` is coded |
-//! | `disable_frame_end_update_cdf` | the flag; implied by `disable_cdf_update` | |
-//! | loop filter deltas | `delta_update` 1 and all ten values, where enabled | the control has the values in force; where not enabled, the decoder inherits them as it would have |
-//! | `segmentation_update_data` | 1 and all values, where enabled | the control has the values in force |
-//! | `diff_uv_delta` | whether the V deltas differ | some clients derive the flag from something else |
-//! | `cdef_*_sec_strength` | code 3 for 3 and for 4 | some clients send the code, some the strength |
-//! | `lr_unit_shift` | from `loop_restoration_size`, else from the field | |
-//! | tile layout | see [`Av1Error::TileLayout`] | the start positions are in different units with different clients |
-//! | `tile_size_bytes`, tile groups | as the sizes need; one group | |
-//! | tile offsets | as given, but for those of several groups that count from the last one (`groups`) | FFmpeg's, of which the layout accounts for every byte |
-//! | `gm_params` | type and parameters against those of `primary_ref_frame`'s slot | the control's flags are wrong for the affine type with some clients; the coding is relative, so the slots keep the parameters |
-//! | `update_grain` | 1 and all parameters | the control has the values in force |
-//! | `show_existing_frame` of a key frame | written when the slots' timestamps show that the client did it (7.21) | no request is made for it, but it loads the key frame into all slots |
+//! - operating points, layers: one, `operating_point_idc` 0; no OBU extension. Reason: the client has chosen;
+//!   every frame that it sends is decoded.
+//! - level, tier: 31 (no limit), 0. Reason: no constraint on the decoder.
+//! - timing, decoder model, `buffer_removal_time`, frame ids: absent. Reason: they do not affect decoding.
+//! - `still_picture`, `reduced_still_picture_header`: 0. Reason: all that the reduced header implies is in
+//!   the frame control, explicitly.
+//! - `seq_force_screen_content_tools`, `seq_force_integer_mv`: SELECT. Reason: the frame control has the
+//!   resulting values.
+//! - `enable_superres`, `enable_ref_frame_mvs`, `enable_warped_motion`, `enable_restoration`,
+//!   `separate_uv_delta_q`: 1. Reason: they only let a frame's header code what the frame control decides; a
+//!   VA-API client, which is not told them, sets them for each frame anew.
+//! - `max_frame_width_minus_1`, `max_frame_height_minus_1`: the largest. Reason: they only bound the frames'
+//!   sizes; a VA-API client sets them for each frame anew.
+//! - colour description, chroma sample position: unspecified. Reason: they do not affect decoding, but for
+//!   film grain with the identity matrix and restricted clipping.
+//! - `frame_size_override_flag`, `found_ref`: size explicit (where it is not the largest); `found_ref` 0.
+//!   Reason: a reference's size is only a short form of the explicit one.
+//! - `frame_width_minus_1`: `upscaled_width` with superres. Reason: clients put the width after downscaling
+//!   into the control's `frame_width_minus_1`.
+//! - `frame_refs_short_signaling`: 0. Reason: `ref_frame_idx` holds the outcome.
+//! - `ref_order_hint`: the order hints of the writer's own slots. Reason: they must be those that the decoder
+//!   has.
+//! - `skipModeAllowed`: derived (5.9.22) from the slots. Reason: clients set the flag by other rules; it
+//!   decides whether `skip_mode_present` is coded.
+//! - `disable_frame_end_update_cdf`: the flag; implied by `disable_cdf_update`.
+//! - loop filter deltas: `delta_update` 1 and all ten values, where enabled. Reason: the control has the
+//!   values in force; where not enabled, the decoder inherits them as it would have.
+//! - `segmentation_update_data`: 1 and all values, where enabled. Reason: the control has the values in
+//!   force.
+//! - `diff_uv_delta`: whether the V deltas differ. Reason: some clients derive the flag from something else.
+//! - `cdef_*_sec_strength`: code 3 for 3 and for 4. Reason: some clients send the code, some the strength.
+//! - `lr_unit_shift`: from `loop_restoration_size`, else from the field.
+//! - tile layout: see [`Av1Error::TileLayout`]. Reason: the start positions are in different units with
+//!   different clients.
+//! - `tile_size_bytes`, tile groups: as the sizes need; one group.
+//! - tile offsets: as given, but for those of several groups that count from the last one (`groups`). Reason:
+//!   FFmpeg's, of which the layout accounts for every byte.
+//! - `gm_params`: type and parameters against those of `primary_ref_frame`'s slot. Reason: the control's
+//!   flags are wrong for the affine type with some clients; the coding is relative, so the slots keep the
+//!   parameters.
+//! - `update_grain`: 1 and all parameters. Reason: the control has the values in force.
+//! - `show_existing_frame` of a key frame: written when the slots' timestamps show that the client did it
+//!   (7.21). Reason: no request is made for it, but it loads the key frame into all slots.
 //!
 //! Elements that the syntax implies (`error_resilient_mode` of a shown key frame, `force_integer_mv`
 //! without screen content tools, loop filter levels of a lossless frame, …) are not coded, whatever
@@ -45,31 +62,32 @@ mod error;
 mod frame;
 mod grain;
 mod groups;
+mod kind;
 mod motion;
 mod obu;
+mod semantics;
 mod sequence;
+mod size;
+mod slot;
 mod tiles;
 
 use std::ops::Range;
 
 pub use error::Av1Error;
+pub use semantics::{Av1, references};
 
 use daedalus_uapi::v4l2_controls::{
-    V4L2_AV1_FRAME_FLAG_SHOW_FRAME, V4L2_AV1_FRAME_FLAG_SHOWABLE_FRAME, V4L2_AV1_INTER_FRAME,
-    V4L2_AV1_INTRA_ONLY_FRAME, V4L2_AV1_KEY_FRAME, V4L2_AV1_SWITCH_FRAME, V4l2CtrlAv1FilmGrain,
-    V4l2CtrlAv1Frame, V4l2CtrlAv1Sequence, V4l2CtrlAv1TileGroupEntry,
+    V4L2_AV1_KEY_FRAME, V4l2CtrlAv1FilmGrain, V4l2CtrlAv1Frame, V4l2CtrlAv1Sequence,
+    V4l2CtrlAv1TileGroupEntry,
 };
 
 use crate::bits::{BitWriter, leb128};
-use motion::GlobalMotion;
+use kind::FrameKind;
 use obu::ObuType;
 use sequence::SequenceInfo;
+use size::Size;
+use slot::{SLOTS, Slot};
 use tiles::{TileLayout, TileOrder};
-
-/// Number of reference slots (`NUM_REF_FRAMES`).
-const SLOTS: usize = 8;
-/// `primary_ref_frame` of a frame that loads no state.
-const PRIMARY_REF_NONE: u8 = 7;
 
 /// One frame to be written.
 #[derive(Clone, Copy, Debug)]
@@ -88,9 +106,9 @@ pub struct Av1Frame<'a> {
     pub timestamp: u64,
 }
 
-/// What [`Av1Writer::write`] has appended.
+/// The units that [`Av1Writer::write`] has appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Av1Written {
+pub struct WrittenFrame {
     /// A temporal unit that only shows a key frame again. The decoder outputs a picture for it, which
     /// the client already has.
     pub reshown: Option<Range<usize>>,
@@ -108,29 +126,6 @@ pub struct Av1Written {
     /// A reference of the frame is not the picture that the client names by its timestamp: a frame was
     /// lost on the way to this writer, and the picture will not be the intended one.
     pub stale_reference: bool,
-}
-
-/// What the writer needs to know of the frame in a reference slot (7.20).
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    filled: bool,
-    timestamp: u64,
-    /// `RefOrderHint`.
-    order_hint: u32,
-    /// A key frame that was not shown and may be: `show_existing_frame` of it reloads all slots.
-    showable_key: bool,
-    /// `SavedGmParams`.
-    motion: GlobalMotion,
-}
-
-impl Slot {
-    const EMPTY: Self = Self {
-        filled: false,
-        timestamp: 0,
-        order_hint: 0,
-        showable_key: false,
-        motion: GlobalMotion::DEFAULT,
-    };
 }
 
 /// Writes the frames of one decoder, keeping the state that the coding of later frames depends on.
@@ -154,7 +149,7 @@ impl Default for Av1Writer {
 }
 
 impl Av1Writer {
-    /// A writer for a decoder that has decoded nothing.
+    /// Returns a writer for a decoder that has decoded nothing.
     pub fn new() -> Self {
         Self {
             slots: [Slot::EMPTY; SLOTS],
@@ -177,7 +172,7 @@ impl Av1Writer {
     ///
     /// [`Av1Error`] says which value cannot be coded or which tile is not in the payload. Then nothing
     /// has been appended and the writer's state is unchanged.
-    pub fn write(&mut self, job: &Av1Frame<'_>, out: &mut Vec<u8>) -> Result<Av1Written, Av1Error> {
+    pub fn write(&mut self, job: &Av1Frame<'_>, out: &mut Vec<u8>) -> Result<WrittenFrame, Av1Error> {
         let frame = job.frame;
         let sequence = SequenceInfo::new(job.sequence)?;
         let new_sequence = self.sequence.as_ref() != Some(sequence.control());
@@ -203,7 +198,7 @@ impl Av1Writer {
 
         let stale_reference = !kind.intra && stale_reference(&slots, frame);
 
-        let size = frame::Size::new(frame)?;
+        let size = Size::new(frame)?;
         let layout = TileLayout::new(&sequence, &size, &frame.tile_info)?;
         let (columns, rows) = (frame.tile_info.tile_cols, frame.tile_info.tile_rows);
         let size_bytes = frame.tile_info.tile_size_bytes;
@@ -262,7 +257,7 @@ impl Av1Writer {
         }
         self.slots = slots;
         self.sequence = Some(*sequence.control());
-        Ok(Av1Written {
+        Ok(WrittenFrame {
             reshown,
             frame: start..out.len(),
             new_sequence,
@@ -274,58 +269,8 @@ impl Av1Writer {
     }
 }
 
-/// What follows from the frame's type and its show flags (5.9.2).
-#[derive(Clone, Copy, Debug)]
-struct FrameKind {
-    /// `FrameIsIntra`.
-    intra: bool,
-    /// `show_frame`.
-    show: bool,
-    /// `showable_frame`.
-    showable: bool,
-    /// A shown key frame: it resets the order hints and refreshes all slots.
-    reset_all: bool,
-    /// The type implies `error_resilient_mode` and `refresh_frame_flags`.
-    implied_resilient: bool,
-    /// `refresh_frame_flags`.
-    refresh: u8,
-}
-
-impl FrameKind {
-    fn new(frame: &V4l2CtrlAv1Frame) -> Result<Self, Av1Error> {
-        let (key, switch) = (
-            frame.frame_type == V4L2_AV1_KEY_FRAME,
-            frame.frame_type == V4L2_AV1_SWITCH_FRAME,
-        );
-        let intra = key || frame.frame_type == V4L2_AV1_INTRA_ONLY_FRAME;
-        if !intra && !switch && frame.frame_type != V4L2_AV1_INTER_FRAME {
-            return Err(Av1Error::OutOfRange {
-                field: "frame_type",
-                value: frame.frame_type.into(),
-            });
-        }
-        let show = frame.flags & V4L2_AV1_FRAME_FLAG_SHOW_FRAME != 0;
-        let reset_all = key && show;
-        Ok(Self {
-            intra,
-            show,
-            showable: if show {
-                !key
-            } else {
-                frame.flags & V4L2_AV1_FRAME_FLAG_SHOWABLE_FRAME != 0
-            },
-            reset_all,
-            implied_resilient: reset_all || switch,
-            refresh: if reset_all || switch {
-                0xff
-            } else {
-                frame.refresh_frame_flags
-            },
-        })
-    }
-}
-
-/// Whether an inter frame's reference is in no slot, or the slot has another timestamp than the control.
+/// Returns whether an inter frame's reference is in no slot, or the slot has another timestamp than the
+/// control.
 fn stale_reference(slots: &[Slot; SLOTS], frame: &V4l2CtrlAv1Frame) -> bool {
     frame
         .ref_frame_idx
@@ -338,7 +283,7 @@ fn stale_reference(slots: &[Slot; SLOTS], frame: &V4l2CtrlAv1Frame) -> bool {
         })
 }
 
-/// The slot of a key frame that the client has shown again since the last frame, if it has.
+/// Returns the slot of a key frame that the client has shown again since the last frame, if it has.
 ///
 /// `show_existing_frame` of a key frame loads it into every slot (7.21). The client makes no request
 /// for it, but from then on gives its timestamp for all slots. Slots that were never filled are not

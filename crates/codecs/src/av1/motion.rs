@@ -73,7 +73,7 @@ pub(super) fn write(
     Ok(motion)
 }
 
-/// How one parameter is coded (`read_global_param`).
+/// The coding of one parameter (`read_global_param`).
 struct ParamCode {
     /// Magnitude of the coded value, at most.
     max: i64,
@@ -127,7 +127,7 @@ fn signed_subexp_with_ref(w: &mut BitWriter<'_>, low: i64, high: i64, reference:
     subexp(w, mx, v);
 }
 
-/// The inverse of `inverse_recenter` (5.9.29): values near `r` get small codes.
+/// Returns the inverse of `inverse_recenter` (5.9.29): values near `r` get small codes.
 fn recenter(r: i64, x: i64) -> i64 {
     if x > 2 * r {
         x

@@ -7,8 +7,9 @@ use super::error::{Av1Error, at_most};
 use super::obu::ObuType;
 use crate::bits::{BitWriter, leb128};
 
-/// Flags of tools of which the frame control says whether a frame uses them. Set for every sequence: the frame's
-/// header always codes that, and frames whose sequence controls differ only in these flags are of one sequence.
+/// Flags of tools of which the frame control says whether a frame uses them. Set for every sequence: the
+/// frame's header always codes that, and frames whose sequence controls differ only in these flags are of one
+/// sequence.
 const TOOLS: u32 = V4L2_AV1_SEQUENCE_FLAG_ENABLE_SUPERRES
     | V4L2_AV1_SEQUENCE_FLAG_ENABLE_REF_FRAME_MVS
     | V4L2_AV1_SEQUENCE_FLAG_ENABLE_WARPED_MOTION
@@ -86,7 +87,7 @@ impl SequenceInfo {
         &self.control
     }
 
-    /// Whether a `V4L2_AV1_SEQUENCE_FLAG_*` is set.
+    /// Returns whether a `V4L2_AV1_SEQUENCE_FLAG_*` is set.
     pub(super) fn flag(&self, flag: u32) -> bool {
         self.control.flags & flag != 0
     }

@@ -4,8 +4,8 @@
 use daedalus_uapi::v4l2_controls::*;
 
 use super::error::Av1Error;
-use super::frame::Size;
 use super::sequence::SequenceInfo;
+use super::size::Size;
 use crate::bits::BitWriter;
 
 /// Most superblock rows or columns of a tile layout that the control can hold.
@@ -24,7 +24,7 @@ fn tile_log2(block: u32, target: u32) -> u32 {
     k
 }
 
-/// How columns or rows are coded.
+/// The coding of columns or rows.
 #[derive(Clone, Copy, Debug)]
 enum Spacing {
     /// `TileColsLog2` or `TileRowsLog2`, and the range in which the syntax codes it.
@@ -38,7 +38,7 @@ enum Spacing {
 }
 
 impl Spacing {
-    /// The uniform spacing of `superblocks` that has `count` parts, if there is one.
+    /// Returns the uniform spacing of `superblocks` that has `count` parts, if there is one.
     ///
     /// No two uniform spacings have the same number of parts, as long as that is at most 64.
     fn uniform(superblocks: u32, count: u8, min: u32, max: u32) -> Option<Self> {
@@ -247,10 +247,10 @@ pub(super) fn write_group_header(w: &mut BitWriter<'_>, tiles: usize) {
     }
 }
 
-/// Where each tile of a frame is in the payload, in coding order: rows of tiles, left to right.
+/// The place of each tile of a frame in the payload, in coding order: rows of tiles, left to right.
 ///
-/// Within the payload's bounds, none empty, and together no longer than it: what is written of them is bounded by
-/// what the client wrote.
+/// Within the payload's bounds, none empty, and together no longer than it: what is written of them is
+/// bounded by what the client wrote.
 #[derive(Debug, Default)]
 pub(super) struct TileOrder {
     tiles: Vec<std::ops::Range<usize>>,
@@ -313,12 +313,12 @@ impl TileOrder {
             .unwrap_or(0))
     }
 
-    /// Number of tiles.
+    /// Returns the number of tiles.
     pub(super) fn len(&self) -> usize {
         self.tiles.len()
     }
 
-    /// Size of what [`write`](Self::write) appends, in bytes.
+    /// Returns the size of what [`write`](Self::write) appends, in bytes.
     pub(super) fn coded_len(&self, tile_size_bytes: usize) -> usize {
         let sizes = self.tiles.len().saturating_sub(1) * tile_size_bytes;
         self.tiles.iter().map(|t| t.len()).sum::<usize>() + sizes

@@ -3,8 +3,9 @@
 
 use daedalus_uapi::v4l2_controls::*;
 
+use super::error::H264Error;
 use super::nal::{NalHeader, write_nal};
-use super::{H264Error, VuiPolicy};
+use super::vui::VuiPolicy;
 use crate::bits::BitWriter;
 
 /// Raster position of each coefficient of a 4x4 block in zig-zag order (table 8-2).
@@ -57,7 +58,7 @@ fn within(
     }
 }
 
-/// The scaling matrix that applies to a picture, or `None` for the flat one.
+/// Returns the scaling matrix that applies to a picture, or `None` for the flat one.
 ///
 /// The PPS's flag says so, but some clients send the matrix and leave the flag unset:
 /// `set_in_request` is whether the matrix is among the controls of this picture's request.
@@ -264,7 +265,7 @@ fn pps_data(w: &mut BitWriter<'_>, pps: &V4l2CtrlH264Pps) {
     w.flag(flag(V4L2_H264_PPS_FLAG_REDUNDANT_PIC_CNT_PRESENT));
 }
 
-/// The lists of `pic_scaling_matrix_present_flag`, every one of them explicit.
+/// Returns the lists of `pic_scaling_matrix_present_flag`, every one of them explicit.
 ///
 /// The order of the 8x8 lists in the control is that of the syntax, table 7-2: intra Y, inter Y, then
 /// Cb and Cr, which are coded for 4:4:4 only.

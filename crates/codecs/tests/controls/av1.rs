@@ -479,7 +479,7 @@ proptest! {
     }
 }
 
-/// A shown key frame of one tile.
+/// Returns a shown key frame of one tile.
 fn simple() -> Drawn {
     let draw = &mut Draw::new(&[]);
     let sequence = draw::sequence(draw);

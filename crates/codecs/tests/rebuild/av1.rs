@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use daedalus_codecs::av1::{Av1Frame, Av1Writer};
 use daedalus_client::CodedJob;
+use daedalus_codecs::av1::{Av1Frame, Av1Writer};
 use daedalus_uapi::v4l2_controls::*;
 use md5::{Digest, Md5};
 use zerocopy::FromBytes;
@@ -34,7 +34,7 @@ fn control<T: FromBytes>(job: &CodedJob, id: u32) -> Option<T> {
     job.control(id).and_then(|c| c.get())
 }
 
-/// Size of a picture as the decoder's `yuv` output has it, in bytes.
+/// Returns the size of a picture as the decoder's `yuv` output has it, in bytes.
 fn picture_bytes(sequence: &V4l2CtrlAv1Sequence, frame: &V4l2CtrlAv1Frame) -> usize {
     let (width, height) = (
         frame.upscaled_width as usize,
@@ -113,7 +113,7 @@ fn rewrite(vector: &Vector) -> Result<Rebuilt, String> {
     Ok(rebuilt)
 }
 
-/// The decoder's pictures, by timestamp.
+/// Returns the decoder's pictures, by timestamp.
 fn decode(rebuilt: &Rebuilt, coded: &Path, raw: &Path) -> Result<HashMap<u64, Vec<u8>>, String> {
     std::fs::write(coded, &rebuilt.stream).map_err(|e| e.to_string())?;
     let run = Command::new("dav1d")

@@ -3,10 +3,8 @@
 
 use std::process::Command;
 
-use daedalus_codecs::h264::{
-    ParameterSets, VuiPolicy, scaling_matrix_in_force, write_access_unit_delimiter,
-};
 use daedalus_client::{CodedJob, Visible};
+use daedalus_codecs::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force, write_access_unit_delimiter};
 use daedalus_uapi::v4l2_controls::*;
 
 use crate::vectors::Vector;

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vectors::{Vector, exceptions, manifest};
 
-/// Where rebuilt streams are put while a decoder reads them.
+/// Returns the place of a rebuilt stream while a decoder reads it.
 fn scratch(vector: &Vector, extension: &str) -> PathBuf {
     let name = vector.file.replace(['/', '.'], "_");
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("rebuild-{name}.{extension}"))

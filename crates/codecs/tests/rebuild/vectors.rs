@@ -14,7 +14,7 @@ pub(crate) struct Vector {
     pub(crate) md5: String,
 }
 
-/// The vectors of a codec, whose directory is `folder`.
+/// Reads the vectors of a codec, whose directory is `folder`.
 pub(crate) fn manifest(folder: &Path) -> Result<Vec<Vector>, String> {
     let path = folder.join("MANIFEST.tsv");
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -41,7 +41,7 @@ pub(crate) fn manifest(folder: &Path) -> Result<Vec<Vector>, String> {
     .collect()
 }
 
-/// The streams that are not expected to be exact: `codec/file`.
+/// Returns the streams that are not expected to be exact: `codec/file`.
 pub(crate) fn exceptions() -> Vec<&'static str> {
     include_str!("exceptions.tsv")
         .lines()

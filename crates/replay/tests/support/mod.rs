@@ -10,9 +10,9 @@ use daedalus_engine::memory::{Mapping, View};
 use daedalus_engine::{Job, Options, RawPicture};
 use daedalus_replay::Recorder;
 use daedalus_trace::{Buffer, Session};
-use daedalus_uapi::fourcc;
+use daedalus_uapi::codec::elements;
+use daedalus_uapi::formats::{RawFormat, Size};
 use daedalus_uapi::protocol::{self, Control, JOB_F_SAME_CAPTURE, MsgJob};
-use daedalus_uapi::v4l2_controls::{V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4l2CtrlAv1TileGroupEntry};
 
 /// The id of the memory that coded data is said to be in.
 const CODED: u64 = 1;
@@ -27,15 +27,16 @@ struct Slot {
 
 impl Slot {
     fn new(id: u64, job: &CodedJob) -> Result<Self> {
-        let sample = if job.bit_depth > 8 { 2 } else { 1 };
-        let (width, height) = (
-            job.coded_width.next_multiple_of(2),
-            job.coded_height.next_multiple_of(2),
-        );
-        let stride = (width * sample).next_multiple_of(128);
-        let length = stride * height * 3 / 2;
+        let format = RawFormat::default_for(job.bit_depth);
+        let size = Size {
+            width: job.coded_width,
+            height: job.coded_height,
+        };
+        let [memory, ..] = format.memory(size);
+        let Size { width, height } = size.rounded();
+        let (length, stride) = (memory.sizeimage as u32, memory.bytesperline as u32);
         let mut head = MsgJob {
-            raw_format: if sample == 2 { fourcc::P010 } else { fourcc::NV12 },
+            raw_format: format.fourcc,
             width,
             height,
             num_planes: 1,
@@ -117,7 +118,7 @@ pub(crate) fn record(coded_format: u32, jobs: &[CodedJob], resets: &[usize]) -> 
             .map(|(&id, value)| Control {
                 id,
                 in_request: coded.control(id).is_some(),
-                elems: elems(id, value),
+                elems: elements(id, value.len()),
                 value,
             })
             .collect();
@@ -164,13 +165,4 @@ pub(crate) fn record(coded_format: u32, jobs: &[CodedJob], resets: &[usize]) -> 
     // No codec keeps more than 16 pictures.
     ensure!(slots.len() <= 17, "buffers are not used again");
     Ok(recorder.finish()?)
-}
-
-/// Elements of a control: only the tile groups are an array.
-fn elems(id: u32, value: &[u8]) -> u32 {
-    if id == V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY {
-        (value.len() / size_of::<V4l2CtrlAv1TileGroupEntry>()) as u32
-    } else {
-        1
-    }
 }

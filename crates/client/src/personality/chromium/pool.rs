@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::coded::Control;
 use crate::device::{ClientError, Device, Nodes, call};
-use crate::job::Control;
 use crate::memory::{Mapping, udmabuf};
 use crate::queue::{PlaneMemory, Queue};
 use crate::v4l2::{BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
@@ -24,7 +24,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// An empty pool, for frames of the format `raw` of a session with this OUTPUT format and control.
+    /// Returns an empty pool, for frames of the format `raw` of a session with this OUTPUT format and
+    /// control.
     pub(super) fn new(
         nodes: &Nodes,
         coded: PixFormatMplane,
@@ -42,7 +43,7 @@ impl Pool {
         }
     }
 
-    /// A frame: the one that was free for the longest time, or a new one.
+    /// Takes a frame: the one that was free for the longest time, or a new one.
     pub(super) fn get(&mut self) -> Result<usize, ClientError> {
         if let Some(frame) = self.free.pop_front() {
             return Ok(frame);
@@ -63,7 +64,7 @@ impl Pool {
         Ok(number)
     }
 
-    /// The other session, with one more buffer.
+    /// Returns the other session, with one more buffer.
     fn donor(&mut self) -> Result<&Queue, ClientError> {
         if self.donor.is_none() {
             let device = Device::open(&self.nodes, false)?;
@@ -88,12 +89,12 @@ impl Pool {
         self.free.push_back(frame);
     }
 
-    /// The frame's memory.
+    /// Returns the frame's memory.
     pub(super) fn planes(&self, frame: usize) -> Vec<PlaneMemory> {
         self.frames.get(frame).cloned().unwrap_or_default()
     }
 
-    /// The frame's memory, for reading.
+    /// Returns the frame's memory, for reading.
     pub(super) fn mappings(&self, frame: usize) -> Vec<&Mapping> {
         let planes = self.frames.get(frame).map(Vec::as_slice);
         planes

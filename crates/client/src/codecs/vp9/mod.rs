@@ -6,6 +6,9 @@
 //! is no job: the client shows an earlier picture. `VP9_COMPRESSED_HDR` is not sent: it is optional for
 //! devices that parse the compressed header themselves, as the one under test does.
 
+pub(super) mod chromium;
+pub(super) mod ffmpeg;
+
 use std::collections::VecDeque;
 
 use cros_codecs::codec::vp9::parser::{
@@ -28,11 +31,11 @@ use daedalus_uapi::v4l2_controls::{
 };
 
 use crate::bits::flags;
-use crate::job::{CodedJob, Control, Event, Parser, Visible};
+use crate::coded::{CodedJob, Control, Event, Parser, Visible};
 
 /// Parses a stream of VP9 frames and superframes.
 #[derive(Debug, Default)]
-pub struct Vp9Parser {
+pub(crate) struct Vp9Parser {
     headers: HeaderParser,
     /// Timestamp of the picture in each reference slot.
     slots: [Option<u64>; 8],
@@ -40,9 +43,9 @@ pub struct Vp9Parser {
 }
 
 impl Vp9Parser {
-    /// A parser at the start of a stream.
+    /// Returns a parser at the start of a stream.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -127,7 +130,7 @@ impl Parser for Vp9Parser {
     fn finish(&mut self, _events: &mut VecDeque<Event>) {}
 }
 
-/// The frames of a superframe (VP9 Annex B); of anything else, the unit itself.
+/// Returns the frames of a superframe (VP9 Annex B); of anything else, the unit itself.
 fn superframe(unit: &[u8]) -> Result<Vec<&[u8]>, String> {
     let Some(&marker) = unit.last() else {
         return Ok(Vec::new());

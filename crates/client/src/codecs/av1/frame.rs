@@ -42,7 +42,7 @@ pub(super) struct Size {
     pub(super) superres_denom: u32,
 }
 
-/// What the reference frame update process keeps of a frame (7.20), as far as headers depend on it.
+/// The state of a frame that the reference frame update process keeps (7.20), as far as headers depend on it.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     /// The picture.
@@ -83,7 +83,7 @@ impl Frame {
         self.control.flags & flag != 0
     }
 
-    /// The frame as a reference.
+    /// Returns the frame as a reference.
     pub(super) fn slot(&self, timestamp: u64) -> Slot {
         Slot {
             timestamp,
@@ -163,7 +163,7 @@ impl HeaderReader<'_, '_> {
         self.has(V4L2_AV1_FRAME_FLAG_ERROR_RESILIENT_MODE)
     }
 
-    /// Whether the frame is a key frame that is shown, which empties all slots (5.9.2).
+    /// Returns whether the frame is a key frame that is shown, which empties all slots (5.9.2).
     fn shown_key(&self) -> bool {
         self.frame.control.frame_type == V4L2_AV1_KEY_FRAME && self.has(V4L2_AV1_FRAME_FLAG_SHOW_FRAME)
     }
@@ -370,7 +370,7 @@ impl HeaderReader<'_, '_> {
         self.render_size()
     }
 
-    /// The rest of the header.
+    /// Returns the rest of the header.
     fn coding_tools(&mut self, reduced: bool) -> Result<(), Wrong> {
         let (sequence, slots) = (self.sequence, self.slots);
         let keeps = reduced || self.has(V4L2_AV1_FRAME_FLAG_DISABLE_CDF_UPDATE) || self.r.flag()?;

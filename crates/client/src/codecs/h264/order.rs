@@ -5,7 +5,7 @@ use cros_codecs::codec::h264::parser::{SliceHeader, Sps};
 
 use super::dpb::{BOTTOM, FRAME, TOP};
 
-/// What the decoding of the pictures before leaves behind.
+/// The state that earlier pictures leave behind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OrderState {
     /// `prevPicOrderCntMsb` and `prevPicOrderCntLsb` (type 0): of the last reference picture.
@@ -28,7 +28,7 @@ pub(super) struct Order {
 }
 
 impl OrderState {
-    /// The counts of the picture with `header`, whose fields are `fields`.
+    /// Returns the counts of the picture with `header`, whose fields are `fields`.
     pub(super) fn counts(
         &self,
         sps: &Sps,
@@ -149,8 +149,8 @@ fn expected_count(sps: &Sps, frame_num: i32, reference: bool) -> i32 {
     }
 }
 
-/// The counts of a picture with a memory management control operation 5, once it is decoded: relative to
-/// its own (8.2.1).
+/// Returns the counts of a picture with a memory management control operation 5, once it is decoded: relative
+/// to its own (8.2.1).
 pub(super) fn relative_to_own(counts: [i32; 2], fields: u8) -> [i32; 2] {
     let own = match fields {
         TOP => counts[0],

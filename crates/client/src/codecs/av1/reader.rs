@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Reads the descriptors of AV1 section 4.10 and 5.9.26 to 5.9.29 from a byte slice.
 
-/// What is wrong with a header.
+/// The fault of a header.
 pub(super) type Wrong = &'static str;
 
 /// A position, in bits, in an OBU's payload.

@@ -20,7 +20,7 @@ use crate::bits::flags;
 /// `SELECT_SCREEN_CONTENT_TOOLS` and `SELECT_INTEGER_MV`: the frame header decides.
 pub(super) const SELECT: u32 = 2;
 
-/// What a frame header needs of an operating point.
+/// The properties of an operating point that a frame header needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OperatingPoint {
     pub(super) idc: u32,

@@ -52,12 +52,12 @@ fn raster<const N: usize>(coded: &[u8; N], scan: &[u8; N]) -> [u8; N] {
     list
 }
 
-/// Whether the sequence or the picture has scaling lists other than flat ones.
+/// Returns whether the sequence or the picture has scaling lists other than flat ones.
 pub(super) fn has_scaling_matrix(pps: &Pps) -> bool {
     pps.sps.seq_scaling_matrix_present_flag || pps.pic_scaling_matrix_present_flag
 }
 
-/// The scaling lists in effect, in raster order.
+/// Returns the scaling lists in effect, in raster order.
 pub(super) fn scaling_matrix(pps: &Pps) -> V4l2CtrlH264ScalingMatrix {
     let (scan4, scan8): ([u8; 16], [u8; 64]) = (zigzag(4), zigzag(8));
     // Without the 8x8 transform the picture's own lists have no 8x8 ones: those of the sequence stand.
@@ -174,7 +174,7 @@ pub(super) fn pps_control(pps: &Pps) -> V4l2CtrlH264Pps {
     }
 }
 
-/// What the decode parameters take from the picture that begins with `header`.
+/// The part of the decode parameters that comes from the picture that begins with `header`.
 pub(super) struct Picture<'a> {
     pub(super) header: &'a SliceHeader,
     pub(super) nal_ref_idc: u8,

@@ -11,6 +11,9 @@
 //! class of `decode_subexp()`, starts global motion from zero instead of the identity for some references,
 //! and forgets order hints when a key frame is shown again.
 
+pub(super) mod chromium;
+mod controls;
+pub(super) mod ffmpeg;
 mod frame;
 mod reader;
 mod references;
@@ -26,7 +29,10 @@ use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4l2CtrlAv1TileGroupEntry,
 };
 
-use crate::job::{CodedJob, Control, Event, Parser, TemporalUnit, TileGroup, Visible};
+use crate::bits::leb128;
+use crate::coded::{CodedJob, Control, Event, Parser, TemporalUnit, Tile, TileGroup, Visible};
+use controls::entry;
+pub(super) use controls::session_size;
 use frame::{Frame, Header, Slots};
 use reader::Reader;
 use sequence::Sequence;
@@ -40,7 +46,7 @@ const OBU_FRAME: u8 = 6;
 
 /// The frame whose tile groups are being collected.
 #[derive(Debug)]
-struct Collected {
+struct PartialFrame {
     frame: Box<Frame>,
     payload: Vec<u8>,
     tiles: Vec<V4l2CtrlAv1TileGroupEntry>,
@@ -49,10 +55,10 @@ struct Collected {
 
 /// Parses a stream of temporal units.
 #[derive(Debug, Default)]
-pub struct Av1Parser {
+pub(crate) struct Av1Parser {
     sequence: Option<Sequence>,
     slots: Slots,
-    collected: Option<Collected>,
+    collected: Option<PartialFrame>,
     /// Pictures that this temporal unit shows.
     shown: Vec<u64>,
     frames: u64,
@@ -82,7 +88,7 @@ fn next_obu<'a>(unit: &mut &'a [u8]) -> Result<Obu<'a>, String> {
     }
     let rest = unit.get(at..).ok_or_else(cut)?;
     let (payload, behind) = if header & 2 != 0 {
-        let (size, length) = crate::container::leb128(rest).ok_or_else(cut)?;
+        let (size, length) = leb128(rest).ok_or_else(cut)?;
         let rest = &rest[length..];
         if size > rest.len() {
             return Err(cut());
@@ -101,9 +107,9 @@ fn next_obu<'a>(unit: &mut &'a [u8]) -> Result<Obu<'a>, String> {
 }
 
 impl Av1Parser {
-    /// A parser at the start of a stream.
+    /// Returns a parser at the start of a stream.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -135,7 +141,7 @@ impl Av1Parser {
         let (header, length) = frame::parse(obu.payload, sequence, &self.slots, layers)?;
         match header {
             Header::Frame(frame) => {
-                self.collected = Some(Collected {
+                self.collected = Some(PartialFrame {
                     frame,
                     payload: Vec::new(),
                     tiles: Vec::new(),
@@ -197,14 +203,14 @@ impl Av1Parser {
                 r.skip(size)?;
                 size
             };
-            let entry = |base: usize| V4l2CtrlAv1TileGroupEntry {
-                tile_offset: (base + start + at) as u32,
-                tile_size: size as u32,
-                tile_row: tile / cols,
-                tile_col: tile % cols,
+            let from = |base: usize| Tile {
+                offset: (base + start + at) as u32,
+                size: size as u32,
+                row: tile / cols,
+                column: tile % cols,
             };
-            collected.tiles.push(entry(base));
-            tiles.push(entry(in_unit));
+            collected.tiles.push(entry(&from(base)));
+            tiles.push(from(in_unit));
         }
         let data = data..in_unit + payload.len();
         collected.groups.push(TileGroup { data, tiles });
@@ -219,7 +225,7 @@ impl Av1Parser {
         let (Some(collected), Some(sequence)) = (self.collected.take(), &self.sequence) else {
             return;
         };
-        let Collected {
+        let PartialFrame {
             frame,
             payload,
             tiles,
@@ -278,7 +284,7 @@ impl Av1Parser {
         })));
     }
 
-    /// Whether an OBU belongs to operating point 0, which is the one decoded (`drop_obu()`, 5.3.1).
+    /// Returns whether an OBU belongs to operating point 0, which is the one decoded (`drop_obu()`, 5.3.1).
     fn wanted(&self, obu: &Obu<'_>) -> bool {
         let idc = self.operating_point();
         match obu.layers {

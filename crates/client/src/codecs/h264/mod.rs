@@ -9,8 +9,10 @@
 //! Headers are parsed by cros-codecs, whose limits hold here: no slice groups, no data partitions, no
 //! scalable or multiview extension (their NAL units are dropped, which leaves the base layer).
 
+pub(super) mod chromium;
 mod controls;
 mod dpb;
+pub(super) mod ffmpeg;
 mod order;
 
 use std::borrow::Cow;
@@ -25,14 +27,14 @@ use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_H264_SCALING_MATRIX, V4L2_CID_STATELESS_H264_SPS,
 };
 
-use crate::job::{CodedJob, Control, Event, Parser, Visible};
+use crate::coded::{CodedJob, Control, Event, Parser, Visible};
 use dpb::{BOTTOM, Current, Dpb, FRAME, Frame, TOP};
 use order::{Order, OrderState};
 
 const START_CODE: [u8; 3] = [0, 0, 1];
 
 /// The picture whose slices are being collected.
-struct Collected {
+struct PartialPicture {
     job: CodedJob,
     header: SliceHeader,
     nal_ref_idc: u8,
@@ -47,7 +49,7 @@ struct Collected {
 
 /// Parses a stream of NAL units.
 #[derive(Default)]
-pub struct H264Parser {
+pub(crate) struct H264Parser {
     headers: HeaderParser,
     /// The picture parameter sets as they came, by id: they are interpreted again when the sequence
     /// parameter set that they name changes (7.4.1.2.1: the set in effect is that at activation).
@@ -56,7 +58,7 @@ pub struct H264Parser {
     order: OrderState,
     /// `PrevRefFrameNum` (7.4.3); `None` before the first picture.
     previous_ref_frame_num: Option<i32>,
-    collected: Option<Collected>,
+    collected: Option<PartialPicture>,
     /// A first field whose second has not come: its frame, with its marks.
     unpaired: Option<(Frame, bool)>,
     /// Count and timestamp of the pictures since the last IDR picture or operation 5 that were not shown
@@ -75,7 +77,7 @@ impl std::fmt::Debug for H264Parser {
     }
 }
 
-/// A NAL unit as cros-codecs takes it.
+/// Returns a NAL unit as cros-codecs takes it.
 fn nalu(unit: &[u8], type_: NaluType) -> Nalu<'_> {
     let ref_idc = (unit[0] >> 5) & 3;
     let idr_pic_flag = type_ == NaluType::SliceIdr;
@@ -91,7 +93,8 @@ fn nalu(unit: &[u8], type_: NaluType) -> Nalu<'_> {
     }
 }
 
-/// The first `ue(v)` of a NAL unit's payload: a parameter set's own id, for those sets that begin with it.
+/// Returns the first `ue(v)` of a NAL unit's payload: a parameter set's own id, for those sets that begin
+/// with it.
 fn leading_ue(unit: &[u8]) -> Option<u32> {
     let bytes = unit.get(1..)?;
     let bit = |index: usize| bytes.get(index / 8).map(|byte| (byte >> (7 - index % 8)) & 1);
@@ -102,13 +105,13 @@ fn leading_ue(unit: &[u8]) -> Option<u32> {
 }
 
 impl H264Parser {
-    /// A parser at the start of a stream.
+    /// Returns a parser at the start of a stream.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// A parser that shows pictures when more than `delay` of them wait.
+    /// Returns a parser that shows pictures when more than `delay` of them wait.
     pub(crate) fn with_delay(delay: usize) -> Self {
         Self {
             delay: Some(delay),
@@ -260,7 +263,7 @@ impl H264Parser {
             shows: Vec::new(),
             unit: None,
         };
-        self.collected = Some(Collected {
+        self.collected = Some(PartialPicture {
             job,
             header,
             nal_ref_idc,
@@ -309,7 +312,7 @@ impl H264Parser {
         let Some(collected) = self.collected.take() else {
             return;
         };
-        let Collected {
+        let PartialPicture {
             mut job,
             header,
             nal_ref_idc,
@@ -435,8 +438,8 @@ fn has_operation_5(header: &SliceHeader) -> bool {
         .any(|operation| operation.memory_management_control_operation == 5)
 }
 
-/// Whether a slice belongs to the picture that is being collected (7.4.1.2.4).
-fn same_picture(collected: &Collected, header: &SliceHeader, nal_ref_idc: u8, idr: bool) -> bool {
+/// Returns whether a slice belongs to the picture that is being collected (7.4.1.2.4).
+fn same_picture(collected: &PartialPicture, header: &SliceHeader, nal_ref_idc: u8, idr: bool) -> bool {
     let first = &collected.header;
     first.frame_num == header.frame_num
         && first.pic_parameter_set_id == header.pic_parameter_set_id

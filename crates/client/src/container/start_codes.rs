@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! H.264 byte streams (ITU-T H.264 Annex B), split into NAL units.
+//! Streams of units behind start codes, split into units.
 
 use crate::error::ParseError;
 
-/// Where the next `00 00 01` is.
+/// Returns the place of the next `00 00 01`.
 fn start_code(bytes: &[u8]) -> Option<usize> {
     bytes.windows(3).position(|window| window == [0, 0, 1])
 }
 
-/// The NAL units of a byte stream, without start codes and trailing zeros (a NAL unit never ends in a zero
-/// byte, 7.4.1).
-pub(super) struct NalUnits {
+/// The units of a stream, without start codes and trailing zeros: no unit ends in a zero byte.
+pub(super) struct Units {
     bytes: Vec<u8>,
     /// Just behind a start code; `None` at the end.
     at: Option<usize>,
 }
 
-impl NalUnits {
+impl Units {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         let at = start_code(&bytes).map(|at| at + 3);
         Self { bytes, at }
     }
 }
 
-impl Iterator for NalUnits {
+impl Iterator for Units {
     type Item = Result<Vec<u8>, ParseError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -50,13 +49,13 @@ mod tests {
         let bytes = [
             0, 0, 0, 1, 9, 16, 0, 0, 0, 1, 7, 1, 2, 0, 0, 1, 8, 0, 0, 3, 1, 0, 0,
         ];
-        let units: Vec<_> = NalUnits::new(bytes.to_vec()).map(Result::unwrap).collect();
+        let units: Vec<_> = Units::new(bytes.to_vec()).map(Result::unwrap).collect();
         assert_eq!(units, [vec![9, 16], vec![7, 1, 2], vec![8, 0, 0, 3, 1]]);
     }
 
     #[test]
     fn nothing_comes_of_nothing() {
-        assert_eq!(NalUnits::new(vec![]).count(), 0);
-        assert_eq!(NalUnits::new(vec![0, 0, 1, 0, 0, 1]).count(), 0);
+        assert_eq!(Units::new(vec![]).count(), 0);
+        assert_eq!(Units::new(vec![0, 0, 1, 0, 0, 1]).count(), 0);
     }
 }

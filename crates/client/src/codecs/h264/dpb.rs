@@ -76,7 +76,7 @@ pub(super) struct Dpb {
 }
 
 impl Dpb {
-    /// The frames of which a field is used for reference, in decode order.
+    /// Returns the frames of which a field is used for reference, in decode order.
     pub(super) fn frames(&self) -> &[Frame] {
         &self.frames
     }
@@ -93,7 +93,7 @@ impl Dpb {
         self.forget_unused();
     }
 
-    /// The frame with `timestamp`, taken out.
+    /// Returns the frame with `timestamp`, taken out.
     pub(super) fn take(&mut self, timestamp: u64) -> Option<Frame> {
         let index = self
             .frames
@@ -189,7 +189,7 @@ impl Dpb {
         emptied
     }
 
-    /// The frame and fields that `difference_of_pic_nums_minus1` names (8.2.5.4.1).
+    /// Returns the frame and fields that `difference_of_pic_nums_minus1` names (8.2.5.4.1).
     fn short_term<'a>(
         &'a mut self,
         difference_minus1: u32,
@@ -221,7 +221,7 @@ impl Dpb {
         }
     }
 
-    /// The frame and fields that `long_term_pic_num` names (8.2.5.4.2).
+    /// Returns the frame and fields that `long_term_pic_num` names (8.2.5.4.2).
     fn long_term<'a>(
         &'a mut self,
         number: u32,

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! First inputs of the targets for one codec's headers, one file each.
+
+mod av1;
+mod controls;
+mod h264;
+
+use daedalus_trace::Job;
+
+/// Returns the target of the job's codec, and the input that it takes apart into the job's controls; `None`
+/// if the codec has no headers to write.
+#[must_use]
+pub fn headers(job: &Job) -> Option<(&'static str, Vec<u8>)> {
+    h264::headers(job).or_else(|| av1::headers(job))
+}
