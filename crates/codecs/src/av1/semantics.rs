@@ -59,3 +59,64 @@ impl Semantics for Av1 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use daedalus_uapi::v4l2_controls::V4L2_AV1_INTER_FRAME;
+    use zerocopy::{FromBytes, IntoBytes};
+
+    use super::*;
+
+    fn control(frame: &V4l2CtrlAv1Frame) -> Control<'_> {
+        Control {
+            id: V4L2_CID_STATELESS_AV1_FRAME,
+            in_request: true,
+            elems: 1,
+            value: frame.as_bytes(),
+        }
+    }
+
+    #[test]
+    fn the_width_is_that_after_superres_if_a_client_tells_it() {
+        let mut frame = V4l2CtrlAv1Frame {
+            frame_width_minus_1: 99,
+            frame_height_minus_1: 49,
+            upscaled_width: 200,
+            ..Default::default()
+        };
+        let size = |frame: &V4l2CtrlAv1Frame| {
+            Av1.picture_size(&[control(frame)])
+                .map(|size| (size.width, size.height))
+        };
+        assert_eq!(size(&frame), Some((200, 50)));
+        frame.upscaled_width = 0;
+        assert_eq!(size(&frame), Some((100, 50)));
+        frame.frame_width_minus_1 = u32::MAX;
+        assert_eq!(size(&frame), Some((u32::MAX, 50)));
+        assert_eq!(Av1.picture_size(&[]), None);
+    }
+
+    #[test]
+    fn slots_that_a_frame_names_are_read_and_all_have_names() {
+        let mut frame = V4l2CtrlAv1Frame {
+            frame_type: V4L2_AV1_INTER_FRAME,
+            reference_frame_ts: [1, 2, 3, 4, 5, 6, 7, 8],
+            ref_frame_idx: [0, 0, 7, 1, 1, -1, 9],
+            ..Default::default()
+        };
+        let read = |frame: &V4l2CtrlAv1Frame| {
+            let mut names = Vec::new();
+            Av1.visit_references(&[control(frame)], &mut |name| names.push(name));
+            names
+        };
+        assert_eq!(read(&frame), [1, 1, 8, 2, 2]);
+        assert_eq!(Av1.is_key(&[control(&frame)]), Some(false));
+        let mut value = frame.as_bytes().to_vec();
+        Av1.rename_pictures(V4L2_CID_STATELESS_AV1_FRAME, &mut value, &mut |name| *name *= 10);
+        let renamed = V4l2CtrlAv1Frame::read_from_bytes(&value).unwrap();
+        assert_eq!(renamed.reference_frame_ts, [10, 20, 30, 40, 50, 60, 70, 80]);
+        frame.frame_type = V4L2_AV1_KEY_FRAME;
+        assert!(read(&frame).is_empty());
+        assert_eq!(Av1.is_key(&[control(&frame)]), Some(true));
+    }
+}

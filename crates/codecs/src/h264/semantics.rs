@@ -59,3 +59,58 @@ impl Semantics for H264 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::{FromBytes, IntoBytes};
+
+    use super::*;
+
+    fn control(id: u32, value: &[u8]) -> Control<'_> {
+        Control {
+            id,
+            in_request: true,
+            elems: 1,
+            value,
+        }
+    }
+
+    #[test]
+    fn a_field_has_the_size_of_its_frame() {
+        let mut sps = V4l2CtrlH264Sps {
+            pic_width_in_mbs_minus1: 10,
+            pic_height_in_map_units_minus1: 4,
+            flags: V4L2_H264_SPS_FLAG_FRAME_MBS_ONLY,
+            ..Default::default()
+        };
+        let size = |sps: &V4l2CtrlH264Sps| {
+            H264.picture_size(&[control(V4L2_CID_STATELESS_H264_SPS, sps.as_bytes())])
+                .map(|size| (size.width, size.height))
+        };
+        assert_eq!(size(&sps), Some((176, 80)));
+        sps.flags = 0;
+        assert_eq!(size(&sps), Some((176, 160)));
+        assert_eq!(H264.picture_size(&[]), None);
+    }
+
+    #[test]
+    fn active_pictures_are_read_and_valid_ones_have_names() {
+        let mut params = V4l2CtrlH264DecodeParams::default();
+        params.dpb[0].flags = V4L2_H264_DPB_ENTRY_FLAG_VALID;
+        params.dpb[3].flags = V4L2_H264_DPB_ENTRY_FLAG_VALID | V4L2_H264_DPB_ENTRY_FLAG_ACTIVE;
+        (params.dpb[0].reference_ts, params.dpb[3].reference_ts) = (1000, 2000);
+        let id = V4L2_CID_STATELESS_H264_DECODE_PARAMS;
+        let controls = [control(id, params.as_bytes())];
+        let mut read = Vec::new();
+        H264.visit_references(&controls, &mut |name| read.push(name));
+        assert_eq!(read, [2000]);
+        assert_eq!(H264.is_key(&controls), Some(false));
+        let mut value = params.as_bytes().to_vec();
+        H264.rename_pictures(id, &mut value, &mut |name| *name += 1);
+        let renamed = V4l2CtrlH264DecodeParams::read_from_bytes(&value).unwrap();
+        let names = renamed.dpb.map(|entry| entry.reference_ts);
+        assert_eq!((names[0], names[1], names[3]), (1001, 0, 2001));
+        params.flags = V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC;
+        assert_eq!(H264.is_key(&[control(id, params.as_bytes())]), Some(true));
+    }
+}
