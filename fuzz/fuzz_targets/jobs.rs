@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Feeds whole sessions to the engine: every job is answered once and in order, whatever controls, geometry and
-//! coded data are, and nothing outside of its planes is touched.
+//! Feeds whole sessions to the engine: every job is answered once and in order, whatever controls, geometry
+//! and coded data are, and nothing outside of its planes is touched.
 //!
 //! The decoders' C libraries take part, since that is what a worker runs; a crash in one of them is no fault
 //! of the engine's, but is to be seen.

@@ -276,8 +276,8 @@ mod tests {
 
     #[test]
     fn a_posted_checksum_is_found() {
-        let printed = "Got message #52 from element \"s\" (element): conformance/checksum, checksum-type=(string)MD5, \
-                       checksum=(string)0a1b;\nGot EOS";
+        let printed = "Got message #52 from element \"s\" (element): conformance/checksum, \
+                       checksum-type=(string)MD5, checksum=(string)0a1b;\nGot EOS";
         assert_eq!(posted(printed).as_deref(), Some("0a1b"));
         assert_eq!(posted("Got EOS"), None);
     }

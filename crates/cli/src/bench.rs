@@ -260,8 +260,10 @@ fn markdown(report: &Report, runs: u32) -> Result<String> {
     }
     writeln!(
         out,
-        "\nMedians of {runs} runs in turns, GStreamer's start in them; processor time is the whole machine's.\n\n\
-         | stream | frames | fps | over {} fps | over {} fps | ms of processor time per frame | software, fps | ms |\n\
+        "\nMedians of {runs} runs in turns, GStreamer's start in them; processor time is the whole \
+         machine's.\n\n\
+         | stream | frames | fps | over {} fps | over {} fps | ms of processor time per frame | \
+         software, fps | ms |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         WANTED[0], WANTED[1]
     )?;

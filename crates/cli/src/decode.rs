@@ -176,7 +176,8 @@ mod tests {
         let mut out = Vec::new();
         y4m(&mut out, SHAPE, &[1, 2, 3, 4, 5, 6], true).unwrap();
         y4m(&mut out, SHAPE, &[7, 8, 9, 10, 11, 12], false).unwrap();
-        let expected = b"YUV4MPEG2 W2 H2 F25:1 Ip A0:0 C420\nFRAME\n\x01\x02\x03\x04\x05\x06FRAME\n\x07\x08\x09\x0a\x0b\x0c";
+        let expected = b"YUV4MPEG2 W2 H2 F25:1 Ip A0:0 C420\nFRAME\n\x01\x02\x03\x04\x05\x06\
+            FRAME\n\x07\x08\x09\x0a\x0b\x0c";
         assert_eq!(out, expected);
     }
 

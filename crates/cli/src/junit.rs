@@ -28,8 +28,8 @@ pub(crate) enum Verdict {
 pub(crate) fn report(suite: &str, cases: &[Case]) -> String {
     let count = |wanted: fn(&Verdict) -> bool| cases.iter().filter(|case| wanted(&case.verdict)).count();
     let mut text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" \
-         errors=\"0\" skipped=\"{}\" time=\"{:.3}\">\n",
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"{}\" tests=\"{}\" \
+         failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{:.3}\">\n",
         escaped(suite),
         cases.len(),
         count(|verdict| matches!(verdict, Verdict::Failed(_))),
@@ -103,7 +103,8 @@ mod tests {
         );
         assert!(
             text.contains(
-                "name=\"&lt;b&gt;\" time=\"0.250\"><failure message=\"1 &amp; 2\">1 &amp; 2\nmore\u{fffd}[0m</failure>"
+                "name=\"&lt;b&gt;\" time=\"0.250\"><failure message=\"1 &amp; 2\">\
+                 1 &amp; 2\nmore\u{fffd}[0m</failure>"
             ),
             "{text}"
         );

@@ -153,7 +153,8 @@ fn loopback(address: &str) -> Result<SocketAddr> {
         .with_context(|| format!("{address} is neither unix:PATH nor ADDRESS:PORT"))?;
     ensure!(
         address.ip().is_loopback(),
-        "{address} can be reached from other machines; use 127.0.0.1, ::1 or unix:PATH, and a proxy that asks who is there"
+        "{address} can be reached from other machines; use 127.0.0.1, ::1 or unix:PATH, and a proxy \
+         that asks who is there"
     );
     Ok(address)
 }
@@ -173,7 +174,8 @@ fn answer(system: &System, from: impl Read, mut to: impl Write) -> Result<()> {
     };
     write!(
         to,
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )?;
     Ok(to.flush()?)
@@ -332,7 +334,8 @@ mod tests {
             "daedalus_serving 1",
             "daedalus_sessions_total 9",
             "daedalus_session_jobs_done_total{session=\"8\",format=\"S265\",program=\"gst-launch-1.0\"} 40",
-            "daedalus_session_oldest_job_seconds{session=\"8\",format=\"S265\",program=\"gst-launch-1.0\"} 0.012",
+            "daedalus_session_oldest_job_seconds{session=\"8\",format=\"S265\",\
+             program=\"gst-launch-1.0\"} 0.012",
             "daedalus_session_state{session=\"9\",state=\"lost\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in {text}");

@@ -15,7 +15,8 @@ const DAEMON: &str = "daedalusd";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The traces, and the options of `daedalusd replay`, which --help lists
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_hint = clap::ValueHint::FilePath)]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     arguments: Vec<OsString>,
 }
 

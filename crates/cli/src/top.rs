@@ -20,7 +20,8 @@ use crate::system::System;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Seconds between two looks
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     interval: u64,
     /// Print one frame as text and end
     #[arg(long)]

@@ -285,8 +285,8 @@ impl Line {
                 planes,
                 controls,
             } => format!(
-                "job {job}: {coded_format} {coded_bytes} bytes at {timestamp} ns, {} of {} controls set, into {} \
-                 {raw_format} {width}x{height}, picture {picture_width}x{picture_height}{}",
+                "job {job}: {coded_format} {coded_bytes} bytes at {timestamp} ns, {} of {} controls set, \
+                 into {} {raw_format} {width}x{height}, picture {picture_width}x{picture_height}{}",
                 controls.iter().filter(|control| control.in_request).count(),
                 controls.len(),
                 planes
@@ -314,7 +314,8 @@ impl Line {
             Self::Reset => "reset".to_owned(),
             Self::BufferGone { buffer } => format!("buffer {buffer}: gone"),
             Self::Totals(totals) => format!(
-                "{} jobs, {} coded bytes, {} answered, {} errors, {} resets, {} buffers; {} bytes of file, {}",
+                "{} jobs, {} coded bytes, {} answered, {} errors, {} resets, {} buffers; \
+                 {} bytes of file, {}",
                 totals.jobs,
                 totals.coded_bytes,
                 totals.answered,

@@ -187,7 +187,10 @@ proptest! {
     /// Bytes anywhere are changed: what is read before the damage is found is what was written, but for
     /// records with a checksum of 32 bit that happens to be right, which no run here will see.
     #[test]
-    fn damage_is_found(records in vec(record(), 1..8), at in vec((any::<prop::sample::Index>(), 1..=255u8), 1..4)) {
+    fn damage_is_found(
+        records in vec(record(), 1..8),
+        at in vec((any::<prop::sample::Index>(), 1..=255u8), 1..4),
+    ) {
         let mut file = write(&session(), &records, true);
         let length = file.len();
         for (index, change) in at {

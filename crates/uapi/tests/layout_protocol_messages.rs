@@ -101,7 +101,9 @@ proptest! {
 
     #[test]
     fn damaged_jobs_never_panic(
-        head in a_head(), ctrls in some_ctrls(), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        head in a_head(),
+        ctrls in some_ctrls(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
     ) {
         let mut bytes = job_bytes(head, &ctrls);

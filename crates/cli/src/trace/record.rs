@@ -55,7 +55,8 @@ pub(super) fn run(args: &Record) -> Result<bool> {
     );
     ensure!(
         Path::new("/run/systemd/system").exists() && property("ActiveState")? == "active",
-        "the service does not run: sudo systemctl start daedalus-v4l2 (without systemd: daedalusd broker --record DIR)"
+        "the service does not run: sudo systemctl start daedalus-v4l2 \
+         (without systemd: daedalusd broker --record DIR)"
     );
     // Before anything changes, so that no signal comes between.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -98,7 +99,8 @@ fn setting(directory: &Path) -> Result<String> {
         bail!("{path}: {c:?} means something else in systemd's settings: name a directory without it");
     }
     Ok(format!(
-        "# Of `daedalus trace record`, which removes it.\n[Service]\nEnvironment=DAEDALUS_RECORD=/run/{PLACE}\n\
+        "# Of `daedalus trace record`, which removes it.\n[Service]\n\
+         Environment=DAEDALUS_RECORD=/run/{PLACE}\n\
          RuntimeDirectory={PLACE}\nBindPaths={path}:/run/{PLACE}\n"
     ))
 }

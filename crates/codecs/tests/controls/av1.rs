@@ -426,7 +426,8 @@ proptest! {
             drawn.sequence.max_frame_width_minus_1 = (drawn.frame.upscaled_width - 1) as u16;
             drawn.sequence.max_frame_height_minus_1 = drawn.frame.frame_height_minus_1 as u16;
             let mut out = vec![0xee];
-            let written = writer.write(&job(&drawn, n), &mut out).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let written = writer.write(&job(&drawn, n), &mut out);
+            let written = written.map_err(|e| TestCaseError::fail(e.to_string()))?;
             prop_assert_eq!(written.frame.clone(), 1..out.len());
             prop_assert_eq!(written.new_sequence, n == 0);
             prop_assert_eq!(written.refresh, drawn.frame.refresh_frame_flags);

@@ -99,7 +99,10 @@ fn zig_zag(size: usize) -> Vec<usize> {
 
 proptest! {
     #[test]
-    fn parameter_sets_parse_back(bytes in prop::collection::vec(any::<u8>(), 0..2000), scaled in any::<bool>()) {
+    fn parameter_sets_parse_back(
+        bytes in prop::collection::vec(any::<u8>(), 0..2000),
+        scaled in any::<bool>(),
+    ) {
         let draw = &mut Draw::new(&bytes);
         let sps = sps(draw);
         let pps = pps(draw, &sps);

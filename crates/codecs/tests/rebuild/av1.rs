@@ -13,7 +13,7 @@ use daedalus_uapi::v4l2_controls::*;
 use md5::{Digest, Md5};
 use zerocopy::FromBytes;
 
-use crate::vectors::Vector;
+use crate::vectors::{Vector, scratch};
 
 /// What the decoder outputs when it is given the rebuilt stream, hidden pictures too, in its order.
 struct Output {
@@ -169,7 +169,7 @@ pub(crate) fn rebuild(vector: &Vector) -> Result<String, String> {
     let rebuilt = rewrite(vector)?;
     let reshown = rebuilt.outputs.iter().filter(|o| o.timestamp.is_none()).count();
     RESHOWN.fetch_add(reshown, Ordering::Relaxed);
-    let (coded, raw) = (crate::scratch(vector, "obu"), crate::scratch(vector, "yuv"));
+    let (coded, raw) = (scratch(vector, "obu"), scratch(vector, "yuv"));
     let pictures = decode(&rebuilt, &coded, &raw);
     std::fs::remove_file(&raw).map_err(|e| e.to_string())?;
     let pictures = pictures?;

@@ -7,7 +7,7 @@ use daedalus_client::{CodedJob, Visible};
 use daedalus_codecs::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force, write_access_unit_delimiter};
 use daedalus_uapi::v4l2_controls::*;
 
-use crate::vectors::Vector;
+use crate::vectors::{Vector, scratch};
 
 /// The stream, rebuilt.
 struct Rebuilt {
@@ -59,7 +59,7 @@ pub(crate) fn rebuild(vector: &Vector) -> Result<String, String> {
         visible,
         coded,
     } = rewrite(vector)?;
-    let path = crate::scratch(vector, "h264");
+    let path = scratch(vector, "h264");
     std::fs::write(&path, stream).map_err(|e| e.to_string())?;
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg

@@ -16,20 +16,13 @@ mod av1;
 mod h264;
 mod vectors;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vectors::{Vector, exceptions, manifest};
 
-/// Returns the place of a rebuilt stream while a decoder reads it.
-fn scratch(vector: &Vector, extension: &str) -> PathBuf {
-    let name = vector.file.replace(['/', '.'], "_");
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("rebuild-{name}.{extension}"))
-}
-
-/// What to call to rebuild and decode a stream: the md5 of its pictures.
+/// A function that rebuilds and decodes a stream, and returns the md5 of its pictures.
 type Check = fn(&Vector) -> Result<String, String>;
 
 /// Checks all vectors of a codec and prints one line. Returns the number of failures.

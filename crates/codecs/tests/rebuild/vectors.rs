@@ -49,3 +49,9 @@ pub(crate) fn exceptions() -> Vec<&'static str> {
         .filter_map(|l| l.split('\t').next())
         .collect()
 }
+
+/// Returns the place of a rebuilt stream while a decoder reads it.
+pub(crate) fn scratch(vector: &Vector, extension: &str) -> PathBuf {
+    let name = vector.file.replace(['/', '.'], "_");
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("rebuild-{name}.{extension}"))
+}
