@@ -65,8 +65,8 @@ pub fn warm_up() {
     }
 }
 
-/// Returns the codecs that the linked libraries can decode. A distribution may build libavcodec without one of
-/// them.
+/// Returns the codecs that the linked libraries can decode. A distribution may build libavcodec without one
+/// of them.
 #[must_use]
 pub fn served_codecs() -> CodecSet {
     let codecs = Codec::ALL.iter().copied();
