@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use zerocopy::FromBytes;
 
-use super::Common;
+use super::common::Common;
 use super::raw::{self, Arena, Arg};
 use super::table::{Op, Tally};
 use crate::random::Random;
