@@ -84,7 +84,7 @@ mod tests {
             elems: 1,
             value: frame,
         };
-        let semantics = crate::of(daedalus_uapi::Codec::Vp9);
+        let semantics: &dyn Semantics = &Vp9;
         let references = |controls: &[Control<'_>]| {
             let mut names = Vec::new();
             semantics.visit_references(controls, &mut |name| names.push(name));
@@ -106,7 +106,7 @@ mod tests {
         let short: &[Control<'_>] = &[control(&frame.as_bytes()[..10])];
         assert_eq!(semantics.picture_size(short), None);
         assert_eq!(semantics.is_key(short), None);
-        assert_eq!(crate::of(daedalus_uapi::Codec::Av1).picture_size(inter), None);
+        assert_eq!(crate::av1::Av1.picture_size(inter), None);
         assert_eq!(semantics.picture_size(&[]), None);
     }
 }
