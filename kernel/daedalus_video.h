@@ -80,8 +80,8 @@ struct daedalus_need {
  * @contiguous: the buffers of CAPTURE are contiguous
  * @reserve_lock: outermost; held over an ioctl that allocates
  * @reserve: planes for the ioctl that holds @reserve_lock
- * @need: planes that that ioctl lacks
- * @reserved: that ioctl has got all the memory there is
+ * @need: planes that the ioctl lacks
+ * @reserved: the ioctl has got all the memory there is
  * @claim_work: turns queued buffers into jobs and finishes requests
  * @destroy_work: ends the session after its file is closed
  * @streaming: (S) DAEDALUS_OUTPUT, DAEDALUS_CAPTURE
