@@ -176,9 +176,9 @@ const SCENARIOS: [&str; 23] = [
 
 /// Of those, what `./dev test` leaves to the other kernel. The sanitizer kernel takes several times as long to decode, and
 /// finds nothing in more pictures;
-const EXACTNESS: [&str; 4] = ["streams", "many-sessions", "formats", SIZES];
+const EXACTNESS: [&str; 5] = ["streams", "many-sessions", "formats", SIZES, "screen"];
 /// in the plain kernel real time counts.
-const STATES: [&str; 10] = [
+const STATES: [&str; 11] = [
     "first-frame",
     "flush-held",
     "edges",
@@ -188,6 +188,7 @@ const STATES: [&str; 10] = [
     "limits",
     "vanished-client",
     "colour",
+    "screen",
     REPLACE,
 ];
 

@@ -222,7 +222,7 @@ pub(super) fn fork_server(common: &Common, figures: &mut Figures) -> Result<()> 
     let mut session = start(&nodes, &clip, 4)?;
     session.drain()?;
     let (_, worker) = workers(1)?[0];
-    kill(worker, Signal::SEGV)?;
+    kill(worker, Signal::ABORT)?;
     ready_fork_server(broker.id(), &servers)?;
     ensure!(is_gone(tainted), "the server of a worker that crashed lives on");
     drop(session);
