@@ -596,9 +596,11 @@ mod tests {
         for free in [0, 2, 4, 6] {
             let mut forker = forker();
             let short = ready(&mut forker);
-            // Besides its three, the server has those that this process was started with.
-            let open = format!("/proc/{}/fd", short.as_raw_pid());
-            let limit = std::fs::read_dir(open).unwrap().count() as u64 + free;
+            // Besides its three, the server has those that this process was started with, at any numbers.
+            let open = PathBuf::from(format!("/proc/{}/fd", short.as_raw_pid()));
+            let mut unused =
+                (0_u64..).filter(|number| open.join(number.to_string()).symlink_metadata().is_err());
+            let limit = unused.nth(free).unwrap();
             let most = Rlimit {
                 current: Some(limit),
                 maximum: Some(limit),
