@@ -140,8 +140,8 @@ fn calls(sources: &BTreeMap<String, String>) -> Calls {
     calls
 }
 
-/// The lines that are neither blank nor a comment.
-fn code(text: &str) -> impl Iterator<Item = &str> {
+/// Iterates the lines that are neither blank nor a comment of `//` or `/* */`.
+pub(crate) fn code(text: &str) -> impl Iterator<Item = &str> {
     let mut inside = false;
     text.lines().filter(move |line| {
         let line = line.trim();

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::layers::code;
+
 /// Lines by language.
 pub(crate) type Languages = BTreeMap<Language, usize>;
 
@@ -44,10 +46,10 @@ pub(crate) fn count(files: &BTreeMap<String, String>) -> BTreeMap<String, Langua
                 let (shipped, tests) = text
                     .find("\n#[cfg(test)]\nmod ")
                     .map_or((&text[..], ""), |at| text.split_at(at));
-                add(Language::Rust, slashed(shipped));
-                add(Language::RustTests, slashed(tests));
+                add(Language::Rust, code(shipped).count());
+                add(Language::RustTests, code(tests).count());
             }
-            Language::RustTests | Language::C => add(language, slashed(text)),
+            Language::RustTests | Language::C => add(language, code(text).count()),
             Language::Shell | Language::Python | Language::Data => add(language, hashed(text)),
         }
     }
@@ -122,24 +124,6 @@ fn language(name: &str, text: &str) -> Option<Language> {
         _ if first.starts_with("#!/bin/sh") || first.starts_with("#!/bin/bash") => Some(Language::Shell),
         _ => Some(Language::Data),
     }
-}
-
-/// Counts lines that are neither blank nor a comment of `//` or `/* */`.
-fn slashed(text: &str) -> usize {
-    let mut inside = false;
-    let code = |line: &&str| {
-        let line = line.trim();
-        if inside {
-            inside = !line.contains("*/");
-            return false;
-        }
-        if line.starts_with("/*") {
-            inside = !line.contains("*/");
-            return false;
-        }
-        !line.is_empty() && !line.starts_with("//")
-    };
-    text.lines().filter(code).count()
 }
 
 /// Counts lines that are neither blank nor a comment of `#`.

@@ -67,6 +67,14 @@ pub(super) struct Current {
     pub(super) max_num_ref_frames: usize,
 }
 
+impl Current {
+    /// Returns the field that an odd or an even picture number names while a field is marked. A field of the
+    /// same parity has the odd number (8.2.4.1).
+    fn field_of(self, odd: bool) -> u8 {
+        if odd { self.fields } else { FRAME ^ self.fields }
+    }
+}
+
 /// The frames used for reference.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dpb {
@@ -207,12 +215,7 @@ impl Dpb {
                 .map(|frame| (frame, FRAME))
         } else {
             let number = (2 * frame_num + 1).checked_sub(difference)?;
-            // 8.2.4.1: a field of the same parity has the odd number.
-            let fields = if number & 1 != 0 {
-                current.fields
-            } else {
-                FRAME ^ current.fields
-            };
+            let fields = current.field_of(number & 1 != 0);
             self.frames
                 .iter_mut()
                 .chain([own])
@@ -234,11 +237,7 @@ impl Dpb {
                 .find(|frame| frame.long == FRAME && frame.long_term_frame_idx == number)
                 .map(|frame| (frame, FRAME))
         } else {
-            let fields = if number & 1 != 0 {
-                current.fields
-            } else {
-                FRAME ^ current.fields
-            };
+            let fields = current.field_of(number & 1 != 0);
             self.frames
                 .iter_mut()
                 .chain([own])
