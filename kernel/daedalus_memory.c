@@ -669,6 +669,14 @@ int daedalus_mem_mmap(struct daedalus_mem *mem, struct vm_area_struct *vma)
 	return 0;
 }
 
+/* What the importer takes in one piece, and what can be copied for it if it must be. */
+static unsigned int longest_segment(struct device *dev)
+{
+	size_t longest = min_t(size_t, dma_get_max_seg_size(dev), dma_max_mapping_size(dev));
+
+	return max_t(size_t, longest, PAGE_SIZE);
+}
+
 static int export_attach(struct dma_buf *dbuf, struct dma_buf_attachment *attachment)
 {
 	struct daedalus_mem *mem = dbuf->priv;
@@ -677,8 +685,9 @@ static int export_attach(struct dma_buf *dbuf, struct dma_buf_attachment *attach
 
 	if (!a)
 		return -ENOMEM;
-	ret = sg_alloc_table_from_pages(&a->table, mem->pages, mem->num_pages, 0, mem->size,
-					GFP_KERNEL);
+	ret = sg_alloc_table_from_pages_segment(&a->table, mem->pages, mem->num_pages, 0,
+						mem->size, longest_segment(attachment->dev),
+						GFP_KERNEL);
 	if (ret) {
 		kfree(a);
 		return ret;
