@@ -162,6 +162,28 @@ mod tests {
     }
 
     #[test]
+    fn a_module_that_was_upgraded_away() {
+        let machine = healthy("doctor-upgraded");
+        machine.remove("/lib/modules");
+        let module = |machine: &Machine| {
+            let mut checks = examine(&machine.system, "viewer").into_iter();
+            checks.find(|check| check.name == "module").unwrap()
+        };
+        // It was loaded by hand.
+        assert_eq!(module(&machine).status, Status::Good);
+        machine.put("/var/lib/dkms/daedalus-v4l2/0.1.0/source/dkms.conf", b"");
+        let check = module(&machine);
+        assert_eq!(check.status, Status::Note);
+        assert!(
+            check
+                .found
+                .contains("linux-headers-6.12.1 && sudo dkms autoinstall"),
+            "{check:?}"
+        );
+        assert!(failures(&machine).is_empty(), "clients go on");
+    }
+
+    #[test]
     fn no_daemon() {
         let machine = healthy("doctor-daemon");
         machine.put(

@@ -188,6 +188,12 @@ fn register(options: &BrokerOptions, codecs: CodecSet) -> Result<ControlFd> {
             codecs.difference(accepted)
         );
     }
+    if agreed.version < VERSION {
+        tracing::warn!(
+            version = agreed.version,
+            "the loaded module is of an earlier release; it is served as it is until it is reloaded"
+        );
+    }
     tracing::info!(version = agreed.version, codecs = %accepted, "serving");
     Ok(control)
 }

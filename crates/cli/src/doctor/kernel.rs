@@ -16,6 +16,8 @@ const VERSIONS: [(u32, u32); 2] = [(6, 12), (7, 3)];
 const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// The keys that the owner of the machine enrolled, as certificates one after the other.
 const ENROLLED: &str = "/sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23";
+/// Where DKMS keeps what it knows of the module.
+const DKMS: &str = "/var/lib/dkms/daedalus-v4l2";
 /// The certificate of the key that DKMS signs with.
 const DKMS_KEY: &str = "/var/lib/dkms/mok.pub";
 
@@ -136,10 +138,22 @@ fn configuration(system: &System, release: &str) -> Option<(String, String)> {
 }
 
 fn module(system: &System, release: &str) -> Check {
+    let built = built(system, &format!("/lib/modules/{release}"), 4);
     if system.exists(MODULE) {
-        return Check::good("module", "daedalus_v4l2 is loaded");
+        // A module that DKMS does not know was loaded by hand, from anywhere.
+        return if built || !system.exists(DKMS) {
+            Check::good("module", "daedalus_v4l2 is loaded")
+        } else {
+            Check::note(
+                "module",
+                format!(
+                    "daedalus_v4l2 is loaded, but not built for {release}: after the next boot there is none; sudo \
+                     apt install linux-headers-{release} && sudo dkms autoinstall"
+                ),
+            )
+        };
     }
-    if built(system, &format!("/lib/modules/{release}"), 4) {
+    if built {
         return not_loaded(system);
     }
     let found = format!("daedalus_v4l2 is not loaded, and not built for {release}");
