@@ -223,6 +223,12 @@ impl Session {
         &self.pictures
     }
 
+    /// The CAPTURE buffer in which the picture of `timestamp` came back, as long as it was not queued again.
+    #[must_use]
+    pub fn buffer_of(&self, timestamp: u64) -> Option<usize> {
+        self.kept.get(&timestamp).copied()
+    }
+
     /// Takes the pictures that came back so far, by timestamp.
     pub fn take_pictures(&mut self) -> HashMap<u64, Picture> {
         std::mem::take(&mut self.pictures)

@@ -13,11 +13,10 @@ use serde_json::json;
 use crate::bed::Bed;
 use crate::guest::GuestJob;
 use crate::guest::paths::in_guest;
-use crate::make::root;
+use crate::make::{module, root};
 use crate::outcome::Outcome;
-use crate::site::files::write_whole;
 use crate::site::ui;
-use crate::{play, stock};
+use crate::{play, results, stock};
 
 /// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -107,7 +106,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let label = format!("amd64 {name}");
     let mut made = None;
     outcome.check(&format!("{label}: emulator and kernel are there"), || {
-        let stock = stock::make(bed, &args.kernel.suite(bed)?)?;
+        let stock = stock::make(bed, &args.kernel.suite(bed)?, "amd64")?;
         let emulator = root::make(bed, root::EMULATOR_AMD64)?;
         let release = stock.release.clone();
         made = Some((stock, emulator));
@@ -116,7 +115,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let mut parts = None;
     if let Some((stock, emulator)) = made {
         outcome.check(&format!("{label}: module, programs and clips are there"), || {
-            let module = stock.module(bed)?;
+            let module = stock.module(bed, &module::OWN)?;
             let (programs, (clips, _)) = (bed.binaries()?, play::clips(bed)?);
             parts = Some((stock, emulator, module, programs, clips));
             Ok(String::new())
@@ -138,16 +137,15 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         }
         guest::run(bed, &place, &job, &label, &outcome)?;
     }
-    let results = json!({
+    let fields = json!({
         "kernel": parts.as_ref().map(|(stock, ..)| &stock.release),
         "cpu": args.cpu,
-        "seconds": started.elapsed().as_secs_f64(),
-        "checks": outcome.checks(),
     });
-    std::fs::create_dir_all(bed.target.join("amd64"))?;
-    write_whole(
+    results::write(
         &bed.target.join(format!("amd64/{name}.json")),
-        &serde_json::to_string_pretty(&results)?,
+        started,
+        fields,
+        &outcome,
     )?;
     ui::note(&format!(
         "{name}.json, and the console and the logs of the guest, are in target/amd64"

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::bed::Bed;
 use crate::make::root;
 use crate::outcome::Outcome;
-use crate::system::{self, Flavour, Guest, Machine};
+use crate::system::{self, Flavour, Guest, Machine, Scene};
 
 /// Arguments of `./dev arm64`.
 #[derive(clap::Args, Clone, Debug)]
@@ -48,7 +48,7 @@ const LARGE: Flavour = Flavour {
     page: 16384,
 };
 
-const MACHINE: Machine = Machine {
+pub(crate) const MACHINE: Machine = Machine {
     architecture: "arm64",
     emulator: root::EMULATOR,
     qemu: &["qemu-system-aarch64", "-M", "virt,gic-version=3"],
@@ -70,14 +70,22 @@ fn guests(args: &Args) -> Vec<Guest> {
         Which::Large => **flavour == LARGE,
     });
     let cpu = args.cpu.as_deref().unwrap_or(CPU);
-    let mut guests: Vec<_> = flavours.map(|flavour| guest(*flavour, cpu, args)).collect();
+    let upgraded = |flavour: &Flavour| *flavour == LARGE && !args.chromium;
+    let mut guests: Vec<_> = flavours
+        .map(|flavour| guest(*flavour, cpu, upgraded(flavour)))
+        .collect();
     if args.cpu.is_none() && args.pages == Which::All && !args.chromium {
-        guests.push(guest(SMALL, MAX, args));
+        guests.push(guest(SMALL, MAX, false));
     }
     guests
 }
 
-fn guest(flavour: Flavour, cpu: &str, args: &Args) -> Guest {
+/// The guest in which packages are upgraded: DKMS builds a module there for the running kernel alone.
+pub(crate) fn upgraded() -> Guest {
+    guest(LARGE, CPU, true)
+}
+
+fn guest(flavour: Flavour, cpu: &str, upgraded: bool) -> Guest {
     Guest {
         flavour,
         // A cheap algorithm: the architected one is several times slower to emulate, and no part of what is
@@ -88,7 +96,7 @@ fn guest(flavour: Flavour, cpu: &str, args: &Args) -> Guest {
             cpu.to_owned()
         },
         cpu_name: cpu.to_owned(),
-        upgraded: flavour == LARGE && !args.chromium,
+        upgraded,
         authentication: cpu == MAX,
     }
 }
@@ -96,7 +104,12 @@ fn guest(flavour: Flavour, cpu: &str, args: &Args) -> Guest {
 /// Builds the packages, and runs the guests one after the other.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let dir = bed.target.join("arm64");
-    system::run(bed, &MACHINE, &guests(args), &dir, args.chromium)
+    let scene = if args.chromium {
+        Scene::Chromium
+    } else {
+        Scene::Use
+    };
+    system::run(bed, &MACHINE, &guests(args), &dir, scene)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 
 use crate::bed::Bed;
 use crate::headers::{self, Target};
-use crate::make::root;
+use crate::make::{module, root};
 use crate::outcome::Outcome;
 
 /// What the module may depend on: a kernel that is configured for V4L2 and media devices has these, whatever
@@ -27,7 +27,7 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
 /// Builds the module, and looks at what it depends on; the kernel's release and that list.
 fn check(bed: &Bed, target: &Target) -> Result<String> {
     let headers = headers::get(bed, target)?;
-    let file = headers::build(bed, target, &headers)?;
+    let file = headers::build(bed, target, &headers, &module::OWN)?;
     let depends = bed
         .command("modinfo")?
         .args(["-F", "depends"])

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::bed::Bed;
 use crate::make::apt::{self, PrivateApt};
-use crate::make::module;
+use crate::make::module::{self, Source};
 use crate::make::root::{self, HEADERS};
 use crate::site::cache::Stamp;
 use crate::site::cmd::{Cmd, last_lines};
@@ -40,6 +40,19 @@ impl Target {
             "aarch64-linux-gnu-gcc"
         } else {
             "gcc"
+        }
+    }
+
+    /// The architecture if it is not this machine's.
+    pub(crate) fn foreign(&self) -> Option<&str> {
+        Some(self.architecture.as_str()).filter(|architecture| *architecture != "amd64")
+    }
+
+    /// The name of a package of this architecture, as apt takes it.
+    pub(crate) fn qualified(&self, name: &str) -> String {
+        match self.foreign() {
+            Some(architecture) => format!("{}:{architecture}", name.split(':').next().unwrap_or(name)),
+            None => name.to_owned(),
         }
     }
 }
@@ -80,13 +93,14 @@ fn parse(text: &str) -> Result<Vec<Target>> {
         .collect()
 }
 
-/// Builds the module for `target` against its unpacked headers; the path of its file. A symbol that this
+/// Builds a module for `target` against its unpacked headers; the path of its file. A symbol that this
 /// kernel does not export is modpost's error, and a warning about the module is one, too.
-pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers) -> Result<PathBuf> {
-    let built = bed.target.join(format!("module/{}.ko", target.name()));
+pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers, source: &Source<'_>) -> Result<PathBuf> {
+    let name = format!("{}{}", target.name(), source.suffix);
+    let built = bed.target.join(format!("module/{name}.ko"));
     let _lock = lock_file(&built.with_extension("lock"), "building the module")?;
-    let copy = module::copy_source(bed, &target.name())?;
-    let log = bed.target.join(format!("module/{}.log", target.name()));
+    let copy = module::copy(bed, &name, source)?;
+    let log = bed.target.join(format!("module/{name}.log"));
     std::fs::remove_file(&log).ok();
     let make = |goal: &str| -> Result<Cmd> {
         let mut cmd = bed
@@ -112,8 +126,8 @@ pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers) -> Result<Pat
         bail!("{}", last_lines(&warnings.join("\n"), 10));
     }
     // By rename: whoever uses the last one keeps it.
-    std::fs::rename(copy.join(module::FILE), &built)
-        .with_context(|| format!("the build made no {}", module::FILE))?;
+    std::fs::rename(copy.join(source.file), &built)
+        .with_context(|| format!("the build made no {}", source.file))?;
     Ok(built)
 }
 
@@ -161,7 +175,7 @@ pub(crate) fn unpacked(bed: &Bed, target: &Target, list: &str) -> Result<Headers
     let dir = bed.cache.artefact(KIND, &stamp(list), &what, |path| {
         bed.host.remove_tree(path)?;
         std::fs::create_dir_all(path)?;
-        let apt = PrivateApt::new(bed, &target.suite, foreign(target))?;
+        let apt = PrivateApt::new(bed, &target.suite, target.foreign())?;
         for line in list.lines() {
             let (package, version) = line.split_once('=').context("no '=' in the settled packages")?;
             let deb = apt.download(package, version)?;
@@ -179,23 +193,15 @@ pub(crate) fn unpacked(bed: &Bed, target: &Target, list: &str) -> Result<Headers
     Ok(Headers { dir, name })
 }
 
-fn foreign(target: &Target) -> Option<&str> {
-    Some(target.architecture.as_str()).filter(|architecture| *architecture != "amd64")
-}
-
 /// NAME=VERSION of the packages with the newest headers for `target`, those of the flavour first.
 pub(crate) fn resolve(bed: &Bed, target: &Target) -> Result<Vec<String>> {
-    let apt = PrivateApt::new(bed, &target.suite, foreign(target))?;
-    let qualified = |name: &str| match foreign(target) {
-        Some(architecture) => format!("{name}:{architecture}"),
-        None => name.to_owned(),
-    };
-    let flavour = apt.depends(&qualified(&target.package))?;
+    let apt = PrivateApt::new(bed, &target.suite, target.foreign())?;
+    let flavour = apt.depends(&target.qualified(&target.package))?;
     let flavour = flavour.iter().find(|name| name.starts_with("linux-headers-"));
     let flavour = flavour.with_context(|| format!("{} depends on no linux-headers-*", target.package))?;
     let flavour_name = flavour.split(':').next().unwrap_or(flavour);
-    let depends = apt.depends(&qualified(flavour_name))?;
-    let mut names = vec![qualified(flavour_name)];
+    let depends = apt.depends(&target.qualified(flavour_name))?;
+    let mut names = vec![target.qualified(flavour_name)];
     for prefix in ["linux-headers-", "linux-kbuild-"] {
         let name = depends.iter().find(|name| name.starts_with(prefix));
         let name = name.with_context(|| format!("{flavour_name} depends on no {prefix}*"))?;

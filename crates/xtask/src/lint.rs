@@ -347,13 +347,14 @@ fn cargo_deny(bed: &Bed) -> Result<PathBuf> {
     Ok(dir.join("bin/cargo-deny"))
 }
 
-/// The kernel's style checker on the module and the protocol header.
+/// The kernel's style checker on the module, the protocol header and the tests' own module.
 pub(crate) fn checkpatch(bed: &Bed, outcome: &Outcome) {
     outcome.check("checkpatch --strict", || {
         let source = bed.kernel_source()?;
         let copy = module::copy_source(bed, "checkpatch")?;
         let mut names = Vec::new();
-        for dir in [copy.clone(), copy.join("../include/uapi/linux")] {
+        let tests = bed.repo.join("testbed/caches");
+        for dir in [copy.clone(), copy.join("../include/uapi/linux"), tests] {
             for entry in std::fs::read_dir(dir)? {
                 let path = entry?.path();
                 if path.extension().is_some_and(|end| end == "c" || end == "h") {

@@ -6,6 +6,7 @@ mod arm64;
 mod bed;
 mod bench;
 mod build;
+mod caches;
 mod checks;
 mod codecs;
 mod command_line;
@@ -30,11 +31,13 @@ mod outcome;
 mod package;
 mod play;
 mod replay;
+mod results;
 mod site;
 mod stock;
 mod suite;
 mod system;
 mod torture;
+mod upgrade;
 #[allow(
     dead_code,
     unreachable_pub,
@@ -103,6 +106,10 @@ enum Command {
     Amd64(amd64::Args),
     /// Install the packages into a Debian 13 for arm64 under QEMU, use them as a user would, and purge them
     Arm64(arm64::Args),
+    /// Boot a stock arm64 kernel under QEMU, and see what a device that does not snoop would see of buffers
+    Caches,
+    /// Upgrade the packages of an earlier commit to the tree's in a Debian 13 for arm64, in every order, and back
+    Upgrade(upgrade::Args),
     /// Pack kernel, root, module and daemon into one archive that boots anywhere, and try it
     Image(image::Args),
     /// Run the commands of README.md and docs/ as they are written there
@@ -174,6 +181,8 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Package(args) => Ok(finish(&package::run(bed, args)?)),
         Command::Amd64(args) => Ok(finish(&amd64::run(bed, args)?)),
         Command::Arm64(args) => Ok(finish(&arm64::run(bed, args)?)),
+        Command::Caches => Ok(finish(&caches::run(bed)?)),
+        Command::Upgrade(args) => Ok(finish(&upgrade::run(bed, args)?)),
         Command::Docs(args) => Ok(finish(&docs::run(bed, args, understood)?)),
         Command::Image(args) => Ok(finish(&image::run(bed, args)?)),
         Command::Build => build::everything(bed).map(|()| ExitCode::SUCCESS),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev package`: the Debian packages, built with no network in a Debian 13 root of their own, examined by lintian,
-//! and installed into and purged from a Debian 13 that has no kernel. Results: target/package.
+//! `./dev package`: the Debian packages, built with no network in a Debian 13 root of their own, examined
+//! by lintian, and installed into and purged from a Debian 13 that has no kernel. Results: target/package.
 
 mod crates;
 mod install;
@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::bed::Bed;
 use crate::make::root;
 use crate::outcome::Outcome;
+use crate::results;
 use crate::site::cmd::Cmd;
 use crate::site::files::{lock_file, read, write_whole};
 use crate::site::ui;
@@ -78,14 +79,15 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             install::run(bed, &dir, &outcome);
         }
     }
-    let results = json!({
-        "packages": debs(&dir)?.iter().map(|deb| describe(deb)).collect::<Result<Vec<_>>>()?,
-        "seconds": started.elapsed().as_secs_f64(),
-        "checks": outcome.checks(),
-    });
-    write_whole(
+    let packages: Vec<_> = debs(&dir)?
+        .iter()
+        .map(|deb| describe(deb))
+        .collect::<Result<_>>()?;
+    results::write(
         &dir.join("results.json"),
-        &serde_json::to_string_pretty(&results)?,
+        started,
+        json!({ "packages": packages }),
+        &outcome,
     )?;
     ui::note("the packages and results.json are in target/package");
     Ok(outcome)
@@ -107,9 +109,7 @@ fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String
             std::fs::remove_file(path)?;
         }
     }
-    let source = dir.join("source");
-    bed.host.remove_tree(&source)?;
-    copy_tree(bed, &source)?;
+    let source = copy_tree(bed, dir)?;
     let log = dir.join("build.log");
     std::fs::remove_file(&log).ok();
     buildpackage(bed, &source, &log, builds)?;
@@ -124,10 +124,10 @@ fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String
     Ok(names.join(" "))
 }
 
-/// Builds the packages of an architecture once more, from what [`everything`] built into `dir`, as a later version; into
-/// `to`. Only the packages' version differs: the programs are the same.
+/// Builds the packages of an architecture as a later version, by way of `dir`, into `to`. Only the
+/// packages' version differs: the programs are the same.
 pub(crate) fn later(bed: &Bed, dir: &Path, architecture: &'static str, to: &Path) -> Result<String> {
-    let source = dir.join("source");
+    let source = copy_tree(bed, dir)?;
     let version = versions::version(&source)?;
     let later = format!("{version}+later1");
     let changelog = source.join("debian/changelog");
@@ -182,15 +182,17 @@ fn buildpackage(bed: &Bed, source: &Path, log: &Path, builds: &[Build]) -> Resul
     Ok(())
 }
 
-/// Copies what git knows of.
-fn copy_tree(bed: &Bed, to: &Path) -> Result<()> {
+/// Copies what git knows of to a directory of `dir`, which it returns.
+fn copy_tree(bed: &Bed, dir: &Path) -> Result<PathBuf> {
+    let copy = dir.join("source");
+    bed.host.remove_tree(&copy)?;
     let names = Cmd::new("git")
         .args(["-c", "safe.directory=*", "ls-files", "-z"])
         .cwd(&bed.repo)
         .output()
         .context("the tree is no git checkout")?;
     for name in names.split('\0').filter(|name| !name.is_empty()) {
-        let (from, to) = (bed.repo.join(name), to.join(name));
+        let (from, to) = (bed.repo.join(name), copy.join(name));
         // A file that was just removed, and is not committed yet.
         if !from.exists() {
             continue;
@@ -201,7 +203,7 @@ fn copy_tree(bed: &Bed, to: &Path) -> Result<()> {
         let modified = std::fs::metadata(&from)?.modified()?;
         File::options().write(true).open(&to)?.set_modified(modified)?;
     }
-    Ok(())
+    Ok(copy)
 }
 
 /// The .debs in `dir`, sorted.

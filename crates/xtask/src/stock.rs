@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Debian's own amd64 kernels, as its packages have them, to boot in QEMU: downloaded and unpacked, never
+//! Debian's own kernels, as its packages have them, to boot in QEMU: downloaded and unpacked, never
 //! installed.
 
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use crate::bed::Bed;
 use crate::headers::{self, Headers, Target};
 use crate::make::apt::{self, PrivateApt};
+use crate::make::module::Source;
 use crate::make::root::HEADERS;
 use crate::site::cache::Stamp;
 use crate::site::cmd::Cmd;
@@ -31,24 +32,24 @@ pub(crate) struct Stock {
 }
 
 impl Stock {
-    /// Builds the module for this kernel; the path of its file.
-    pub(crate) fn module(&self, bed: &Bed) -> Result<PathBuf> {
-        headers::build(bed, &self.target, &self.headers)
+    /// Builds a module for this kernel; the path of its file.
+    pub(crate) fn module(&self, bed: &Bed, source: &Source<'_>) -> Result<PathBuf> {
+        headers::build(bed, &self.target, &self.headers, source)
     }
 }
 
-/// Downloads and unpacks the newest amd64 kernel of `suite`, and its headers.
-pub(crate) fn make(bed: &Bed, suite: &str) -> Result<Stock> {
+/// Downloads and unpacks the newest kernel of `suite` for an architecture, and its headers.
+pub(crate) fn make(bed: &Bed, suite: &str, architecture: &str) -> Result<Stock> {
     let target = Target {
-        package: "linux-headers-amd64".into(),
+        package: format!("linux-headers-{architecture}"),
         suite: suite.into(),
-        architecture: "amd64".into(),
+        architecture: architecture.into(),
     };
     let stamp = |image: &str| Stamp::new().with("packages", image).with("layout", "1");
     // Headers and kernel of one version, whatever the archive has had since.
     let list = apt::settled(
         bed,
-        &format!("{suite}-stock-amd64"),
+        &format!("{suite}-stock-{architecture}"),
         |list| {
             list.split_once(BREAK).is_some_and(|(first, image)| {
                 headers::have(bed, first) && bed.cache.has("stock", &stamp(image))
@@ -61,7 +62,7 @@ pub(crate) fn make(bed: &Bed, suite: &str) -> Result<Stock> {
     let release = headers.release().to_owned();
     let what = format!("unpacking Debian's kernel {release} (110 MB to download, 130 MB on disk)");
     let dir = bed.cache.artefact("stock", &stamp(image), &what, |path| {
-        unpack(bed, &target.suite, image, &release, path)
+        unpack(bed, &target, image, &release, path)
     })?;
     Ok(Stock {
         dir,
@@ -75,18 +76,23 @@ pub(crate) fn make(bed: &Bed, suite: &str) -> Result<Stock> {
 /// modules.
 fn resolve(bed: &Bed, target: &Target) -> Result<String> {
     let headers = headers::resolve(bed, target)?;
-    let release = headers.first().and_then(|first| first.split('=').next());
+    let release = headers.first().and_then(|first| first.split([':', '=']).next());
     let release = release.and_then(|name| name.strip_prefix("linux-headers-"));
     let release = release.context("no package of headers")?;
-    let image = format!("linux-image-{release}");
-    let apt = PrivateApt::new(bed, &target.suite, None)?;
+    let image = target.qualified(&format!("linux-image-{release}"));
+    let apt = PrivateApt::new(bed, &target.suite, target.foreign())?;
     let mut names = vec![image.clone()];
     // Newer kernels come in two packages, and the image's only depends on them.
-    names.extend(apt.depends(&image)?.into_iter().filter(|name| {
-        ["linux-binary-", "linux-modules-"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-    }));
+    names.extend(
+        apt.depends(&image)?
+            .into_iter()
+            .filter(|name| {
+                ["linux-binary-", "linux-modules-"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+            })
+            .map(|name| target.qualified(&name)),
+    );
     let packages: Vec<String> = names
         .iter()
         .map(|name| apt.candidate(name))
@@ -94,12 +100,12 @@ fn resolve(bed: &Bed, target: &Target) -> Result<String> {
     Ok(headers.join("\n") + BREAK + &packages.join("\n"))
 }
 
-fn unpack(bed: &Bed, suite: &str, list: &str, release: &str, path: &Path) -> Result<()> {
+fn unpack(bed: &Bed, target: &Target, list: &str, release: &str, path: &Path) -> Result<()> {
     bed.host.remove_tree(path)?;
     let deb = path.join("deb");
     std::fs::create_dir_all(&deb)?;
     let log = bed.cache.dir().join("stock.log");
-    let apt = PrivateApt::new(bed, suite, None)?;
+    let apt = PrivateApt::new(bed, &target.suite, target.foreign())?;
     for line in list.lines() {
         let (package, version) = line.split_once('=').context("no '=' in the settled packages")?;
         let file = apt.download(package, version)?;

@@ -12,11 +12,10 @@ use serde_json::json;
 use crate::bed::Bed;
 use crate::make::kernel::Kernel;
 use crate::outcome::{Outcome, Verdict};
-use crate::site::files::write_whole;
 use crate::site::ui;
 use crate::{
     amd64, build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay,
-    torture,
+    results, torture,
 };
 
 /// Arguments of `./dev test`.
@@ -146,16 +145,11 @@ fn group(outcome: &Outcome, parts: &Parts, name: &str, part: impl FnOnce() -> Re
 }
 
 fn write_results(bed: &Bed, outcome: &Outcome, parts: &[(String, f64)], started: Instant) -> Result<()> {
-    let results = json!({
+    let fields = json!({
         "passed": outcome.count(Verdict::Passed),
         "failed": outcome.count(Verdict::Failed),
         "skipped": outcome.count(Verdict::Skipped),
-        "seconds": started.elapsed().as_secs_f64(),
         "parts": parts,
-        "checks": outcome.checks(),
     });
-    write_whole(
-        &bed.target.join("test/results.json"),
-        &serde_json::to_string_pretty(&results)?,
-    )
+    results::write(&bed.target.join("test/results.json"), started, fields, outcome)
 }

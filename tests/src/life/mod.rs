@@ -6,6 +6,7 @@
 //! Each scenario prints one line of JSON with its figures. Its exit status is 0 only if it saw everything
 //! that it looked for.
 
+mod caches;
 mod clients;
 mod colour;
 mod common;
@@ -94,6 +95,8 @@ enum Scenario {
     SessionsClient(sessions::ClientArgs),
     /// All processes frozen while clients play (needs a kernel that can be suspended).
     Suspend(suspend::SuspendArgs),
+    /// What devices that do not snoop would see (needs the module of testbed/caches).
+    Caches,
     /// Every CAPTURE format, at odd sizes, 8 and 10 bit.
     Formats,
     /// Pictures of several sizes in one session.
@@ -141,6 +144,7 @@ impl Scenario {
             Self::VanishedClient => "vanished-client",
             Self::SessionsClient(_) => "sessions-client",
             Self::Suspend(_) => "suspend",
+            Self::Caches => "caches",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
             Self::Colour => "colour",
@@ -189,6 +193,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
         Scenario::SessionsClient(client) => return sessions::client(common, client),
         Scenario::Suspend(args) => suspend::suspend(common, args, &mut figures),
+        Scenario::Caches => caches::caches(common, &mut figures),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),

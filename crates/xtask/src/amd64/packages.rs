@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::bed::Bed;
 use crate::make::root;
 use crate::outcome::Outcome;
-use crate::system::{self, Flavour, Guest, Machine};
+use crate::system::{self, Flavour, Guest, Machine, Scene};
 
 /// linux-image-amd64.
 const STOCK: Flavour = Flavour {
@@ -35,5 +35,5 @@ pub(super) fn run(bed: &Bed, cpu: &str) -> Result<Outcome> {
         authentication: false,
     };
     let dir = bed.target.join("amd64/packages");
-    system::run(bed, &MACHINE, &[guest], &dir, false)
+    system::run(bed, &MACHINE, &[guest], &dir, Scene::Use)
 }

@@ -12,13 +12,38 @@ use crate::site::cmd::Cmd;
 use crate::site::files::lock_file;
 use crate::site::ui;
 
+/// A module's source, to be built from a copy.
+pub(crate) struct Source<'a> {
+    /// What tells its copy and what is built from others'.
+    pub(crate) suffix: &'a str,
+    /// The directories of the tree that it needs.
+    pub(crate) parts: &'a [&'a str],
+    /// The one of them in which make runs.
+    pub(crate) dir: &'a str,
+    /// What make makes there.
+    pub(crate) file: &'a str,
+}
+
+/// The module of this tree.
+pub(crate) const OWN: Source<'static> = Source {
+    suffix: "",
+    parts: &["kernel", "include"],
+    dir: "kernel",
+    file: FILE,
+};
+
 /// The module's file.
 pub(crate) const FILE: &str = "daedalus_v4l2.ko";
 
 /// Makes `target/module/NAME/{kernel,include}` equal to the tree's, and leaves what make built there.
 pub(crate) fn copy_source(site: &Site, name: &str) -> Result<PathBuf> {
+    copy(site, name, &OWN)
+}
+
+/// Makes the same copy of the parts of another source; the directory in which make runs.
+pub(crate) fn copy(site: &Site, name: &str, source: &Source<'_>) -> Result<PathBuf> {
     let copy = site.target.join("module").join(name);
-    for part in ["kernel", "include"] {
+    for part in source.parts {
         let from = site.repo.join(part);
         let names = files(&from, &from)?;
         if names.is_empty() {
@@ -41,7 +66,7 @@ pub(crate) fn copy_source(site: &Site, name: &str) -> Result<PathBuf> {
             std::fs::write(&target, text)?;
         }
     }
-    Ok(copy.join("kernel"))
+    Ok(copy.join(source.dir))
 }
 
 /// The source files under `dir`, relative to `top`.

@@ -84,7 +84,7 @@ pub(crate) const IMAGE: Kind = Kind {
     archive: None,
 };
 
-/// What the arm64 guest is run from.
+/// What the arm64 guests are run from.
 pub(crate) const EMULATOR: Kind = Kind {
     name: "emulator",
     list: "testbed/arm64/emulator",

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
-use super::{Guest, Machine, disk};
+use super::{Guest, Machine, Scene, disk};
 use crate::bed::Bed;
 use crate::guest::reports;
 use crate::make::root;
@@ -34,20 +35,30 @@ pub(super) struct Place<'a> {
     pub(super) packages: &'a Path,
     /// Packages of a later version, to which the guest upgrades.
     pub(super) later: Option<&'a Path>,
-    /// Whether Chromium is on the disk, and plays the clips.
-    pub(super) chromium: bool,
+    /// What is done.
+    pub(super) scene: Scene<'a>,
     /// Where the guest's own directory is made.
     pub(super) dir: &'a Path,
 }
 
-/// Boots a guest and waits for its end; its checks.
-pub(super) fn run(bed: &Bed, place: &Place<'_>, guest: &Guest) -> Result<Outcome> {
+impl Place<'_> {
+    /// The files of testbed with what is done instead of the rest.
+    fn scripts(&self) -> &'static [&'static str] {
+        match self.scene {
+            Scene::Use => &[],
+            Scene::Chromium => &["arm64/chromium", "arm64/chromium.html"],
+            Scene::Upgrade(_) => &["upgrade/orders"],
+        }
+    }
+}
+
+/// Boots a guest and waits for its end; its checks, and the steps of an upgrade.
+pub(super) fn run(bed: &Bed, place: &Place<'_>, guest: &Guest) -> Result<(Outcome, Vec<Value>)> {
     let outcome = Outcome::new();
     let (flavour, cpu) = (guest.flavour.name, &guest.cpu_name);
-    let (more, called) = if place.chromium {
-        ("-chromium", " Chromium")
-    } else {
-        ("", "")
+    let (more, called) = match place.scene {
+        Scene::Chromium => ("-chromium", " Chromium"),
+        Scene::Use | Scene::Upgrade(_) => ("", ""),
     };
     let dir = place.dir.join(format!("{flavour}-{cpu}{more}"));
     bed.host.remove_tree(&dir)?;
@@ -69,17 +80,27 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, guest: &Guest) -> Result<Outcome
     outcome.check(&format!("{label}: the kernel's log has no report"), || {
         clean(bed, &log, &dir.join("out/kernel.log"))
     });
-    Ok(outcome)
+    Ok((outcome, steps(&dir.join("out/orders.jsonl"))?))
+}
+
+/// The steps of an upgrade; none if there were none.
+fn steps(file: &Path) -> Result<Vec<Value>> {
+    if !file.exists() {
+        return Ok(Vec::new());
+    }
+    read(file)?
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("{}: {line}", file.display())))
+        .collect()
 }
 
 /// Puts together what the guest gets: the script and its settings, the packages, the clips.
 fn fill(bed: &Bed, place: &Place<'_>, to: &Path, guest: &Guest) -> Result<()> {
     fs::copy(bed.repo.join("testbed/system/run"), to.join("run"))?;
     fs::copy(bed.repo.join(checks::SCRIPT), to.join("check.sh"))?;
-    if place.chromium {
-        for file in ["chromium", "chromium.html"] {
-            fs::copy(bed.repo.join("testbed/arm64").join(file), to.join(file))?;
-        }
+    for script in place.scripts() {
+        let from = bed.repo.join("testbed").join(script);
+        fs::copy(&from, to.join(from.file_name().unwrap_or_default()))?;
     }
     // What both page sizes of the stock processor lack is wanted where it has to be.
     let settings = format!(
@@ -120,11 +141,8 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, guest: &Guest) -> Result<Cmd> 
         let path = inside(dir.join(tag));
         format!("local,path={path},mount_tag={tag},security_model=none{more}")
     };
-    let memory = if place.chromium {
-        MEMORY_WITH_CHROMIUM
-    } else {
-        MEMORY
-    };
+    let chromium = place.scene == Scene::Chromium;
+    let memory = if chromium { MEMORY_WITH_CHROMIUM } else { MEMORY };
     let append = format!(
         "console={} root=/dev/vda rw panic=-1 oops=panic loglevel=7 systemd.show_status=no",
         place.machine.console
@@ -145,7 +163,7 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, guest: &Guest) -> Result<Cmd> 
         .args(["-nodefaults", "-nographic", "-no-reboot", "-monitor", "none"])
         .args(["-serial", "stdio", "-device", "virtio-rng-pci"])
         // Chromium allocates what it shows from a graphics card.
-        .args(if place.chromium {
+        .args(if chromium {
             &["-device", "virtio-gpu-pci"][..]
         } else {
             &[]

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev caches`: what a device that does not snoop would see of the buffers, in a stock arm64 kernel of
+//! Debian's in QEMU: the scenario `caches` of `daedalus-tests life`, with the module in testbed/caches.
+//! Results: target/caches.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::bed::Bed;
+use crate::guest::paths::in_guest;
+use crate::guest::{self, GuestJob};
+use crate::make::{module, root};
+use crate::outcome::Outcome;
+use crate::site::cache::Stamp;
+use crate::site::cmd::Cmd;
+use crate::site::files::{lock_file, read, write_whole};
+use crate::site::ui;
+use crate::stock::{self, Stock};
+use crate::{checks, results};
+
+/// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
+const LIMIT: Duration = Duration::from_secs(900);
+/// The guest's memory in MiB: it has to end below 4 GiB, which is what the importer records.
+const MEMORY: u32 = 2048;
+/// Where the guest's root is in the emulator's.
+const ROOT: &str = "/mnt";
+const DIR: &str = "testbed/caches";
+/// The importer's file, among the guest's programs.
+const IMPORTER: &str = "daedalus_importer.ko";
+const TRIPLE: &str = "aarch64-unknown-linux-gnu";
+/// Name, codec and FFmpeg's options; names and size are those of the generated clips.
+const CLIPS: [(&str, &str, &str); 3] = [
+    ("h264-360p.264", "h264", "-c:v libx264 -preset veryfast -f h264"),
+    (
+        "vp9-360p.ivf",
+        "vp9",
+        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 500k -f ivf",
+    ),
+    ("av1-360p.ivf", "av1", "-c:v libsvtav1 -preset 12 -crf 40 -f ivf"),
+];
+const SIZE: (u32, u32) = (640, 360);
+const FRAMES: usize = 12;
+
+/// What a guest is made of.
+struct Parts {
+    emulator: PathBuf,
+    root: PathBuf,
+    stock: Stock,
+    /// The module's file.
+    module: PathBuf,
+    /// The directory of the programs for arm64, and of the importer.
+    programs: PathBuf,
+    /// The list of the clips.
+    clips: PathBuf,
+}
+
+/// Makes what the guest needs, and runs it.
+pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
+    let started = Instant::now();
+    bed.host.ready()?;
+    let dir = bed.target.join("caches");
+    std::fs::create_dir_all(&dir)?;
+    let _lock = lock_file(&dir.join(".lock"), "running the arm64 guest")?;
+    let outcome = Outcome::new();
+    let mut parts = None;
+    outcome.check("caches: kernel, modules, programs and clips are there", || {
+        let made = make(bed, &dir)?;
+        let release = made.stock.release.clone();
+        parts = Some(made);
+        Ok(release)
+    });
+    if let Some(parts) = &parts {
+        guest(bed, parts, &dir, &outcome)?;
+    }
+    let kernel = parts.as_ref().map(|parts| &parts.stock.release);
+    results::write(
+        &dir.join("results.json"),
+        started,
+        json!({ "kernel": kernel }),
+        &outcome,
+    )?;
+    ui::note("results.json, and the console and the logs of the guest, are in target/caches");
+    Ok(outcome)
+}
+
+fn make(bed: &Bed, dir: &Path) -> Result<Parts> {
+    let emulator = root::make(bed, root::EMULATOR)?;
+    let own_root = make_root(bed)?;
+    let stock = stock::make(bed, bed.conf("root.suite")?, "arm64")?;
+    let module = stock.module(bed, &module::OWN)?;
+    let importer = stock.module(
+        bed,
+        &module::Source {
+            suffix: "-importer",
+            parts: &["kernel", DIR],
+            dir: DIR,
+            file: IMPORTER,
+        },
+    )?;
+    let clips = make_clips(bed, &dir.join("clips"))?;
+    let programs = make_programs(bed, &dir.join("bin"), &dir.join("build.log"))?;
+    std::fs::copy(importer, programs.join(IMPORTER))?;
+    Ok(Parts {
+        emulator,
+        root: own_root,
+        stock,
+        module,
+        programs,
+        clips,
+    })
+}
+
+/// A Debian root for arm64 whose packages are unpacked and not configured, so that nothing is emulated for
+/// it.
+fn make_root(bed: &Bed) -> Result<PathBuf> {
+    let packages = root::packages(bed, &format!("{DIR}/packages"))?;
+    let customize = bed.repo.join(DIR).join("customize");
+    let stamp = Stamp::new()
+        .with("suite", bed.conf("root.suite")?)
+        .with("packages", &packages.join("\n"))
+        .with("hook", &read(&customize)?);
+    let what = "making a Debian root for arm64 (0.4 GB, 1 minute)";
+    bed.cache.artefact("root-arm64", &stamp, what, |path| {
+        let more = [
+            "--include=?essential".to_owned(),
+            "--skip=check/qemu".to_owned(),
+            format!("--extract-hook=sh {} \"$1\"", customize.display()),
+        ];
+        root::debootstrap(
+            bed,
+            path,
+            ("extract", "arm64"),
+            &packages,
+            &more,
+            "root-arm64.log",
+        )
+    })
+}
+
+/// Builds the daemon and the tests for arm64 into `to`.
+fn make_programs(bed: &Bed, to: &Path, log: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(to)?;
+    std::fs::remove_file(log).ok();
+    let packaging = root::make(bed, root::PACKAGING)?;
+    let step = ui::Step::begin("building the daemon and the tests for arm64");
+    bed.command_in(&packaging, "env", &[])?
+        .args([
+            "PKG_CONFIG_ALLOW_CROSS=1",
+            "PKG_CONFIG=aarch64-linux-gnu-pkg-config",
+        ])
+        .arg("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc")
+        .args(["cargo", "build", "--release", "--locked", "--offline"])
+        .args(["--package", "daedalus-daemon", "--package", "daedalus-tests"])
+        .args(["--target", TRIPLE])
+        .log(log)
+        .run()?;
+    drop(step);
+    for name in ["daedalusd", "daedalus-tests"] {
+        let built = bed.target.join("root").join(TRIPLE).join("release").join(name);
+        std::fs::copy(&built, to.join(name)).with_context(|| format!("cannot copy {}", built.display()))?;
+    }
+    Ok(to.to_owned())
+}
+
+/// Makes the clips in `to`, and the checksum of each of their pictures by FFmpeg; their list.
+fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
+    let list = to.join("clips.json");
+    let (width, height) = SIZE;
+    let wanted: Vec<_> = CLIPS
+        .iter()
+        .map(|(file, codec, options)| {
+            json!({
+                "name": file.split('.').next(), "path": file, "codec": codec, "width": width, "height": height,
+                "frames": FRAMES, "references": [{ "name": "ffmpeg", "path": format!("{file}.md5") }],
+                "options": options,
+            })
+        })
+        .collect();
+    let wanted = serde_json::to_string_pretty(&wanted)?;
+    if std::fs::read_to_string(&list).is_ok_and(|there| there == wanted) {
+        return Ok(list);
+    }
+    std::fs::create_dir_all(to)?;
+    for (file, _, options) in CLIPS {
+        let clip = root::inside(bed, &to.join(file));
+        bed.command("ffmpeg")?
+            .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi", "-i"])
+            .arg(format!("testsrc2=size={width}x{height}:rate=25"))
+            .args(["-pix_fmt", "yuv420p", "-frames:v", &FRAMES.to_string()])
+            .args(options.split(' '))
+            .arg(&clip)
+            .log(to.join("clips.log"))
+            .run()?;
+        let pictures = bed
+            .command("ffmpeg")?
+            .args(["-nostdin", "-v", "error", "-threads", "1", "-i"])
+            .arg(&clip)
+            .args(["-pix_fmt", "nv12", "-f", "framemd5", "-"])
+            .output()?;
+        // A line is: stream, dts, pts, duration, bytes, checksum.
+        let sums: Vec<&str> = pictures
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| Some(line.rsplit_once(',')?.1.trim()))
+            .collect();
+        if sums.len() != FRAMES {
+            bail!("{file} has {} pictures, not {FRAMES}", sums.len());
+        }
+        std::fs::write(to.join(format!("{file}.md5")), sums.join("\n") + "\n")?;
+    }
+    write_whole(&list, &wanted)?;
+    Ok(list)
+}
+
+/// Boots the guest, which makes checks, and waits for its end.
+fn guest(bed: &Bed, parts: &Parts, dir: &Path, outcome: &Outcome) -> Result<()> {
+    let job = GuestJob::new("guest", "exec bash /mnt/repo/testbed/caches/run")
+        .env("CLIPS", &in_guest(bed, &parts.clips)?)
+        .timeout(LIMIT);
+    let (out_dir, _lock) = guest::place(bed, dir, &job)?;
+    let started = Instant::now();
+    let boot = boot(bed, parts, &out_dir)?
+        .log(out_dir.join(guest::LOG))
+        .timeout(job.limit());
+    let ended = {
+        let _step = ui::Step::begin("running the arm64 guest");
+        checks::watched(&boot, &out_dir.join(checks::FILE), "caches", outcome)?
+    };
+    let result = guest::collect(bed, out_dir, &ended, started)?;
+    outcome.check(
+        "caches: the guest came to its end, and its kernel reported nothing",
+        || {
+            result.judge()?;
+            Ok(format!("{:.0} s", result.seconds))
+        },
+    );
+    Ok(())
+}
+
+/// The command that boots the guest, in the emulator's root with everything mounted.
+fn boot(bed: &Bed, parts: &Parts, out_dir: &Path) -> Result<Cmd> {
+    let inside = |path: &str| format!("{ROOT}{path}");
+    let read_only = [
+        (parts.root.clone(), inside("")),
+        (bed.repo.clone(), inside("/mnt/repo")),
+        (parts.stock.dir.clone(), inside("/mnt/modules")),
+        (
+            parts.module.clone(),
+            inside(&format!("/mnt/modules/{}", stock::PLACE)),
+        ),
+        (parts.programs.clone(), inside("/mnt/bin")),
+        (parts.stock.dir.clone(), root::HEADERS.to_owned()),
+    ];
+    let writable = [(out_dir.to_owned(), inside("/mnt/out"))];
+    Ok(
+        root::privileged_in(bed, &parts.emulator, "sh", &read_only, &writable)?
+            .arg(inside("/mnt/repo/testbed/caches/boot"))
+            .arg(MEMORY.to_string()),
+    )
+}
