@@ -125,6 +125,8 @@ pub struct Session {
     expected: VecDeque<(u64, Visible)>,
     /// CAPTURE buffers of pictures that came back: they may be references.
     kept: HashMap<u64, usize>,
+    /// Where the last picture of each timestamp came back.
+    buffers: HashMap<u64, usize>,
     /// References after the last job submitted.
     references: Vec<u64>,
     pictures: HashMap<u64, Picture>,
@@ -195,6 +197,7 @@ impl Session {
             in_flight: VecDeque::new(),
             expected: VecDeque::new(),
             kept: HashMap::new(),
+            buffers: HashMap::new(),
             references: Vec::new(),
             pictures: HashMap::new(),
             failed_jobs: 0,
@@ -223,10 +226,11 @@ impl Session {
         &self.pictures
     }
 
-    /// The CAPTURE buffer in which the picture of `timestamp` came back, as long as it was not queued again.
+    /// Returns the CAPTURE buffer in which the last picture of `timestamp` came back. It keeps the picture until
+    /// a later job is submitted, even if it is queued again before.
     #[must_use]
     pub fn buffer_of(&self, timestamp: u64) -> Option<usize> {
-        self.kept.get(&timestamp).copied()
+        self.buffers.get(&timestamp).copied()
     }
 
     /// Takes the pictures that came back so far, by timestamp.
@@ -381,6 +385,7 @@ impl Session {
             },
         );
         self.kept.insert(timestamp, buffer.index);
+        self.buffers.insert(timestamp, buffer.index);
         Ok(true)
     }
 
