@@ -67,7 +67,7 @@ pub(crate) fn run(bed: &Bed, _args: &Args, parse: docs::Parse) -> Result<Outcome
         if built {
             guests(bed, &outcome, &parts, parse);
         }
-        parts.time("crates", || lint::crates(bed, &outcome));
+        parts.time("crates", || lint::licences(bed, &outcome));
         if kernels.join().is_err() {
             outcome.check("kernels", || anyhow::bail!("ended by a panic"));
         }
@@ -100,7 +100,7 @@ fn kernels(bed: &Bed, outcome: &Outcome, parts: &Parts) {
                 bed.module(which)?;
                 Ok(bed.kernel_source()?.version)
             });
-            lint::module(bed, outcome, which);
+            lint::warnings(bed, outcome, which);
         });
     }
     lint::checkpatch(bed, outcome);
