@@ -16,6 +16,7 @@ mod coverage;
 mod demo;
 mod docs;
 mod enter;
+mod ffmpeg;
 mod foreign;
 mod fuzz;
 mod guest;
@@ -108,7 +109,8 @@ enum Command {
     Arm64(arm64::Args),
     /// Boot a stock arm64 kernel under QEMU, and see what a device that does not snoop would see of buffers
     Caches,
-    /// Upgrade the packages of an earlier commit to the tree's in a Debian 13 for arm64, in every order, and back
+    /// Upgrade the packages of an earlier commit to the tree's in a Debian 13 for arm64, in every order, and
+    /// back
     Upgrade(upgrade::Args),
     /// Pack kernel, root, module and daemon into one archive that boots anywhere, and try it
     Image(image::Args),
