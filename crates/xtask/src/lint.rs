@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use daedalus_common::vectors;
 use serde_json::Value;
 
 use crate::bed::Bed;
@@ -22,7 +23,7 @@ use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
 use crate::site::cmd::{Cmd, last_lines};
 use crate::site::files::{read, write_json, write_whole};
-use crate::{docs, layers, vectors};
+use crate::{docs, layers};
 pub(crate) use crates::licences;
 use exceptions::Exceptions;
 pub(crate) use module::{checkpatch, warnings};
@@ -150,7 +151,7 @@ fn place_of_vectors(bed: &Bed, outcome: &Outcome) {
             .map(|(name, _)| name.as_str())
             .partition(|name| may_name_vectors(name));
         if !wrong.is_empty() {
-            bail!("{}: ask crates/client/src/vectors.rs", wrong.join(", "));
+            bail!("{}: ask crates/common/src/vectors.rs", wrong.join(", "));
         }
         Ok(told.join(", "))
     });
@@ -166,7 +167,7 @@ fn names_vectors(text: &str) -> bool {
 /// Returns true for the file with the function, the script that makes the mount point in the root, and
 /// documents, which tell their readers where to put the vectors.
 fn may_name_vectors(name: &str) -> bool {
-    let files = ["crates/client/src/vectors.rs", "testbed/root/customize"];
+    let files = ["crates/common/src/vectors.rs", "testbed/root/customize"];
     files.contains(&name) || name.ends_with(".md")
 }
 
@@ -319,7 +320,7 @@ mod tests {
         assert!(!names_vectors(
             "let vectors = vectors::beside(tree); // a shared mapping"
         ));
-        assert!(may_name_vectors("README.md") && may_name_vectors("crates/client/src/vectors.rs"));
+        assert!(may_name_vectors("README.md") && may_name_vectors("crates/common/src/vectors.rs"));
         assert!(!may_name_vectors("crates/client/tests/vectors.rs"));
     }
 

@@ -23,8 +23,6 @@ mod guest;
 mod headers;
 mod image;
 mod ioctls;
-#[path = "../../cli/src/junit.rs"]
-mod junit;
 mod layers;
 mod lint;
 mod make;
@@ -39,13 +37,6 @@ mod suite;
 mod system;
 mod torture;
 mod upgrade;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the client's tests use all of it, and it is public there"
-)]
-#[path = "../../client/src/vectors.rs"]
-mod vectors;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 //! `./dev torture life`: kills, several clients at once and what no real client does, in one guest.
 
 use anyhow::{Context, Result};
+use daedalus_common::vectors;
 use serde::Deserialize;
 
 use super::args::Args;
@@ -15,7 +16,6 @@ use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
 use crate::play;
 use crate::site::table;
-use crate::vectors;
 
 /// The scenarios of `life`, in the order in which they run.
 const SCENARIOS: [&str; 23] = [
