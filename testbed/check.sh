@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash
-# Checks that a guest makes, for scripts that source this. $out is the directory for what comes of them: checks.tsv has a
-# line for each check that has ended (name, verdict, begin, end, note), log/ what its commands printed. $note is a file
-# for the note of the check that runs. $script is the sourcing script, which runs one command with its functions when its
-# first argument is `step`.
+# Checks that a guest makes, for scripts that source this. $out is the directory for what comes of them:
+# checks.tsv has a line for each check that has ended (name, verdict, begin, end, note), log/ what its
+# commands printed. $note is a file for the note of the check that runs. $script is the sourcing script, which
+# runs one command with its functions when its first argument is `step`.
 mkdir -p "$out/log"
 cd "$out/log" || exit 1
 
-# check NAME COMMAND…: a check with a log of its own; its note is what the command writes to "$note", or else the last
-# lines of the log of one that failed. Its status is the command's.
+# check NAME COMMAND…: a check with a log of its own; its note is what the command writes to "$note", or else
+# the last lines of the log of one that failed. Its status is the command's.
 check() {
 	local name=$1 log begin status verdict=passed text
 	shift
@@ -47,8 +47,8 @@ until_true() {
 	done
 }
 
-# tried COMMAND…: up to three minutes long, and says how often. GStreamer gives up a picture after a second, and to start
-# a worker in an emulator takes longer while the machine has other work.
+# tried COMMAND…: up to three minutes long, and says how often. GStreamer gives up a picture after a second,
+# and to start a worker in an emulator takes longer while the machine has other work.
 tried() {
 	local end=$((SECONDS + 180)) tries=1
 	until "$@"; do

@@ -39,8 +39,9 @@ daedalus_nodes() {
 	return 1
 }
 
-# daedalus_start [ARGUMENT …]: loads the module if it is not there, starts the broker with these arguments and waits
-# until both nodes are there. Exports DAEDALUS_VIDEO, DAEDALUS_MEDIA and DAEDALUS_BROKER (its process id).
+# daedalus_start [ARGUMENT …]: loads the module if it is not there, starts the broker with these arguments and
+# waits until both nodes are there. Exports DAEDALUS_VIDEO, DAEDALUS_MEDIA and DAEDALUS_BROKER (its process
+# id).
 daedalus_start() {
 	[ -d /sys/module/daedalus_v4l2 ] || daedalus_load
 	daedalusd broker "$@" >>/mnt/out/daedalusd.log 2>&1 &
@@ -69,8 +70,8 @@ daedalus_stop() {
 	wait "$DAEDALUS_BROKER"
 }
 
-# daedalus_left: fails if dmabufs, or processes of daemon or clients, are still there after ten seconds, and says which.
-# There is no other exporter of dmabufs in the guest.
+# daedalus_left: fails if dmabufs, or processes of daemon or clients, are still there after ten seconds, and
+# says which. There is no other exporter of dmabufs in the guest.
 daedalus_left() {
 	local try total processes
 	for try in $(seq 200); do
@@ -83,8 +84,8 @@ daedalus_left() {
 	return 1
 }
 
-# daedalus_unload: removes the module; fails if something still holds it after a second, and says who, or if something
-# was left behind by whoever used it. The last request holds it for a grace period of RCU.
+# daedalus_unload: removes the module; fails if something still holds it after a second, and says who, or if
+# something was left behind by whoever used it. The last request holds it for a grace period of RCU.
 daedalus_unload() {
 	local fd try
 	daedalus_left

@@ -12,7 +12,6 @@ mod cdi;
 mod decode;
 mod device;
 mod doctor;
-mod junit;
 mod metrics;
 mod output;
 mod player;

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use daedalus_client::raw::Shape;
+use daedalus_common::junit::{self, Case, Verdict};
 use serde::Serialize;
 
-use crate::junit::{self, Case, Verdict};
 use crate::player::{By, files, is_wide, progress, start};
 
 #[derive(Debug, clap::Args)]

@@ -5,18 +5,17 @@
 //! and streams of open bitstream units. The kind is told from the contents, not from the file's name.
 
 mod contents;
-mod elementary;
 mod ivf;
 mod obu;
 mod start_codes;
 mod webm;
 
+use daedalus_common::elementary::Elementary;
 use daedalus_uapi::Codec;
 use daedalus_uapi::codec::{CODECS, Stream};
 
 use crate::error::ParseError;
 pub use contents::{Contents, Units};
-use elementary::Elementary;
 
 /// Tells the codec of a file that begins with `head`, which need not be all of it.
 ///

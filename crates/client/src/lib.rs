@@ -23,9 +23,9 @@ pub mod picture;
 pub mod queue;
 pub mod raw;
 pub mod v4l2;
-pub mod vectors;
 
 pub use coded::{CodedJob, Control, TemporalUnit, Tile, TileGroup, Visible};
+pub use daedalus_common::vectors;
 pub use daedalus_uapi::Codec;
 pub use error::ParseError;
 pub use jobs::{Jobs, jobs, jobs_of, prompt_jobs};

@@ -39,7 +39,9 @@ macro_rules! values {
 
 fn rows() -> Vec<Row> {
     let mut rows = structures! {
-        Capability = "v4l2_capability" { driver, card, bus_info, version, capabilities, device_caps, reserved }
+        Capability = "v4l2_capability" {
+            driver, card, bus_info, version, capabilities, device_caps, reserved
+        }
         FmtDesc = "v4l2_fmtdesc" { index, type_, flags, description, pixelformat, mbus_code, reserved }
         FrmSizeEnum = "v4l2_frmsizeenum" {
             index, pixel_format, type_, min_width = "stepwise.min_width", max_width = "stepwise.max_width",

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use daedalus_client::Codec;
 use daedalus_engine::{Options, Status, Threads};
 use daedalus_uapi::fourcc;
 use md5::{Digest, Md5};
@@ -24,8 +25,8 @@ struct Vector {
     raw_md5: String,
 }
 
-fn vectors(codec: &str) -> Result<Vec<Vector>> {
-    let Some(folder) = daedalus_client::vectors::for_test(codec, "the engine's pictures") else {
+fn vectors(codec: Codec) -> Result<Vec<Vector>> {
+    let Some(folder) = daedalus_client::vectors::for_test(codec.name(), "the engine's pictures") else {
         return Ok(Vec::new());
     };
     let text = std::fs::read_to_string(folder.join("MANIFEST.tsv"))?;
@@ -100,7 +101,7 @@ fn check(vector: &Vector, options: &Options, format: u32) -> Result<()> {
     Ok(())
 }
 
-fn check_all(codec: &str, options: &Options, format: u32, every: usize) -> Result<()> {
+fn check_all(codec: Codec, options: &Options, format: u32, every: usize) -> Result<()> {
     let only = std::env::var("ENGINE_VECTORS").unwrap_or_default();
     let mut failed = Vec::new();
     let mut count = 0;
@@ -126,21 +127,17 @@ fn check_all(codec: &str, options: &Options, format: u32, every: usize) -> Resul
 }
 
 #[test]
-fn vp9_vectors_are_exact() -> Result<()> {
-    check_all("vp9", &Options::default(), fourcc::NV12, 1)
+fn vectors_are_exact() -> Result<()> {
+    std::thread::scope(|scope| {
+        let all = Codec::ALL
+            .iter()
+            .map(|codec| scope.spawn(|| check_all(*codec, &Options::default(), fourcc::NV12, 1)));
+        // All are started before the first is waited for.
+        let all: Vec<_> = all.collect();
+        all.into_iter()
+            .try_for_each(|one| one.join().map_err(|_| anyhow!("a panic"))?)
+    })
 }
-
-#[test]
-fn h264_vectors_are_exact() -> Result<()> {
-    check_all("h264", &Options::default(), fourcc::NV12, 1)
-}
-
-#[test]
-fn av1_vectors_are_exact() -> Result<()> {
-    check_all("av1", &Options::default(), fourcc::NV12, 1)
-}
-
-const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
 
 /// ENGINE_MATRIX in the environment asks for every stream with every combination, which takes minutes.
 fn every(sample: usize) -> usize {
@@ -155,7 +152,7 @@ fn every(sample: usize) -> usize {
 #[test]
 fn other_formats_are_exact() -> Result<()> {
     for format in [fourcc::NV12M, fourcc::YUV420, fourcc::YUV420M] {
-        for codec in CODECS {
+        for &codec in Codec::ALL {
             check_all(codec, &Options::default(), format, every(23))?;
         }
     }
@@ -238,7 +235,7 @@ fn with_jobs_in_flight(path: &Path, threads: u32, ahead: usize) -> Result<Vec<(S
 fn jobs_in_flight_change_nothing() -> Result<()> {
     /// A stream takes a second.
     const PATIENCE: Duration = Duration::from_secs(60);
-    for codec in CODECS {
+    for &codec in Codec::ALL {
         let only = std::env::var("ENGINE_VECTORS").unwrap_or_default();
         let vectors = vectors(codec)?;
         let some = vectors
@@ -282,7 +279,7 @@ fn every_option_is_exact() -> Result<()> {
             direct,
             ..Options::default()
         };
-        for codec in CODECS {
+        for &codec in Codec::ALL {
             check_all(codec, &options, fourcc::NV12, every(if direct { 17 } else { 29 }))?;
         }
     }

@@ -8,6 +8,7 @@ mod packages;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use daedalus_uapi::Codec;
 use serde_json::json;
 
 use crate::bed::Bed;
@@ -131,6 +132,14 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         };
         let mut job = GuestJob::new(&name, "exec bash /mnt/repo/testbed/amd64/run")
             .env("CLIPS", &in_guest(bed, clips)?)
+            .env(
+                "CODECS",
+                &Codec::ALL
+                    .iter()
+                    .map(|codec| codec.name())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
             .timeout(LIMIT + FREEZE_LIMIT * args.freeze.unwrap_or(0));
         if let Some(times) = args.freeze {
             job = job.env("FREEZE", &times.to_string());

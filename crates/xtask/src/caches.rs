@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::bed::Bed;
+use crate::ffmpeg::{self, Encoder, Scene};
 use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
 use crate::make::{module, root};
@@ -31,18 +32,13 @@ const DIR: &str = "testbed/caches";
 /// The importer's file, among the guest's programs.
 const IMPORTER: &str = "daedalus_importer.ko";
 const TRIPLE: &str = "aarch64-unknown-linux-gnu";
-/// Name, codec and FFmpeg's options; names and size are those of the generated clips.
-const CLIPS: [(&str, &str, &str); 3] = [
-    ("h264-360p.264", "h264", "-c:v libx264 -preset veryfast -f h264"),
-    (
-        "vp9-360p.ivf",
-        "vp9",
-        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 500k -f ivf",
-    ),
-    ("av1-360p.ivf", "av1", "-c:v libsvtav1 -preset 12 -crf 40 -f ivf"),
-];
-const SIZE: (u32, u32) = (640, 360);
-const FRAMES: usize = 12;
+/// Of the clips; their names are those of the generated ones of this size.
+const SCENE: Scene = Scene {
+    width: 640,
+    height: 360,
+    frames: 12,
+    rate: 25,
+};
 
 /// What a guest is made of.
 struct Parts {
@@ -168,14 +164,20 @@ fn make_programs(bed: &Bed, to: &Path, log: &Path) -> Result<PathBuf> {
 /// Makes the clips in `to`, and the checksum of each of their pictures by FFmpeg; their list.
 fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
     let list = to.join("clips.json");
-    let (width, height) = SIZE;
-    let wanted: Vec<_> = CLIPS
+    let encoders = ffmpeg::encoders()?;
+    let file = |row: &Encoder| format!("{}-{}p.{}", row.codec, SCENE.height, row.ending);
+    let wanted: Vec<_> = encoders
         .iter()
-        .map(|(file, codec, options)| {
+        .map(|row| {
             json!({
-                "name": file.split('.').next(), "path": file, "codec": codec, "width": width, "height": height,
-                "frames": FRAMES, "references": [{ "name": "ffmpeg", "path": format!("{file}.md5") }],
-                "options": options,
+                "name": format!("{}-{}p", row.codec, SCENE.height),
+                "path": file(row),
+                "codec": row.codec,
+                "width": SCENE.width,
+                "height": SCENE.height,
+                "frames": SCENE.frames,
+                "references": [{ "name": "ffmpeg", "path": file(row) + ".md5" }],
+                "options": row.options,
             })
         })
         .collect();
@@ -184,32 +186,13 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
         return Ok(list);
     }
     std::fs::create_dir_all(to)?;
-    for (file, _, options) in CLIPS {
-        let clip = root::inside(bed, &to.join(file));
-        bed.command("ffmpeg")?
-            .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi", "-i"])
-            .arg(format!("testsrc2=size={width}x{height}:rate=25"))
-            .args(["-pix_fmt", "yuv420p", "-frames:v", &FRAMES.to_string()])
-            .args(options.split(' '))
-            .arg(&clip)
-            .log(to.join("clips.log"))
-            .run()?;
-        let pictures = bed
-            .command("ffmpeg")?
-            .args(["-nostdin", "-v", "error", "-threads", "1", "-i"])
-            .arg(&clip)
-            .args(["-pix_fmt", "nv12", "-f", "framemd5", "-"])
-            .output()?;
-        // A line is: stream, dts, pts, duration, bytes, checksum.
-        let sums: Vec<&str> = pictures
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| Some(line.rsplit_once(',')?.1.trim()))
-            .collect();
-        if sums.len() != FRAMES {
-            bail!("{file} has {} pictures, not {FRAMES}", sums.len());
-        }
-        std::fs::write(to.join(format!("{file}.md5")), sums.join("\n") + "\n")?;
+    for row in &encoders {
+        let clip = to.join(file(row));
+        ffmpeg::encode(bed, SCENE, &row.options, &clip, &to.join("clips.log"))?;
+        std::fs::write(
+            to.join(file(row) + ".md5"),
+            ffmpeg::sums(bed, &clip, SCENE.frames)?,
+        )?;
     }
     write_whole(&list, &wanted)?;
     Ok(list)

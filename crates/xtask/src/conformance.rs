@@ -2,8 +2,6 @@
 //! Folders of streams through the device, by one client or several, compared with their MANIFEST.
 
 mod client;
-#[path = "../../client/src/container/elementary.rs"]
-mod elementary;
 mod folders;
 pub(crate) mod generated;
 mod limits;
@@ -17,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_common::vectors;
 use daedalus_uapi::Codec;
 
 use crate::bed::Bed;
@@ -25,7 +24,6 @@ use crate::outcome::{self, Check, Outcome};
 use crate::play::{self, Playing, ReferenceList, Stream};
 use crate::site::files::write_json;
 use crate::site::ui;
-use crate::vectors;
 use client::Choice;
 use folders::{Item, Set};
 use report::{Line, Report, Verdict};

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use crate::bed::Bed;
-use crate::headers::{self, Target};
+use crate::headers::{self, Headers, Target};
 use crate::make::{module, root};
 use crate::outcome::Outcome;
 
@@ -12,22 +12,25 @@ use crate::outcome::Outcome;
 /// drivers it has.
 const DEPENDS: [&str; 4] = ["mc", "videobuf2-common", "videobuf2-v4l2", "videodev"];
 
-/// Builds the module for each kernel.
+/// Builds the module for each kernel, unless that succeeded on this machine with the same inputs.
 pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let outcome = Outcome::new();
     for target in headers::targets(&bed.repo)? {
         let name = format!("module links against {}/{}", target.suite, target.package);
-        outcome.check(&format!("{name} ({})", target.architecture), || {
-            check(bed, &target)
+        let name = format!("{name} ({})", target.architecture);
+        outcome.check(&name, || {
+            let headers = headers::get(bed, &target)?;
+            let inputs = headers::inputs(bed, &target, &headers, &module::OWN)?;
+            let inputs = inputs.with("judged", include_str!("foreign.rs"));
+            bed.cache.once(&name, &inputs, || check(bed, &target, &headers))
         });
     }
     Ok(outcome)
 }
 
 /// Builds the module, and looks at what it depends on; the kernel's release and that list.
-fn check(bed: &Bed, target: &Target) -> Result<String> {
-    let headers = headers::get(bed, target)?;
-    let file = headers::build(bed, target, &headers, &module::OWN)?;
+fn check(bed: &Bed, target: &Target, headers: &Headers) -> Result<String> {
+    let file = headers::build(bed, target, headers, &module::OWN)?;
     let depends = bed
         .command("modinfo")?
         .args(["-F", "depends"])

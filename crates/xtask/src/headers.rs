@@ -63,6 +63,8 @@ pub(crate) struct Headers {
     pub(crate) dir: PathBuf,
     /// The package with the flavour's configuration: the directory's name under usr/src.
     pub(crate) name: String,
+    /// NAME=VERSION of each package, one a line.
+    packages: String,
 }
 
 impl Headers {
@@ -93,6 +95,28 @@ fn parse(text: &str) -> Result<Vec<Target>> {
         .collect()
 }
 
+/// The variables of make for a target.
+fn variables(target: &Target) -> Vec<String> {
+    // BTF is for tracing programs on a machine that runs the module, and needs that kernel's vmlinux.
+    let mut variables = vec!["V=0".to_owned(), "CONFIG_DEBUG_INFO_BTF_MODULES=".to_owned()];
+    variables.push(format!("CC={}", target.compiler()));
+    if target.architecture == "arm64" {
+        variables.extend(["ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"].map(str::to_owned));
+    }
+    variables
+}
+
+/// Returns the inputs of a module that is built for `target`: sources, headers, make's variables, compilers,
+/// and how it is judged, here.
+pub(crate) fn inputs(bed: &Bed, target: &Target, headers: &Headers, source: &Source<'_>) -> Result<Stamp> {
+    let stamp = Stamp::new()
+        .with("build", include_str!("headers.rs"))
+        .with("headers", &headers.packages)
+        .with("variables", &variables(target).join(" "))
+        .with_file("packages of the root", &bed.root()?.join("var/lib/dpkg/status"))?;
+    module::stamp(&bed.repo, source.parts, stamp)
+}
+
 /// Builds a module for `target` against its unpacked headers; the path of its file. A symbol that this
 /// kernel does not export is modpost's error, and a warning about the module is one, too.
 pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers, source: &Source<'_>) -> Result<PathBuf> {
@@ -103,19 +127,14 @@ pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers, source: &Sour
     let log = bed.target.join(format!("module/{name}.log"));
     std::fs::remove_file(&log).ok();
     let make = |goal: &str| -> Result<Cmd> {
-        let mut cmd = bed
+        Ok(bed
             .command_with("make", &[(&headers.dir, HEADERS)])?
+            .args(module::jobs())
             .arg("-C")
             .arg(format!("{HEADERS}/usr/src/{}", headers.name))
             .arg(format!("M={}", root::inside(bed, &copy).display()))
-            .args(["V=0", goal]);
-        if target.architecture == "arm64" {
-            cmd = cmd.args(["ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-"]);
-        }
-        // BTF is for tracing programs on a machine that runs the module, and needs that kernel's vmlinux.
-        Ok(cmd
-            .arg(format!("CC={}", target.compiler()))
-            .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")
+            .arg(goal)
+            .args(variables(target))
             .log(&log))
     };
     make("clean")?.run()?;
@@ -190,7 +209,11 @@ pub(crate) fn unpacked(bed: &Bed, target: &Target, list: &str) -> Result<Headers
         }
         relocate(&path.join("usr/src"))
     })?;
-    Ok(Headers { dir, name })
+    Ok(Headers {
+        dir,
+        name,
+        packages: list.to_owned(),
+    })
 }
 
 /// NAME=VERSION of the packages with the newest headers for `target`, those of the flavour first.
@@ -247,6 +270,16 @@ mod tests {
         assert_eq!(list[0].name(), "s-linux-headers-x");
         assert!(parse("linux-headers-x").is_err());
         assert!(parse("linux-headers-x s arm64 v4l2_m2m_").is_err());
+    }
+
+    #[test]
+    fn each_architecture_has_its_compiler() {
+        let words = |architecture: &str| {
+            let list = parse(&format!("linux-headers-x s {architecture}\n")).unwrap();
+            variables(&list[0]).join(" ")
+        };
+        assert!(words("amd64").contains("CC=gcc") && !words("amd64").contains("ARCH="));
+        assert!(words("arm64").contains("CC=aarch64-linux-gnu-gcc ARCH=arm64"));
     }
 
     #[test]

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use daedalus_common::vectors;
 
 use crate::bed::Bed;
+use crate::conformance;
 use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
 use crate::site::files::{read, write_json};
-use crate::{conformance, vectors};
 
 /// Where the traces are, in the tree.
 const TRACES: &str = "tests/data/ioctls";

@@ -4,27 +4,29 @@
 
 mod codecs;
 mod columns;
+mod crates;
 mod exceptions;
 mod imports;
 mod lines;
+mod module;
 mod rust;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use daedalus_common::vectors;
 use serde_json::Value;
 
 use crate::bed::Bed;
-use crate::make::apt::{self, PrivateApt};
 use crate::make::kernel::Kernel;
-use crate::make::module;
 use crate::outcome::Outcome;
-use crate::site::cache::Stamp;
 use crate::site::cmd::{Cmd, last_lines};
-use crate::site::files::{lock_file, read, write_json, write_whole};
-use crate::{docs, layers, vectors};
+use crate::site::files::{read, write_json, write_whole};
+use crate::{docs, layers};
+pub(crate) use crates::licences;
 use exceptions::Exceptions;
+pub(crate) use module::{checkpatch, warnings};
 
 /// A source file has one role; more lines than this say that it has several.
 const MOST_LINES: usize = 900;
@@ -48,10 +50,10 @@ pub(crate) fn run(bed: &Bed, args: &Args, parse: docs::Parse) -> Result<Outcome>
     }
     bed.host.ready()?;
     rust(bed, &outcome);
-    crates(bed, &outcome);
+    licences(bed, &outcome);
     checkpatch(bed, &outcome);
     for which in [Kernel::Plain, Kernel::Sanitizers] {
-        module(bed, &outcome, which);
+        warnings(bed, &outcome, which);
     }
     Ok(outcome)
 }
@@ -149,7 +151,7 @@ fn place_of_vectors(bed: &Bed, outcome: &Outcome) {
             .map(|(name, _)| name.as_str())
             .partition(|name| may_name_vectors(name));
         if !wrong.is_empty() {
-            bail!("{}: ask crates/client/src/vectors.rs", wrong.join(", "));
+            bail!("{}: ask crates/common/src/vectors.rs", wrong.join(", "));
         }
         Ok(told.join(", "))
     });
@@ -165,7 +167,7 @@ fn names_vectors(text: &str) -> bool {
 /// Returns true for the file with the function, the script that makes the mount point in the root, and
 /// documents, which tell their readers where to put the vectors.
 fn may_name_vectors(name: &str) -> bool {
-    let files = ["crates/client/src/vectors.rs", "testbed/root/customize"];
+    let files = ["crates/common/src/vectors.rs", "testbed/root/customize"];
     files.contains(&name) || name.ends_with(".md")
 }
 
@@ -296,172 +298,6 @@ fn test_counts(log: &str) -> (usize, usize) {
         })
 }
 
-/// Licences, bans and sources of the crates. The advisory database is no part: it needs the network at every
-/// run.
-pub(crate) fn crates(bed: &Bed, outcome: &Outcome) {
-    outcome.check("licences and sources of crates (cargo-deny)", || {
-        let tool = cargo_deny(bed)?;
-        let log = bed.target.join("test/deny.log");
-        std::fs::remove_file(&log).ok();
-        Cmd::new(tool)
-            .args(["--locked", "--all-features", "--log-level", "warn", "check"])
-            .args(["--hide-inclusion-graph", "bans", "licenses", "sources"])
-            .cwd(&bed.repo)
-            .log(&log)
-            .run()?;
-        Ok(last_lines(&read(&log)?, 1))
-    });
-}
-
-/// cargo-deny, built once by the machine's Rust and kept in the cache.
-fn cargo_deny(bed: &Bed) -> Result<PathBuf> {
-    let version = bed.conf("tools.cargo-deny")?;
-    let stamp = Stamp::new().with("version", version);
-    let dir = bed.cache.artefact(
-        "cargo-deny",
-        &stamp,
-        &format!("building cargo-deny {version} (4-8 minutes)"),
-        |path| {
-            let log = bed.cache.dir().join("cargo-deny.log");
-            std::fs::remove_file(&log).ok();
-            let work = path.join("build");
-            // Unoptimised: it runs for a second, and optimising it takes many minutes.
-            Cmd::new("cargo")
-                .args([
-                    "install",
-                    "cargo-deny",
-                    "--locked",
-                    "--debug",
-                    "--version",
-                    version,
-                    "--root",
-                ])
-                .arg(path)
-                .args(["--config", "profile.dev.debug=false"])
-                .env("CARGO_TARGET_DIR", &work)
-                .log(&log)
-                .run()?;
-            Ok(std::fs::remove_dir_all(work)?)
-        },
-    )?;
-    Ok(dir.join("bin/cargo-deny"))
-}
-
-/// The kernel's style checker on the module, the protocol header and the tests' own module.
-pub(crate) fn checkpatch(bed: &Bed, outcome: &Outcome) {
-    outcome.check("checkpatch --strict", || {
-        let source = bed.kernel_source()?;
-        let copy = module::copy_source(bed, "checkpatch")?;
-        let mut names = Vec::new();
-        let tests = bed.repo.join("testbed/caches");
-        for dir in [copy.clone(), copy.join("../include/uapi/linux"), tests] {
-            for entry in std::fs::read_dir(dir)? {
-                let path = entry?.path();
-                if path.extension().is_some_and(|end| end == "c" || end == "h") {
-                    names.push(path);
-                }
-            }
-        }
-        names.sort();
-        let log = bed.target.join("test/checkpatch.log");
-        std::fs::remove_file(&log).ok();
-        for path in &names {
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            let ignored = bed.conf(&format!("checkpatch.ignore.{file}")).unwrap_or("NONE");
-            // Its exit status only repeats what it prints.
-            Cmd::new("perl")
-                .arg(source.dir.join("scripts/checkpatch.pl"))
-                .args(["--strict", "--no-tree", "--no-summary", "--terse", "--show-types"])
-                .args(["--ignore", ignored, "--file"])
-                .arg(path)
-                .log(&log)
-                .status()?;
-        }
-        let said = read(&log)?;
-        if !said.trim().is_empty() {
-            bail!("{}", last_lines(&said, 10));
-        }
-        Ok(format!("{} files", names.len()))
-    });
-}
-
-/// The module built against one kernel with all of the compiler's and sparse's warnings, of which there must
-/// be none.
-pub(crate) fn module(bed: &Bed, outcome: &Outcome, which: Kernel) {
-    outcome.check(
-        &format!("module against the {which} kernel: W=1 and sparse"),
-        || {
-            let name = format!("{which}-checked");
-            let _lock = lock_file(
-                &bed.target.join(format!("module/.{name}.lock")),
-                "checking the module",
-            )?;
-            let dir = module::copy_source(bed, &name)?;
-            let log = bed.target.join(format!("test/module-{which}.log"));
-            std::fs::remove_file(&log).ok();
-            // Warnings come only from what is compiled: everything, each time.
-            let kernel = bed.kernel(which)?;
-            module::make(&kernel, which, &dir, "clean").log(&log).run()?;
-            module::make(&kernel, which, &dir, "modules")
-                .args(["W=1", "C=2", &format!("CHECK={}", sparse(bed)?)])
-                .log(&log)
-                .run()?;
-            let source = bed.kernel_source()?;
-            let said = read(&log)?;
-            let kernel = [source.dir.to_string_lossy(), kernel.tree.to_string_lossy()].map(String::from);
-            let warnings = warnings(&said, &kernel);
-            if !warnings.is_empty() {
-                bail!("{} warning(s):\n{}", warnings.len(), warnings.join("\n"));
-            }
-            let checked = |line: &&str| line.trim_start().starts_with("CHECK ");
-            match said.lines().filter(checked).count() {
-                0 => bail!("sparse looked at no file (see {})", log.display()),
-                count => Ok(format!("{count} files")),
-            }
-        },
-    );
-}
-
-/// The command line of sparse. This kernel's headers need a newer one than Debian 12 and 13 have, and that
-/// one a newer libc than Debian 12's: the root's.
-fn sparse(bed: &Bed) -> Result<String> {
-    let suite = bed.conf("tools.sparse")?;
-    let stamp = |package: &str| Stamp::new().with("package", package);
-    let package = apt::settled(
-        bed,
-        &format!("{suite}-sparse"),
-        |package| bed.cache.has("sparse", &stamp(package)),
-        || PrivateApt::new(bed, suite, None)?.candidate("sparse"),
-    )?;
-    let what = format!("unpacking {package}");
-    let dir = bed.cache.artefact("sparse", &stamp(&package), &what, |path| {
-        bed.host.remove_tree(path)?;
-        let (name, version) = package.split_once('=').context("a package without a version")?;
-        let deb = PrivateApt::new(bed, suite, None)?.download(name, version)?;
-        let log = bed.cache.dir().join("sparse.log");
-        Cmd::new("dpkg-deb").arg("-x").arg(deb).arg(path).log(log).run()
-    })?;
-    let root = bed.root()?;
-    Ok(format!(
-        "{root}/lib64/ld-linux-x86-64.so.2 --library-path {root}/usr/lib/x86_64-linux-gnu {}/usr/bin/sparse",
-        dir.display(),
-        root = root.display(),
-    ))
-}
-
-/// The warnings and errors in a build's log that are not about the kernel's own files.
-fn warnings<'a>(log: &'a str, kernel: &[String]) -> Vec<&'a str> {
-    log.lines()
-        .filter(|line| {
-            ["warning:", "error:", "WARNING:", "ERROR:"]
-                .iter()
-                .any(|word| line.contains(word))
-        })
-        .filter(|line| !kernel.iter().any(|dir| line.starts_with(dir.as_str())))
-        .filter(|line| !line.contains("the compiler differs from the one used to build the kernel"))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,7 +320,7 @@ mod tests {
         assert!(!names_vectors(
             "let vectors = vectors::beside(tree); // a shared mapping"
         ));
-        assert!(may_name_vectors("README.md") && may_name_vectors("crates/client/src/vectors.rs"));
+        assert!(may_name_vectors("README.md") && may_name_vectors("crates/common/src/vectors.rs"));
         assert!(!may_name_vectors("crates/client/tests/vectors.rs"));
     }
 
@@ -517,15 +353,5 @@ mod tests {
         );
         assert!(said.contains("3 failed"), "{said}");
         assert_eq!(failures("test result: ok"), "");
-    }
-
-    #[test]
-    fn only_the_modules_warnings_count() {
-        let log =
-            "/k/include/linux/x.h:1:1: warning: not ours\ndaedalus_job.c:2:3: warning: ours\n  CHECK a.c\n";
-        assert_eq!(
-            warnings(log, &["/k".into()]),
-            ["daedalus_job.c:2:3: warning: ours"]
-        );
     }
 }

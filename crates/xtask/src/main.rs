@@ -16,14 +16,13 @@ mod coverage;
 mod demo;
 mod docs;
 mod enter;
+mod ffmpeg;
 mod foreign;
 mod fuzz;
 mod guest;
 mod headers;
 mod image;
 mod ioctls;
-#[path = "../../cli/src/junit.rs"]
-mod junit;
 mod layers;
 mod lint;
 mod make;
@@ -38,13 +37,6 @@ mod suite;
 mod system;
 mod torture;
 mod upgrade;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the client's tests use all of it, and it is public there"
-)]
-#[path = "../../client/src/vectors.rs"]
-mod vectors;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -108,7 +100,8 @@ enum Command {
     Arm64(arm64::Args),
     /// Boot a stock arm64 kernel under QEMU, and see what a device that does not snoop would see of buffers
     Caches,
-    /// Upgrade the packages of an earlier commit to the tree's in a Debian 13 for arm64, in every order, and back
+    /// Upgrade the packages of an earlier commit to the tree's in a Debian 13 for arm64, in every order, and
+    /// back
     Upgrade(upgrade::Args),
     /// Pack kernel, root, module and daemon into one archive that boots anywhere, and try it
     Image(image::Args),

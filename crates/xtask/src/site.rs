@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use daedalus_common::vectors;
 
-use crate::vectors;
 use cache::Cache;
 use files::{data_lines, read};
 use host::Host;

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev test`: every check there is, in two lanes: the kernels and what is built against them, and
-//! everything else. The guests run as soon as they have what they need, while the sanitizer kernel may still
-//! be building.
+//! `./dev test`: every check there is, in two lanes.
+//!
+//! While the main lane checks and builds the programs, the other one makes the kernels and what is built
+//! against them. Then the main lane runs what counts real time, one guest after the other. What does not
+//! count it is in a queue, from which the other lane takes as soon as the kernels are there, and the main
+//! lane when it has nothing else to do.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -42,6 +47,27 @@ impl Parts {
     }
 }
 
+/// A part that boots guests, or needs what guests recorded.
+struct Part<'a> {
+    name: String,
+    run: Box<dyn FnOnce() -> Result<Outcome> + Send + 'a>,
+}
+
+impl<'a> Part<'a> {
+    fn new(name: impl Into<String>, run: impl FnOnce() -> Result<Outcome> + Send + 'a) -> Self {
+        Self {
+            name: name.into(),
+            run: Box::new(run),
+        }
+    }
+}
+
+/// The parts that do not count real time, the first to be taken first.
+type Queue<'a> = Mutex<VecDeque<Part<'a>>>;
+
+/// MiB of available memory with which two guests run at the same time.
+const FOR_TWO_MIB: u64 = 10 * 1024;
+
 /// Runs everything; the results go to target/test/results.json, too.
 pub(crate) fn run(bed: &Bed, _args: &Args, parse: docs::Parse) -> Result<Outcome> {
     let started = Instant::now();
@@ -50,6 +76,8 @@ pub(crate) fn run(bed: &Bed, _args: &Args, parse: docs::Parse) -> Result<Outcome
     build::announce(bed, &[Kernel::Plain, Kernel::Sanitizers])?;
     bed.host.ready()?;
     let (outcome, parts) = (Outcome::new(), Parts::default());
+    let torture_args = &torture::Args::quick();
+    let queue: Queue<'_> = Mutex::default();
     std::thread::scope(|scope| {
         let kernels = scope.spawn(|| kernels(bed, &outcome, &parts));
         parts.time("lint", || {
@@ -64,18 +92,44 @@ pub(crate) fn run(bed: &Bed, _args: &Args, parse: docs::Parse) -> Result<Outcome
                 Ok(String::new())
             })
         });
-        if built {
-            guests(bed, &outcome, &parts, parse);
+        let licences = Part::new("licences", move || {
+            let outcome = Outcome::new();
+            lint::licences(bed, &outcome);
+            Ok(outcome)
+        });
+        if !built {
+            group(&outcome, &parts, licences);
+            joined(kernels, &outcome);
+            return;
         }
-        parts.time("crates", || lint::crates(bed, &outcome));
-        if kernels.join().is_err() {
-            outcome.check("kernels", || anyhow::bail!("ended by a panic"));
+        let (timed, patient) = torture::guests(torture_args)
+            .into_iter()
+            .partition::<Vec<_>, _>(|guest| guest.is_timed());
+        let of_guest = move |guest: torture::Guest| {
+            Part::new(format!("torture: {guest}"), move || guest.run(bed, torture_args))
+        };
+        let amd64 = Part::new("amd64", move || amd64::run(bed, &amd64::Args::quick()));
+        locked(&queue).push_back(amd64);
+        locked(&queue).extend(patient.into_iter().map(of_guest));
+        locked(&queue).push_back(licences);
+        scope.spawn(|| {
+            joined(kernels, &outcome);
+            if host_has_memory(FOR_TWO_MIB) {
+                // Less than the guests that count time, more than what only uses up time.
+                rustix::process::nice(5).ok();
+                drain(&queue, &outcome, &parts);
+            }
+        });
+        for part in guests(bed, parse) {
+            group(&outcome, &parts, part);
         }
-        if built {
-            group(&outcome, &parts, "torture", || {
-                torture::run(bed, &torture::Args::quick())
-            });
+        // Its inputs come from the traces of the replay.
+        let fuzz = Part::new("fuzz", move || fuzz::run(bed, &fuzz::Args::quick()));
+        locked(&queue).push_back(fuzz);
+        for part in timed.into_iter().map(of_guest) {
+            group(&outcome, &parts, part);
         }
+        drain(&queue, &outcome, &parts);
     });
     let parts = parts.into_list();
     for (name, seconds) in &parts {
@@ -89,6 +143,35 @@ pub(crate) fn run(bed: &Bed, _args: &Args, parse: docs::Parse) -> Result<Outcome
     Ok(outcome)
 }
 
+/// Waits for the kernels.
+fn joined(kernels: ScopedJoinHandle<'_, ()>, outcome: &Outcome) {
+    if kernels.join().is_err() {
+        outcome.check("kernels", || anyhow::bail!("ended by a panic"));
+    }
+}
+
+fn locked<'q, 'a>(queue: &'q Queue<'a>) -> std::sync::MutexGuard<'q, VecDeque<Part<'a>>> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs parts of the queue until there is none.
+fn drain(queue: &Queue<'_>, outcome: &Outcome, parts: &Parts) {
+    loop {
+        // Not in the loop's condition: the lock would be held while the part runs.
+        let next = locked(queue).pop_front();
+        let Some(part) = next else { return };
+        group(outcome, parts, part);
+    }
+}
+
+/// Returns whether this machine has so much memory available, in MiB.
+fn host_has_memory(mib: u64) -> bool {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = available.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.is_some_and(|kib| kib >> 10 >= mib)
+}
+
 /// The lane of the kernels. What it starts gives way to the guests of the other lane: their clients and their
 /// watchdog count real time.
 fn kernels(bed: &Bed, outcome: &Outcome, parts: &Parts) {
@@ -100,46 +183,45 @@ fn kernels(bed: &Bed, outcome: &Outcome, parts: &Parts) {
                 bed.module(which)?;
                 Ok(bed.kernel_source()?.version)
             });
-            lint::module(bed, outcome, which);
+            lint::warnings(bed, outcome, which);
         });
     }
-    lint::checkpatch(bed, outcome);
-    group(outcome, parts, "modules", || foreign::run(bed));
+    parts.time("checkpatch", || lint::checkpatch(bed, outcome));
+    group(outcome, parts, Part::new("modules", move || foreign::run(bed)));
 }
 
-/// What runs in guests with the plain kernel, and with a distribution's.
-fn guests(bed: &Bed, outcome: &Outcome, parts: &Parts, parse: docs::Parse) {
-    group(outcome, parts, "compliance", || {
-        compliance::run(bed, Kernel::Plain)
-    });
-    group(outcome, parts, "demo", || demo::run(bed, &demo::Args::quick()));
-    for args in conformance::Args::tests() {
-        group(outcome, parts, "conformance", || conformance::run(bed, &args));
-    }
-    group(outcome, parts, "ioctls", || ioctls::run(bed));
-    group(outcome, parts, "amd64", || amd64::run(bed, &amd64::Args::quick()));
-    group(outcome, parts, "command line", || {
-        command_line::run(bed, &command_line::Args::default())
-    });
-    group(outcome, parts, "docs", || {
-        docs::run(bed, &docs::Args::quick(), parse)
-    });
-    group(outcome, parts, "replay", || {
-        replay::run(bed, &replay::Args::default())
-    });
-    // Its inputs come from the traces of the replay.
-    group(outcome, parts, "fuzz", || fuzz::run(bed, &fuzz::Args::quick()));
+/// What counts real time, in guests with the plain kernel.
+fn guests(bed: &Bed, parse: docs::Parse) -> Vec<Part<'_>> {
+    let mut parts = vec![
+        Part::new("compliance", move || compliance::run(bed, Kernel::Plain)),
+        Part::new("demo", move || demo::run(bed, &demo::Args::quick())),
+    ];
+    parts.extend(
+        conformance::Args::tests()
+            .into_iter()
+            .map(|args| Part::new("conformance", move || conformance::run(bed, &args))),
+    );
+    parts.extend([
+        Part::new("ioctls", move || ioctls::run(bed)),
+        Part::new("command line", move || {
+            command_line::run(bed, &command_line::Args::default())
+        }),
+        Part::new("docs", move || docs::run(bed, &docs::Args::quick(), parse)),
+        Part::new("replay", move || replay::run(bed, &replay::Args::default())),
+    ]);
+    parts
 }
 
-/// Takes over the checks of one part; what kept the part from running at all is a failure.
-fn group(outcome: &Outcome, parts: &Parts, name: &str, part: impl FnOnce() -> Result<Outcome>) {
-    match parts.time(name, part) {
+/// Runs a part and takes over its checks; what kept it from running at all is a failure.
+fn group(outcome: &Outcome, parts: &Parts, part: Part<'_>) {
+    let name = part.name;
+    match parts.time(&name, part.run) {
         Ok(checks) if checks.checks().is_empty() => {
-            outcome.check(name, || anyhow::bail!("it checked nothing"));
+            outcome.check(&name, || anyhow::bail!("it checked nothing"));
         }
         Ok(checks) => outcome.absorb(checks),
         Err(error) => {
-            outcome.check(name, || Err(error));
+            outcome.check(&name, || Err(error));
         }
     }
 }
@@ -152,4 +234,33 @@ fn write_results(bed: &Bed, outcome: &Outcome, parts: &[(String, f64)], started:
         "parts": parts,
     });
     results::write(&bed.target.join("test/results.json"), started, fields, outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_lanes_drain_the_queue_and_nothing_runs_twice() {
+        let (outcome, parts) = (Outcome::new(), Parts::default());
+        let queue: Queue<'_> = Mutex::default();
+        for number in 0..20 {
+            locked(&queue).push_back(Part::new(format!("part {number}"), move || {
+                let own = Outcome::new();
+                own.check(&format!("check {number}"), || Ok(String::new()));
+                Ok(own)
+            }));
+        }
+        locked(&queue).push_back(Part::new("empty", || Ok(Outcome::new())));
+        locked(&queue).push_back(Part::new("broken", || anyhow::bail!("no guest")));
+        std::thread::scope(|scope| {
+            scope.spawn(|| drain(&queue, &outcome, &parts));
+            drain(&queue, &outcome, &parts);
+        });
+        let mut names: Vec<String> = outcome.checks().into_iter().map(|check| check.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!((names.len(), outcome.count(Verdict::Failed)), (22, 2));
+        assert_eq!(parts.into_list().len(), 22);
+    }
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 """Decoders for fluster: GStreamer's V4L2 stateless elements in the guest of the daedalus image.
 
-Copy or link this file into fluster's fluster/decoders/, and set DAEDALUS_RUN to the image's `run`. Every vector
-boots a guest of its own, so vectors can run side by side and one cannot disturb another.
+Copy or link this file into fluster's fluster/decoders/, and set DAEDALUS_RUN to the image's `run`. Every
+vector boots a guest of its own, so vectors can run side by side and one cannot disturb another.
 """
 
 import os
@@ -31,7 +31,14 @@ class Daedalus(Decoder):
         super().__init__()
 
     def decode(
-        self, input_filepath, output_filepath, output_format, timeout, verbose, keep_files, optional_params=None
+        self,
+        input_filepath,
+        output_filepath,
+        output_format,
+        timeout,
+        verbose,
+        keep_files,
+        optional_params=None,
     ):
         if output_format not in FORMATS:
             raise NotSupportedError(f"the device has no {output_format.value}")
@@ -72,7 +79,8 @@ class Daedalus(Decoder):
             if verbose:
                 print("DAEDALUS_RUN must name the `run` of an unpacked daedalus image")
             return False
-        return subprocess.run([RUN, "--", "gst-inspect-1.0", "--exists", self.element], check=False).returncode == 0
+        command = [RUN, "--", "gst-inspect-1.0", "--exists", self.element]
+        return subprocess.run(command, check=False).returncode == 0
 
 
 @register_decoder

@@ -20,6 +20,7 @@ use daedalus_uapi::fourcc;
 
 use super::common::Common;
 use super::sessions::patiently;
+use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::clip::Clip;
 use crate::guest::figures::Figures;
@@ -29,8 +30,8 @@ use crate::guest::module::{parameter_text, set_parameter_text};
 const IMPORTER: &str = "/dev/daedalus-importer";
 /// The parameter that says which memory is taken.
 const PARAMETER: &str = "contiguous";
-/// The clips that are decoded.
-const CLIPS: [&str; 3] = ["h264-360p", "vp9-360p", "av1-360p"];
+/// The size of the clips that are decoded, one of each codec.
+const CLIPS: &str = "360p";
 /// Jobs of each clip that are decoded.
 const JOBS: usize = 10;
 /// Buffers of each queue that are looked at when nobody has written to them.
@@ -170,8 +171,7 @@ pub(super) fn caches(common: &Common, figures: &mut Figures) -> Result<()> {
         figures.set("skipped", reason);
         return Ok(());
     }
-    let clips = common.clips()?;
-    let clips: Vec<Clip> = CLIPS.iter().map(|name| clips.clip(name)).collect::<Result<_>>()?;
+    let clips = common.clips()?.every(CLIPS)?;
     let (broker, nodes) = Broker::start(common)?;
     let chosen = parameter_text(PARAMETER)?;
     let result = patiently(|| {
@@ -235,7 +235,7 @@ fn unused(nodes: &Nodes) -> Result<Arc<Device>> {
         num_planes: 1,
         ..Default::default()
     };
-    device.set_format(BUF_TYPE_OUTPUT, format(fourcc::VP9_FRAME))?;
+    device.set_format(BUF_TYPE_OUTPUT, format(codec::USUAL.coded_format()))?;
     device.set_format(BUF_TYPE_CAPTURE, format(fourcc::NV12))?;
     Ok(device)
 }

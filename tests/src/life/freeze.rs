@@ -16,8 +16,10 @@ use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
-use crate::guest::module::parameter;
+use crate::guest::module::{parameter, set_parameter};
 
+/// The module's parameter with the watchdog's time.
+const WATCHDOG: &str = "watchdog_ms";
 /// Where the hierarchy is mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// How long a group may take to be frozen.
@@ -25,8 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a call may take beyond the watchdog's time.
 const MARGIN: Duration = Duration::from_millis(350);
 
-/// How often the client is frozen.
-const CLIENT_ROUNDS: usize = 3;
+/// Arguments of `freeze`.
+#[derive(Debug, clap::Args)]
+pub(super) struct FreezeArgs {
+    /// How often the client is frozen.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The watchdog's time meanwhile, in milliseconds; the module's own without it.
+    #[arg(long)]
+    watchdog_ms: Option<u64>,
+}
 
 /// A group with one process, frozen until it is dropped.
 struct Freeze {
@@ -74,15 +84,25 @@ impl Drop for Freeze {
 }
 
 /// Runs the scenario.
-pub(super) fn freeze(common: &Common, figures: &mut Figures) -> Result<()> {
+pub(super) fn freeze(common: &Common, args: &FreezeArgs, figures: &mut Figures) -> Result<()> {
+    let before = parameter(WATCHDOG)?;
+    set_parameter(WATCHDOG, args.watchdog_ms.unwrap_or(before))?;
+    let result = each(common, args.rounds, figures);
+    set_parameter(WATCHDOG, before)?;
+    result?;
+    crate::guest::left::nothing_and_nobody()
+}
+
+/// Freezes each of the three.
+fn each(common: &Common, rounds: usize, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start(common)?;
-    let watchdog = Duration::from_millis(parameter("watchdog_ms")?);
+    let watchdog = Duration::from_millis(parameter(WATCHDOG)?);
     figures.longest("watchdog_ms", watchdog);
     worker(common, &nodes, watchdog, figures).context("a frozen worker")?;
     the_broker(common, &nodes, &broker, figures).context("a frozen broker")?;
-    client(common, watchdog, figures).context("a frozen client")?;
+    client(common, watchdog, rounds, figures).context("a frozen client")?;
     broker.stop()?;
-    crate::guest::left::nothing_and_nobody()
+    Ok(())
 }
 
 /// Returns the only session of this process.
@@ -153,7 +173,7 @@ fn the_broker(common: &Common, nodes: &Nodes, broker: &Broker, figures: &mut Fig
 }
 
 /// Freezes a client that plays, for longer than the watchdog's time: nothing is lost.
-fn client(common: &Common, watchdog: Duration, figures: &mut Figures) -> Result<()> {
+fn client(common: &Common, watchdog: Duration, rounds: usize, figures: &mut Figures) -> Result<()> {
     let list = common.clips.as_deref().context("this scenario needs --clips")?;
     let mut process = Client(
         Command::new(std::env::current_exe()?)
@@ -187,7 +207,7 @@ fn client(common: &Common, watchdog: Duration, figures: &mut Figures) -> Result<
             .filter(|one| one.number("client") == u64::from(pid));
         own.next().context("the client has no session")
     };
-    for round in 0..CLIENT_ROUNDS {
+    for round in 0..rounds {
         let frozen = Freeze::new(pid)?;
         std::thread::sleep(watchdog * 2);
         let session = of_client()?;
@@ -207,7 +227,7 @@ fn client(common: &Common, watchdog: Duration, figures: &mut Figures) -> Result<
         session.number("failed") == 0 && session.number("restarts") == 0,
         "jobs or workers were lost"
     );
-    figures.set("client_frozen_rounds", CLIENT_ROUNDS);
+    figures.set("client_frozen_rounds", rounds);
     figures.longest("client_frozen_for_ms", watchdog * 2);
     Ok(())
 }

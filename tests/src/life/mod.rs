@@ -83,7 +83,7 @@ enum Scenario {
     /// Contiguous and scattered memory.
     Memory,
     /// A worker, the broker and a client, each frozen alone.
-    Freeze,
+    Freeze(freeze::FreezeArgs),
     /// Both queues stopped with jobs in flight and started at a key frame, again and again.
     Seek(seek::SeekArgs),
     /// What 64 sessions at once cost.
@@ -138,7 +138,7 @@ impl Scenario {
             Self::ReplaceBroker(_) => "replace-broker",
             Self::Limits => "limits",
             Self::Memory => "memory",
-            Self::Freeze => "freeze",
+            Self::Freeze(_) => "freeze",
             Self::Seek(_) => "seek",
             Self::ManySessions => "many-sessions",
             Self::VanishedClient => "vanished-client",
@@ -187,7 +187,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::ReplaceBroker(replace) => isolation::replace_broker(common, replace, &mut figures),
         Scenario::Limits => isolation::limits(common, &mut figures),
         Scenario::Memory => memory::memory(common, &mut figures),
-        Scenario::Freeze => freeze::freeze(common, &mut figures),
+        Scenario::Freeze(args) => freeze::freeze(common, args, &mut figures),
         Scenario::Seek(args) => seek::seek(common, args, &mut figures),
         Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
         Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),

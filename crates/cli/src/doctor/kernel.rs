@@ -147,8 +147,8 @@ fn module(system: &System, release: &str) -> Check {
             Check::note(
                 "module",
                 format!(
-                    "daedalus_v4l2 is loaded, but not built for {release}: after the next boot there is none; sudo \
-                     apt install linux-headers-{release} && sudo dkms autoinstall"
+                    "daedalus_v4l2 is loaded, but not built for {release}: after the next boot there is \
+                     none; sudo apt install linux-headers-{release} && sudo dkms autoinstall"
                 ),
             )
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use daedalus_client::{CodedJob, Visible};
+use daedalus_client::{Codec, CodedJob, Visible};
 use daedalus_engine::memory::{Mapping, View};
 use daedalus_engine::{Done, Job, Options, RawPicture, Session, Status};
 use daedalus_uapi::formats::{ChromaLayout, RawFormat, Size};
@@ -215,14 +215,36 @@ impl Player {
     }
 }
 
-/// Elements of a control: only the tile groups are an array.
+/// Returns the elements of a control: one, if it is no array.
 pub(crate) fn elems(id: u32, value: &[u8]) -> u32 {
-    use daedalus_uapi::v4l2_controls::{V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY, V4l2CtrlAv1TileGroupEntry};
-    if id == V4L2_CID_STATELESS_AV1_TILE_GROUP_ENTRY {
-        u32::try_from(value.len() / size_of::<V4l2CtrlAv1TileGroupEntry>()).unwrap_or(0)
-    } else {
-        1
-    }
+    let arrays = Codec::ALL.iter().flat_map(|codec| codec.info().arrays);
+    let size = arrays
+        .filter(|(array, _)| *array == id)
+        .map(|(_, size)| *size)
+        .next();
+    size.map_or(1, |size| u32::try_from(value.len() / size).unwrap_or(0))
+}
+
+/// Allocates a buffer for a job's picture.
+pub(crate) fn capture_for(job: &CodedJob) -> Result<Capture> {
+    Capture::new(fourcc::NV12, job.coded_width, job.coded_height)
+}
+
+/// Decodes all jobs and returns status and picture of each; CAPTURE is full of `before` first.
+pub(crate) fn decode(player: &mut Player, jobs: &[CodedJob], before: u8) -> Result<Vec<(Status, Vec<u8>)>> {
+    jobs.iter()
+        .map(|job| {
+            let capture = capture_for(job)?;
+            capture.fill(before)?;
+            let done = player.play(job, &capture)?;
+            Ok((done.status, capture.semi_planar(job.visible)?))
+        })
+        .collect()
+}
+
+/// A session with the options of the daemon.
+pub(crate) fn player(codec: Codec) -> Result<Player> {
+    Player::new(codec.coded_format(), &Options::default())
 }
 
 /// One picture of a file, as it is shown.

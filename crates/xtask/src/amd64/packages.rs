@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev amd64 --packages`: the Debian packages in a Debian 13 for amd64 with systemd, as `./dev arm64` has them in one for
-//! arm64.
+//! `./dev amd64 --packages`: the Debian packages in a Debian 13 for amd64 with systemd, as `./dev arm64` has
+//! them in one for arm64.
 
 use anyhow::Result;
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=bash disable=SC2154
-# The guest's part of `./dev command-line`, which sets clips, long and codecs. What is put over a file is taken
-# off again.
+# The guest's part of `./dev command-line`, which sets clips, long and codecs. What is put over a file is
+# taken off again.
 
 # broken NAME [ARGUMENT …]: doctor must fail.
 broken() {
@@ -74,8 +74,8 @@ for clip in "${long[@]}"; do
 	esac
 	codec=$(basename "$clip" | grep -oE "$(IFS='|' && echo "${codecs[*]}")" | head -n 1)
 	while [ ! -e /tmp/enough ]; do
-		gst-launch-1.0 -q filesrc "location=$clip" ! $source ! parsebin ! "v4l2sl${codec}dec" ! fakesink \
-			>>players.log 2>&1 || exit 1
+		gst-launch-1.0 -q filesrc "location=$clip" ! $source ! parsebin ! "v4l2sl${codec}dec" ! \
+			fakesink >>players.log 2>&1 || exit 1
 	done &
 done
 # seen FILE COMMAND…: until it shows all three decode at a known rate.

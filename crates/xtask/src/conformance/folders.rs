@@ -195,7 +195,7 @@ fn file_name(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vectors;
+    use daedalus_common::vectors;
 
     /// The vectors that lie beside the tree are of the codecs that their folders are named after.
     #[test]

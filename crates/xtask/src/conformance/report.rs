@@ -6,13 +6,13 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use daedalus_common::junit::{self, Case};
 use daedalus_uapi::Codec;
 use serde::Serialize;
 
 use super::client::Client;
 use super::folders::Item;
 use super::limits::{Limit, When};
-use crate::junit::{self, Case};
 use crate::play::{Played, Row};
 use crate::site::files::write_json;
 

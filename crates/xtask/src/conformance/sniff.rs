@@ -5,11 +5,11 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use daedalus_common::elementary::{Elementary, HEAD};
 use daedalus_uapi::Codec;
 use daedalus_uapi::codec::Stream;
 use serde::Deserialize;
 
-use super::elementary::{Elementary, HEAD};
 use crate::site::table;
 
 /// A codec that the device does not offer, as a row of others.tsv.

@@ -13,7 +13,7 @@ use super::exceptions::Exceptions;
 
 /// The name of this check in the list of exceptions.
 pub(crate) const NAME: &str = "codec";
-/// How many files may name a codec for good without being of the kinds above.
+/// How many files may name a codec without being of the kinds below.
 const MOST: usize = 20;
 
 /// The registry: of the programs, of the protocol, of the module, and of the folders of codecs.
@@ -55,12 +55,12 @@ pub(crate) fn check(files: &BTreeMap<String, String>, exceptions: &Exceptions) -
     }
     let report = json!({ "words": words, "files": report });
     let judged = || -> Result<String> {
-        let (lasting, unfinished) = exceptions.count(NAME, MOST)?;
+        let count = exceptions.count(NAME, MOST)?;
         let wrong = exceptions.judge(NAME, &found);
         if !wrong.is_empty() {
             bail!("{}", wrong.join("; "));
         }
-        Ok(format!("{lasting} exceptions, {unfinished} files to mend"))
+        Ok(format!("{} files, {count} exceptions", files.len()))
     };
     (report, judged())
 }

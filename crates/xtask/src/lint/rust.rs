@@ -139,8 +139,8 @@ pub(crate) struct Module {
     pub(crate) items: BTreeSet<String>,
     /// Its imports, those in its functions among them.
     pub(crate) uses: Vec<Use>,
-    /// Paths of two segments and more that its code names.
-    pub(crate) paths: Vec<Vec<String>>,
+    /// Paths of two segments and more that its code names, each once.
+    pub(crate) paths: BTreeSet<Vec<String>>,
 }
 
 /// The modules of a crate, the root first.
@@ -305,21 +305,28 @@ struct Reader<'a> {
     open: Vec<Open>,
 }
 
-impl Reader<'_> {
-    fn peek(&self, ahead: usize) -> Option<Token<'_>> {
+impl<'a> Reader<'a> {
+    fn peek(&self, ahead: usize) -> Option<Token<'a>> {
         self.tokens.get(self.at + ahead).copied()
     }
 
-    fn word(&self, ahead: usize) -> Option<&str> {
-        match self.tokens.get(self.at + ahead) {
+    fn word(&self, ahead: usize) -> Option<&'a str> {
+        match self.peek(ahead) {
             Some(Token::Word(word)) => Some(word),
             _ => None,
         }
     }
 
-    fn current(&self) -> (usize, String) {
+    /// Returns the innermost module and the directory of its modules' files.
+    fn innermost(&self) -> (usize, &str) {
         let innermost = self.open.iter().rev().flatten().next();
-        innermost.cloned().unwrap_or_default()
+        innermost.map_or((0, ""), |(module, dir)| (*module, dir))
+    }
+
+    /// Returns the innermost module.
+    fn current(&mut self) -> &mut Module {
+        let (module, _) = self.innermost();
+        &mut self.tree.modules[module]
     }
 
     fn read(&mut self) {
@@ -338,11 +345,10 @@ impl Reader<'_> {
                     self.at += 1;
                     let mut found = Vec::new();
                     self.import(&[], &mut found);
-                    let (module, _) = self.current();
-                    self.tree.modules[module].uses.extend(found);
+                    self.current().uses.extend(found);
                     continue;
                 }
-                Token::Word(word) => self.other(word.to_owned()),
+                Token::Word(word) => self.other(word),
                 _ => {}
             }
             self.at += 1;
@@ -358,7 +364,8 @@ impl Reader<'_> {
     /// Reads `mod name;` or `mod name {`.
     fn module(&mut self) {
         let name = self.word(1).unwrap_or_default().to_owned();
-        let (parent, dir) = self.current();
+        let (parent, dir) = self.innermost();
+        let dir = dir.to_owned();
         let place = self.place.take();
         let child = match self.peek(2) {
             Some(Token::Sign('{')) => {
@@ -438,33 +445,28 @@ impl Reader<'_> {
     }
 
     /// Reads an item's name or a path.
-    fn other(&mut self, word: String) {
-        let (module, _) = self.current();
+    fn other(&mut self, word: &str) {
         if matches!(self.open.last(), Some(Some(_))) {
-            let kinds = [
-                "fn", "struct", "enum", "union", "trait", "type", "const", "static",
-            ];
-            let name = match word.as_str() {
+            let name = match word {
                 "macro_rules" => self.word(2),
-                kind if kinds.contains(&kind) => self.word(1),
+                "fn" | "struct" | "enum" | "union" | "trait" | "type" | "const" | "static" => self.word(1),
                 _ => None,
             };
             if let Some(name) = name {
-                let name = name.to_owned();
-                self.tree.modules[module].items.insert(name);
+                self.current().items.insert(name.to_owned());
             }
         }
         if self.peek(1) != Some(Token::Path) {
             return;
         }
-        let mut path = vec![word];
+        let mut path = vec![word.to_owned()];
         while self.peek(1) == Some(Token::Path) {
             let Some(next) = self.word(2) else { break };
             path.push(next.to_owned());
             self.at += 2;
         }
         if path.len() > 1 {
-            self.tree.modules[module].paths.push(path);
+            self.current().paths.insert(path);
         }
     }
 }

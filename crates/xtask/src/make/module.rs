@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::kernel::{Built, Kernel};
 use crate::site::Site;
+use crate::site::cache::Stamp;
 use crate::site::cmd::Cmd;
 use crate::site::files::lock_file;
 use crate::site::ui;
@@ -69,6 +70,18 @@ pub(crate) fn copy(site: &Site, name: &str, source: &Source<'_>) -> Result<PathB
     Ok(copy.join(source.dir))
 }
 
+/// Adds the names and contents of the source files in these directories to the inputs of what is made of
+/// them.
+pub(crate) fn stamp(repo: &Path, parts: &[&str], mut stamp: Stamp) -> Result<Stamp> {
+    for part in parts {
+        let top = repo.join(part);
+        for name in files(&top, &top)? {
+            stamp = stamp.with_file(&format!("{part}/{}", name.display()), &top.join(&name))?;
+        }
+    }
+    Ok(stamp)
+}
+
 /// The source files under `dir`, relative to `top`.
 fn files(top: &Path, dir: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
@@ -96,9 +109,16 @@ fn files(top: &Path, dir: &Path) -> Result<BTreeSet<PathBuf>> {
     Ok(found)
 }
 
+/// Returns make's options to use all processors, and to keep what each command prints together.
+pub(crate) fn jobs() -> [String; 2] {
+    let jobs = std::thread::available_parallelism().map_or(2, usize::from);
+    [format!("-j{jobs}"), "--output-sync".to_owned()]
+}
+
 /// Returns the command `make GOAL` of the module in `dir` against a UML kernel.
 pub(crate) fn make(kernel: &Built, which: Kernel, dir: &Path, goal: &str) -> Cmd {
     let make = Cmd::new("make")
+        .args(jobs())
         .arg("-C")
         .arg(&kernel.tree)
         .args(["ARCH=um", "V=0", &format!("M={}", dir.display()), goal])
@@ -138,4 +158,33 @@ pub(crate) fn build(site: &Site, kernel: &Built, which: Kernel) -> Result<PathBu
     std::fs::copy(dir.join(FILE), &new).with_context(|| format!("the build made no {FILE}"))?;
     std::fs::rename(new, modules.join(FILE))?;
     Ok(modules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_file_is_an_input() {
+        let repo = std::env::temp_dir().join(format!("xtask-module-{}", std::process::id()));
+        let include = repo.join("include/uapi/linux");
+        std::fs::create_dir_all(&include).unwrap();
+        std::fs::create_dir_all(repo.join("kernel")).unwrap();
+        let now = || stamp(&repo, OWN.parts, Stamp::new()).unwrap().text().to_owned();
+        let mut seen = BTreeSet::from([now()]);
+        for (file, text) in [
+            ("kernel/a.c", "int a;"),
+            ("kernel/a.c", "int a;\n"),
+            ("kernel/b.h", ""),
+            ("kernel/Kbuild", "obj-m := a.o"),
+            ("include/uapi/linux/a.h", "#define A 1"),
+            ("include/uapi/linux/a.h", "#define A 2"),
+        ] {
+            std::fs::write(repo.join(file), text).unwrap();
+            assert!(seen.insert(now()), "{file} is no input");
+        }
+        std::fs::write(repo.join("kernel/a.o"), "").unwrap();
+        assert!(!seen.insert(now()), "what is built is an input");
+        std::fs::remove_dir_all(repo).unwrap();
+    }
 }

@@ -5,13 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use daedalus_common::vectors;
 
 use super::apt;
 use crate::site::Site;
 use crate::site::cache::Stamp;
 use crate::site::cmd::Cmd;
 use crate::site::files::{data_lines, read};
-use crate::vectors;
 
 /// Where the tree is in the root.
 pub(crate) const TREE: &str = "/daedalus/tree";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev package --crates`: which crates of the packaged programs Debian has, in a version that Cargo takes instead of
-//! Cargo.lock's. docs/crates.md lists those that it lacks: a distribution has to package or vendor them.
+//! `./dev package --crates`: which crates of the packaged programs Debian has, in a version that Cargo takes
+//! instead of Cargo.lock's. docs/crates.md lists those that it lacks: a distribution has to package or vendor
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +47,8 @@ fn used(tree: &str) -> BTreeSet<Crate> {
         .collect()
 }
 
-/// Names of Debian's packages of crates, those that others provide among them, with the version of the package.
+/// Names of Debian's packages of crates, those that others provide among them, with the version of the
+/// package.
 fn provided(available: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for paragraph in available.split("\n\n") {
@@ -122,12 +124,14 @@ mod tests {
 
     #[test]
     fn a_tree_and_a_list_of_packages() {
-        let tree = "daedalus-cli v0.1.0 (/daedalus/tree/crates/cli)\nclap v4.5.1\nclap_derive v4.5.0 (proc-macro)\n\
+        let tree = "daedalus-cli v0.1.0 (/daedalus/tree/crates/cli)\nclap v4.5.1\n\
+                    clap_derive v4.5.0 (proc-macro)\n\
                     clap v4.5.1 (*)\nlandlock v0.4.4\n";
         let used = used(tree);
         assert_eq!(used.len(), 3);
-        let available = "Package: librust-clap-4-dev\nVersion: 4.5.23-1\nProvides: librust-clap-4+std-dev (= 4.5.23-1), \
-                         librust-clap-dev (= 4.5.23-1)\n\nPackage: librust-clap-derive-dev\nVersion: 4.5.13-2\n\
+        let available = "Package: librust-clap-4-dev\nVersion: 4.5.23-1\n\
+                         Provides: librust-clap-4+std-dev (= 4.5.23-1), librust-clap-dev (= 4.5.23-1)\n\n\
+                         Package: librust-clap-derive-dev\nVersion: 4.5.13-2\n\
                          Provides: librust-clap-derive-4-dev (= 4.5.13-2)\n\nPackage: librust-landlock-dev\n\
                          Version: 0.3.1-1\n\nPackage: libc6-dev\nVersion: 2\n";
         let (text, lacking) = document("trixie", &used, &provided(available));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Installing and purging the packages in copies of a Debian 13 without a kernel and without a service manager, by
-//! testbed/package/install-test.
+//! Installing and purging the packages in copies of a Debian 13 without a kernel and without a service
+//! manager, by testbed/package/install-test.
 
 use std::path::Path;
 

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::site::files::read;
 
-/// The version of Cargo.toml, dkms.conf and debian/changelog; an error that says which is which if they differ.
+/// The version of Cargo.toml, dkms.conf and debian/changelog; an error that says which is which if they
+/// differ.
 pub(crate) fn version(repo: &Path) -> Result<String> {
     let stated = [
         ("Cargo.toml", between("version = \"", "\"")),

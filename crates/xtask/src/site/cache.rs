@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use md5::{Digest, Md5};
 
+use super::cmd::Cmd;
 use super::files::{Lock, lock_file, write_whole};
 use super::host::Host;
 use super::ui;
@@ -18,7 +19,10 @@ use super::ui;
 /// Artefacts of other inputs that nobody used for this long are removed by `./dev clean`.
 const UNUSED: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// The inputs of an artefact, as text.
+/// What the names of checks begin with that need not run again.
+const PASSED: &str = "passed";
+
+/// The inputs of an artefact or of a check, as text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stamp(String);
 
@@ -34,12 +38,27 @@ impl Stamp {
         self
     }
 
-    fn hash(&self) -> String {
-        let sum = Md5::digest(self.0.as_bytes());
-        sum[..6]
-            .iter()
-            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    /// Adds a file to the inputs, by a sum of its bytes.
+    pub(crate) fn with_file(self, name: &str, path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(self.with(name, &hex(&Md5::digest(bytes))))
     }
+
+    /// Returns the inputs, as they are written down.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    fn hash(&self) -> String {
+        hex(&Md5::digest(self.0.as_bytes())[..6])
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// The cache directory.
@@ -54,7 +73,11 @@ impl Cache {
             Some(dir) => PathBuf::from(dir),
             None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cache"),
         };
-        let dir = base.join("daedalus");
+        Self::at(&base.join("daedalus"))
+    }
+
+    /// Opens the cache in a directory, which is made if need be.
+    fn at(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir.join("locks"))
             .and_then(|()| std::fs::create_dir_all(dir.join("stamps")))
             .with_context(|| format!("cannot make the cache {}", dir.display()))?;
@@ -108,6 +131,38 @@ impl Cache {
         Ok(path)
     }
 
+    /// Runs a check whose result depends on nothing but `inputs`, unless it passed with the same ones before.
+    /// Returns the note of the run that passed.
+    ///
+    /// # Errors
+    ///
+    /// As `check`. A check that failed runs again.
+    pub(crate) fn once(
+        &self,
+        name: &str,
+        inputs: &Stamp,
+        check: impl FnOnce() -> Result<String>,
+    ) -> Result<String> {
+        let inputs = inputs.clone().with("check", name);
+        let mark = self.mark(PASSED, &inputs);
+        // When, what it said, then its inputs: names of marks are too short to vouch for them.
+        let passed = std::fs::read_to_string(&mark).unwrap_or_default();
+        let parts: Vec<&str> = passed.splitn(3, '\n').collect();
+        if let [when, note, text] = parts[..] {
+            if text == inputs.0 {
+                File::options()
+                    .append(true)
+                    .open(&mark)?
+                    .set_modified(SystemTime::now())?;
+                return Ok(format!("{note}; same inputs as when it passed on {when}"));
+            }
+        }
+        let note = check()?.replace('\n', " ");
+        let when = Cmd::new("date").args(["-u", "+%F %H:%M UTC"]).output()?;
+        write_whole(&mark, &format!("{}\n{note}\n{}", when.trim(), inputs.0))?;
+        Ok(note)
+    }
+
     /// Takes a named lock of the cache, and says so if that must wait.
     pub(crate) fn lock(&self, name: &str, what: &str) -> Result<Lock> {
         lock_file(&self.dir.join("locks").join(name), what)
@@ -155,13 +210,57 @@ mod tests {
         assert_ne!(a.hash(), Stamp::new().with("suit", "eone").hash());
     }
 
+    fn scratch(name: &str) -> Cache {
+        let dir = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
+        std::fs::remove_dir_all(&dir).ok();
+        Cache::at(&dir).unwrap()
+    }
+
+    #[test]
+    fn a_check_runs_again_when_an_input_or_a_flag_changed_or_it_failed() {
+        let cache = scratch("passed");
+        let file = cache.dir().join("input.c");
+        let runs = std::cell::Cell::new(0);
+        let run = |name: &str, flags: &str, passes: bool| {
+            let inputs = Stamp::new().with("flags", flags).with_file("input.c", &file)?;
+            cache.once(name, &inputs, || {
+                runs.set(runs.get() + 1);
+                anyhow::ensure!(passes, "a warning");
+                Ok("1 file\nno warning".to_owned())
+            })
+        };
+        std::fs::write(&file, "int a;\n").unwrap();
+        assert!(run("sparse", "W=1", false).is_err());
+        assert_eq!(run("sparse", "W=1", true).unwrap(), "1 file no warning");
+        assert_eq!(runs.get(), 2, "what failed runs again");
+        let again = run("sparse", "W=1", false).unwrap();
+        assert!(
+            again.starts_with("1 file no warning; same inputs as when it passed on 20"),
+            "{again}"
+        );
+        assert_eq!(runs.get(), 2, "what passed does not");
+        run("sparse", "W=2", true).unwrap();
+        assert_eq!(runs.get(), 3, "another flag");
+        std::fs::write(&file, "int a;\n\n").unwrap();
+        run("sparse", "W=1", true).unwrap();
+        assert_eq!(runs.get(), 4, "another input");
+        run("checkpatch", "W=1", true).unwrap();
+        assert_eq!(runs.get(), 5, "another check");
+        // A mark of other inputs, as if two had the same short name.
+        let inputs = Stamp::new()
+            .with("flags", "W=1")
+            .with_file("input.c", &file)
+            .unwrap();
+        let mark = cache.mark(PASSED, &inputs.with("check", "sparse"));
+        std::fs::write(mark, "when\nnote\n== other\n").unwrap();
+        run("sparse", "W=1", true).unwrap();
+        assert_eq!(runs.get(), 6, "other inputs");
+        std::fs::remove_dir_all(cache.dir()).unwrap();
+    }
+
     #[test]
     fn a_failed_artefact_is_made_again_and_a_whole_one_is_not() {
-        let dir = std::env::temp_dir().join(format!("xtask-cache-{}", std::process::id()));
-        for sub in ["locks", "stamps"] {
-            std::fs::create_dir_all(dir.join(sub)).unwrap();
-        }
-        let cache = Cache { dir: dir.clone() };
+        let cache = scratch("cache");
         let stamp = Stamp::new().with("x", "1");
         let half = cache.artefact("thing", &stamp, "a thing", |path| {
             std::fs::create_dir(path)?;
@@ -181,6 +280,6 @@ mod tests {
                 .artefact("thing", &stamp, "a thing", |_| anyhow::bail!("made twice"))
                 .is_ok()
         );
-        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::remove_dir_all(cache.dir()).unwrap();
     }
 }

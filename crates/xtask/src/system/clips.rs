@@ -1,53 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a guest with a disk plays: a small clip of each codec, a longer one, and the small conformance streams of
-//! testbed/system/streams.
+//! What a guest with a disk plays: a small clip of each codec, two longer ones, and small conformance
+//! streams.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use daedalus_uapi::{Codec, fourcc};
+use serde::Deserialize;
 
 use crate::bed::Bed;
-use crate::make::root;
-use crate::site::files::{data_lines, read};
+use crate::ffmpeg::{self, Scene};
+use crate::site::files::write_whole;
+use crate::site::table;
 
-/// Name, FFmpeg's options, frames, frames per second. Key frames come often in the long ones: workers end while they play;
-/// the slow one is played while packages are installed.
-const CLIPS: [(&str, &str, u32, u32); 5] = [
-    ("h264.264", "-c:v libx264 -preset veryfast -g 10 -f h264", 10, 25),
-    (
-        "vp9.ivf",
-        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 500k -f ivf",
-        10,
-        25,
-    ),
-    ("av1.ivf", "-c:v libsvtav1 -preset 12 -crf 40 -f ivf", 10, 25),
-    (
-        "long.264",
-        "-c:v libx264 -preset veryfast -g 5 -bf 0 -f h264",
-        500,
-        25,
-    ),
-    (
-        "slow.264",
-        "-c:v libx264 -preset veryfast -g 5 -bf 0 -f h264",
-        9000,
-        5,
-    ),
-];
+/// The size of all clips but Chromium's.
+const SIZE: (u32, u32) = (320, 180);
+/// Clips of the usual codec: name, frames, frames per second. Workers end while the long one plays; the slow
+/// one plays while packages are installed.
+const LONG: [(&str, usize, u32); 2] = [("long", 500, 25), ("slow", 9000, 5)];
+/// Key frames come often in them.
+const OFTEN: &str = " -g 5 -bf 0";
+/// Below 360 lines Chromium takes its own decoders (`kSoftwareDecoderHeightCutoff` in its
+/// media/filters/decoder_selector.cc).
+const FOR_CHROMIUM: Scene = Scene {
+    width: 640,
+    height: 480,
+    frames: 40,
+    rate: 5,
+};
 
-/// What Chromium plays: name, and FFmpeg's options. Below 360 lines it takes its own decoders (`kSoftwareDecoderHeightCutoff`
-/// in its media/filters/decoder_selector.cc).
-const FOR_CHROMIUM: [(&str, &str); 3] = [
-    ("h264.mp4", "-c:v libx264 -preset veryfast -profile:v high -g 20"),
-    (
-        "vp9.webm",
-        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -b:v 800k",
-    ),
-    ("av1.mp4", "-c:v libsvtav1 -preset 12 -crf 40"),
-];
-
-/// Makes them in `dir`/clips: the clips, `streams` with a directory per codec if the vectors are here, and `chromium`, if that
-/// is asked for, with the clips' checksums.
+/// Makes them in `dir`/clips: the clips; `list` with a line for each codec's, of codec, file and format, the
+/// usual codec's first; `streams` with a directory per codec if the vectors are here; and `chromium`, if that
+/// is asked for, with the clips' checksums and a list of them.
 pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
     let clips = dir.join("clips");
     if clips.exists() {
@@ -56,12 +40,28 @@ pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
     std::fs::create_dir_all(&clips)?;
     let log = dir.join("clips.log");
     std::fs::remove_file(&log).ok();
-    for (name, options, frames, rate) in CLIPS {
-        let source = format!("testsrc2=size=320x180:rate={rate}");
-        encode(bed, &source, frames, options, &clips.join(name), &log)?;
+    let scene = |frames, rate| Scene {
+        width: SIZE.0,
+        height: SIZE.1,
+        frames,
+        rate,
+    };
+    let encoders = ffmpeg::encoders()?;
+    let mut list = String::new();
+    for row in &encoders {
+        let file = format!("{}.{}", row.codec, row.ending);
+        let format = fourcc::name(row.codec.coded_format());
+        list.push_str(&format!("{} {file} {format}\n", row.codec));
+        ffmpeg::encode(bed, scene(10, 25), &row.options, &clips.join(file), &log)?;
+    }
+    write_whole(&clips.join("list"), &list)?;
+    let usual = encoders.first().context("no codec")?;
+    for (name, frames, rate) in LONG {
+        let options = usual.options.clone() + OFTEN;
+        ffmpeg::encode(bed, scene(frames, rate), &options, &clips.join(name), &log)?;
     }
     if let Some(vectors) = bed.vectors() {
-        streams(bed, &vectors, &clips.join("streams"))?;
+        streams(&vectors, &clips.join("streams"))?;
     }
     if chromium {
         for_chromium(bed, &clips.join("chromium"), &log)?;
@@ -69,61 +69,63 @@ pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
     Ok(clips)
 }
 
-/// Encodes pictures of an FFmpeg source.
-fn encode(bed: &Bed, source: &str, frames: u32, options: &str, to: &Path, log: &Path) -> Result<()> {
-    bed.command("ffmpeg")?
-        .args(["-nostdin", "-hide_banner", "-y", "-f", "lavfi", "-i", source])
-        .args(["-pix_fmt", "yuv420p", "-frames:v", &frames.to_string()])
-        .args(options.split(' '))
-        .arg(root::inside(bed, to))
-        .log(log)
-        .run()
+/// What Chromium plays, as a row of chromium.tsv.
+#[derive(Debug, Deserialize)]
+struct ForChromium {
+    file: String,
+    codec: Codec,
+    options: String,
 }
 
-/// The clips for Chromium, and for each NAME a NAME.md5 with the checksum of each picture as packed NV12, by FFmpeg.
+/// Makes the clips for Chromium; for each FILE a FILE.md5 with the checksum of each picture as packed NV12,
+/// by FFmpeg; and `list` with a line for each, of file and codec.
 fn for_chromium(bed: &Bed, to: &Path, log: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
-    for (name, options) in FOR_CHROMIUM {
-        let clip = to.join(name);
-        encode(bed, "testsrc2=size=640x480:rate=5", 40, options, &clip, log)?;
-        let pictures = bed
-            .command("ffmpeg")?
-            .args(["-nostdin", "-v", "error", "-threads", "1", "-i"])
-            .arg(root::inside(bed, &clip))
-            .args(["-pix_fmt", "nv12", "-f", "framemd5", "-"])
-            .output()?;
-        // A line is: stream, dts, pts, duration, bytes, checksum.
-        let sums: Vec<&str> = pictures
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| Some(line.rsplit_once(',')?.1.trim()))
-            .collect();
-        if sums.len() != 40 {
-            bail!("{name} has {} pictures, not 40", sums.len());
-        }
-        std::fs::write(to.join(format!("{name}.md5")), sums.join("\n") + "\n")?;
+    let mut list = String::new();
+    for row in table::rows::<ForChromium>("chromium.tsv", include_str!("chromium.tsv"))? {
+        let clip = to.join(&row.file);
+        ffmpeg::encode(bed, FOR_CHROMIUM, &row.options, &clip, log)?;
+        let sums = ffmpeg::sums(bed, &clip, FOR_CHROMIUM.frames)?;
+        std::fs::write(to.join(format!("{}.md5", row.file)), sums)?;
+        list.push_str(&format!("{} {}\n", row.file, row.codec));
     }
-    Ok(())
+    write_whole(&to.join("list"), &list)
 }
 
-/// Copies what testbed/system/streams names, each stream as CODEC/NAME with its pictures' checksums as CODEC/NAME.md5.
-fn streams(bed: &Bed, vectors: &Path, to: &Path) -> Result<()> {
-    let list = "testbed/system/streams";
-    for line in data_lines(&read(&bed.repo.join(list))?) {
-        let Some((codec, file)) = line.split_once(char::is_whitespace) else {
-            bail!("{list}: no file in '{line}'");
-        };
-        let from = vectors.join(codec).join(file.trim());
+/// A stream of the vectors, as a row of streams.tsv.
+#[derive(Debug, Deserialize)]
+struct Stream {
+    codec: Codec,
+    file: String,
+}
+
+/// Copies what streams.tsv names, each stream as CODEC/NAME with its pictures' checksums as CODEC/NAME.md5.
+fn streams(vectors: &Path, to: &Path) -> Result<()> {
+    for row in table::rows::<Stream>("streams.tsv", include_str!("streams.tsv"))? {
+        let from = vectors.join(row.codec.name()).join(&row.file);
         let name = from.file_name().context("a stream without a name")?.to_owned();
         let sums = ["nv12", "p010"]
             .map(|layout| PathBuf::from(format!("{}.{layout}.frames.md5", from.display())))
             .into_iter()
             .find(|path| path.exists())
-            .with_context(|| format!("{list}: {} has no checksums", from.display()))?;
-        let to = to.join(codec);
+            .with_context(|| format!("streams.tsv: {} has no checksums", from.display()))?;
+        let to = to.join(row.codec.name());
         std::fs::create_dir_all(&to)?;
         std::fs::copy(&from, to.join(&name)).with_context(|| from.display().to_string())?;
         std::fs::copy(sums, to.join(format!("{}.md5", name.to_string_lossy())))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_have_rows() {
+        let clips: Vec<ForChromium> = table::rows("chromium.tsv", include_str!("chromium.tsv")).unwrap();
+        assert!(clips.iter().all(|row| row.file.starts_with(row.codec.name())));
+        let streams: Vec<Stream> = table::rows("streams.tsv", include_str!("streams.tsv")).unwrap();
+        assert!(streams.len() > Codec::ALL.len() && !clips.is_empty());
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Flavour, Machine};
+use super::machine::{Flavour, Machine};
 use crate::bed::Bed;
 use crate::make::root;
 use crate::site::cache::Stamp;
@@ -119,7 +119,8 @@ fn readable(bed: &Bed, path: &Path) -> Result<()> {
     bed.host.privileged(Cmd::new("chmod").arg("644").arg(path))?.run()
 }
 
-/// Runs `body` while the kernel of this machine starts arm64 programs; then it is as before, whatever happens.
+/// Runs `body` while the kernel of this machine starts arm64 programs; then it is as before, whatever
+/// happens.
 fn emulated<T>(bed: &Bed, qemu: &Path, body: impl FnOnce() -> Result<T>) -> Result<T> {
     let script = bed.repo.join("testbed/arm64/emulation");
     let mark = bed.cache.dir().join("binfmt_misc-mounted");

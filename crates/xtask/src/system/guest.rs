@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use daedalus_uapi::Codec;
 use serde_json::Value;
 
-use super::{Guest, Machine, Scene, disk};
+use super::disk;
+use super::machine::{Guest, Machine, Scene};
 use crate::bed::Bed;
 use crate::guest::reports;
 use crate::make::root;
@@ -103,8 +105,9 @@ fn fill(bed: &Bed, place: &Place<'_>, to: &Path, guest: &Guest) -> Result<()> {
         fs::copy(&from, to.join(from.file_name().unwrap_or_default()))?;
     }
     // What both page sizes of the stock processor lack is wanted where it has to be.
+    let usual = Codec::ALL.first().context("no codec")?;
     let settings = format!(
-        "pages={}\nauthentication={}\n",
+        "pages={}\nauthentication={}\npipeline='{usual}parse ! v4l2sl{usual}dec'\n",
         guest.flavour.page,
         u8::from(guest.authentication)
     );
@@ -200,7 +203,8 @@ fn came_to_end(out: &Path, log: &str, ended: &Ended) -> Result<String> {
     Ok(String::new())
 }
 
-/// The console has what the kernel said up to a sudden end, the guest's own copy what was not for the console.
+/// The console has what the kernel said up to a sudden end, the guest's own copy what was not for the
+/// console.
 fn clean(bed: &Bed, console: &str, own: &Path) -> Result<String> {
     let known = reports::known(bed)?;
     let own = read(own)?;

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! `./dev torture hostile`: the scenarios of `daedalus-tests hostile` in one guest; what they measured goes to
-//! target/torture/hostile.json.
+//! `./dev torture hostile`: the scenarios of `daedalus-tests hostile` in one guest; what they measured goes
+//! to target/torture/hostile.json.
 
 use std::time::Duration;
 
 use anyhow::Result;
+use daedalus_uapi::Codec;
 
-use super::{Args, keep, lines, record};
+use super::args::Args;
+use super::lines::{keep, lines, record};
 use crate::bed::Bed;
+use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
+use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
+use crate::play;
 
 /// As for other guests with this kernel.
 const PARAMETERS: &str = "watchdog_ms=5000 drain_ms=500 worker_wait_ms=3000";
@@ -18,8 +23,9 @@ const CALLS: u64 = 1_000_000;
 /// Random rounds with failing allocations, of the whole.
 const ROUNDS: u64 = 2000;
 
-pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
-    let kernel = args.watchful();
+/// Runs all of them in one guest.
+pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
+    let clips = in_guest(bed, &play::clips(bed)?.0)?;
     let part = |whole: u64| (whole * u64::from(args.scale)).div_ceil(100);
     let limit = 120 + u64::from(args.scale) * 40;
     let tool = format!(
@@ -29,7 +35,7 @@ pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Res
     let (calls, rounds) = (part(CALLS), part(ROUNDS));
     // Every allocation of the module's loading fails in turn from a tenth of the whole on; below, some do.
     let stride = if args.scale >= 10 { 1 } else { 29 };
-    let codecs = if args.scale >= 10 { 3 } else { 1 };
+    let codecs = if args.scale >= 10 { Codec::ALL.len() } else { 1 };
     let parameters = PARAMETERS.replace(' ', " --parameter ");
     let script = format!(
         "daedalus_load {PARAMETERS}\n\

@@ -4,13 +4,17 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::{Args, LIFE_MIB, Part, keep, lines, record};
+use super::args::{Args, Part};
+use super::limits::LIFE_MIB;
+use super::lines::{keep, lines, record};
 use crate::bed::Bed;
+use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
 use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
+use crate::play;
 
 /// As for other guests with this kernel.
 const PARAMETERS: &str = "watchdog_ms=5000 worker_wait_ms=3000";
@@ -30,7 +34,7 @@ struct Single {
     seconds: u64,
 }
 
-const SINGLES: [Single; 5] = [
+static SINGLES: [Single; 5] = [
     Single {
         part: Part::Leaks,
         name: "leaks",
@@ -96,30 +100,20 @@ fn share(whole: u32, scale: u32, least: u32) -> u32 {
     (whole * scale).div_ceil(100).max(least)
 }
 
-/// Runs those that are wanted.
-pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
-    for single in SINGLES.iter().filter(|single| args.wants(single.part)) {
-        let kernels: Vec<Kernel> = match args.kernel {
-            Some(kernel) => vec![kernel],
-            None if single.both => vec![Kernel::Plain, Kernel::Sanitizers],
-            None => vec![Kernel::Sanitizers],
-        };
-        for kernel in kernels {
-            one(bed, single, kernel, args, clips, outcome)?;
-        }
-    }
-    Ok(())
+/// Returns the one that is this part, if it is one of them.
+fn find(part: Part) -> Option<&'static Single> {
+    SINGLES.iter().find(|single| single.part == part)
+}
+
+/// Returns whether a part is one of them, and runs in both kernels.
+pub(super) fn in_both(part: Part) -> bool {
+    find(part).is_some_and(|single| single.both)
 }
 
 /// Runs one of them in one kernel.
-fn one(
-    bed: &Bed,
-    single: &Single,
-    kernel: Kernel,
-    args: &Args,
-    clips: &str,
-    outcome: &Outcome,
-) -> Result<()> {
+pub(super) fn run(bed: &Bed, part: Part, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
+    let single = find(part).context("no such part")?;
+    let clips = in_guest(bed, &play::clips(bed)?.0)?;
     let scale = match kernel {
         Kernel::Plain => args.scale,
         _ if single.both => args.scale.div_ceil(10),

@@ -5,23 +5,29 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Args, keep, limits, lines, record};
+use super::args::Args;
+use super::limits::limits;
+use super::lines::{keep, lines, record};
 use crate::bed::Bed;
+use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
+use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
+use crate::play;
 
-/// A call may stay blocked for 3 s under sanitizers, so nothing may wait for longer: a stopped worker is ended by the
-/// watchdog.
+/// A call may stay blocked for 3 s under sanitizers, so nothing may wait for longer: a stopped worker is
+/// ended by the watchdog.
 const PARAMETERS: &str = "watchdog_ms=2200 drain_ms=300 worker_wait_ms=2200";
 
-pub(super) fn run(bed: &Bed, args: &Args, clips: &str, outcome: &Outcome) -> Result<()> {
-    let kernel = args.watchful();
+/// Runs it in one guest.
+pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
+    let clips = in_guest(bed, &play::clips(bed)?.0)?;
     let pending_ms = limits(kernel, args.quick).pending_ms;
     let limit = 90 + u64::from(args.scale) * 45;
     let script = format!(
         "daedalus_load {PARAMETERS}\n\
-         daedalus-tests life --clips {clips} --limit-ms {pending_ms} --deadline {limit} storm --scale {} --seed {} \
-         >>life.jsonl || true\n\
+         daedalus-tests life --clips {clips} --limit-ms {pending_ms} --deadline {limit} storm --scale {} \
+         --seed {} >>life.jsonl || true\n\
          daedalus_unload\n",
         args.scale, args.seed
     );

@@ -1,25 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The parts of `./dev torture` that are about streams: damaged jobs, and long runs. A guest for each codec and kernel.
+//! The parts of `./dev torture` that are about streams: damaged jobs, and long runs.
 
 use std::time::Duration;
 
 use anyhow::Result;
+use daedalus_uapi::Codec;
+use serde::Deserialize;
 
-use super::{Args, keep, limits, lines, record};
+use super::args::Args;
+use super::limits::limits;
+use super::lines::{keep, lines, record};
 use crate::bed::Bed;
 use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
 use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
 use crate::play;
+use crate::site::table;
 
 /// The sanitizer kernel, which takes several times as long, gets one variant of so many.
 const SANITIZED_SHARE: u32 = 10;
 /// But at least one of each kind of damage (tests/src/life/variants.rs).
 const KINDS: u32 = 19;
 
-/// The codecs; clips are named after them.
-const CODECS: [&str; 3] = ["h264", "vp9", "av1"];
+/// A codec that is decoded with threads, too, as a row of threads.tsv.
+#[derive(Debug, Deserialize)]
+struct Threads {
+    codec: Codec,
+    threads: u32,
+}
 
 /// Lists of clips, as the guest sees them.
 struct Lists {
@@ -49,39 +58,39 @@ impl Lists {
     }
 }
 
-/// Damaged jobs of every codec.
-pub(super) fn damage(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
-    let lists = Lists::make(bed, args)?;
-    for kernel in args
-        .kernels()
-        .filter(|kernel| !args.quick || *kernel == Kernel::Plain)
-    {
-        let variants = match kernel {
-            Kernel::Plain | Kernel::Coverage | Kernel::Image => args.variants,
-            Kernel::Sanitizers => (args.variants / SANITIZED_SHARE).max(KINDS),
-        };
-        // Pictures of H.264 and AV1 are decoded side by side where there are threads for it.
-        let scenarios: Vec<_> = CODECS
-            .iter()
-            .map(|codec| (*codec, ""))
-            .chain([("h264", " --threads=2"), ("av1", " --threads=2")])
-            .map(|(codec, threads)| {
-                let scenario =
-                    format!("damage {codec}-groups{threads} --larger {codec}-480p --variants {variants}");
-                (format!("damage {codec}-groups{threads}"), scenario)
-            })
-            .collect();
-        run(bed, "damage", kernel, &lists, &scenarios, outcome)?;
-    }
-    Ok(())
+/// Returns the codecs whose jobs are damaged, each with the option of the daemon that goes with it.
+fn damaged() -> Result<Vec<(Codec, String)>> {
+    let threads: Vec<Threads> = table::rows("threads.tsv", include_str!("threads.tsv"))?;
+    let threads = threads
+        .into_iter()
+        .map(|row| (row.codec, format!(" --threads={}", row.threads)));
+    let all = Codec::ALL.iter().map(|codec| (*codec, String::new()));
+    Ok(all.chain(threads).collect())
 }
 
-/// Long runs of every codec.
-pub(super) fn long(bed: &Bed, args: &Args, outcome: &Outcome) -> Result<()> {
+/// Plays damaged jobs of every codec.
+pub(super) fn damage(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
     let lists = Lists::make(bed, args)?;
-    let kernel = args.kernel.unwrap_or(Kernel::Plain);
+    let variants = match kernel {
+        Kernel::Plain | Kernel::Coverage | Kernel::Image => args.variants,
+        Kernel::Sanitizers => (args.variants / SANITIZED_SHARE).max(KINDS),
+    };
+    let scenarios: Vec<_> = damaged()?
+        .into_iter()
+        .map(|(codec, threads)| {
+            let scenario =
+                format!("damage {codec}-groups{threads} --larger {codec}-480p --variants {variants}");
+            (format!("damage {codec}-groups{threads}"), scenario)
+        })
+        .collect();
+    run(bed, "damage", kernel, &lists, &scenarios, outcome)
+}
+
+/// Plays a clip of every codec for long.
+pub(super) fn long(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
+    let lists = Lists::make(bed, args)?;
     let (size, settled) = if args.quick { ("240p", 180) } else { ("1080p", 300) };
-    let scenarios: Vec<_> = CODECS
+    let scenarios: Vec<_> = Codec::ALL
         .iter()
         .map(|codec| {
             let clip = format!("{codec}-{size}");
@@ -136,4 +145,18 @@ fn run(
         },
     );
     keep(bed, &format!("{part}-{kernel}"), &lines.0, &result.reports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_codec_is_damaged_with_one_thread() {
+        let damaged = damaged().unwrap();
+        for codec in Codec::ALL {
+            assert!(damaged.contains(&(*codec, String::new())), "{codec}");
+        }
+        assert!(damaged.len() > Codec::ALL.len());
+    }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tells the codec of a stream of start codes, by what is behind them. `./dev` uses this file, too.
+//! Tells the codec of a stream of start codes, by what is behind them.
 
 /// A codec whose streams begin with start codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Elementary {
+pub enum Elementary {
     /// ITU-T H.264.
     H264,
     /// ITU-T H.265.
@@ -15,7 +15,7 @@ pub(crate) enum Elementary {
 }
 
 /// Bytes of a stream that [`Elementary::of`] looks at: the units before the parameter sets are small.
-pub(crate) const HEAD: usize = 1 << 16;
+pub const HEAD: usize = 1 << 16;
 
 /// `sequence_header_code` and `extension_start_code` (H.262, table 6-1).
 const SEQUENCE_HEADER: u8 = 0xb3;
@@ -27,7 +27,7 @@ impl Elementary {
     /// H.264 and H.265 have the same start codes and NAL unit headers of one and two bytes. Neither can have
     /// a slice before its parameter sets, and no header of a parameter set of one is one of the other: the
     /// first decides.
-    pub(crate) fn of(head: &[u8]) -> Option<Self> {
+    pub fn of(head: &[u8]) -> Option<Self> {
         let mut units = units(&head[..head.len().min(HEAD)]).peekable();
         while let Some(unit) = units.next() {
             match unit {
@@ -44,7 +44,7 @@ impl Elementary {
     }
 
     /// Returns its name, for people.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::H264 => "H.264",
             Self::Hevc => "HEVC",

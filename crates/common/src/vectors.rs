@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The conformance vectors, which lie beside the tree and are no part of it. `./dev` uses this file, too.
+//! The conformance vectors, which lie beside the tree and are no part of it.
 //!
 //! No other file says where they are: `./dev lint` refuses it.
 

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What `./dev` shares with the command, the client and the tests.
+//!
+//! It is a crate of its own, and needs no other, because `./dev` must build where the rest of the tree does
+//! not.
+
+#![forbid(unsafe_code)]
+
+pub mod elementary;
+pub mod junit;
+pub mod vectors;

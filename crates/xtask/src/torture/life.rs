@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `./dev torture life`: kills, several clients at once and what no real client does, in one guest.
+
+use anyhow::{Context, Result};
+use daedalus_common::vectors;
+use serde::Deserialize;
+
+use super::args::Args;
+use super::limits::{LIFE_MIB, limits};
+use super::lines::{keep, lines, record};
+use crate::bed::Bed;
+use crate::conformance::generated;
+use crate::guest::paths::in_guest;
+use crate::guest::{self, GuestJob};
+use crate::make::kernel::Kernel;
+use crate::outcome::Outcome;
+use crate::play;
+use crate::site::table;
+
+/// The scenarios of `life`, in the order in which they run.
+const SCENARIOS: [&str; 23] = [
+    "first-frame",
+    "flush-held",
+    "streams",
+    "four-clients",
+    "kill-worker",
+    "kill-broker",
+    "edges",
+    "sandbox",
+    "stop-worker",
+    "starve-worker",
+    "crash-loop",
+    "abort",
+    "limits",
+    "memory",
+    "many-sessions",
+    "vanished-client",
+    FREEZE,
+    "formats",
+    "colour",
+    "fork-server",
+    "screen",
+    SIZES,
+    REPLACE,
+];
+
+/// Of those, what `./dev test` leaves to the other kernel. The sanitizer kernel takes several times as long
+/// to decode, and finds nothing in more pictures;
+const EXACTNESS: [&str; 5] = ["streams", "many-sessions", "formats", SIZES, "screen"];
+/// in the plain kernel real time counts.
+const STATES: [&str; 11] = [
+    "first-frame",
+    "flush-held",
+    "edges",
+    "sandbox",
+    "starve-worker",
+    "crash-loop",
+    "limits",
+    "vanished-client",
+    "colour",
+    "screen",
+    REPLACE,
+];
+
+/// Whether a scenario is run.
+fn taken(scenario: &str, kernel: Kernel, quick: bool) -> bool {
+    let left = match kernel {
+        Kernel::Plain | Kernel::Coverage | Kernel::Image => &STATES[..],
+        Kernel::Sanitizers => &EXACTNESS[..],
+    };
+    !(quick && left.contains(&scenario))
+}
+
+/// Takes how often the broker is replaced.
+const REPLACE: &str = "replace-broker";
+
+/// Takes streams.
+const SIZES: &str = "sizes";
+
+/// Takes how often a client is frozen, and the watchdog's time, which passes each time by the clock.
+const FREEZE: &str = "freeze";
+
+/// Returns the arguments of [`FREEZE`].
+fn frozen(kernel: Kernel, quick: bool) -> String {
+    let rounds = if quick { 1 } else { 3 };
+    // Where calls may take long, the watchdog's time may be as short as in the storm.
+    let watchdog = match kernel {
+        Kernel::Plain | Kernel::Image => "",
+        Kernel::Sanitizers | Kernel::Coverage => " --watchdog-ms 2200",
+    };
+    format!("--rounds {rounds}{watchdog}")
+}
+
+/// A stream whose pictures change their size, as a row of sizes.tsv.
+#[derive(Debug, Deserialize)]
+struct Resized {
+    set: Set,
+    file: String,
+}
+
+/// Where a stream comes from.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Set {
+    /// The streams that published suites lack.
+    Generated,
+    Vectors,
+}
+
+/// A stream of the vectors, as a row of vectors.tsv.
+#[derive(Debug, Deserialize)]
+struct Vector {
+    file: String,
+    /// Of the pictures of its list of checksums.
+    layout: String,
+}
+
+/// Returns the streams whose pictures change their size, as the guest sees them: generated ones, and the
+/// vectors' if they are here.
+fn resized(bed: &Bed) -> Result<Vec<String>> {
+    let folder = generated::folder(bed, true)?;
+    let mut streams = Vec::new();
+    for row in table::rows::<Resized>("sizes.tsv", include_str!("sizes.tsv"))? {
+        let file = &row.file;
+        match row.set {
+            Set::Generated => {
+                let codec = file.split('-').next().unwrap_or_default();
+                let path = [folder.join(file), folder.join(codec).join(file)];
+                let path = path.iter().find(|path| path.is_file());
+                let path = path.with_context(|| format!("no generated {file}"))?;
+                streams.push(in_guest(bed, path)?);
+            }
+            Set::Vectors if bed.vectors().is_some() => streams.push(format!("/mnt/vectors/{file}")),
+            Set::Vectors => {}
+        }
+    }
+    Ok(streams)
+}
+
+/// Runs all scenarios in one guest.
+pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
+    let (clips, small) = (play::clips(bed)?.0, play::small_clips(bed)?);
+    let lists = format!(
+        "--clips {} --small {}",
+        in_guest(bed, &clips)?,
+        in_guest(bed, &small)?
+    );
+    let limits = limits(kernel, args.quick);
+    let tool = format!(
+        "daedalus-tests life {lists} --limit-ms {} --deadline {}",
+        limits.pending_ms,
+        limits.life.as_secs() / 3
+    );
+    let mut script = format!("daedalus_load {}\n", limits.parameters.join(" "));
+    let scenarios: Vec<&str> = SCENARIOS
+        .into_iter()
+        .filter(|scenario| taken(scenario, kernel, args.quick))
+        .collect();
+    for scenario in &scenarios {
+        let scenario = match *scenario {
+            REPLACE => format!("{REPLACE} --replacements {}", args.replacements),
+            SIZES => format!("{SIZES} {}", resized(bed)?.join(" ")),
+            FREEZE => format!("{FREEZE} {}", frozen(kernel, args.quick)),
+            other => other.to_owned(),
+        };
+        script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
+    }
+    let mut wanted: Vec<String> = scenarios.into_iter().map(String::from).collect();
+    if args.quick && kernel == Kernel::Sanitizers {
+        // Exactness again.
+    } else if bed.vectors().is_some() {
+        for Vector { file, layout } in table::rows("vectors.tsv", include_str!("vectors.tsv"))? {
+            let path = format!("/mnt/vectors/{file}");
+            script.push_str(&format!(
+                "{tool} play {path} --reference {path}.{layout}.frames.md5 >>life.jsonl || true\n"
+            ));
+            wanted.push(format!("play {path}"));
+        }
+    } else {
+        outcome.skip(
+            &format!("life ({kernel}): fields, 10 bit, sizes"),
+            vectors::MISSING,
+        );
+    }
+    script.push_str("daedalus_unload\n");
+    let name = format!("torture-life-{kernel}");
+    let job = GuestJob::new(&name, &script)
+        .kernel(kernel)
+        .timeout(limits.life)
+        .mem_mib(LIFE_MIB);
+    let result = guest::run(bed, &job)?;
+    let lines = lines(&result.out_dir.join("life.jsonl"));
+    for name in &wanted {
+        record(
+            outcome,
+            &format!("life ({kernel}): {name}"),
+            lines.get_named(name),
+        );
+    }
+    outcome.check(&format!("life ({kernel}): the guest and its kernel log"), || {
+        result.judge()?;
+        Ok(format!("{:.0} s", result.seconds))
+    });
+    keep(bed, &format!("life-{kernel}"), &lines.0, &result.reports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_have_rows() {
+        let sizes: Vec<Resized> = table::rows("sizes.tsv", include_str!("sizes.tsv")).unwrap();
+        assert!(sizes.iter().any(|row| matches!(row.set, Set::Generated)));
+        let vectors: Vec<Vector> = table::rows("vectors.tsv", include_str!("vectors.tsv")).unwrap();
+        assert!(vectors.iter().all(|row| ["nv12", "p010"].contains(&&*row.layout)));
+        assert!(!vectors.is_empty());
+    }
+}
