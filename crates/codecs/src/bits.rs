@@ -147,7 +147,9 @@ mod tests {
     #[test]
     fn leb128_is_little_endian_in_groups_of_seven() {
         let mut out = Vec::new();
-        [0, 127, 128, 300].map(|v| leb128(&mut out, v));
+        for v in [0, 127, 128, 300] {
+            leb128(&mut out, v);
+        }
         assert_eq!(out, [0, 127, 0x80, 1, 0xac, 2]);
     }
 
