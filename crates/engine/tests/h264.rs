@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What is particular to H.264: slices, and packets that libavcodec complains about late.
+//! What is particular to H.264: slices, fields, and packets that libavcodec complains about late.
 
 #[path = "support/clips.rs"]
 mod clips;
 mod support;
 
-use anyhow::{Result, ensure};
-use daedalus_client::Codec;
+use anyhow::{Context, Result, anyhow, ensure};
+use daedalus_client::{Codec, CodedJob};
 use daedalus_engine::{Options, Status, Threads};
+use daedalus_uapi::v4l2_controls::{
+    V4L2_CID_STATELESS_H264_DECODE_PARAMS, V4L2_H264_DECODE_PARAM_FLAG_FIELD_PIC,
+    V4L2_H264_DPB_ENTRY_FLAG_ACTIVE, V4l2CtrlH264DecodeParams,
+};
 use support::{Player, capture_for, decode, player};
+use zerocopy::{FromBytes, IntoBytes};
 
 #[test]
 fn a_lost_slice_is_reported_and_concealed() -> Result<()> {
@@ -87,5 +92,50 @@ fn what_is_wrong_with_a_packet_is_not_held_against_a_later_one() -> Result<()> {
         );
     }
     ensure!(harmless > 0, "all pictures are referred to");
+    Ok(())
+}
+
+/// Changes the parameters of a job's picture.
+fn change(job: &mut CodedJob, body: impl FnOnce(&mut V4l2CtrlH264DecodeParams)) -> Result<()> {
+    let control = job
+        .controls
+        .iter_mut()
+        .find(|control| control.id == V4L2_CID_STATELESS_H264_DECODE_PARAMS)
+        .context("no parameters")?;
+    let mut params = V4l2CtrlH264DecodeParams::read_from_bytes(&control.value)
+        .map_err(|error| anyhow!("parameters: {error:?}"))?;
+    body(&mut params);
+    control.value = params.as_bytes().to_vec();
+    Ok(())
+}
+
+/// The second field of the last picture before an IDR picture never comes. The IDR picture is no second
+/// field: it ends all references to earlier pictures.
+#[test]
+fn an_idr_picture_after_a_lone_field_ends_references() -> Result<()> {
+    let mut jobs = clips::jobs(Codec::H264)?;
+    let idr = clips::GOP;
+    let (earlier, lone, later) = (idr - 2, idr - 1, idr + 1);
+    ensure!(jobs[idr].key && !jobs[later].key, "other pictures than expected");
+    change(&mut jobs[lone], |params| {
+        params.flags |= V4L2_H264_DECODE_PARAM_FLAG_FIELD_PIC;
+    })?;
+    let timestamp = jobs[earlier].timestamp;
+    let mut changed = 0;
+    change(&mut jobs[later], |params| {
+        for entry in &mut params.dpb {
+            if entry.flags & V4L2_H264_DPB_ENTRY_FLAG_ACTIVE != 0 {
+                entry.reference_ts = timestamp;
+                changed += 1;
+            }
+        }
+    })?;
+    ensure!(changed > 0, "picture {later} refers to none");
+    let pictures = decode(&mut player(Codec::H264)?, &jobs[..=later], 0)?;
+    ensure!(pictures[earlier].0 == Status::Ok && pictures[idr].0 == Status::Ok);
+    ensure!(
+        pictures[later].0 == Status::Error,
+        "a picture that refers past an IDR picture is called exact"
+    );
     Ok(())
 }

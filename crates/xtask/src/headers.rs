@@ -12,7 +12,7 @@ use crate::make::module::{self, Source};
 use crate::make::root::{self, HEADERS};
 use crate::site::cache::Stamp;
 use crate::site::cmd::{Cmd, last_lines};
-use crate::site::files::{data_lines, lock_file, read};
+use crate::site::files::{data_lines, lock_file, read, write_whole};
 
 /// The artefacts' name in the cache.
 const KIND: &str = "headers";
@@ -117,12 +117,21 @@ pub(crate) fn inputs(bed: &Bed, target: &Target, headers: &Headers, source: &Sou
     module::stamp(&bed.repo, source.parts, stamp)
 }
 
-/// Builds a module for `target` against its unpacked headers; the path of its file. A symbol that this
-/// kernel does not export is modpost's error, and a warning about the module is one, too.
+/// Builds a module for `target` against its unpacked headers, unless it is there from the same inputs; the
+/// path of its file. A symbol that this kernel does not export is modpost's error, and a warning about the
+/// module is one, too.
 pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers, source: &Source<'_>) -> Result<PathBuf> {
     let name = format!("{}{}", target.name(), source.suffix);
     let built = bed.target.join(format!("module/{name}.ko"));
     let _lock = lock_file(&built.with_extension("lock"), "building the module")?;
+    let (inputs, mark) = (
+        inputs(bed, target, headers, source)?,
+        built.with_extension("inputs"),
+    );
+    if built.exists() && std::fs::read_to_string(&mark).is_ok_and(|text| text == inputs.text()) {
+        return Ok(built);
+    }
+    std::fs::remove_file(&mark).ok();
     let copy = module::copy(bed, &name, source)?;
     let log = bed.target.join(format!("module/{name}.log"));
     std::fs::remove_file(&log).ok();
@@ -147,6 +156,7 @@ pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers, source: &Sour
     // By rename: whoever uses the last one keeps it.
     std::fs::rename(copy.join(source.file), &built)
         .with_context(|| format!("the build made no {}", source.file))?;
+    write_whole(&mark, inputs.text())?;
     Ok(built)
 }
 

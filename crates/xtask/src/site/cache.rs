@@ -45,7 +45,6 @@ impl Stamp {
     }
 
     /// Returns the inputs, as they are written down.
-    #[cfg(test)]
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
