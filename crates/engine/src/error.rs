@@ -74,6 +74,9 @@ pub enum JobError {
     /// The library accepted the coded data and decoded no picture from it.
     #[error("the coded data holds no picture")]
     NoPicture,
+    /// The library ended within the picture, and said nothing of it.
+    #[error("the picture is not decoded to its end")]
+    Unfinished,
     /// A reference picture is not there or not exact itself.
     #[error("a reference picture is missing or damaged")]
     References,

@@ -14,6 +14,10 @@
 //! The pictures that libavcodec outputs are discarded. The callback `get_buffer2` tells which frame a packet
 //! decodes into.
 //!
+//! Some decoders stop within a picture and say nothing of it. They decode block by block, so the last block
+//! tells: a mark is put there before, and is looked for when the picture should be final
+//! ([`Context::open_marking`]).
+//!
 //! Invariants of the unsafe code:
 //! - `Context` owns the three C objects, and nobody else has pointers to them.
 //! - `AVCodecContext.opaque` points to the [`Shared`] of `Context`'s `Arc`, from before the decoder is opened
@@ -41,6 +45,9 @@ const MAX_THREADS: u32 = 16;
 /// Time that a picture may take to be reported whole. After it, blank packets are sent to learn whether the
 /// picture is done. A longer time is no error; a shorter one costs packets.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The mark in a picture's last block: samples that no picture is likely to have there.
+const MARK: [u8; 16] = *b"\x9b\x14\xe7\x52\xc8\x3d\x06\xf1\x6a\xb5\x29\xdc\x47\x90\x1f\x73";
 
 /// The tag of blank packets.
 const NO_TAG: u64 = u64::MAX;
@@ -94,6 +101,8 @@ struct Shared {
 struct Allocator {
     pool: Pool,
     packets: PacketStates<Progress>,
+    /// The last block of each picture is marked; blocks have [`MARK`]'s length in width and height.
+    marks: bool,
     /// Several packets are decoded at a time, each by a context of its own.
     frame_threads: bool,
     /// [`Progress::sequence`] of the newest packet.
@@ -196,6 +205,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Opens a decoder that decodes blocks of 16 by 16 samples, in order and on one thread, and that may stop
+    /// in a picture and not complain. [`Context::finish`] reports that as [`JobError::Unfinished`].
+    pub(crate) fn open_marking(decoder: &'static CodecDecoder) -> Result<Self, EngineError> {
+        let this = Self::open(decoder, Threading::Slices(1))?;
+        this.allocator().marks = true;
+        Ok(this)
+    }
+
     /// Opens a decoder.
     pub(crate) fn open(decoder: &'static CodecDecoder, threading: Threading) -> Result<Self, EngineError> {
         install_log();
@@ -337,10 +354,16 @@ impl Context {
             }
         }
         let packet = allocator.packets.remove(tag);
+        let marks = allocator.marks;
         drop(allocator);
-        let Some(packet) = packet else {
+        let Some(mut packet) = packet else {
             return Decoded::none();
         };
+        if let Some(frame) = packet.frame.as_ref().filter(|frame| marks && is_marked(frame)) {
+            // Nothing decodes now, and later pictures will refer to this one.
+            blank(frame);
+            packet.error.get_or_insert(JobError::Unfinished);
+        }
         let complaints = packet.state.complaints;
         if self.depth > 1 && complaints == 0 && packet.frame.is_some() && !packet.is_whole() {
             self.reports = false;
@@ -375,8 +398,12 @@ impl Context {
     ///
     /// The decoder is opened anew, since `avcodec_flush_buffers` may keep references of references.
     pub(crate) fn renew(&mut self) {
+        let marks = self.allocator().marks;
         match Self::open(self.decoder, self.threading) {
-            Ok(new) => *self = new,
+            Ok(new) => {
+                new.allocator().marks = marks;
+                *self = new;
+            }
             Err(error) => {
                 tracing::warn!(%error, "the decoder cannot be opened anew");
                 // SAFETY: the context is open.
@@ -499,7 +526,11 @@ unsafe extern "C" fn get_buffer(
     let shared = unsafe { &*opaque.cast_const().cast::<Shared>() };
     let mut allocator = shared.lock();
     let Allocator {
-        pool, packets, early, ..
+        pool,
+        packets,
+        early,
+        marks,
+        ..
     } = &mut *allocator;
     let mut newest_first = packets.iter_mut().rev();
     let Some(packet) = newest_first.find(|packet| packet.tag == frame.pts as u64) else {
@@ -527,6 +558,9 @@ unsafe extern "C" fn get_buffer(
         .and_then(|memory| lend(&memory, frame).map(|()| memory));
     match memory {
         Ok(memory) => {
+            if *marks {
+                mark(&memory);
+            }
             packet.frame = Some(memory);
             0
         }
@@ -602,6 +636,41 @@ const TEN_BIT_420: ff::AVPixelFormat = ff::AVPixelFormat::AV_PIX_FMT_YUV420P10BE
 const TEN_BIT_GREY: ff::AVPixelFormat = ff::AVPixelFormat::AV_PIX_FMT_GRAY10LE;
 #[cfg(target_endian = "big")]
 const TEN_BIT_GREY: ff::AVPixelFormat = ff::AVPixelFormat::AV_PIX_FMT_GRAY10BE;
+
+/// Returns where the mark is in the luma of a picture: in the last line of its last block.
+fn place_of_mark(frame: &Frame) -> usize {
+    let blocks = |samples: u32| (samples as usize).div_ceil(MARK.len()) * MARK.len();
+    let layout = &frame.layout;
+    (blocks(layout.height) * layout.stride[0] + blocks(layout.width))
+        .saturating_sub(layout.stride[0] + MARK.len())
+}
+
+/// Marks the last block of a picture.
+fn mark(frame: &Frame) {
+    if let Err(error) = frame.plane(0).write(place_of_mark(frame), &MARK) {
+        tracing::debug!(%error, "a picture's last block is outside of its memory");
+    }
+}
+
+/// Returns whether a picture's last block is as it was marked.
+fn is_marked(frame: &Frame) -> bool {
+    let mut found = [0; MARK.len()];
+    let read = frame.plane(0).read(place_of_mark(frame), &mut found);
+    read.is_ok() && found == MARK
+}
+
+/// Makes everything grey that a picture's blocks and the padding between its lines occupy.
+fn blank(frame: &Frame) {
+    const GREY: [u8; 4096] = [0x80; 4096];
+    for plane in (0..frame.layout.planes()).map(|plane| frame.plane(plane)) {
+        for at in (0..plane.len()).step_by(GREY.len()) {
+            let length = GREY.len().min(plane.len() - at);
+            if let Err(error) = plane.write(at, &GREY[..length]) {
+                tracing::debug!(%error, "a picture cannot be made grey");
+            }
+        }
+    }
+}
 
 /// Lets `frame` refer to `memory`.
 fn lend(memory: &Arc<Frame>, frame: &mut ff::AVFrame) -> Result<(), JobError> {
