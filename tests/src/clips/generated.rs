@@ -28,6 +28,11 @@ pub(crate) struct Args {
     small: bool,
 }
 
+/// Bytes of an IVF file's header and of each frame's; where the first has the number of frames.
+const IVF_HEADER: usize = 32;
+const IVF_FRAME_HEADER: usize = 12;
+const IVF_FRAMES: usize = 24;
+
 /// A stream of a codec.
 type CodecSpec = (Codec, &'static Spec);
 
@@ -92,7 +97,7 @@ fn make(codec: Codec, spec: &Spec, dir: &Path, work: &Path) -> Result<String> {
     let row = &codec::row(codec).clips;
     let clip = dir.join(spec.file);
     let mut recons = Vec::new();
-    let mut joined = Vec::new();
+    let mut coded_parts = Vec::new();
     for (index, part) in spec.parts.iter().enumerate() {
         let source = source(work, *part, spec.encoder.depth)?;
         let (coded, recon) = (work.join("part"), work.join(format!("recon-{index}")));
@@ -102,10 +107,10 @@ fn make(codec: Codec, spec: &Spec, dir: &Path, work: &Path) -> Result<String> {
             recon: &recon,
         };
         encode::encode(row, spec.encoder.line, &files)?;
-        joined.extend(fs::read(&coded)?);
+        coded_parts.push(fs::read(&coded)?);
         recons.push((recon, spec.shape(index)));
     }
-    fs::write(&clip, joined)?;
+    fs::write(&clip, join(&coded_parts)?)?;
     let decoder = row.reference.name();
     let first = match row.reference {
         Reference::Reconstruction(_) => reference::recon(&recons)?,
@@ -141,6 +146,33 @@ fn make(codec: Codec, spec: &Spec, dir: &Path, work: &Path) -> Result<String> {
         decoder,
         &first,
     ))
+}
+
+/// Joins the parts of a stream. Of IVF files, the first one's header counts, and pictures are numbered anew.
+fn join(parts: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let [first, _, ..] = parts else {
+        return Ok(parts.concat());
+    };
+    if !first.starts_with(b"DKIF") {
+        return Ok(parts.concat());
+    }
+    let mut joined = first.get(..IVF_HEADER).context("no IVF header")?.to_vec();
+    let mut number = 0u64;
+    for part in parts {
+        let mut rest = part.get(IVF_HEADER..).context("no IVF header")?;
+        while let Some(size) = rest.first_chunk::<4>() {
+            let length = IVF_FRAME_HEADER + u32::from_le_bytes(*size) as usize;
+            let (frame, behind) = rest.split_at_checked(length).context("an IVF frame is cut off")?;
+            joined.extend_from_slice(size);
+            joined.extend_from_slice(&number.to_le_bytes());
+            joined.extend_from_slice(&frame[IVF_FRAME_HEADER..]);
+            number += 1;
+            rest = behind;
+        }
+    }
+    let frames = u32::try_from(number).context("too many IVF frames")?;
+    joined[IVF_FRAMES..IVF_FRAMES + 4].copy_from_slice(&frames.to_le_bytes());
+    Ok(joined)
 }
 
 fn manifest_row(row: &ClipRow, spec: &Spec, bytes: u64, decoder: &str, pictures: &Pictures) -> String {
@@ -230,6 +262,29 @@ mod tests {
             let deep = clips.small_clips.iter().any(|clip| clip.deep);
             assert!(depths(false) && (depths(true) || !deep));
         }
+    }
+
+    #[test]
+    fn ivf_files_are_joined_frame_by_frame() {
+        let file = |frames: &[&[u8]]| {
+            let mut bytes = [&b"DKIF"[..], &[0; 28]].concat();
+            for frame in frames {
+                bytes.extend((frame.len() as u32).to_le_bytes());
+                bytes.extend([0; 8]);
+                bytes.extend(*frame);
+            }
+            bytes
+        };
+        let joined = join(&[file(&[b"one", b""]), file(&[b"three"])]).unwrap();
+        let mut due = file(&[b"one", b"", b"three"]);
+        due[24] = 3;
+        due[32 + 12 + 3 + 4] = 1;
+        due[32 + 12 + 3 + 12 + 4] = 2;
+        assert_eq!(joined, due);
+        let cut = file(&[b"three"]);
+        assert!(join(&[cut[..40].to_vec(), cut.clone()]).is_err());
+        assert_eq!(join(&[b"a".to_vec(), b"b".to_vec()]).unwrap(), b"ab");
+        assert_eq!(join(&[cut[..40].to_vec()]).unwrap(), cut[..40]);
     }
 
     #[test]
