@@ -16,6 +16,11 @@ use daedalus_uapi::fourcc;
 use proptest::prelude::*;
 use support::{Capture, Player, capture_for, decode, player};
 
+/// As [`capture_for`], with chroma in a plane of its own: every library decodes luma into the buffer.
+fn direct_capture_for(job: &CodedJob) -> Result<Capture> {
+    Capture::new(fourcc::NV12M, job.coded_width, job.coded_height)
+}
+
 /// Deterministic noise.
 struct Random(u64);
 
@@ -72,9 +77,10 @@ fn damage_ends_at_the_next_key_frame() -> Result<()> {
             }
             let zeros = decode(&mut player(codec)?, &damaged, 0)?;
             let ones = decode(&mut player(codec)?, &damaged, 0xff)?;
+            let unwritten = zeros.iter().zip(&ones).position(|(zeros, ones)| zeros != ones);
             ensure!(
-                zeros == ones,
-                "{codec:?}, round {round}: pixels that were never written are shown"
+                unwritten.is_none(),
+                "{codec:?}, round {round}: picture {unwritten:?} shows pixels that were never written"
             );
             reported += usize::from(zeros.iter().any(|(status, _)| *status == Status::Error));
             for i in keys[1]..clean.len() {
@@ -208,7 +214,7 @@ fn a_picture_that_was_overwritten_is_the_last_good_one_no_more() -> Result<()> {
         let clean = clips::jobs(codec)?;
         let job = &clean[0];
         let mut player = player(codec)?;
-        let capture = capture_for(job)?;
+        let capture = direct_capture_for(job)?;
         ensure!(player.play(job, &capture)?.status == Status::Ok);
         // The same memory again, for a picture that does not go into it: it is made grey, of ten bit.
         let mut wide = capture.clone().with_format(fourcc::P010);
@@ -436,7 +442,7 @@ fn memory_is_given_back_when_a_queue_stops() -> Result<()> {
         let mut player = player(codec)?;
         let mut captures = Vec::new();
         for job in &clean {
-            let capture = capture_for(job)?;
+            let capture = direct_capture_for(job)?;
             player.play(job, &capture)?;
             captures.push(capture);
         }
