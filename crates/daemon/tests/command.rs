@@ -97,7 +97,7 @@ fn the_fork_server_needs_a_broker() {
 #[test]
 fn bad_options_are_usage_errors() {
     for arguments in [
-        &["broker", "--codecs=vp8"][..],
+        &["broker", "--codecs=none"][..],
         &["broker", "--fault=burn:1"],
         &["broker", "--threads=0"],
         &["broker", "--sandbox=maybe"],
