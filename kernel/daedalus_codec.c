@@ -25,6 +25,7 @@ const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS] = {
 	&daedalus_h264,
 	&daedalus_vp9,
 	&daedalus_av1,
+	&daedalus_vp8,
 };
 
 static const struct daedalus_raw daedalus_raws[] = {

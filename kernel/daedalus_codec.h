@@ -48,8 +48,9 @@ struct daedalus_codec {
 extern const struct daedalus_codec daedalus_h264;
 extern const struct daedalus_codec daedalus_vp9;
 extern const struct daedalus_codec daedalus_av1;
+extern const struct daedalus_codec daedalus_vp8;
 
-#define DAEDALUS_NUM_CODECS	3
+#define DAEDALUS_NUM_CODECS	4
 extern const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS];
 
 /**

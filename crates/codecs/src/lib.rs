@@ -9,7 +9,7 @@
 //! - [`h264`]: SPS and PPS NAL units in front of the client's slices;
 //! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles.
 //!
-//! [`vp9`] needs none: the buffer holds the whole frame.
+//! [`vp9`] and [`vp8`] need none: the buffer holds the whole frame.
 //!
 //! Controls are not trusted: any value gives a result or a typed error, never a panic.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod av1;
 pub mod bits;
 mod controls;
 pub mod h264;
+pub mod vp8;
 pub mod vp9;
 
 use daedalus_uapi::Codec;
@@ -31,5 +32,6 @@ pub fn of(codec: Codec) -> &'static dyn Semantics {
         Codec::H264 => &h264::H264,
         Codec::Vp9 => &vp9::Vp9,
         Codec::Av1 => &av1::Av1,
+        Codec::Vp8 => &vp8::Vp8,
     }
 }

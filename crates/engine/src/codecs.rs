@@ -3,6 +3,7 @@
 
 mod av1;
 mod h264;
+mod vp8;
 mod vp9;
 
 use daedalus_uapi::codec::{Codec, CodecSet};
@@ -36,6 +37,10 @@ fn row(codec: Codec) -> Row {
         Codec::Av1 => Row {
             is_available: av1::is_available,
             open: open_library::<av1::Av1>,
+        },
+        Codec::Vp8 => Row {
+            is_available: vp8::is_available,
+            open: open_library::<vp8::Vp8>,
         },
     }
 }

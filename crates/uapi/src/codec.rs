@@ -39,6 +39,8 @@ pub mod coded_formats {
     pub const VP9_FRAME: u32 = pack(*b"VP9F");
     /// `V4L2_PIX_FMT_AV1_FRAME`: the tile groups of one AV1 frame.
     pub const AV1_FRAME: u32 = pack(*b"AV1F");
+    /// `V4L2_PIX_FMT_VP8_FRAME`: one VP8 frame.
+    pub const VP8_FRAME: u32 = pack(*b"VP8F");
 }
 
 /// Packs four characters into a format.
@@ -57,6 +59,8 @@ pub enum Codec {
     Vp9,
     /// AV1.
     Av1,
+    /// VP8.
+    Vp8,
 }
 
 /// A row of the registry.
@@ -75,7 +79,7 @@ pub struct CodecInfo {
     /// Its name for people.
     pub title: &'static str,
     /// The control that tells the bit depth of its pictures, `V4L2_CID_STATELESS_*`. A client sets it before
-    /// it allocates CAPTURE buffers.
+    /// it allocates CAPTURE buffers. 0 if a sample always has 8 bits.
     pub depth_control: u32,
     /// The controls that are arrays, with the bytes of an element.
     pub arrays: &'static [(u32, usize)],
@@ -112,7 +116,7 @@ pub enum Stream {
 }
 
 /// The registry, in the order of [`Codec`].
-pub static CODECS: [CodecInfo; 3] = [
+pub static CODECS: [CodecInfo; 4] = [
     CodecInfo {
         codec: Codec::H264,
         bit: bits::CODEC_H264,
@@ -192,14 +196,28 @@ pub static CODECS: [CodecInfo; 3] = [
         // Intel since Tiger Lake, which i965 does not know. AMD since RDNA 2.
         gpus: &[("i915", "iHD"), ("xe", "iHD"), ("amdgpu", "radeonsi")],
     },
+    CodecInfo {
+        codec: Codec::Vp8,
+        bit: bits::CODEC_VP8,
+        coded_format: coded_formats::VP8_FRAME,
+        stateful_formats: &[pack(*b"VP80")],
+        name: "vp8",
+        title: "VP8",
+        depth_control: 0,
+        arrays: &[],
+        menus: &[],
+        ivf: &[*b"VP80"],
+        matroska: &["V_VP8"],
+        stream: Stream::None,
+        gstreamer: &["avdec_vp8", "vp8dec"],
+        ffmpeg: "vp8",
+        // Intel from Broadwell to Ice Lake.
+        gpus: &[("i915", "iHD"), ("i915", "i965")],
+    },
 ];
 
 /// Bits of the protocol that are reserved for codecs which are not decoded yet, with their names.
-static RESERVED: [(u32, &str); 3] = [
-    (bits::CODEC_VP8, "vp8"),
-    (bits::CODEC_MPEG2, "mpeg2"),
-    (bits::CODEC_HEVC, "hevc"),
-];
+static RESERVED: [(u32, &str); 2] = [(bits::CODEC_MPEG2, "mpeg2"), (bits::CODEC_HEVC, "hevc")];
 
 /// A name that is no codec's.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -217,7 +235,7 @@ fn names(separator: &str) -> String {
 
 impl Codec {
     /// Every codec.
-    pub const ALL: &'static [Self] = &[Self::H264, Self::Vp9, Self::Av1];
+    pub const ALL: &'static [Self] = &[Self::H264, Self::Vp9, Self::Av1, Self::Vp8];
 
     /// Returns its row of the registry.
     #[must_use]
@@ -464,7 +482,7 @@ mod tests {
             assert_eq!(Codec::from_bit(codec.bit()), Some(codec));
             assert_eq!(Codec::from_coded_format(codec.coded_format()), Some(codec));
         }
-        assert_eq!(CodecSet::all().bits(), bits::CODECS_V1);
+        assert_eq!(CodecSet::all().bits() & bits::CODECS_V1, bits::CODECS_V1);
     }
 
     #[test]
@@ -485,11 +503,14 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [Codec::H264, Codec::Av1]);
         assert_eq!("all".parse::<CodecSet>(), Ok(CodecSet::all()));
         assert_eq!(CodecSet::from_bits(u32::MAX), CodecSet::all());
-        assert_eq!(CodecSet::all().difference(set), CodecSet::from(Codec::Vp9));
+        let others = CodecSet::all().difference(set);
+        assert!(others.contains(Codec::Vp9) && !others.contains(Codec::Av1));
+        assert_eq!(others.union(set), CodecSet::all());
+        let known = names(", ");
         let error = "h264,,h263".parse::<CodecSet>().unwrap_err();
-        assert_eq!(error.to_string(), "'' is none of h264, vp9, av1");
+        assert_eq!(error.to_string(), format!("'' is none of {known}"));
         let error = "h263".parse::<Codec>().unwrap_err();
-        assert_eq!(error.to_string(), "'h263' is none of h264, vp9, av1");
+        assert_eq!(error.to_string(), format!("'h263' is none of {known}"));
     }
 
     #[test]
@@ -512,8 +533,8 @@ mod tests {
     #[test]
     fn gpus_decode_what_their_drivers_do() {
         for (kernel, va, codecs) in [
-            ("i915", "iHD", "h264,vp9,av1"),
-            ("i915", "i965", "h264,vp9"),
+            ("i915", "iHD", "h264,vp9,av1,vp8"),
+            ("i915", "i965", "h264,vp9,vp8"),
             ("xe", "iHD", "h264,vp9,av1"),
             ("amdgpu", "radeonsi", "h264,vp9,av1"),
             ("radeon", "radeonsi", "h264"),

@@ -12,9 +12,11 @@ mod av1;
 mod base;
 mod h264;
 mod structs;
+mod vp8;
 mod vp9;
 
 pub use av1::*;
 pub use base::*;
 pub use h264::*;
+pub use vp8::*;
 pub use vp9::*;

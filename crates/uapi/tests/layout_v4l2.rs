@@ -146,6 +146,20 @@ fn structures() -> Vec<Layout> {
             ar_coeff_shift_minus_6 grain_scale_shift cb_mult cb_luma_mult cr_luma_mult
             cb_offset cr_offset reserved
         }
+        V4l2Vp8Segment "v4l2_vp8_segment" { quant_update lf_update segment_probs padding flags }
+        V4l2Vp8LoopFilter "v4l2_vp8_loop_filter" {
+            ref_frm_delta mb_mode_delta sharpness_level level padding flags
+        }
+        V4l2Vp8Quantization "v4l2_vp8_quantization" {
+            y_ac_qi y_dc_delta y2_dc_delta y2_ac_delta uv_dc_delta uv_ac_delta padding
+        }
+        V4l2Vp8Entropy "v4l2_vp8_entropy" { coeff_probs y_mode_probs uv_mode_probs mv_probs padding }
+        V4l2Vp8EntropyCoderState "v4l2_vp8_entropy_coder_state" { range value bit_count padding }
+        V4l2CtrlVp8Frame "v4l2_ctrl_vp8_frame" {
+            segment lf quant entropy coder_state width height horizontal_scale vertical_scale
+            version prob_skip_false prob_intra prob_last prob_gf num_dct_parts first_part_size
+            first_part_header_bits dct_part_sizes last_frame_ts golden_frame_ts alt_frame_ts flags
+        }
     }
 }
 
@@ -238,7 +252,7 @@ fn structures_match_the_c_header() {
     }
     source.push_str("return 0;\n}\n");
     assert_eq!(run_c("layout_v4l2", &source), expected);
-    assert_eq!(structures.len(), 26);
+    assert_eq!(structures.len(), 32);
 }
 
 #[test]

@@ -4,12 +4,15 @@
 mod av1;
 mod controls;
 mod h264;
+mod vp8;
 
 use daedalus_trace::Job;
 
-/// Returns the target of the job's codec, and the input that it takes apart into the job's controls; `None`
-/// if the codec has no headers to write.
+/// Returns the target of the job's codec, and its input: what it takes apart into the job's controls, or the
+/// coded data that it reads. `None` if the codec has neither headers to write nor headers to read.
 #[must_use]
 pub fn headers(job: &Job) -> Option<(&'static str, Vec<u8>)> {
-    h264::headers(job).or_else(|| av1::headers(job))
+    h264::headers(job)
+        .or_else(|| av1::headers(job))
+        .or_else(|| vp8::headers(job))
 }

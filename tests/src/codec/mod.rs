@@ -7,6 +7,7 @@ pub(crate) mod clips;
 mod edit;
 mod h264;
 pub(crate) mod row;
+mod vp8;
 mod vp9;
 
 use daedalus_uapi::codec::Codec;
@@ -32,6 +33,7 @@ pub(crate) fn row(codec: Codec) -> &'static Row {
         Codec::H264 => &h264::ROW,
         Codec::Vp9 => &vp9::ROW,
         Codec::Av1 => &av1::ROW,
+        Codec::Vp8 => &vp8::ROW,
     }
 }
 

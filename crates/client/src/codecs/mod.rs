@@ -4,6 +4,7 @@
 
 mod av1;
 mod h264;
+mod vp8;
 mod vp9;
 
 use daedalus_uapi::Codec;
@@ -56,12 +57,22 @@ static AV1: Row = Row {
     delegate: &av1::chromium::Av1,
 };
 
+static VP8: Row = Row {
+    parser: || Box::new(vp8::Vp8Parser::new()),
+    parser_with_delay: None,
+    shows_every_picture: false,
+    session_size: own_size,
+    hwaccel: &vp8::ffmpeg::Vp8,
+    delegate: &vp8::chromium::Vp8,
+};
+
 /// Returns the row of a codec.
 pub(crate) fn row(codec: Codec) -> &'static Row {
     match codec {
         Codec::H264 => &H264,
         Codec::Vp9 => &VP9,
         Codec::Av1 => &AV1,
+        Codec::Vp8 => &VP8,
     }
 }
 
