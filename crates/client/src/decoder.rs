@@ -226,8 +226,8 @@ impl Session {
         &self.pictures
     }
 
-    /// Returns the CAPTURE buffer in which the last picture of `timestamp` came back. It keeps the picture until
-    /// a later job is submitted, even if it is queued again before.
+    /// Returns the CAPTURE buffer in which the last picture of `timestamp` came back. It keeps the picture
+    /// until a later job is submitted, even if it is queued again before.
     #[must_use]
     pub fn buffer_of(&self, timestamp: u64) -> Option<usize> {
         self.buffers.get(&timestamp).copied()
