@@ -89,7 +89,7 @@ enum Scenario {
     /// What 64 sessions at once cost.
     ManySessions,
     /// Clients killed, and what is left of them.
-    VanishedClient,
+    VanishedClient(sessions::VanishArgs),
     /// A client of it, until it is killed or its standard input ends.
     #[command(hide = true)]
     SessionsClient(sessions::ClientArgs),
@@ -141,7 +141,7 @@ impl Scenario {
             Self::Freeze(_) => "freeze",
             Self::Seek(_) => "seek",
             Self::ManySessions => "many-sessions",
-            Self::VanishedClient => "vanished-client",
+            Self::VanishedClient(_) => "vanished-client",
             Self::SessionsClient(_) => "sessions-client",
             Self::Suspend(_) => "suspend",
             Self::Caches => "caches",
@@ -190,7 +190,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Freeze(args) => freeze::freeze(common, args, &mut figures),
         Scenario::Seek(args) => seek::seek(common, args, &mut figures),
         Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
-        Scenario::VanishedClient => sessions::vanished_client(common, &mut figures),
+        Scenario::VanishedClient(args) => sessions::vanished_client(common, args, &mut figures),
         Scenario::SessionsClient(client) => return sessions::client(common, client),
         Scenario::Suspend(args) => suspend::suspend(common, args, &mut figures),
         Scenario::Caches => caches::caches(common, &mut figures),

@@ -35,6 +35,8 @@ const MOST_KIB: u64 = 25 * 1024;
 const FIRST: usize = 6;
 /// What a picture and the start of a worker may take where time is not measured.
 const PATIENCE_MS: u64 = 8000;
+/// The module's parameter with the time that a worker may outlive its client.
+const WORKER_WAIT: &str = "worker_wait_ms";
 /// The name of a worker's process.
 const WORKER: &str = "daedalus-worker";
 
@@ -92,7 +94,7 @@ fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>
 /// Runs `body` while pictures and workers may take their time: time is not measured here, and the machine may
 /// be busy otherwise.
 pub(super) fn patiently<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let names = ["watchdog_ms", "worker_wait_ms"];
+    let names = ["watchdog_ms", WORKER_WAIT];
     let before = [parameter(names[0])?, parameter(names[1])?];
     for (name, value) in names.into_iter().zip(before) {
         set_parameter(name, value.max(PATIENCE_MS))?;
@@ -402,7 +404,25 @@ impl Moment {
     }
 }
 
-pub(super) fn vanished_client(common: &Common, figures: &mut Figures) -> Result<()> {
+/// Arguments of `vanished-client`.
+#[derive(Debug, clap::Args)]
+pub(super) struct VanishArgs {
+    /// How long a worker may outlive its client meanwhile, in milliseconds; the module's own time without it.
+    #[arg(long)]
+    worker_wait_ms: Option<u64>,
+}
+
+/// Kills clients, and looks for what is left of them.
+pub(super) fn vanished_client(common: &Common, args: &VanishArgs, figures: &mut Figures) -> Result<()> {
+    let before = parameter(WORKER_WAIT)?;
+    set_parameter(WORKER_WAIT, args.worker_wait_ms.unwrap_or(before))?;
+    let result = vanish_all(common, figures);
+    set_parameter(WORKER_WAIT, before)?;
+    result
+}
+
+/// Kills a client of each codec at each moment.
+fn vanish_all(common: &Common, figures: &mut Figures) -> Result<()> {
     let (broker, _) = Broker::start(common)?;
     let watchdog = Duration::from_millis(parameter("watchdog_ms")?);
     for (round, name) in codec::every(SIZE).iter().enumerate() {

@@ -34,7 +34,7 @@ const SCENARIOS: [&str; 23] = [
     "limits",
     "memory",
     "many-sessions",
-    "vanished-client",
+    VANISHED,
     FREEZE,
     "formats",
     "colour",
@@ -56,7 +56,7 @@ const STATES: [&str; 11] = [
     "starve-worker",
     "crash-loop",
     "limits",
-    "vanished-client",
+    VANISHED,
     "colour",
     "screen",
     REPLACE,
@@ -76,6 +76,9 @@ const REPLACE: &str = "replace-broker";
 
 /// Takes streams.
 const SIZES: &str = "sizes";
+
+/// Takes how long a stopped worker outlives its client, which passes each time by the clock.
+const VANISHED: &str = "vanished-client";
 
 /// Takes how often a client is frozen, and the watchdog's time, which passes each time by the clock.
 const FREEZE: &str = "freeze";
@@ -161,6 +164,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
             REPLACE => format!("{REPLACE} --replacements {}", args.replacements),
             SIZES => format!("{SIZES} {}", resized(bed)?.join(" ")),
             FREEZE => format!("{FREEZE} {}", frozen(kernel, args.quick)),
+            VANISHED if kernel != Kernel::Plain => format!("{VANISHED} --worker-wait-ms 800"),
             other => other.to_owned(),
         };
         script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
