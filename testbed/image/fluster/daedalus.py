@@ -105,3 +105,11 @@ class DaedalusAv1(Daedalus):
 
     codec = Codec.AV1
     element = "v4l2slav1dec"
+
+
+@register_decoder
+class DaedalusVp8(Daedalus):
+    """VP8"""
+
+    codec = Codec.VP8
+    element = "v4l2slvp8dec"

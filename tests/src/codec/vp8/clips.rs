@@ -49,6 +49,13 @@ const ALTERNATE: Encoder = Encoder {
     depth: 8,
     profile: PROFILE,
 };
+/// The same in WebM.
+const ALTERNATE_WEBM: Encoder = Encoder {
+    line: "vpxenc --codec=vp8 --webm --quiet -y --threads=2 --good --passes=2 --cpu-used=4 \
+           --lag-in-frames=16 --auto-alt-ref=1 --end-usage=vbr --target-bitrate=500 --kf-max-dist=9999",
+    depth: 8,
+    profile: PROFILE,
+};
 /// Every part is a sequence of its own; they are joined.
 const PLAIN: Encoder = Encoder {
     line: "vpxenc --codec=vp8 --ivf --quiet -y --threads=2 --good --passes=1 --cpu-used=5 --end-usage=vbr \
@@ -101,7 +108,7 @@ const SMALL_CLIPS: [SmallClip; 6] = [
 
 const HIDES: &[Proof] = &[Proof::Tool("a hidden frame", is_hidden)];
 
-const SPECS: [Spec; 10] = [
+const SPECS: [Spec; 11] = [
     Spec::new(
         "vp8-sizes.ivf",
         PLAIN,
@@ -113,6 +120,9 @@ const SPECS: [Spec; 10] = [
         .proven(HIDES)
         .small(),
     Spec::new("vp8-hidden-175x143.ivf", ALTERNATE, &[(175, 143, 40)])
+        .proven(HIDES)
+        .small(),
+    Spec::new("vp8-hidden-180p.webm", ALTERNATE_WEBM, &[(320, 180, 30)])
         .proven(HIDES)
         .small(),
     Spec::new("vp8-profile-3.ivf", SIMPLE, &[(321, 241, 16)])
