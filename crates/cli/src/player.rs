@@ -75,7 +75,7 @@ fn pipeline(file: &Path, by: By, sink: &[&str]) -> Result<(Codec, String, Comman
         By::Device => of_device(codec)?,
         By::Software => in_software(codec)?,
     };
-    parts.push(format!("{codec}parse"));
+    parts.push(codec.info().gstreamer_parser.to_owned());
     parts.push(element.clone());
     parts.extend(sink.iter().map(|&part| part.to_owned()));
     let mut command = Command::new("gst-launch-1.0");

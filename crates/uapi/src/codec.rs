@@ -92,6 +92,8 @@ pub struct CodecInfo {
     pub matroska: &'static [&'static str],
     /// The format of its streams without a container.
     pub stream: Stream,
+    /// GStreamer's element that parses its streams; `identity` if its decoders parse.
+    pub gstreamer_parser: &'static str,
     /// GStreamer's elements that decode it in software, the best first.
     pub gstreamer: &'static [&'static str],
     /// FFmpeg's decoder that decodes it in software.
@@ -140,6 +142,7 @@ pub static CODECS: [CodecInfo; 4] = [
         // Its units lie in Matroska without start codes, which nobody here reads.
         matroska: &[],
         stream: Stream::StartCodes,
+        gstreamer_parser: "h264parse",
         gstreamer: &["avdec_h264", "openh264dec"],
         ffmpeg: "h264",
         // Intel since 2010, AMD in each UVD and VCN.
@@ -165,6 +168,7 @@ pub static CODECS: [CodecInfo; 4] = [
         ivf: &[*b"VP90"],
         matroska: &["V_VP9"],
         stream: Stream::None,
+        gstreamer_parser: "vp9parse",
         gstreamer: &["avdec_vp9", "vp9dec"],
         ffmpeg: "vp9",
         // Intel since Kaby Lake. AMD since Raven, whose driver is never radeon.
@@ -191,6 +195,7 @@ pub static CODECS: [CodecInfo; 4] = [
         ivf: &[*b"AV01"],
         matroska: &["V_AV1"],
         stream: Stream::Obus,
+        gstreamer_parser: "av1parse",
         gstreamer: &["dav1ddec", "av1dec", "avdec_av1"],
         ffmpeg: "libdav1d",
         // Intel since Tiger Lake, which i965 does not know. AMD since RDNA 2.
@@ -209,6 +214,7 @@ pub static CODECS: [CodecInfo; 4] = [
         ivf: &[*b"VP80"],
         matroska: &["V_VP8"],
         stream: Stream::None,
+        gstreamer_parser: "identity",
         gstreamer: &["avdec_vp8", "vp8dec"],
         ffmpeg: "vp8",
         // Intel from Broadwell to Ice Lake.

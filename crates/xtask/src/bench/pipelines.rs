@@ -76,7 +76,8 @@ pub(crate) fn rows(out_dir: &Path, clip: &Clip) -> Result<Rows> {
 pub(crate) fn of(clip: &Clip, path: &str) -> Result<Vec<Entry>> {
     let codec = clip.codec.name();
     let container = if path.ends_with(".ivf") { "ivfparse ! " } else { "" };
-    let source = format!("filesrc location={path} ! {container}{codec}parse");
+    let parser = clip.codec.info().gstreamer_parser;
+    let source = format!("filesrc location={path} ! {container}{parser}");
     let pipeline = |name: &str, rest: &str| {
         Entry::new(name, &format!("gst-launch-1.0 -q {source} ! {rest} ! fakesink")).proof(
             &format!("gst-launch-1.0 -m {source} ! {rest} ! videocodectestsink"),
