@@ -192,7 +192,7 @@ impl Tiny {
         bits.boolean(128, true);
         self.encode_block(&mut bits);
         let first = bits.finish();
-        let tag = u32::from(!self.key) | 1 << 4 | (first.len() as u32) << 5;
+        let tag = u32::from(!self.key) | (1 << 4) | ((first.len() as u32) << 5);
         let mut data = tag.to_le_bytes()[..3].to_vec();
         if self.key {
             data.extend([0x9d, 0x01, 0x2a, 16, 0, 16, 0]);

@@ -121,7 +121,7 @@ impl Vp8Parser {
     /// Parses a frame; returns its control without the references, and how it changes the slots.
     fn frame(&mut self, data: &[u8]) -> Result<(V4l2CtrlVp8Frame, Refresh), String> {
         let tag = data.get(..TAG).ok_or("the frame tag is cut off")?;
-        let tag = u32::from(tag[0]) | u32::from(tag[1]) << 8 | u32::from(tag[2]) << 16;
+        let tag = u32::from_le_bytes([tag[0], tag[1], tag[2], 0]);
         let key = tag & 1 == 0;
         let version = ((tag >> 1) & 7) as u8;
         let mut start = TAG;
@@ -341,7 +341,7 @@ fn sizes(data: &[u8], count: usize) -> Result<[u32; 8], String> {
         .ok_or("the table of sizes is cut off")?;
     let mut end = table.len();
     for (size, bytes) in sizes.iter_mut().zip(table.chunks(3)) {
-        *size = u32::from(bytes[0]) | u32::from(bytes[1]) << 8 | u32::from(bytes[2]) << 16;
+        *size = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
         end += *size as usize;
     }
     let rest = data.len().checked_sub(end).ok_or("a partition is cut off")?;
