@@ -108,7 +108,7 @@ const SMALL_CLIPS: [SmallClip; 6] = [
 
 const HIDES: &[Proof] = &[Proof::Tool("a hidden frame", is_hidden)];
 
-const SPECS: [Spec; 11] = [
+const SPECS: [Spec; 10] = [
     Spec::new(
         "vp8-sizes.ivf",
         PLAIN,
@@ -143,7 +143,6 @@ const SPECS: [Spec; 11] = [
         4,
         partitions,
     )]),
-    Spec::new("vp8-hidden-1080p.ivf", ALTERNATE, &[(1920, 1080, 20)]).proven(HIDES),
     Spec::new("vp8-2160p.ivf", PARTITIONS, &[(3840, 2160, 6)]).proven(&[Proof::Least(
         "Partitions",
         8,
