@@ -39,6 +39,11 @@ impl FieldPair {
         })
     }
 
+    /// Returns whether the second field of a frame has not come yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// Finds the picture that a packet was decoded into. `frame` is the frame that the packet began; a second
     /// field begins none. Returns the picture's frame, and the lines of it that are decoded.
     pub(crate) fn place(

@@ -105,3 +105,11 @@ class DaedalusAv1(Daedalus):
 
     codec = Codec.AV1
     element = "v4l2slav1dec"
+
+
+@register_decoder
+class DaedalusMpeg2(Daedalus):
+    """MPEG-2"""
+
+    codec = Codec.MPEG2_VIDEO
+    element = "v4l2slmpeg2dec"
