@@ -32,6 +32,9 @@ enum Command {
     Clips(clips::Args),
     /// Makes the streams that the published suites lack (in the Debian root, which has the encoders).
     Generated(clips::generated::Args),
+    /// Compares FFmpeg's pictures with another decoder's, where the standard has no exact ones (in the Debian
+    /// root, which has both).
+    Near(clips::near::Args),
     /// Plays streams through GStreamer, or as another client would, and compares every picture.
     Play(play::Args),
     /// Plays streams through the engine, with neither kernel nor device.
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Clips(args) => clips::run(&args),
         Command::Generated(args) => clips::generated::run(&args),
+        Command::Near(args) => clips::near::run(&args),
         Command::Play(args) => play::run(&args),
         Command::Native(args) => native::run(&args),
         Command::Life(args) => life::run(&args),

@@ -7,7 +7,8 @@
 //! hold it, the folder has a writer:
 //!
 //! - [`h264`]: SPS and PPS NAL units in front of the client's slices;
-//! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles.
+//! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles;
+//! - [`mpeg2`]: sequence, group and picture headers in front of the client's slices.
 //!
 //! [`vp9`] and [`vp8`] need none: the buffer holds the whole frame.
 //!
@@ -18,6 +19,7 @@ pub mod av1;
 pub mod bits;
 mod controls;
 pub mod h264;
+pub mod mpeg2;
 pub mod vp8;
 pub mod vp9;
 
@@ -33,5 +35,6 @@ pub fn of(codec: Codec) -> &'static dyn Semantics {
         Codec::Vp9 => &vp9::Vp9,
         Codec::Av1 => &av1::Av1,
         Codec::Vp8 => &vp8::Vp8,
+        Codec::Mpeg2 => &mpeg2::Mpeg2,
     }
 }

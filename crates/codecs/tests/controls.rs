@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! cros-codecs parses the writers' output, and finds the controls' values; and no control's bytes make the
-//! writers panic.
+//! A foreign parser, cros-codecs where it knows the codec, finds the controls' values in the writers' output;
+//! and no control's bytes make the writers panic.
 
 #[path = "controls/av1.rs"]
 mod av1;
 #[path = "controls/h264.rs"]
 mod h264;
+#[path = "controls/mpeg2.rs"]
+mod mpeg2;
 
 /// Draws control values from arbitrary bytes; zeros after their end, so that shrinking simplifies.
 struct Draw<'a>(std::slice::Iter<'a, u8>);

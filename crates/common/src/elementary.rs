@@ -26,21 +26,22 @@ impl Elementary {
     ///
     /// H.264 and H.265 have the same start codes and NAL unit headers of one and two bytes. Neither can have
     /// a slice before its parameter sets, and no header of a parameter set of one is one of the other: the
-    /// first decides.
+    /// first decides. The start code of MPEG's sequence header is none of theirs, since its first bit is set,
+    /// but those of slices could be.
     pub fn of(head: &[u8]) -> Option<Self> {
-        let mut units = units(&head[..head.len().min(HEAD)]).peekable();
-        while let Some(unit) = units.next() {
-            match unit {
-                [SEQUENCE_HEADER, ..] => {
-                    let extended = units.peek().is_some_and(|next| next.first() == Some(&EXTENSION));
-                    return Some(if extended { Self::Mpeg2 } else { Self::Mpeg1 });
-                }
-                _ if is_h264_sps(unit) => return Some(Self::H264),
-                _ if is_hevc_set(unit) => return Some(Self::Hevc),
-                _ => {}
-            }
+        let head = &head[..head.len().min(HEAD)];
+        let mut sequences = units(head).skip_while(|unit| unit.first() != Some(&SEQUENCE_HEADER));
+        if sequences.next().is_some() {
+            let extended = sequences
+                .next()
+                .is_some_and(|unit| unit.first() == Some(&EXTENSION));
+            return Some(if extended { Self::Mpeg2 } else { Self::Mpeg1 });
         }
-        None
+        units(head).find_map(|unit| match unit {
+            _ if is_h264_sps(unit) => Some(Self::H264),
+            _ if is_hevc_set(unit) => Some(Self::Hevc),
+            _ => None,
+        })
     }
 
     /// Returns its name, for people.
@@ -119,5 +120,9 @@ mod tests {
         let header = [0xb3, 0x16, 0, 0xf0, 0x13];
         assert_eq!(Elementary::of(&stream(&[&header, &[0xb5, 0x14]])), Some(Mpeg2));
         assert_eq!(Elementary::of(&stream(&[&header, &[0xb8, 0]])), Some(Mpeg1));
+        // Slices of a picture before it, in rows 66 and 103.
+        let slices: [&[u8]; 2] = [&[0x42, 1, 1, 1], &[0x67, 100, 0, 30]];
+        let joined_late = [slices[0], slices[1], &header, &[0xb5, 0x14]];
+        assert_eq!(Elementary::of(&stream(&joined_late)), Some(Mpeg2));
     }
 }

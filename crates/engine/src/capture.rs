@@ -106,6 +106,7 @@ impl Target {
         Some(Offer {
             size: (self.size.width, self.size.height),
             luma,
+            apart: self.format.memory_planes > 1,
             chroma,
         })
     }

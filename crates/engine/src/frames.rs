@@ -130,11 +130,19 @@ pub(crate) struct Offer {
     pub(crate) size: (u32, u32),
     /// The luma plane, to the end of its memory plane.
     pub(crate) luma: View,
+    /// Nothing else is in luma's memory plane.
+    pub(crate) apart: bool,
     /// Chroma planes that are memory planes of their own.
     pub(crate) chroma: Option<[View; 2]>,
 }
 
 impl Offer {
+    /// Returns whether the first `lines` lines that are decoded stay as they are. Below the picture they do
+    /// not where chroma is written there.
+    pub(crate) fn keeps_lines(&self, lines: u32) -> bool {
+        self.apart || lines <= self.size.1
+    }
+
     fn takes_luma(&self, layout: &Layout) -> bool {
         layout.depth == 8
             && layout.width <= self.size.0
@@ -329,6 +337,7 @@ mod tests {
         Offer {
             size: (128, 128),
             luma: view.lend().expect("writable"),
+            apart: true,
             chroma: None,
         }
     }

@@ -69,7 +69,7 @@ fn clips_are_replayed_exactly() -> Result<()> {
 /// that change.
 #[test]
 fn vectors_are_replayed_exactly() -> Result<()> {
-    let streams: [(Codec, &[&str]); 3] = [
+    let streams: [(Codec, &[&str]); 4] = [
         (
             Codec::H264,
             &[
@@ -93,6 +93,14 @@ fn vectors_are_replayed_exactly() -> Result<()> {
                 "dav1d/8-bit/issues/309_odd_width.ivf",
                 "dav1d/8-bit/data/00001131.ivf",
                 "dav1d/10-bit/film_grain/av1-1-b10-23-film_grain-50.ivf",
+            ],
+        ),
+        (
+            Codec::Mpeg2,
+            &[
+                "mpeg2dec-streams/sony-ct2.m2v",
+                "mpeg2dec-streams/tcela-8-fp-dp.m2v",
+                "torchcodec/testsrc2_odd_width_mpeg2.m2v",
             ],
         ),
     ];

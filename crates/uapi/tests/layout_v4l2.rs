@@ -160,6 +160,17 @@ fn structures() -> Vec<Layout> {
             version prob_skip_false prob_intra prob_last prob_gf num_dct_parts first_part_size
             first_part_header_bits dct_part_sizes last_frame_ts golden_frame_ts alt_frame_ts flags
         }
+        V4l2CtrlMpeg2Sequence "v4l2_ctrl_mpeg2_sequence" {
+            horizontal_size vertical_size vbv_buffer_size profile_and_level_indication chroma_format flags
+        }
+        V4l2CtrlMpeg2Picture "v4l2_ctrl_mpeg2_picture" {
+            backward_ref_ts forward_ref_ts flags f_code picture_coding_type picture_structure
+            intra_dc_precision reserved
+        }
+        V4l2CtrlMpeg2Quantisation "v4l2_ctrl_mpeg2_quantisation" {
+            intra_quantiser_matrix non_intra_quantiser_matrix chroma_intra_quantiser_matrix
+            chroma_non_intra_quantiser_matrix
+        }
     }
 }
 
@@ -252,7 +263,7 @@ fn structures_match_the_c_header() {
     }
     source.push_str("return 0;\n}\n");
     assert_eq!(run_c("layout_v4l2", &source), expected);
-    assert_eq!(structures.len(), 32);
+    assert_eq!(structures.len(), 35);
 }
 
 #[test]

@@ -113,3 +113,11 @@ class DaedalusVp8(Daedalus):
 
     codec = Codec.VP8
     element = "v4l2slvp8dec"
+
+
+@register_decoder
+class DaedalusMpeg2(Daedalus):
+    """MPEG-2"""
+
+    codec = Codec.MPEG2_VIDEO
+    element = "v4l2slmpeg2dec"

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::raw::{RawFormat, Shape, md5_hex};
 
+use super::{ffmpeg, near};
 use crate::codec;
 use crate::codec::clips::{ClipRow, Files, Reference};
 
@@ -58,42 +59,48 @@ fn run(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// Returns the MD5 of every picture as NV12, in display order, by the codec's own reference.
+/// The MD5 of every picture of a clip as NV12, in display order, by the decoder of this name.
+pub(super) type Sums = (&'static str, Vec<String>);
+
+/// Returns the sums of a clip's pictures, by the codec's own reference and by FFmpeg: by FFmpeg alone if the
+/// other pictures are near those.
 ///
 /// # Errors
 ///
-/// When the decoder fails or hands over a partial picture.
-pub(super) fn own_reference(row: &ClipRow, clip: &Path, recon: &Path, shape: Shape) -> Result<Vec<String>> {
-    match row.reference {
+/// When a decoder fails or hands over a partial picture, or when the two do not agree.
+pub(super) fn references(row: &ClipRow, clip: &Path, recon: &Path, shape: Shape) -> Result<Vec<Sums>> {
+    let name = row.reference.name();
+    let by_ffmpeg = ("ffmpeg", ffmpeg_reference(clip, shape)?);
+    let own = match row.reference {
         Reference::Reconstruction(name) => {
             let file = File::open(recon).with_context(|| format!("there is no {name}"))?;
-            frame_sums(BufReader::new(file), shape)
+            frame_sums(BufReader::new(file), shape)?
         }
         Reference::Decoder(line) => {
             let mut command = command(line)?;
             command.args(["-o", "-"]).arg(clip);
-            decoder_sums(command, shape)
+            decoder_sums(command, shape)?
         }
-    }
-}
-
-/// Makes a command of FFmpeg that decodes a clip; the output is to be added. More threads than one decode
-/// interlaced fields wrong at times (ARCHITECTURE.md, Threads).
-pub(super) fn ffmpeg_decoder(clip: &Path) -> Command {
-    let mut command = Command::new("ffmpeg");
-    command
-        .args(["-v", "error", "-nostdin", "-threads", "1", "-i"])
-        .arg(clip);
-    command
+        Reference::Near(near) => {
+            let compared = near::compare(near, clip, shape)?;
+            ensure!(
+                compared.pictures == by_ffmpeg.1.len(),
+                "{name} and ffmpeg do not agree"
+            );
+            return Ok(vec![by_ffmpeg]);
+        }
+    };
+    ensure!(own == by_ffmpeg.1, "{name} and ffmpeg do not agree");
+    Ok(vec![(name, own), by_ffmpeg])
 }
 
 /// Returns the MD5 of every picture as NV12, in display order, by FFmpeg.
 ///
 /// # Errors
 ///
-/// As for [`own_reference`].
-pub(super) fn ffmpeg_reference(clip: &Path, shape: Shape) -> Result<Vec<String>> {
-    let mut c = ffmpeg_decoder(clip);
+/// When the decoder fails or hands over a partial picture.
+fn ffmpeg_reference(clip: &Path, shape: Shape) -> Result<Vec<String>> {
+    let mut c = ffmpeg::decoder(clip);
     c.args([
         "-f",
         "rawvideo",

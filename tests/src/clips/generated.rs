@@ -13,7 +13,7 @@ use daedalus_uapi::codec::Codec;
 use super::reference::{self, Pictures};
 use super::scene::Scene;
 use super::set::{RATE, set_of, sources};
-use super::{encode, proof};
+use super::{encode, near, proof};
 use crate::codec;
 use crate::codec::clips::{ClipRow, Files, Reference, Spec};
 
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         include_str!("proof.rs"),
         include_str!("reference.rs"),
         include_str!("encode.rs"),
+        include_str!("near.rs"),
         if args.small { "small" } else { "all" },
     ]);
     let set = set_of(&args.out, &sources, &encode::programs(), "MANIFEST.tsv", |dir| {
@@ -99,14 +100,19 @@ fn make(codec: Codec, spec: &Spec, dir: &Path, work: &Path) -> Result<String> {
     let mut recons = Vec::new();
     let mut coded_parts = Vec::new();
     for (index, part) in spec.parts.iter().enumerate() {
-        let source = source(work, *part, spec.encoder.depth)?;
         let (coded, recon) = (work.join("part"), work.join(format!("recon-{index}")));
-        let files = Files {
-            source: &source,
-            output: &coded,
-            recon: &recon,
-        };
-        encode::encode(row, spec.encoder.line, &files)?;
+        match spec.write {
+            Some(write) => write(*part, &coded)?,
+            None => {
+                let source = source(work, *part, spec.encoder.depth)?;
+                let files = Files {
+                    source: &source,
+                    output: &coded,
+                    recon: &recon,
+                };
+                encode::encode(row, spec.encoder.line, &files)?;
+            }
+        }
         coded_parts.push(fs::read(&coded)?);
         recons.push((recon, spec.shape(index)));
     }
@@ -115,6 +121,10 @@ fn make(codec: Codec, spec: &Spec, dir: &Path, work: &Path) -> Result<String> {
     let first = match row.reference {
         Reference::Reconstruction(_) => reference::recon(&recons)?,
         Reference::Decoder(line) => reference::frames(line, spec, &clip, work)?,
+        Reference::Near(near) => {
+            let compared = near::compare(near, &clip, spec.shape(0))?;
+            reference::ffmpeg(spec, &clip, &vec![spec.shape(0); compared.pictures])?
+        }
     };
     for (recon, _) in &recons {
         if recon.exists() {
@@ -127,7 +137,7 @@ fn make(codec: Codec, spec: &Spec, dir: &Path, work: &Path) -> Result<String> {
         first.sums.len(),
         spec.frames()
     );
-    let second = reference::ffmpeg(spec, &clip, &first)?;
+    let second = reference::ffmpeg(spec, &clip, &first.shapes)?;
     if let Some(frame) = (0..first.sums.len()).find(|frame| second.sums.get(*frame) != first.sums.get(*frame))
     {
         anyhow::bail!("{decoder} and ffmpeg do not agree on frame {frame}");

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::raw::{Shape, hex, md5_hex};
 use md5::{Digest, Md5};
 
-use super::encode::{command, ffmpeg_decoder};
+use super::encode::command;
+use super::ffmpeg;
 use crate::codec::clips::Spec;
 
 /// The checksums of a stream's pictures, in display order.
@@ -152,15 +153,15 @@ pub(super) fn frames(line: &str, spec: &Spec, clip: &Path, work: &Path) -> Resul
     Ok(summing.end())
 }
 
-/// Returns the pictures of FFmpeg, which does not say of what size its pictures are: they are taken to be as
-/// those of `first`, and its output must end where theirs do.
-pub(super) fn ffmpeg(spec: &Spec, clip: &Path, first: &Pictures) -> Result<Pictures> {
+/// Returns the pictures of FFmpeg, which does not say of what size its pictures are: they are taken to have
+/// these shapes, and its output must end where they do.
+pub(super) fn ffmpeg(spec: &Spec, clip: &Path, shapes: &[Shape]) -> Result<Pictures> {
     let format = if spec.encoder.depth == 8 {
         "yuv420p"
     } else {
         "yuv420p10le"
     };
-    let mut command = ffmpeg_decoder(clip);
+    let mut command = ffmpeg::decoder(clip);
     command.args([
         "-noautoscale",
         "-f",
@@ -173,7 +174,7 @@ pub(super) fn ffmpeg(spec: &Spec, clip: &Path, first: &Pictures) -> Result<Pictu
     ]);
     let mut summing = PictureSums::default();
     piped(command, |out| {
-        summing.read(out, |frame| first.shapes.get(frame).copied())
+        summing.read(out, |frame| shapes.get(frame).copied())
     })?;
     Ok(summing.end())
 }

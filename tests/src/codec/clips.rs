@@ -53,6 +53,20 @@ pub(crate) enum Reference {
     Reconstruction(&'static str),
     /// A program with its options, which writes packed planar pictures to the file behind `-o`.
     Decoder(&'static str),
+    /// A decoder of a codec whose standard leaves the rounding of its transform open: its pictures are near
+    /// those of FFmpeg, which count.
+    Near(&'static Near),
+}
+
+/// A decoder whose pictures are near the right ones.
+pub(crate) struct Near {
+    /// Its name in reports.
+    pub(crate) name: &'static str,
+    /// Returns the pictures of a stream, in display order, packed and planar.
+    pub(crate) pictures: fn(&Path, Shape) -> Result<Box<dyn Iterator<Item = Result<Vec<u8>>>>>,
+    /// Returns of each picture of a stream, in display order, how many transforms may add up in a sample: one
+    /// more than in those that it refers to.
+    pub(crate) generations: fn(&Path) -> Result<Vec<u32>>,
 }
 
 impl Reference {
@@ -61,6 +75,7 @@ impl Reference {
         match self {
             Self::Reconstruction(name) => name,
             Self::Decoder(line) => line.split(' ').next().unwrap_or(line),
+            Self::Near(near) => near.name,
         }
     }
 }
@@ -154,7 +169,12 @@ pub(crate) struct Spec {
     pub(crate) proofs: &'static [Proof],
     /// Whether it belongs to the small set, too.
     pub(crate) small: bool,
+    /// Writes a part in place of the encoder; its width, height and frames are those of the part.
+    pub(crate) write: Option<Write>,
 }
+
+/// Writes a stream to a file.
+pub(crate) type Write = fn((usize, usize, usize), &Path) -> Result<()>;
 
 impl Spec {
     /// Makes a stream that belongs to the whole set only.
@@ -169,6 +189,15 @@ impl Spec {
             parts,
             proofs: &[],
             small: false,
+            write: None,
+        }
+    }
+
+    /// Lets `write` make it, in place of the encoder.
+    pub(super) const fn written(self, write: Write) -> Self {
+        Self {
+            write: Some(write),
+            ..self
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod av1;
 mod h264;
+mod mpeg2;
 mod vp8;
 mod vp9;
 
@@ -66,6 +67,15 @@ static VP8: Row = Row {
     delegate: &vp8::chromium::Vp8,
 };
 
+static MPEG2: Row = Row {
+    parser: || Box::new(mpeg2::Mpeg2Parser::new()),
+    parser_with_delay: Some(|delay| Box::new(mpeg2::Mpeg2Parser::with_delay(delay))),
+    shows_every_picture: true,
+    session_size: own_size,
+    hwaccel: &mpeg2::ffmpeg::Mpeg2,
+    delegate: &mpeg2::chromium::Mpeg2,
+};
+
 /// Returns the row of a codec.
 pub(crate) fn row(codec: Codec) -> &'static Row {
     match codec {
@@ -73,6 +83,7 @@ pub(crate) fn row(codec: Codec) -> &'static Row {
         Codec::Vp9 => &VP9,
         Codec::Av1 => &AV1,
         Codec::Vp8 => &VP8,
+        Codec::Mpeg2 => &MPEG2,
     }
 }
 
