@@ -238,6 +238,7 @@ pub static CODECS: [CodecInfo; 5] = [
         // Its blocks have start codes, which nobody here looks for.
         matroska: &[],
         stream: Stream::StartCodes,
+        gstreamer_parser: "mpegvideoparse",
         gstreamer: &["avdec_mpeg2video", "mpeg2dec"],
         ffmpeg: "mpeg2video",
         // Intel since 2010, AMD in each UVD and in most VCN.
