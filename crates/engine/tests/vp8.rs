@@ -361,7 +361,7 @@ fn where_decoders_copy_in_another_order_pictures_are_exact_or_flagged() -> Resul
                 picture == *right || status == Status::Error,
                 "{name}: picture {number} is wrong, and called exact"
             );
-            let consistent = number < 4 || number >= 8;
+            let consistent = !(4..8).contains(&number);
             ensure!(
                 (status == Status::Ok) == consistent,
                 "{name}: picture {number} is {status:?}"
@@ -384,7 +384,7 @@ fn where_decoders_copy_in_another_order_pictures_are_exact_or_flagged() -> Resul
                 "{name}: picture {number} is wrong, and called exact"
             );
             ensure!(
-                (status == Status::Ok) == (number < 4 || number >= 8),
+                (status == Status::Ok) != (4..8).contains(&number),
                 "{name}: picture {number} is {status:?}"
             );
         }
