@@ -9,9 +9,7 @@ use daedalus_uapi::v4l2_controls::{
     V4L2_VP8_SEGMENT_FLAG_UPDATE_MAP, V4l2CtrlVp8Frame,
 };
 
-use crate::codec::clips::{
-    ClipRow, Encoder, Files, Proof, Reference, SmallClip, Spec, Subject, ivf_key_frame,
-};
+use crate::codec::clips::{ClipRow, Encoder, Files, Proof, Reference, SmallClip, Spec, ivf_key_frame};
 
 pub(super) const ROW: ClipRow = ClipRow {
     source: include_str!("clips.rs"),
@@ -92,13 +90,8 @@ const RESILIENT: Encoder = Encoder {
     profile: PROFILE,
 };
 
-const SMALL_CLIPS: [SmallClip; 6] = [
+const SMALL_CLIPS: [SmallClip; 5] = [
     SmallClip::groups("vp8-groups"),
-    SmallClip {
-        frames: 8,
-        subject: Subject::Noise,
-        ..SmallClip::new("vp8-noise", (160, 96))
-    },
     SmallClip::new("vp8-1x1", (1, 1)),
     SmallClip::new("vp8-35x17", (35, 17)),
     SmallClip::new("vp8-177x145", (177, 145)),
@@ -188,11 +181,6 @@ fn large(rows: usize, interval: usize) -> String {
 }
 
 fn small(clip: &SmallClip) -> String {
-    // Noise has to come out as it went in, nearly: a soft picture is not recognised.
-    let quality = if clip.subject == Subject::Noise {
-        "--min-q=0 --max-q=1 --target-bitrate=50000"
-    } else {
-        "--min-q=20 --max-q=40 --target-bitrate=2000"
-    };
-    format!("{SMALL} {} {quality}", clip.aom_options())
+    let options = clip.aom_options();
+    format!("{SMALL} {options} --min-q=20 --max-q=40 --target-bitrate=2000")
 }
