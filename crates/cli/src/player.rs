@@ -258,17 +258,17 @@ mod tests {
 
     #[test]
     fn help_names_every_kind_of_file() {
-        let [first, second] = &of_streams(|row, _| row.title.to_owned())[..] else {
-            panic!("a sentence for two streams");
-        };
-        assert_eq!(
-            files(),
-            format!("IVF, WebM, {first} byte streams, {second} OBU streams")
-        );
-        assert_eq!(
-            one_file(),
-            format!("IVF, WebM, an {first} byte stream or an {second} OBU stream")
-        );
+        let (files, one_file) = (files(), one_file());
+        assert!(files.starts_with("IVF, WebM, ") && one_file.starts_with("IVF, WebM, an "));
+        for row in &CODECS {
+            let kind = match row.stream {
+                Stream::StartCodes => "byte",
+                Stream::Obus => "OBU",
+                Stream::None => continue,
+            };
+            let name = format!("{} {kind} stream", row.title);
+            assert!(files.contains(&format!("{name}s")) && one_file.contains(&format!("an {name}")));
+        }
     }
 
     #[test]

@@ -58,12 +58,15 @@ pub(crate) enum Reference {
     Near(&'static Near),
 }
 
+/// Pictures, one after the other.
+pub(crate) type Pictures = Box<dyn Iterator<Item = Result<Vec<u8>>>>;
+
 /// A decoder whose pictures are near the right ones.
 pub(crate) struct Near {
     /// Its name in reports.
     pub(crate) name: &'static str,
     /// Returns the pictures of a stream, in display order, packed and planar.
-    pub(crate) pictures: fn(&Path, Shape) -> Result<Box<dyn Iterator<Item = Result<Vec<u8>>>>>,
+    pub(crate) pictures: fn(&Path, Shape) -> Result<Pictures>,
     /// Returns of each picture of a stream, in display order, how many transforms may add up in a sample: one
     /// more than in those that it refers to.
     pub(crate) generations: fn(&Path) -> Result<Vec<u32>>,

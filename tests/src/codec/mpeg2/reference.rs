@@ -13,6 +13,8 @@ use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_MPEG2_PICTURE, V4L2_MPEG2_PIC_CODING_TYPE_I, V4l2CtrlMpeg2Picture,
 };
 
+use crate::codec::clips::Pictures;
+
 const SEQUENCE_END: [u8; 4] = [0, 0, 1, 0xb7];
 
 /// Returns of each picture of a stream, in display order, how many transforms may add up in a sample.
@@ -44,7 +46,7 @@ pub(super) fn generations(clip: &Path) -> Result<Vec<u32>> {
 }
 
 /// Returns the pictures of a stream, in display order, as packed I420 of this shape.
-pub(super) fn pictures(clip: &Path, shape: Shape) -> Result<Box<dyn Iterator<Item = Result<Vec<u8>>>>> {
+pub(super) fn pictures(clip: &Path, shape: Shape) -> Result<Pictures> {
     let mut stream = std::fs::read(clip).with_context(|| format!("cannot read {}", clip.display()))?;
     // Without it libmpeg2 keeps the last pictures.
     stream.extend(SEQUENCE_END);
@@ -59,7 +61,7 @@ pub(super) fn pictures(clip: &Path, shape: Shape) -> Result<Box<dyn Iterator<Ite
     // If it does not take all, its pictures tell.
     std::thread::spawn(move || input.write_all(&stream));
     let out = child.stdout.take().context("mpeg2dec has no output")?;
-    Ok(Box::new(Pictures {
+    Ok(Box::new(Maps {
         child,
         out: BufReader::with_capacity(1 << 20, out),
         shape,
@@ -67,14 +69,14 @@ pub(super) fn pictures(clip: &Path, shape: Shape) -> Result<Box<dyn Iterator<Ite
     }))
 }
 
-struct Pictures {
+struct Maps {
     child: Child,
     out: BufReader<ChildStdout>,
     shape: Shape,
     ended: bool,
 }
 
-impl Pictures {
+impl Maps {
     /// Reads one picture: a grey map of whole macroblocks, with luma above, and below it Cb beside Cr.
     fn read(&mut self) -> Result<Option<Vec<u8>>> {
         if self.out.fill_buf()?.is_empty() {
@@ -133,7 +135,7 @@ impl Pictures {
     }
 }
 
-impl Iterator for Pictures {
+impl Iterator for Maps {
     type Item = Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -146,7 +148,7 @@ impl Iterator for Pictures {
     }
 }
 
-impl Drop for Pictures {
+impl Drop for Maps {
     fn drop(&mut self) {
         // If the reader stops early, the program must not wait for it.
         let _ = self.child.kill();

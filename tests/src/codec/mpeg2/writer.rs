@@ -519,7 +519,7 @@ impl Writer {
     fn within(&mut self, at: i32, size: i32, whole: i32) -> i32 {
         // Half a sample needs one more.
         let (least, most) = (-2 * at, 2 * (whole - size - at) - 1);
-        let (least, most) = (least.max(-24), most.min(24).max(0));
+        let (least, most) = (least.max(-24), most.clamp(0, 24));
         least.min(0) + self.random.below((most - least.min(0) + 1) as u64) as i32
     }
 
