@@ -35,6 +35,7 @@ mod controls;
 mod convert;
 mod decoder;
 mod error;
+mod fields;
 mod frames;
 mod history;
 mod in_flight;

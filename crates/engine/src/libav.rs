@@ -63,6 +63,21 @@ pub(crate) struct CodecDecoder {
     pub(crate) name: &'static CStr,
     /// A packet that decodes into nothing. Without one, the decoder has no frame threads.
     pub(crate) blank: Option<&'static [u8]>,
+    /// The frame of its picture, if a packet gets several.
+    pub(crate) picture: PictureFrame,
+    /// The standard leaves the rounding of the inverse transform open: take that of the library's plain code,
+    /// on every processor.
+    pub(crate) plain_transform: bool,
+}
+
+/// Which of a packet's frames has its picture. The others stand for pictures that are missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PictureFrame {
+    /// The first: references that are missing get their frames after it.
+    First,
+    /// The last: pictures that were left out get their frames before it.
+    #[default]
+    Last,
 }
 
 impl CodecDecoder {
@@ -103,6 +118,8 @@ struct Allocator {
     packets: PacketStates<Progress>,
     /// The last block of each picture is marked; blocks have [`MARK`]'s length in width and height.
     marks: bool,
+    /// See [`CodecDecoder::picture`].
+    picture: PictureFrame,
     /// Several packets are decoded at a time, each by a context of its own.
     frame_threads: bool,
     /// [`Progress::sequence`] of the newest packet.
@@ -247,6 +264,7 @@ impl Context {
             sent: 0,
             reports: true,
         };
+        this.allocator().picture = decoder.picture;
         // SAFETY: the context is valid, not yet opened, and not shared.
         let fields = unsafe { this.context.as_mut() };
         fields.opaque = Arc::as_ptr(&this.shared).cast_mut().cast();
@@ -261,6 +279,10 @@ impl Context {
         if kind == ff::FF_THREAD_FRAME {
             fields.draw_horiz_band = Some(draw_band);
             fields.slice_flags = ff::SLICE_FLAG_CODED_ORDER | ff::SLICE_FLAG_ALLOW_FIELD;
+        }
+        if decoder.plain_transform {
+            fields.idct_algo = ff::FF_IDCT_SIMPLEAUTO as c_int;
+            fields.flags |= ff::AV_CODEC_FLAG_BITEXACT as c_int;
         }
         fields.max_pixels = i64::from(MAX_PIXELS);
         // SAFETY: context and decoder belong together, and there are no options.
@@ -528,6 +550,7 @@ unsafe extern "C" fn get_buffer(
     let Allocator {
         pool,
         packets,
+        picture,
         early,
         marks,
         ..
@@ -547,21 +570,26 @@ unsafe extern "C" fn get_buffer(
             !own
         });
     }
-    progress.lines = 0;
+    let is_picture = *picture == PictureFrame::Last || packet.frame.is_none();
+    if is_picture {
+        progress.lines = 0;
+    }
     let (mut width, mut height) = (frame.width, frame.height);
     let mut aligns = [0; ff::AV_NUM_DATA_POINTERS as usize];
     // SAFETY: the context is valid, and `aligns` has as many elements as the function writes.
     unsafe { ff::avcodec_align_dimensions2(context, &mut width, &mut height, aligns.as_mut_ptr()) };
     let memory = layout_of(frame, width, height)
         .ok_or(JobError::PixelFormat(frame.format))
-        .and_then(|layout| packet.acquire(pool, layout, true))
+        .and_then(|layout| packet.acquire(pool, layout, is_picture))
         .and_then(|memory| lend(&memory, frame).map(|()| memory));
     match memory {
         Ok(memory) => {
             if *marks {
                 mark(&memory);
             }
-            packet.frame = Some(memory);
+            if is_picture {
+                packet.frame = Some(memory);
+            }
             0
         }
         Err(error) => {

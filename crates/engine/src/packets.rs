@@ -36,15 +36,15 @@ impl<S> PacketState<S> {
         }
     }
 
-    /// Provides memory for a picture of the packet: the memory on offer if it fits and `direct` is set,
-    /// otherwise private memory.
+    /// Provides memory for a picture of the packet: the memory on offer if it fits, `direct` is set and no
+    /// earlier picture of the packet has it, otherwise private memory.
     pub(crate) fn acquire(
         &mut self,
         pool: &mut Pool,
         layout: Layout,
         direct: bool,
     ) -> Result<Arc<Frame>, JobError> {
-        let offer = self.offer.as_ref().filter(|_| direct);
+        let offer = self.offer.as_ref().filter(|_| direct && !self.took_offer);
         let frame = pool.acquire(layout, offer).map_err(|_| JobError::NoMemory)?;
         self.took_offer |= offer.is_some_and(|offer| offer.luma.as_ptr() == frame.plane(0).as_ptr());
         Ok(frame)
@@ -104,8 +104,8 @@ impl<S> PacketStates<S> {
 /// The outcome of a packet.
 #[derive(Debug)]
 pub(crate) struct Decoded {
-    /// The frame that the packet was decoded into: the last one if there were several. `None` if it began
-    /// none.
+    /// The frame that the packet was decoded into: if there were several, the one that the library's module
+    /// takes for the picture. `None` if it began none.
     pub(crate) frame: Result<Option<Arc<Frame>>, JobError>,
     /// How often the library complained about damage that it concealed.
     pub(crate) complaints: u32,

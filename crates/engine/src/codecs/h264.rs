@@ -26,8 +26,6 @@
 
 mod slices;
 
-use std::sync::Arc;
-
 use daedalus_codecs::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force};
 use daedalus_uapi::codec::Codec;
 use daedalus_uapi::v4l2_controls::{
@@ -42,12 +40,13 @@ use daedalus_uapi::v4l2_controls::{
 use crate::capture::Lines;
 use crate::controls;
 use crate::error::{EngineError, JobError};
-use crate::frames::{Frame, Offer};
+use crate::fields::{FieldPair, Structure};
+use crate::frames::Offer;
 use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
-use crate::libav::{CodecDecoder, Context, Threading};
+use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketRing};
 use slices::Slices;
@@ -58,6 +57,8 @@ static DECODER: CodecDecoder = CodecDecoder {
     name: c"h264",
     // An access unit delimiter (ITU-T H.264 7.3.2.4).
     blank: Some(&[0, 0, 1, 9, 0xf0]),
+    picture: PictureFrame::Last,
+    plain_transform: false,
 };
 
 /// Returns whether libavcodec has the decoder.
@@ -85,7 +86,7 @@ impl Controls {
         let (pps, _) = controls::get(values, V4L2_CID_STATELESS_H264_PPS)?;
         Ok(Self {
             geometry: Geometry::of(&sps),
-            structure: Structure::of(&params),
+            structure: structure_of(&params),
             params,
             sps,
             pps,
@@ -98,20 +99,6 @@ impl Controls {
     fn is_idr(&self) -> bool {
         self.params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0
     }
-}
-
-/// A first field whose second field has not come yet.
-#[derive(Debug)]
-struct FirstField {
-    frame: Arc<Frame>,
-    bottom: bool,
-}
-
-/// The structure of a job's picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Structure {
-    Frame,
-    Field { bottom: bool },
 }
 
 /// The intra picture from which pictures are right again.
@@ -147,29 +134,23 @@ impl Geometry {
     }
 }
 
-impl Structure {
-    fn of(params: &V4l2CtrlH264DecodeParams) -> Self {
-        if params.flags & V4L2_H264_DECODE_PARAM_FLAG_FIELD_PIC == 0 {
-            Self::Frame
-        } else {
-            Self::Field {
-                bottom: params.flags & V4L2_H264_DECODE_PARAM_FLAG_BOTTOM_FIELD != 0,
-            }
+/// Returns the structure of the picture.
+fn structure_of(params: &V4l2CtrlH264DecodeParams) -> Structure {
+    if params.flags & V4L2_H264_DECODE_PARAM_FLAG_FIELD_PIC == 0 {
+        Structure::Frame
+    } else {
+        Structure::Field {
+            bottom: params.flags & V4L2_H264_DECODE_PARAM_FLAG_BOTTOM_FIELD != 0,
         }
     }
+}
 
-    /// Returns whether it can be the second field of a frame whose first field is a bottom field, or not.
-    fn completes(self, bottom: bool) -> bool {
-        self == Self::Field { bottom: !bottom }
-    }
-
-    /// Returns `PicOrderCnt()` of the picture (ITU-T H.264 8.2.1).
-    fn order(self, params: &V4l2CtrlH264DecodeParams) -> i32 {
-        match self {
-            Self::Frame => params.top_field_order_cnt.min(params.bottom_field_order_cnt),
-            Self::Field { bottom: false } => params.top_field_order_cnt,
-            Self::Field { bottom: true } => params.bottom_field_order_cnt,
-        }
+/// Returns `PicOrderCnt()` of a picture with this structure (ITU-T H.264 8.2.1).
+fn picture_order(structure: Structure, params: &V4l2CtrlH264DecodeParams) -> i32 {
+    match structure {
+        Structure::Frame => params.top_field_order_cnt.min(params.bottom_field_order_cnt),
+        Structure::Field { bottom: false } => params.top_field_order_cnt,
+        Structure::Field { bottom: true } => params.bottom_field_order_cnt,
     }
 }
 
@@ -198,7 +179,7 @@ pub(crate) struct H264 {
     context: Context,
     packets: PacketRing,
     parameter_sets: ParameterSets,
-    first_field: Option<FirstField>,
+    fields: FieldPair,
     recovery: Option<Recovery>,
     /// There was damage since the decoder was opened.
     spoiled: bool,
@@ -224,40 +205,8 @@ impl H264 {
     /// Returns whether the picture begins an IDR picture. The second field of one continues it. Nothing is in
     /// flight.
     fn begins_idr(&self, controls: &Controls) -> bool {
-        let first = self.first_field.as_ref();
-        let second = first.is_some_and(|first| controls.structure.completes(first.bottom));
+        let second = self.fields.is_completed_by(controls.structure);
         controls.is_idr() && !(second && controls.same_capture)
-    }
-
-    /// Finds the picture that a packet was decoded into. Returns its frame, and the lines that are decoded.
-    fn frame_of(
-        &mut self,
-        structure: Structure,
-        frame: Option<Arc<Frame>>,
-        first: Option<FirstField>,
-    ) -> Option<(Arc<Frame>, Lines)> {
-        match (frame, structure, first) {
-            (Some(frame), Structure::Frame, _) => Some((frame, Lines::All)),
-            (Some(frame), Structure::Field { bottom }, _) => {
-                self.first_field = Some(FirstField {
-                    frame: frame.clone(),
-                    bottom,
-                });
-                // Until the second field comes the picture has this field on all lines, as libavcodec shows
-                // it, too.
-                let lines = if bottom {
-                    Lines::BottomField
-                } else {
-                    Lines::TopField
-                };
-                Some((frame, lines))
-            }
-            // A second field begins no frame of its own.
-            (None, Structure::Field { bottom }, Some(first)) if bottom != first.bottom => {
-                Some((first.frame, Lines::All))
-            }
-            (None, ..) => None,
-        }
     }
 
     /// Finds out why a picture is not exact, `damage` apart, and notes an intra picture that is.
@@ -269,7 +218,7 @@ impl H264 {
         damage: Option<JobError>,
         history: &mut History,
     ) -> Option<JobError> {
-        let order = coded.structure.order(&coded.params);
+        let order = picture_order(coded.structure, &coded.params);
         let second_field = coded.structure != Structure::Frame && lines == Lines::All;
         let wrong_references = coded.inter && self.has_wrong_references(coded, order, history)
             || second_field && history.is_wrong(timestamp);
@@ -341,7 +290,7 @@ impl Library for H264 {
             context: Context::open(&DECODER, threading(threads))?,
             packets: PacketRing::default(),
             parameter_sets: ParameterSets::default(),
-            first_field: None,
+            fields: FieldPair::default(),
             recovery: None,
             spoiled: false,
             geometry: None,
@@ -405,7 +354,7 @@ impl Library for H264 {
         }
         let (packet, slices) = self
             .build_packet(job, &controls)
-            .inspect_err(|_| self.first_field = None)?;
+            .inspect_err(|_| self.fields.clear())?;
         self.context.begin(&packet, job.id, offer);
         Ok(Coded {
             tag: job.id,
@@ -422,11 +371,11 @@ impl Library for H264 {
 
     fn finish(&mut self, coded: Coded, timestamp: u64, history: &mut History) -> Outcome {
         let decoded = self.context.finish(coded.tag);
-        let first_field = self.first_field.take();
         let damage = (decoded.complaints > 0).then_some(JobError::Damaged(decoded.complaints));
         let found = decoded
             .frame
-            .map(|frame| self.frame_of(coded.structure, frame, first_field));
+            .map(|frame| self.fields.place(coded.structure, frame))
+            .inspect_err(|_| self.fields.clear());
         let picture = match found {
             Ok(Some((frame, lines))) => Ok((frame, lines, damage)),
             Ok(None) => Err(damage.unwrap_or(JobError::NoPicture)),
@@ -445,7 +394,7 @@ impl Library for H264 {
     fn reset(&mut self) {
         self.context.renew();
         self.parameter_sets.reset();
-        self.first_field = None;
+        self.fields.clear();
         self.recovery = None;
         self.geometry = None;
     }
@@ -463,22 +412,5 @@ fn order_of(entry: &V4l2H264DpbEntry) -> i32 {
         V4L2_H264_TOP_FIELD_REF => entry.top_field_order_cnt,
         V4L2_H264_BOTTOM_FIELD_REF => entry.bottom_field_order_cnt,
         _ => entry.top_field_order_cnt.min(entry.bottom_field_order_cnt),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_field_has_the_other_parity() {
-        let (top, bottom) = (
-            Structure::Field { bottom: false },
-            Structure::Field { bottom: true },
-        );
-        assert!(bottom.completes(false) && top.completes(true));
-        // A lone field before a frame, or before a frame whose first field has the same parity.
-        assert!(!Structure::Frame.completes(false) && !Structure::Frame.completes(true));
-        assert!(!top.completes(false) && !bottom.completes(true));
     }
 }

@@ -37,7 +37,7 @@ use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
-use crate::libav::{CodecDecoder, Context};
+use crate::libav::{CodecDecoder, Context, PictureFrame};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, PacketBuilder};
 
@@ -49,6 +49,8 @@ static DECODER: CodecDecoder = CodecDecoder {
     codec: Codec::Vp8,
     name: c"vp8",
     blank: None,
+    picture: PictureFrame::Last,
+    plain_transform: false,
 };
 
 /// Returns whether libavcodec has the decoder.

@@ -21,7 +21,7 @@ use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
-use crate::libav::{CodecDecoder, Context, Threading};
+use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, PacketBuilder};
 
@@ -30,6 +30,8 @@ static DECODER: CodecDecoder = CodecDecoder {
     codec: Codec::Vp9,
     name: c"vp9",
     blank: None,
+    picture: PictureFrame::Last,
+    plain_transform: false,
 };
 
 /// Returns whether libavcodec has the decoder.
