@@ -26,6 +26,7 @@ const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS] = {
 	&daedalus_vp9,
 	&daedalus_av1,
 	&daedalus_vp8,
+	&daedalus_hevc,
 };
 
 static const struct daedalus_raw daedalus_raws[] = {

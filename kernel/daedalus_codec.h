@@ -49,8 +49,9 @@ extern const struct daedalus_codec daedalus_h264;
 extern const struct daedalus_codec daedalus_vp9;
 extern const struct daedalus_codec daedalus_av1;
 extern const struct daedalus_codec daedalus_vp8;
+extern const struct daedalus_codec daedalus_hevc;
 
-#define DAEDALUS_NUM_CODECS	4
+#define DAEDALUS_NUM_CODECS	5
 extern const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS];
 
 /**

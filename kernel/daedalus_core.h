@@ -13,7 +13,8 @@
  *	daedalus_video				open, close and ioctls,
  *	daedalus_controls  daedalus_queue	controls; buffers to jobs and back
  *	daedalus_requests  daedalus_codec	requests; coded and raw formats
- *	daedalus_h264  daedalus_vp9  daedalus_av1  daedalus_vp8	one file per codec
+ *	daedalus_h264  daedalus_vp9  daedalus_av1  daedalus_vp8	one file per codec,
+ *	daedalus_hevc
  *	daedalus_sched				jobs, the clock, who ends a job
  *	daedalus_worker				session fds, messages
  *	daedalus_memory				planes, exports, workers' windows

@@ -7,7 +7,9 @@
 //! hold it, the folder has a writer:
 //!
 //! - [`h264`]: SPS and PPS NAL units in front of the client's slices;
-//! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles.
+//! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles;
+//! - [`hevc`]: VPS, SPS and PPS NAL units in front of the client's slice segments, some of which are
+//!   rewritten.
 //!
 //! [`vp9`] and [`vp8`] need none: the buffer holds the whole frame.
 //!
@@ -17,7 +19,9 @@
 pub mod av1;
 pub mod bits;
 mod controls;
+mod emulation;
 pub mod h264;
+pub mod hevc;
 pub mod vp8;
 pub mod vp9;
 
@@ -33,5 +37,6 @@ pub fn of(codec: Codec) -> &'static dyn Semantics {
         Codec::Vp9 => &vp9::Vp9,
         Codec::Av1 => &av1::Av1,
         Codec::Vp8 => &vp8::Vp8,
+        Codec::Hevc => &hevc::Hevc,
     }
 }

@@ -6,6 +6,8 @@
 mod av1;
 #[path = "controls/h264.rs"]
 mod h264;
+#[path = "controls/hevc.rs"]
+mod hevc;
 
 /// Draws control values from arbitrary bytes; zeros after their end, so that shrinking simplifies.
 struct Draw<'a>(std::slice::Iter<'a, u8>);

@@ -3,6 +3,7 @@
 
 mod av1;
 mod h264;
+mod hevc;
 mod vp8;
 mod vp9;
 
@@ -41,6 +42,10 @@ fn row(codec: Codec) -> Row {
         Codec::Vp8 => Row {
             is_available: vp8::is_available,
             open: open_library::<vp8::Vp8>,
+        },
+        Codec::Hevc => Row {
+            is_available: hevc::is_available,
+            open: open_library::<hevc::Hevc>,
         },
     }
 }

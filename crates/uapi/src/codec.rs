@@ -41,6 +41,8 @@ pub mod coded_formats {
     pub const AV1_FRAME: u32 = pack(*b"AV1F");
     /// `V4L2_PIX_FMT_VP8_FRAME`: one VP8 frame.
     pub const VP8_FRAME: u32 = pack(*b"VP8F");
+    /// `V4L2_PIX_FMT_HEVC_SLICE`: parsed HEVC slice segments, Annex B start codes.
+    pub const HEVC_SLICE: u32 = pack(*b"S265");
 }
 
 /// Packs four characters into a format.
@@ -61,6 +63,8 @@ pub enum Codec {
     Av1,
     /// VP8.
     Vp8,
+    /// ITU-T H.265.
+    Hevc,
 }
 
 /// A row of the registry.
@@ -92,6 +96,10 @@ pub struct CodecInfo {
     pub matroska: &'static [&'static str],
     /// The format of its streams without a container.
     pub stream: Stream,
+    /// Its name in GStreamer's elements of stateless devices, `v4l2sl…dec`.
+    pub gstreamer_name: &'static str,
+    /// GStreamer's parser.
+    pub gstreamer_parser: &'static str,
     /// GStreamer's elements that decode it in software, the best first.
     pub gstreamer: &'static [&'static str],
     /// FFmpeg's decoder that decodes it in software.
@@ -116,7 +124,7 @@ pub enum Stream {
 }
 
 /// The registry, in the order of [`Codec`].
-pub static CODECS: [CodecInfo; 4] = [
+pub static CODECS: [CodecInfo; 5] = [
     CodecInfo {
         codec: Codec::H264,
         bit: bits::CODEC_H264,
@@ -140,6 +148,8 @@ pub static CODECS: [CodecInfo; 4] = [
         // Its units lie in Matroska without start codes, which nobody here reads.
         matroska: &[],
         stream: Stream::StartCodes,
+        gstreamer_name: "h264",
+        gstreamer_parser: "h264parse",
         gstreamer: &["avdec_h264", "openh264dec"],
         ffmpeg: "h264",
         // Intel since 2010, AMD in each UVD and VCN.
@@ -165,6 +175,8 @@ pub static CODECS: [CodecInfo; 4] = [
         ivf: &[*b"VP90"],
         matroska: &["V_VP9"],
         stream: Stream::None,
+        gstreamer_name: "vp9",
+        gstreamer_parser: "vp9parse",
         gstreamer: &["avdec_vp9", "vp9dec"],
         ffmpeg: "vp9",
         // Intel since Kaby Lake. AMD since Raven, whose driver is never radeon.
@@ -191,6 +203,8 @@ pub static CODECS: [CodecInfo; 4] = [
         ivf: &[*b"AV01"],
         matroska: &["V_AV1"],
         stream: Stream::Obus,
+        gstreamer_name: "av1",
+        gstreamer_parser: "av1parse",
         gstreamer: &["dav1ddec", "av1dec", "avdec_av1"],
         ffmpeg: "libdav1d",
         // Intel since Tiger Lake, which i965 does not know. AMD since RDNA 2.
@@ -209,15 +223,52 @@ pub static CODECS: [CodecInfo; 4] = [
         ivf: &[*b"VP80"],
         matroska: &["V_VP8"],
         stream: Stream::None,
+        gstreamer_name: "vp8",
+        gstreamer_parser: "vp8parse",
         gstreamer: &["avdec_vp8", "vp8dec"],
         ffmpeg: "vp8",
         // Intel from Broadwell to Ice Lake.
         gpus: &[("i915", "iHD"), ("i915", "i965")],
     },
+    CodecInfo {
+        codec: Codec::Hevc,
+        bit: bits::CODEC_HEVC,
+        coded_format: coded_formats::HEVC_SLICE,
+        stateful_formats: &[pack(*b"HEVC")],
+        name: "hevc",
+        title: "HEVC",
+        depth_control: controls::V4L2_CID_STATELESS_HEVC_SPS,
+        arrays: &[],
+        menus: &[
+            (
+                controls::V4L2_CID_STATELESS_HEVC_DECODE_MODE,
+                controls::V4L2_STATELESS_HEVC_DECODE_MODE_FRAME_BASED,
+            ),
+            (
+                controls::V4L2_CID_STATELESS_HEVC_START_CODE,
+                controls::V4L2_STATELESS_HEVC_START_CODE_ANNEX_B,
+            ),
+        ],
+        ivf: &[*b"HEVC", *b"H265"],
+        // Its units lie in Matroska without start codes, which nobody here reads.
+        matroska: &[],
+        stream: Stream::StartCodes,
+        gstreamer_name: "h265",
+        gstreamer_parser: "h265parse",
+        gstreamer: &["avdec_h265", "libde265dec"],
+        ffmpeg: "hevc",
+        // Intel since Skylake. AMD since Carrizo, whose driver is never radeon.
+        gpus: &[
+            ("i915", "iHD"),
+            ("i915", "i965"),
+            ("xe", "iHD"),
+            ("amdgpu", "radeonsi"),
+        ],
+    },
 ];
 
 /// Bits of the protocol that are reserved for codecs which are not decoded yet, with their names.
-static RESERVED: [(u32, &str); 2] = [(bits::CODEC_MPEG2, "mpeg2"), (bits::CODEC_HEVC, "hevc")];
+static RESERVED: [(u32, &str); 1] = [(bits::CODEC_MPEG2, "mpeg2")];
 
 /// A name that is no codec's.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -235,7 +286,7 @@ fn names(separator: &str) -> String {
 
 impl Codec {
     /// Every codec.
-    pub const ALL: &'static [Self] = &[Self::H264, Self::Vp9, Self::Av1, Self::Vp8];
+    pub const ALL: &'static [Self] = &[Self::H264, Self::Vp9, Self::Av1, Self::Vp8, Self::Hevc];
 
     /// Returns its row of the registry.
     #[must_use]
@@ -525,7 +576,7 @@ mod tests {
     fn reserved_bits_have_names() {
         assert_eq!(
             bit_names(u32::MAX),
-            ["h264", "vp9", "av1", "vp8", "mpeg2", "hevc"]
+            ["h264", "vp9", "av1", "vp8", "hevc", "mpeg2"]
         );
         assert_eq!(bit_names(bits::CODEC_VP9), ["vp9"]);
     }
@@ -533,10 +584,10 @@ mod tests {
     #[test]
     fn gpus_decode_what_their_drivers_do() {
         for (kernel, va, codecs) in [
-            ("i915", "iHD", "h264,vp9,av1,vp8"),
-            ("i915", "i965", "h264,vp9,vp8"),
-            ("xe", "iHD", "h264,vp9,av1"),
-            ("amdgpu", "radeonsi", "h264,vp9,av1"),
+            ("i915", "iHD", "h264,vp9,av1,vp8,hevc"),
+            ("i915", "i965", "h264,vp9,vp8,hevc"),
+            ("xe", "iHD", "h264,vp9,av1,hevc"),
+            ("amdgpu", "radeonsi", "h264,vp9,av1,hevc"),
             ("radeon", "radeonsi", "h264"),
             ("radeon", "r600", "h264"),
         ] {

@@ -11,6 +11,7 @@
 mod av1;
 mod base;
 mod h264;
+mod hevc;
 mod structs;
 mod vp8;
 mod vp9;
@@ -18,5 +19,6 @@ mod vp9;
 pub use av1::*;
 pub use base::*;
 pub use h264::*;
+pub use hevc::*;
 pub use vp8::*;
 pub use vp9::*;

@@ -4,6 +4,7 @@
 mod av1;
 mod controls;
 mod h264;
+mod hevc;
 mod vp8;
 
 use daedalus_trace::Job;
@@ -15,4 +16,5 @@ pub fn headers(job: &Job) -> Option<(&'static str, Vec<u8>)> {
     h264::headers(job)
         .or_else(|| av1::headers(job))
         .or_else(|| vp8::headers(job))
+        .or_else(|| hevc::headers(job))
 }

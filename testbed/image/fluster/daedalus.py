@@ -113,3 +113,11 @@ class DaedalusVp8(Daedalus):
 
     codec = Codec.VP8
     element = "v4l2slvp8dec"
+
+
+@register_decoder
+class DaedalusHevc(Daedalus):
+    """HEVC"""
+
+    codec = Codec.H265
+    element = "v4l2slh265dec"

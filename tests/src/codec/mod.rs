@@ -6,6 +6,7 @@ mod av1;
 pub(crate) mod clips;
 mod edit;
 mod h264;
+mod hevc;
 pub(crate) mod row;
 mod vp8;
 mod vp9;
@@ -34,6 +35,7 @@ pub(crate) fn row(codec: Codec) -> &'static Row {
         Codec::Vp9 => &vp9::ROW,
         Codec::Av1 => &av1::ROW,
         Codec::Vp8 => &vp8::ROW,
+        Codec::Hevc => &hevc::ROW,
     }
 }
 

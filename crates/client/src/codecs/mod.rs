@@ -4,6 +4,7 @@
 
 mod av1;
 mod h264;
+mod hevc;
 mod vp8;
 mod vp9;
 
@@ -66,6 +67,15 @@ static VP8: Row = Row {
     delegate: &vp8::chromium::Vp8,
 };
 
+static HEVC: Row = Row {
+    parser: || Box::new(hevc::HevcParser::default()),
+    parser_with_delay: Some(|delay| Box::new(hevc::HevcParser::with_delay(delay))),
+    shows_every_picture: true,
+    session_size: own_size,
+    hwaccel: &hevc::ffmpeg::Hevc,
+    delegate: &hevc::chromium::Hevc,
+};
+
 /// Returns the row of a codec.
 pub(crate) fn row(codec: Codec) -> &'static Row {
     match codec {
@@ -73,6 +83,7 @@ pub(crate) fn row(codec: Codec) -> &'static Row {
         Codec::Vp9 => &VP9,
         Codec::Av1 => &AV1,
         Codec::Vp8 => &VP8,
+        Codec::Hevc => &HEVC,
     }
 }
 
