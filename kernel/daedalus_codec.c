@@ -27,6 +27,7 @@ const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS] = {
 	&daedalus_av1,
 	&daedalus_vp8,
 	&daedalus_mpeg2,
+	&daedalus_hevc,
 };
 
 static const struct daedalus_raw daedalus_raws[] = {

@@ -50,8 +50,9 @@ extern const struct daedalus_codec daedalus_vp9;
 extern const struct daedalus_codec daedalus_av1;
 extern const struct daedalus_codec daedalus_vp8;
 extern const struct daedalus_codec daedalus_mpeg2;
+extern const struct daedalus_codec daedalus_hevc;
 
-#define DAEDALUS_NUM_CODECS	5
+#define DAEDALUS_NUM_CODECS	6
 extern const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS];
 
 /**

@@ -14,7 +14,7 @@
  *	daedalus_controls  daedalus_queue	controls; buffers to jobs and back
  *	daedalus_requests  daedalus_codec	requests; coded and raw formats
  *	daedalus_h264  daedalus_vp9  daedalus_av1  daedalus_vp8
- *	daedalus_mpeg2				one file per codec
+ *	daedalus_mpeg2  daedalus_hevc		one file per codec
  *	daedalus_sched				jobs, the clock, who ends a job
  *	daedalus_worker				session fds, messages
  *	daedalus_memory				planes, exports, workers' windows

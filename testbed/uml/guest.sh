@@ -16,6 +16,11 @@ if [ "$DAEDALUS_KERNEL" = coverage ]; then
 	trap daedalus_keep_counts EXIT
 fi
 
+# A picture of 7680x4320 with 10 bit has 100 MB, and udmabuf gives 64 as it comes.
+if [ -w /sys/module/udmabuf/parameters/size_limit_mb ]; then
+	echo 256 >/sys/module/udmabuf/parameters/size_limit_mb
+fi
+
 # daedalus_load [PARAMETER=VALUE …]: loads the module and what it needs.
 daedalus_load() {
 	local needs

@@ -53,7 +53,7 @@ impl Decoders {
 
 fn element_of_driver(driver: &str, codec: Codec) -> Result<Element> {
     let listing = run("gst-inspect-1.0", &["v4l2codecs"])?;
-    let suffix = format!("{}dec", codec.name());
+    let suffix = format!("{}dec", codec.info().gstreamer_name);
     let mut seen = Vec::new();
     for name in listing.lines().filter_map(|line| line.trim().split(':').next()) {
         if !(name.starts_with("v4l2sl") && name.ends_with(&suffix)) {

@@ -245,7 +245,7 @@ pub(crate) mod tests {
     pub(crate) const STATS: &str = "state=serving\ndaemon=daedalusd 0.1.0\ncodecs=0x7\nsessions=2\n\
         sessions_ever=9\nbusy=1\nbusy_peak=3\nmemory=6291456\n";
     pub(crate) const SESSIONS: &str = "\
-id=8 client=77 worker=80 format=S265 little-endian (0x35363253) state=streaming \
+id=8 client=77 worker=80 format=SFWH little-endian (0x48574653) state=streaming \
 waiting=2 claimed=1 in_flight=1 done=40 failed=0 restarts=0 oldest_ms=12 memory=4194304
 id=9 client=78 worker=0 format=MPG2 little-endian (0x3247504d) state=lost \
 waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=2097152
@@ -287,7 +287,7 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
         assert_eq!(first.program.as_deref(), Some("gst-launch-1.0"));
         assert_eq!(
             (first.format.as_str(), first.state.as_str()),
-            ("S265", "streaming")
+            ("SFWH", "streaming")
         );
         assert_eq!(
             (first.waiting, first.claimed, first.in_flight, first.oldest_ms),

@@ -333,8 +333,8 @@ mod tests {
         for line in [
             "daedalus_serving 1",
             "daedalus_sessions_total 9",
-            "daedalus_session_jobs_done_total{session=\"8\",format=\"S265\",program=\"gst-launch-1.0\"} 40",
-            "daedalus_session_oldest_job_seconds{session=\"8\",format=\"S265\",\
+            "daedalus_session_jobs_done_total{session=\"8\",format=\"SFWH\",program=\"gst-launch-1.0\"} 40",
+            "daedalus_session_oldest_job_seconds{session=\"8\",format=\"SFWH\",\
              program=\"gst-launch-1.0\"} 0.012",
             "daedalus_session_state{session=\"9\",state=\"lost\"} 1",
         ] {

@@ -162,7 +162,7 @@ fn of_device(codec: Codec) -> Result<String> {
     let listing = inspect(&["v4l2codecs"])?;
     for name in listing.lines().filter_map(|line| line.trim().split(':').next()) {
         if name.starts_with("v4l2sl")
-            && name.ends_with(&format!("{codec}dec"))
+            && name.ends_with(&format!("{}dec", codec.info().gstreamer_name))
             && inspect(&[name])?.contains(&format!("\"{node}\""))
         {
             return Ok(name.to_owned());

@@ -126,7 +126,10 @@ mod tests {
         // A sequence parameter set, and a slice without one.
         assert_eq!(open(&[0x67, 100, 0, 30]).ok(), of_start_codes);
         assert_eq!(open(&[0x65, 0x88, 0x84]).ok(), of_start_codes);
-        let error = open(&[0x40, 1, 12, 1]).err().map(|error| error.to_string());
-        assert!(error.is_some_and(|text| text.ends_with("it is HEVC")));
+        let other = open(&[0x40, 1, 12, 1]).ok();
+        assert!(other.is_some_and(|codec| Some(codec) != of_start_codes));
+        // A sequence header of MPEG-1.
+        let error = open(&[0xb3, 0x16, 0, 0xf0]).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|text| text.ends_with("it is MPEG-1")));
     }
 }

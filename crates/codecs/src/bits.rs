@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Writing of bits, most significant first, and of the codes that codecs build on them.
+//! Writing and reading of bits, most significant first, and of the codes that codecs build on them.
 
 /// Appends bits to a byte vector, most significant first.
 ///
@@ -88,6 +88,49 @@ impl<'a> BitWriter<'a> {
     }
 }
 
+/// Reads bits of bytes, most significant first. Each method returns `None` at the end of the bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct BitReader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> BitReader<'a> {
+    /// Returns a reader of `bytes` that begins at the bit `position`.
+    pub fn new(bytes: &'a [u8], position: usize) -> Self {
+        Self { bytes, position }
+    }
+
+    /// Returns the position of the next bit.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// One bit.
+    pub fn flag(&mut self) -> Option<bool> {
+        let byte = self.bytes.get(self.position / 8)?;
+        let bit = byte >> (7 - self.position % 8) & 1;
+        self.position += 1;
+        Some(bit != 0)
+    }
+
+    /// `u(n)` for `n` up to 32.
+    pub fn bits(&mut self, n: u32) -> Option<u32> {
+        let bits = (0..n).try_fold(0u64, |value, _| Some(value << 1 | u64::from(self.flag()?)));
+        Some(bits? as u32)
+    }
+
+    /// `ue(v)`; `None` also for a code of more than 32 bits.
+    pub fn ue(&mut self) -> Option<u32> {
+        let mut zeros = 0;
+        while !self.flag()? {
+            zeros += 1;
+        }
+        let base = 1u32.checked_shl(zeros)?;
+        Some(base - 1 + self.bits(zeros)?)
+    }
+}
+
 /// Appends `value` as `leb128()`, seven bits a byte, the lowest first, in as few bytes as possible.
 pub fn leb128(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
@@ -142,6 +185,22 @@ mod tests {
         assert_eq!(written(|w| w.su(7, -64)), [0b1000_0000]);
         assert_eq!(written(|w| w.su(7, -1)), [0b1111_1110]);
         assert_eq!(written(|w| w.su(7, 63)), [0b0111_1110]);
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let values = [0, 1, 2, 3, 254, 65_535, (1 << 31) - 2];
+        let bytes = written(|w| {
+            w.bits(3, 5);
+            values.into_iter().for_each(|value| w.ue(value));
+            w.bits(32, 0x8000_0001);
+        });
+        let mut r = BitReader::new(&bytes, 1);
+        assert_eq!(r.bits(2), Some(1));
+        assert_eq!(values.map(|_| r.ue()), values.map(Some));
+        assert_eq!(r.bits(32), Some(0x8000_0001));
+        assert_eq!((r.bits(8), r.ue()), (None, None));
+        assert_eq!(BitReader::new(&[0; 9], 0).ue(), None, "no code has so many zeros");
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! - [`h264`]: SPS and PPS NAL units in front of the client's slices;
 //! - [`av1`]: sequence header, frame header and tile group OBUs around the client's tiles;
 //! - [`mpeg2`]: sequence, group and picture headers in front of the client's slices.
+//! - [`hevc`]: VPS, SPS and PPS NAL units in front of the client's slice segments, some of which are
+//!   rewritten.
 //!
 //! [`vp9`] and [`vp8`] need none: the buffer holds the whole frame.
 //!
@@ -18,7 +20,9 @@
 pub mod av1;
 pub mod bits;
 mod controls;
+mod emulation;
 pub mod h264;
+pub mod hevc;
 pub mod mpeg2;
 pub mod vp8;
 pub mod vp9;
@@ -36,5 +40,6 @@ pub fn of(codec: Codec) -> &'static dyn Semantics {
         Codec::Av1 => &av1::Av1,
         Codec::Vp8 => &vp8::Vp8,
         Codec::Mpeg2 => &mpeg2::Mpeg2,
+        Codec::Hevc => &hevc::Hevc,
     }
 }

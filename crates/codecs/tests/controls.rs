@@ -6,6 +6,8 @@
 mod av1;
 #[path = "controls/h264.rs"]
 mod h264;
+#[path = "controls/hevc.rs"]
+mod hevc;
 #[path = "controls/mpeg2.rs"]
 mod mpeg2;
 

@@ -3,6 +3,7 @@
 
 mod av1;
 mod h264;
+mod hevc;
 mod mpeg2;
 mod vp8;
 mod vp9;
@@ -46,6 +47,10 @@ fn row(codec: Codec) -> Row {
         Codec::Mpeg2 => Row {
             is_available: mpeg2::is_available,
             open: open_library::<mpeg2::Mpeg2>,
+        },
+        Codec::Hevc => Row {
+            is_available: hevc::is_available,
+            open: open_library::<hevc::Hevc>,
         },
     }
 }

@@ -172,12 +172,19 @@ fn suits(view: &View, layout: &Layout, plane: usize) -> bool {
 pub(crate) struct Frame {
     pub(crate) layout: Layout,
     planes: [View; 3],
+    /// Which planes are CAPTURE's.
+    lent: [bool; 3],
 }
 
 impl Frame {
     /// Returns a plane: Y, Cb, Cr. A plane that the layout has not got is empty.
     pub(crate) fn plane(&self, plane: usize) -> &View {
         &self.planes[plane]
+    }
+
+    /// Returns whether a plane is in CAPTURE.
+    pub(crate) fn is_lent(&self, plane: usize) -> bool {
+        self.lent[plane]
     }
 }
 
@@ -232,7 +239,8 @@ impl Pool {
             }
         };
         let planes = [place(0)?, place(1)?, place(2)?];
-        Ok(Arc::new(Frame { layout, planes }))
+        let lent = lent.map(|view| view.is_some());
+        Ok(Arc::new(Frame { layout, planes, lent }))
     }
 
     fn block(&mut self, len: usize, depth: u8) -> io::Result<Arc<Mapping>> {

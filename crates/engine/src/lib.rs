@@ -50,6 +50,7 @@ mod options;
 mod packets;
 mod payload;
 mod session;
+mod unwritten;
 
 pub use codecs::{open, served_codecs, warm_up};
 pub use error::{EngineError, JobError};

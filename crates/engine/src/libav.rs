@@ -38,6 +38,7 @@ use crate::frames::{Frame, Layout, Offer, Pool};
 use crate::options::MAX_PIXELS;
 use crate::packets::{Decoded, PacketState, PacketStates};
 use crate::payload::{PADDING, Packet, PacketBuilder};
+use crate::unwritten::Marks;
 
 /// Most threads that libavcodec is asked for: it warns of more.
 const MAX_THREADS: u32 = 16;
@@ -150,6 +151,8 @@ struct Progress {
     context: usize,
     /// Lines of the picture, from the top, that are reported as final.
     lines: u32,
+    /// What the picture's frame gets before it is decoded.
+    marks: Option<Marks>,
 }
 
 impl Shared {
@@ -310,10 +313,20 @@ impl Context {
     /// Begins to decode a packet, into `offer` if that fits. `tag` names it until it is finished. Fewer
     /// packets than [`Context::depth`] are unfinished before.
     pub(crate) fn begin(&mut self, packet: &Packet, tag: u64, offer: Option<Offer>) {
+        self.send_new(packet, tag, offer, None);
+    }
+
+    /// As [`Context::begin`]. The frame of the packet's picture gets `marks` before it is decoded.
+    pub(crate) fn begin_marked(&mut self, packet: &Packet, tag: u64, offer: Option<Offer>, marks: Marks) {
+        self.send_new(packet, tag, offer, Some(marks));
+    }
+
+    fn send_new(&mut self, packet: &Packet, tag: u64, offer: Option<Offer>, marks: Option<Marks>) {
         let sequence = self.sent + 1;
         let mut allocator = self.allocator();
         let progress = Progress {
             sequence,
+            marks,
             ..Progress::default()
         };
         allocator.packets.push(PacketState::new(tag, offer, progress));
@@ -582,6 +595,11 @@ unsafe extern "C" fn get_buffer(
         .ok_or(JobError::PixelFormat(frame.format))
         .and_then(|layout| packet.acquire(pool, layout, is_picture))
         .and_then(|memory| lend(&memory, frame).map(|()| memory));
+    let of_blocks = packet.state.marks.filter(|_| is_picture);
+    if let (Some(of_blocks), Ok(memory)) = (of_blocks, &memory) {
+        let put = of_blocks.put(memory);
+        tracing::debug!(?put, "marks");
+    }
     match memory {
         Ok(memory) => {
             if *marks {
@@ -738,6 +756,17 @@ fn lend(memory: &Arc<Frame>, frame: &mut ff::AVFrame) -> Result<(), JobError> {
     Ok(())
 }
 
+/// How texts begin that libavcodec logs as warnings or as information, and that are damage to a client: what
+/// it conceals, and what it leaves out.
+const DAMAGE: [&[u8]; 6] = [
+    b"concealing",
+    b"Skipping invalid undecodable NALU",
+    b"Error constructing the reference lists",
+    b"Invalid long term RPS",
+    b"Ignoring POC change",
+    b"PPS changed between slices",
+];
+
 /// Diverts libavcodec's log, which would go to stderr.
 fn install_log() {
     static ONCE: Once = Once::new();
@@ -758,8 +787,8 @@ unsafe extern "C" fn on_log<Arguments>(
     }
     // SAFETY: the library passes a NUL-terminated format string that lives for the call.
     let text = unsafe { CStr::from_ptr(text) };
-    // libavcodec logs concealment as information; to the client it is damage.
-    let complaint = level <= ff::AV_LOG_ERROR || text.to_bytes().starts_with(b"concealing");
+    let is_damage = |begin: &&[u8]| text.to_bytes().starts_with(begin);
+    let complaint = level <= ff::AV_LOG_ERROR || DAMAGE.iter().any(|begin| is_damage(begin));
     if complaint {
         // SAFETY: the library passes null or an object that begins with a pointer to its class.
         if let Some(shared) = unsafe { shared_of(object) } {

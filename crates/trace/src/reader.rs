@@ -18,7 +18,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 MiB: more than a coded picture of any level of the three codecs.
+    /// 64 MiB: more than a coded picture of any level of any codec.
     fn default() -> Self {
         Self { record: 64 << 20 }
     }

@@ -43,6 +43,8 @@ pub mod coded_formats {
     pub const VP8_FRAME: u32 = pack(*b"VP8F");
     /// `V4L2_PIX_FMT_MPEG2_SLICE`: parsed MPEG-2 slices.
     pub const MPEG2_SLICE: u32 = pack(*b"MG2S");
+    /// `V4L2_PIX_FMT_HEVC_SLICE`: parsed HEVC slice segments, Annex B start codes.
+    pub const HEVC_SLICE: u32 = pack(*b"S265");
 }
 
 /// Packs four characters into a format.
@@ -65,6 +67,8 @@ pub enum Codec {
     Vp8,
     /// MPEG-2, ITU-T H.262.
     Mpeg2,
+    /// ITU-T H.265.
+    Hevc,
 }
 
 /// A row of the registry.
@@ -96,6 +100,8 @@ pub struct CodecInfo {
     pub matroska: &'static [&'static str],
     /// The format of its streams without a container.
     pub stream: Stream,
+    /// Its name in GStreamer's elements of stateless devices, `v4l2sl…dec`.
+    pub gstreamer_name: &'static str,
     /// GStreamer's element that parses its streams; `identity` if its decoders parse.
     pub gstreamer_parser: &'static str,
     /// GStreamer's elements that decode it in software, the best first.
@@ -122,7 +128,7 @@ pub enum Stream {
 }
 
 /// The registry, in the order of [`Codec`].
-pub static CODECS: [CodecInfo; 5] = [
+pub static CODECS: [CodecInfo; 6] = [
     CodecInfo {
         codec: Codec::H264,
         bit: bits::CODEC_H264,
@@ -146,6 +152,7 @@ pub static CODECS: [CodecInfo; 5] = [
         // Its units lie in Matroska without start codes, which nobody here reads.
         matroska: &[],
         stream: Stream::StartCodes,
+        gstreamer_name: "h264",
         gstreamer_parser: "h264parse",
         gstreamer: &["avdec_h264", "openh264dec"],
         ffmpeg: "h264",
@@ -172,6 +179,7 @@ pub static CODECS: [CodecInfo; 5] = [
         ivf: &[*b"VP90"],
         matroska: &["V_VP9"],
         stream: Stream::None,
+        gstreamer_name: "vp9",
         gstreamer_parser: "vp9parse",
         gstreamer: &["avdec_vp9", "vp9dec"],
         ffmpeg: "vp9",
@@ -199,6 +207,7 @@ pub static CODECS: [CodecInfo; 5] = [
         ivf: &[*b"AV01"],
         matroska: &["V_AV1"],
         stream: Stream::Obus,
+        gstreamer_name: "av1",
         gstreamer_parser: "av1parse",
         gstreamer: &["dav1ddec", "av1dec", "avdec_av1"],
         ffmpeg: "libdav1d",
@@ -218,6 +227,7 @@ pub static CODECS: [CodecInfo; 5] = [
         ivf: &[*b"VP80"],
         matroska: &["V_VP8"],
         stream: Stream::None,
+        gstreamer_name: "vp8",
         gstreamer_parser: "identity",
         gstreamer: &["avdec_vp8", "vp8dec"],
         ffmpeg: "vp8",
@@ -238,6 +248,7 @@ pub static CODECS: [CodecInfo; 5] = [
         // Its blocks have start codes, which nobody here looks for.
         matroska: &[],
         stream: Stream::StartCodes,
+        gstreamer_name: "mpeg2",
         gstreamer_parser: "mpegvideoparse",
         gstreamer: &["avdec_mpeg2video", "mpeg2dec"],
         ffmpeg: "mpeg2video",
@@ -251,10 +262,42 @@ pub static CODECS: [CodecInfo; 5] = [
             ("radeon", "r600"),
         ],
     },
+    CodecInfo {
+        codec: Codec::Hevc,
+        bit: bits::CODEC_HEVC,
+        coded_format: coded_formats::HEVC_SLICE,
+        stateful_formats: &[pack(*b"HEVC")],
+        name: "hevc",
+        title: "HEVC",
+        depth_control: controls::V4L2_CID_STATELESS_HEVC_SPS,
+        arrays: &[],
+        menus: &[
+            (
+                controls::V4L2_CID_STATELESS_HEVC_DECODE_MODE,
+                controls::V4L2_STATELESS_HEVC_DECODE_MODE_FRAME_BASED,
+            ),
+            (
+                controls::V4L2_CID_STATELESS_HEVC_START_CODE,
+                controls::V4L2_STATELESS_HEVC_START_CODE_ANNEX_B,
+            ),
+        ],
+        ivf: &[*b"HEVC", *b"H265"],
+        // Its units lie in Matroska without start codes, which nobody here reads.
+        matroska: &[],
+        stream: Stream::StartCodes,
+        gstreamer_name: "h265",
+        gstreamer_parser: "h265parse",
+        gstreamer: &["avdec_h265", "libde265dec"],
+        ffmpeg: "hevc",
+        // Intel since Skylake. AMD since Carrizo, whose driver is never radeon.
+        gpus: &[
+            ("i915", "iHD"),
+            ("i915", "i965"),
+            ("xe", "iHD"),
+            ("amdgpu", "radeonsi"),
+        ],
+    },
 ];
-
-/// Bits of the protocol that are reserved for codecs which are not decoded yet, with their names.
-static RESERVED: [(u32, &str); 1] = [(bits::CODEC_HEVC, "hevc")];
 
 /// A name that is no codec's.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -272,7 +315,14 @@ fn names(separator: &str) -> String {
 
 impl Codec {
     /// Every codec.
-    pub const ALL: &'static [Self] = &[Self::H264, Self::Vp9, Self::Av1, Self::Vp8, Self::Mpeg2];
+    pub const ALL: &'static [Self] = &[
+        Self::H264,
+        Self::Vp9,
+        Self::Av1,
+        Self::Vp8,
+        Self::Mpeg2,
+        Self::Hevc,
+    ];
 
     /// Returns its row of the registry.
     #[must_use]
@@ -486,15 +536,11 @@ impl FromStr for CodecSet {
     }
 }
 
-/// Returns the names of the protocol's bits `bits`: of codecs, then of what is reserved for later ones.
+/// Returns the names of the codecs whose bits of the protocol are set in `bits`.
 #[must_use]
 pub fn bit_names(bits: u32) -> Vec<&'static str> {
-    let codecs = CODECS.iter().map(|row| (row.bit, row.name));
-    codecs
-        .chain(RESERVED)
-        .filter(|(bit, _)| bits & bit != 0)
-        .map(|(_, name)| name)
-        .collect()
+    let rows = CODECS.iter().filter(|row| bits & row.bit != 0);
+    rows.map(|row| row.name).collect()
 }
 
 /// Returns how many elements a value of `bytes` bytes of the control `id` has: 1, unless the control is an
@@ -559,20 +605,21 @@ mod tests {
     }
 
     #[test]
-    fn reserved_bits_have_names() {
-        let mut all = bit_names(u32::MAX);
-        all.sort_unstable();
-        assert_eq!(all, ["av1", "h264", "hevc", "mpeg2", "vp8", "vp9"]);
+    fn every_bit_has_a_name() {
+        assert_eq!(
+            bit_names(u32::MAX),
+            ["h264", "vp9", "av1", "vp8", "mpeg2", "hevc"]
+        );
         assert_eq!(bit_names(bits::CODEC_VP9), ["vp9"]);
     }
 
     #[test]
     fn gpus_decode_what_their_drivers_do() {
         for (kernel, va, codecs) in [
-            ("i915", "iHD", "h264,vp9,av1,vp8,mpeg2"),
-            ("i915", "i965", "h264,vp9,vp8,mpeg2"),
-            ("xe", "iHD", "h264,vp9,av1,mpeg2"),
-            ("amdgpu", "radeonsi", "h264,vp9,av1,mpeg2"),
+            ("i915", "iHD", "h264,vp9,av1,vp8,mpeg2,hevc"),
+            ("i915", "i965", "h264,vp9,vp8,mpeg2,hevc"),
+            ("xe", "iHD", "h264,vp9,av1,mpeg2,hevc"),
+            ("amdgpu", "radeonsi", "h264,vp9,av1,mpeg2,hevc"),
             ("radeon", "radeonsi", "h264,mpeg2"),
             ("radeon", "r600", "h264,mpeg2"),
         ] {

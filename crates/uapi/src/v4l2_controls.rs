@@ -11,6 +11,7 @@
 mod av1;
 mod base;
 mod h264;
+mod hevc;
 mod mpeg2;
 mod structs;
 mod vp8;
@@ -19,6 +20,7 @@ mod vp9;
 pub use av1::*;
 pub use base::*;
 pub use h264::*;
+pub use hevc::*;
 pub use mpeg2::*;
 pub use vp8::*;
 pub use vp9::*;

@@ -171,6 +171,39 @@ fn structures() -> Vec<Layout> {
             intra_quantiser_matrix non_intra_quantiser_matrix chroma_intra_quantiser_matrix
             chroma_non_intra_quantiser_matrix
         }
+        V4l2CtrlHevcSps "v4l2_ctrl_hevc_sps" {
+            video_parameter_set_id seq_parameter_set_id pic_width_in_luma_samples
+            pic_height_in_luma_samples bit_depth_luma_minus8 bit_depth_chroma_minus8
+            log2_max_pic_order_cnt_lsb_minus4 sps_max_dec_pic_buffering_minus1
+            sps_max_num_reorder_pics sps_max_latency_increase_plus1
+            log2_min_luma_coding_block_size_minus3 log2_diff_max_min_luma_coding_block_size
+            log2_min_luma_transform_block_size_minus2 log2_diff_max_min_luma_transform_block_size
+            max_transform_hierarchy_depth_inter max_transform_hierarchy_depth_intra
+            pcm_sample_bit_depth_luma_minus1 pcm_sample_bit_depth_chroma_minus1
+            log2_min_pcm_luma_coding_block_size_minus3 log2_diff_max_min_pcm_luma_coding_block_size
+            num_short_term_ref_pic_sets num_long_term_ref_pics_sps chroma_format_idc
+            sps_max_sub_layers_minus1 reserved flags
+        }
+        V4l2CtrlHevcPps "v4l2_ctrl_hevc_pps" {
+            pic_parameter_set_id num_extra_slice_header_bits num_ref_idx_l0_default_active_minus1
+            num_ref_idx_l1_default_active_minus1 init_qp_minus26 diff_cu_qp_delta_depth
+            pps_cb_qp_offset pps_cr_qp_offset num_tile_columns_minus1 num_tile_rows_minus1
+            column_width_minus1 row_height_minus1 pps_beta_offset_div2 pps_tc_offset_div2
+            log2_parallel_merge_level_minus2 reserved flags
+        }
+        V4l2CtrlHevcScalingMatrix "v4l2_ctrl_hevc_scaling_matrix" {
+            scaling_list_4x4 scaling_list_8x8 scaling_list_16x16 scaling_list_32x32
+            scaling_list_dc_coef_16x16 scaling_list_dc_coef_32x32
+        }
+        V4l2HevcDpbEntry "v4l2_hevc_dpb_entry" {
+            timestamp flags field_pic reserved pic_order_cnt_val
+        }
+        V4l2CtrlHevcDecodeParams "v4l2_ctrl_hevc_decode_params" {
+            pic_order_cnt_val short_term_ref_pic_set_size long_term_ref_pic_set_size
+            num_active_dpb_entries num_poc_st_curr_before num_poc_st_curr_after num_poc_lt_curr
+            poc_st_curr_before poc_st_curr_after poc_lt_curr num_delta_pocs_of_ref_rps_idx reserved
+            dpb flags
+        }
     }
 }
 
@@ -263,7 +296,7 @@ fn structures_match_the_c_header() {
     }
     source.push_str("return 0;\n}\n");
     assert_eq!(run_c("layout_v4l2", &source), expected);
-    assert_eq!(structures.len(), 35);
+    assert_eq!(structures.len(), 40);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod av1;
 mod controls;
 mod h264;
+mod hevc;
 mod mpeg2;
 mod vp8;
 
@@ -17,4 +18,5 @@ pub fn headers(job: &Job) -> Option<(&'static str, Vec<u8>)> {
         .or_else(|| av1::headers(job))
         .or_else(|| vp8::headers(job))
         .or_else(|| mpeg2::headers(job))
+        .or_else(|| hevc::headers(job))
 }

@@ -121,3 +121,11 @@ class DaedalusMpeg2(Daedalus):
 
     codec = Codec.MPEG2_VIDEO
     element = "v4l2slmpeg2dec"
+
+
+@register_decoder
+class DaedalusHevc(Daedalus):
+    """HEVC"""
+
+    codec = Codec.H265
+    element = "v4l2slh265dec"

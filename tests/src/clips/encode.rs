@@ -81,6 +81,10 @@ pub(super) fn references(row: &ClipRow, clip: &Path, recon: &Path, shape: Shape)
             command.args(["-o", "-"]).arg(clip);
             decoder_sums(command, shape)?
         }
+        Reference::Checksums(_) => {
+            reconstruct(clip, recon, shape)?;
+            frame_sums(BufReader::new(File::open(recon)?), shape)?
+        }
         Reference::Near(near) => {
             let compared = near::compare(near, clip, shape)?;
             ensure!(
@@ -92,6 +96,38 @@ pub(super) fn references(row: &ClipRow, clip: &Path, recon: &Path, shape: Shape)
     };
     ensure!(own == by_ffmpeg.1, "{name} and ffmpeg do not agree");
     Ok(vec![(name, own), by_ffmpeg])
+}
+
+/// Writes the pictures of a clip to `recon`. The clip has the encoder's checksum of each.
+///
+/// # Errors
+///
+/// When a picture has another checksum, or has none.
+pub(super) fn reconstruct(clip: &Path, recon: &Path, shape: Shape) -> Result<()> {
+    let format = match shape.format {
+        RawFormat::I420Le10 => "yuv420p10le",
+        _ => "yuv420p",
+    };
+    let output = Command::new("ffmpeg")
+        .args(["-v", "debug", "-nostdin", "-y", "-threads", "1"])
+        .args(["-err_detect", "crccheck+explode", "-i"])
+        .arg(clip)
+        .args(["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", format])
+        .arg(recon)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start ffmpeg")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let of = |word: &str| said.lines().filter(|line| line.contains(word)).count();
+    ensure!(output.status.success(), "ffmpeg failed: {}", output.status);
+    let pictures = std::fs::metadata(recon)?.len() as usize / shape.packed_len();
+    let (right, wrong) = (of("Verifying checksum"), of("- incorrect"));
+    ensure!(
+        wrong == 0,
+        "{wrong} pictures have another checksum than the encoder's"
+    );
+    ensure!(right >= pictures, "{pictures} pictures have {right} checksums");
+    Ok(())
 }
 
 /// Returns the MD5 of every picture as NV12, in display order, by FFmpeg.

@@ -113,13 +113,16 @@ fn make(codec: Codec, spec: &Spec, dir: &Path, work: &Path) -> Result<String> {
                 encode::encode(row, spec.encoder.line, &files)?;
             }
         }
+        if matches!(row.reference, Reference::Checksums(_)) {
+            encode::reconstruct(&coded, &recon, spec.shape(index))?;
+        }
         coded_parts.push(fs::read(&coded)?);
         recons.push((recon, spec.shape(index)));
     }
     fs::write(&clip, join(&coded_parts)?)?;
     let decoder = row.reference.name();
     let first = match row.reference {
-        Reference::Reconstruction(_) => reference::recon(&recons)?,
+        Reference::Reconstruction(_) | Reference::Checksums(_) => reference::recon(&recons)?,
         Reference::Decoder(line) => reference::frames(line, spec, &clip, work)?,
         Reference::Near(near) => {
             let compared = near::compare(near, &clip, spec.shape(0))?;

@@ -56,6 +56,9 @@ pub(crate) enum Reference {
     /// A decoder of a codec whose standard leaves the rounding of its transform open: its pictures are near
     /// those of FFmpeg, which count.
     Near(&'static Near),
+    /// The encoder, by checksums of its pictures that it writes into the stream and that FFmpeg compares;
+    /// with the name of those in reports.
+    Checksums(&'static str),
 }
 
 /// Pictures, one after the other.
@@ -76,7 +79,7 @@ impl Reference {
     /// Returns its name in reports.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Reconstruction(name) => name,
+            Self::Reconstruction(name) | Self::Checksums(name) => name,
             Self::Decoder(line) => line.split(' ').next().unwrap_or(line),
             Self::Near(near) => near.name,
         }
@@ -265,4 +268,21 @@ pub(super) fn ivf_key_frame(data: &[u8]) -> Result<usize> {
     ensure!(data.starts_with(b"DKIF"), "it is no IVF file");
     let size = data.get(32..36).and_then(|size| size.try_into().ok());
     Ok(size.map_or(0, |size| u32::from_le_bytes(size) as usize))
+}
+
+/// Iterates the NAL units of an Annex B stream without their start codes.
+pub(super) fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let starts: Vec<usize> = data
+        .windows(3)
+        .enumerate()
+        .filter(|(_, window)| *window == [0, 0, 1])
+        .map(|(at, _)| at + 3)
+        .collect();
+    let ends: Vec<usize> = starts
+        .iter()
+        .skip(1)
+        .map(|start| start - 3)
+        .chain(std::iter::once(data.len()))
+        .collect();
+    starts.into_iter().zip(ends).map(|(start, end)| &data[start..end])
 }

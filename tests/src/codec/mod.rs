@@ -6,6 +6,7 @@ mod av1;
 pub(crate) mod clips;
 mod edit;
 mod h264;
+mod hevc;
 mod mpeg2;
 pub(crate) mod row;
 mod vp8;
@@ -36,6 +37,7 @@ pub(crate) fn row(codec: Codec) -> &'static Row {
         Codec::Av1 => &av1::ROW,
         Codec::Vp8 => &vp8::ROW,
         Codec::Mpeg2 => &mpeg2::ROW,
+        Codec::Hevc => &hevc::ROW,
     }
 }
 

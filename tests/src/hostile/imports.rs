@@ -119,8 +119,8 @@ pub(super) fn queue(device: &Device, fd: i32, length: u32) -> rustix::io::Result
 /// Arguments of `imports`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportOptions {
-    /// How many of the three codecs.
-    #[arg(long, default_value_t = 3)]
+    /// How many of the codecs; all of them, if it is more.
+    #[arg(long, default_value_t = usize::MAX)]
     codecs: usize,
 }
 

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn elements_are_those_of_stateless_decoders() {
-        let [first, second] = [Codec::ALL[0], Codec::ALL[1]].map(|codec| format!("v4l2sl{codec}dec"));
+        let [first, second] =
+            [Codec::ALL[0], Codec::ALL[1]].map(|codec| format!("v4l2sl{}dec", codec.info().gstreamer_name));
         let text = format!(
             "Plugin Details:\n  Name  v4l2codecs\n\n  {first}: V4L2 Decoder\n  {second}: V4L2 Decoder\n\n  \
              2 features:\n"

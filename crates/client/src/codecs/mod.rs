@@ -4,6 +4,7 @@
 
 mod av1;
 mod h264;
+mod hevc;
 mod mpeg2;
 mod vp8;
 mod vp9;
@@ -76,6 +77,15 @@ static MPEG2: Row = Row {
     delegate: &mpeg2::chromium::Mpeg2,
 };
 
+static HEVC: Row = Row {
+    parser: || Box::new(hevc::HevcParser::default()),
+    parser_with_delay: Some(|delay| Box::new(hevc::HevcParser::with_delay(delay))),
+    shows_every_picture: true,
+    session_size: own_size,
+    hwaccel: &hevc::ffmpeg::Hevc,
+    delegate: &hevc::chromium::Hevc,
+};
+
 /// Returns the row of a codec.
 pub(crate) fn row(codec: Codec) -> &'static Row {
     match codec {
@@ -84,6 +94,7 @@ pub(crate) fn row(codec: Codec) -> &'static Row {
         Codec::Av1 => &AV1,
         Codec::Vp8 => &VP8,
         Codec::Mpeg2 => &MPEG2,
+        Codec::Hevc => &HEVC,
     }
 }
 

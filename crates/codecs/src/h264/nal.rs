@@ -2,6 +2,7 @@
 //! NAL units in the byte stream format (7.3.1, annex B).
 
 use crate::bits::BitWriter;
+use crate::emulation;
 
 /// `nal_unit_type` (table 7-1), with the `nal_ref_idc` that the writers here give it.
 #[derive(Clone, Copy, Debug)]
@@ -27,23 +28,8 @@ pub(super) fn write_nal<E>(
         return Err(e);
     }
     w.trailing();
-    prevent_emulation(out, rbsp);
+    emulation::prevent(out, rbsp);
     Ok(())
-}
-
-/// Inserts `emulation_prevention_three_byte` (7.4.1) in `out` from `start` on.
-fn prevent_emulation(out: &mut Vec<u8>, start: usize) {
-    let mut i = start;
-    let mut zeros = 0;
-    while i < out.len() {
-        if zeros == 2 && out[i] <= 3 {
-            out.insert(i, 3);
-            zeros = 0;
-        } else {
-            zeros = if out[i] == 0 { zeros + 1 } else { 0 };
-        }
-        i += 1;
-    }
 }
 
 /// Appends an access unit delimiter that allows any slice type (7.3.2.4).
@@ -70,21 +56,6 @@ pub fn write_end_of_sequence(out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn protected(bytes: &[u8]) -> Vec<u8> {
-        let mut out = bytes.to_vec();
-        prevent_emulation(&mut out, 0);
-        out
-    }
-
-    #[test]
-    fn start_codes_in_the_payload_are_broken_up() {
-        assert_eq!(protected(&[0, 0, 1]), [0, 0, 3, 1]);
-        assert_eq!(protected(&[0, 0, 3]), [0, 0, 3, 3]);
-        assert_eq!(protected(&[0, 0, 4]), [0, 0, 4]);
-        assert_eq!(protected(&[0, 0, 0, 0, 0]), [0, 0, 3, 0, 0, 3, 0]);
-        assert_eq!(protected(&[0, 1, 0, 0, 2]), [0, 1, 0, 0, 3, 2]);
-    }
 
     #[test]
     fn delimiters_are_those_of_the_specification() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Rebuilds every H.264, AV1 and MPEG-2 stream of the vectors and compares what decoders make of it.
+//! Rebuilds every H.264, AV1, MPEG-2 and HEVC stream of the vectors and compares what decoders make of it.
 //!
 //! The client's parser, which is not the writers', turns a stream into jobs: controls and slice or tile
 //! data. The writers turn the jobs back into a stream, and a decoder that knows neither (the `ffmpeg`
@@ -14,6 +14,7 @@
 
 mod av1;
 mod h264;
+mod hevc;
 mod mpeg2;
 mod vectors;
 
@@ -90,10 +91,15 @@ fn main() -> ExitCode {
     let rows = exceptions().len();
     let mut failed = run("h264", h264::rebuild, &filter)
         + run("av1", av1::rebuild, &filter)
-        + run("mpeg2", mpeg2::rebuild, &filter);
+        + run("mpeg2", mpeg2::rebuild, &filter)
+        + run("hevc", hevc::rebuild, &filter);
     println!(
         "rebuild av1: {} key frames shown again",
         av1::RESHOWN.load(Ordering::Relaxed)
+    );
+    println!(
+        "rebuild hevc: {} pictures with new reference picture sets",
+        hevc::REWRITTEN.load(Ordering::Relaxed)
     );
     if rows > 3 {
         println!("exceptions.tsv has {rows} rows, more than 3");

@@ -74,17 +74,16 @@ pub(crate) fn rows(out_dir: &Path, clip: &Clip) -> Result<Rows> {
 
 /// Returns the pipelines of a clip at `path` in the guest.
 pub(crate) fn of(clip: &Clip, path: &str) -> Result<Vec<Entry>> {
-    let codec = clip.codec.name();
+    let info = clip.codec.info();
     let container = if path.ends_with(".ivf") { "ivfparse ! " } else { "" };
-    let parser = clip.codec.info().gstreamer_parser;
-    let source = format!("filesrc location={path} ! {container}{parser}");
+    let source = format!("filesrc location={path} ! {container}{}", info.gstreamer_parser);
     let pipeline = |name: &str, rest: &str| {
         Entry::new(name, &format!("gst-launch-1.0 -q {source} ! {rest} ! fakesink")).proof(
             &format!("gst-launch-1.0 -m {source} ! {rest} ! videocodectestsink"),
             None,
         )
     };
-    let device = format!("v4l2sl{codec}dec");
+    let device = format!("v4l2sl{}dec", info.gstreamer_name);
     let mut entries = vec![
         pipeline(DEVICE, &device),
         pipeline(DEVICE_COPIED, &format!("{device} ! video/x-raw,format=NV12")),

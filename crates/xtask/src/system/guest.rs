@@ -105,11 +105,13 @@ fn fill(bed: &Bed, place: &Place<'_>, to: &Path, guest: &Guest) -> Result<()> {
         fs::copy(&from, to.join(from.file_name().unwrap_or_default()))?;
     }
     // What both page sizes of the stock processor lack is wanted where it has to be.
-    let usual = Codec::ALL.first().context("no codec")?;
+    let usual = Codec::ALL.first().context("no codec")?.info();
     let settings = format!(
-        "pages={}\nauthentication={}\npipeline='{usual}parse ! v4l2sl{usual}dec'\n",
+        "pages={}\nauthentication={}\npipeline='{} ! v4l2sl{}dec'\n",
         guest.flavour.page,
-        u8::from(guest.authentication)
+        u8::from(guest.authentication),
+        usual.gstreamer_parser,
+        usual.gstreamer_name
     );
     fs::write(to.join("settings"), settings)?;
     copy_packages(place, place.packages, &to.join("packages"))?;

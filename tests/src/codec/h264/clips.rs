@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::codec::clips::{ClipRow, Encoder, Files, Proof, Reference, SmallClip, Spec};
+use crate::codec::clips::{ClipRow, Encoder, Files, Proof, Reference, SmallClip, Spec, nal_units};
 
 pub(super) const ROW: ClipRow = ClipRow {
     source: include_str!("clips.rs"),
@@ -90,21 +90,4 @@ fn small(clip: &SmallClip) -> String {
 fn key_frame(data: &[u8]) -> Result<usize> {
     let idr = nal_units(data).filter(|unit| unit.first().is_some_and(|byte| byte & 31 == 5));
     Ok(idr.map(<[u8]>::len).max().unwrap_or(0))
-}
-
-/// Iterates the NAL units of an Annex B stream without their start codes.
-fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let starts: Vec<usize> = data
-        .windows(3)
-        .enumerate()
-        .filter(|(_, window)| *window == [0, 0, 1])
-        .map(|(at, _)| at + 3)
-        .collect();
-    let ends: Vec<usize> = starts
-        .iter()
-        .skip(1)
-        .map(|start| start - 3)
-        .chain(std::iter::once(data.len()))
-        .collect();
-    starts.into_iter().zip(ends).map(|(start, end)| &data[start..end])
 }

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is particular to HEVC: slice segments that are missing, which libavcodec neither conceals nor
+//! reports.
+
+#[path = "support/clips.rs"]
+mod clips;
+mod support;
+
+use anyhow::{Result, ensure};
+use daedalus_client::Codec;
+use daedalus_engine::Status;
+use support::{decode, player};
+
+/// Returns where the slice segments of a payload begin, and its end.
+fn segments(payload: &[u8]) -> Vec<usize> {
+    let starts = payload
+        .windows(3)
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == [0, 0, 1]);
+    starts.map(|(at, _)| at).chain([payload.len()]).collect()
+}
+
+#[test]
+fn a_lost_segment_is_reported_and_the_rest_is_right() -> Result<()> {
+    let clean = clips::jobs(Codec::Hevc)?;
+    let expected = decode(&mut player(Codec::Hevc)?, &clean, 0)?;
+    // A key picture and one that refers to it.
+    for victim in [0, 2] {
+        let starts = segments(&clean[victim].payload);
+        ensure!(starts.len() == 3, "segments at {starts:?}");
+        for lost in 0..2 {
+            let mut jobs = clean[..=victim].to_vec();
+            jobs[victim].payload.drain(starts[lost]..starts[lost + 1]);
+            let pictures = decode(&mut player(Codec::Hevc)?, &jobs, 0xff)?;
+            ensure!(pictures[..victim] == expected[..victim], "pictures before");
+            ensure!(
+                pictures[victim].0 == Status::Error,
+                "segment {lost} of picture {victim} is lost and the picture called exact"
+            );
+            if lost == 1 {
+                // A quarter of the luma from the top is far from the filters at the border.
+                let quarter = 322 * 182 / 4;
+                ensure!(
+                    pictures[victim].1[..quarter] == expected[victim].1[..quarter],
+                    "picture {victim}: what is there is not right"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn segments_out_of_order_and_those_of_two_pictures_are_reported() -> Result<()> {
+    let clean = clips::jobs(Codec::Hevc)?;
+    let starts = segments(&clean[0].payload);
+    let (first, second) = (&clean[0].payload[..starts[1]], &clean[0].payload[starts[1]..]);
+    for payload in [
+        [second, first].concat(),
+        [first, second, second].concat(),
+        [first, second, first, second].concat(),
+        first.to_vec(),
+        second.to_vec(),
+    ] {
+        let mut jobs = clean[..1].to_vec();
+        jobs[0].payload = payload;
+        let pictures = decode(&mut player(Codec::Hevc)?, &jobs, 0)?;
+        ensure!(
+            pictures[0].0 == Status::Error,
+            "{} bytes are called exact",
+            jobs[0].payload.len()
+        );
+    }
+    Ok(())
+}
