@@ -89,6 +89,35 @@ const struct daedalus_codec *daedalus_find_codec(u32 codecs, u32 fourcc)
 }
 
 /**
+ * daedalus_find_stream() - find a codec by the stateful face's coded format
+ * @codecs: DAEDALUS_CODEC_* to search
+ * @fourcc: V4L2_PIX_FMT_*, or 0 for the first
+ *
+ * Return: the codec, or NULL.
+ */
+const struct daedalus_codec *daedalus_find_stream(u32 codecs, u32 fourcc)
+{
+	const struct daedalus_codec *codec;
+	unsigned int i;
+
+	for (i = 0; (codec = daedalus_enum_codec(codecs, i)); i++)
+		if (!fourcc || codec->stream_fourcc == fourcc)
+			return codec;
+	return NULL;
+}
+
+/**
+ * daedalus_any_raw() - enumerate the picture formats of all bit depths
+ * @index: index of the format
+ *
+ * Return: the format, or NULL after the last one.
+ */
+const struct daedalus_raw *daedalus_any_raw(unsigned int index)
+{
+	return index < ARRAY_SIZE(daedalus_raws) ? &daedalus_raws[index] : NULL;
+}
+
+/**
  * daedalus_codec_index() - return a codec's index in daedalus_codecs[]
  * @codec: the codec
  */
@@ -140,15 +169,15 @@ const struct daedalus_raw *daedalus_find_raw(unsigned int depth, u32 fourcc)
 
 /**
  * daedalus_fill_coded() - complete an OUTPUT format
- * @codec: the codec
+ * @fourcc: V4L2_PIX_FMT_* of the face
  * @pix: in: width, height, and a sizeimage that is kept if it is larger than needed
  */
-void daedalus_fill_coded(const struct daedalus_codec *codec, struct v4l2_pix_format_mplane *pix)
+void daedalus_fill_coded(u32 fourcc, struct v4l2_pix_format_mplane *pix)
 {
 	struct v4l2_plane_pix_format *plane = &pix->plane_fmt[0];
 	u32 size;
 
-	pix->pixelformat = codec->fourcc;
+	pix->pixelformat = fourcc;
 	pix->width = clamp(pix->width, 1U, DAEDALUS_MAX_DIM);
 	pix->height = clamp(pix->height, 1U, DAEDALUS_MAX_DIM);
 	pix->field = V4L2_FIELD_NONE;
@@ -196,4 +225,24 @@ void daedalus_fill_raw(const struct daedalus_raw *raw, struct v4l2_pix_format_mp
 		pix->plane_fmt[i].bytesperline = line / raw->chroma_planes;
 		pix->plane_fmt[i].sizeimage = room / 2 / raw->chroma_planes + PLANE_TAIL;
 	}
+}
+
+/**
+ * daedalus_sizes_suffice() - compare the planes that a client asks for with a format
+ * @asked: the client's
+ * @needed: the completed format
+ *
+ * Return: whether there are as many planes, each as large as the format requires.
+ */
+bool daedalus_sizes_suffice(const struct v4l2_pix_format_mplane *asked,
+			    const struct v4l2_pix_format_mplane *needed)
+{
+	unsigned int i;
+
+	if (asked->num_planes != needed->num_planes)
+		return false;
+	for (i = 0; i < needed->num_planes; i++)
+		if (asked->plane_fmt[i].sizeimage < needed->plane_fmt[i].sizeimage)
+			return false;
+	return true;
 }

@@ -31,6 +31,9 @@ struct daedalus_ctrl_desc {
  * struct daedalus_codec - everything that is special about a coded format
  * @fourcc: V4L2_PIX_FMT_* of OUTPUT
  * @bit: DAEDALUS_CODEC_*
+ * @stream_fourcc: V4L2_PIX_FMT_* of the stateful face's OUTPUT
+ * @stream_name: description of @stream_fourcc, which older cores lack
+ * @bytestream: the stateful face takes the stream cut anywhere
  * @depth_ctrl: id of the control that has the bit depth, or 0: always 8
  * @depth: reads the bit depth from a value of @depth_ctrl
  * @ctrls: its controls
@@ -39,6 +42,9 @@ struct daedalus_ctrl_desc {
 struct daedalus_codec {
 	u32 fourcc;
 	u32 bit;
+	u32 stream_fourcc;
+	const char *stream_name;
+	bool bytestream;
 	u32 depth_ctrl;
 	unsigned int (*depth)(union v4l2_ctrl_ptr p);
 	const struct daedalus_ctrl_desc *ctrls;
@@ -72,10 +78,14 @@ struct daedalus_raw {
 u32 daedalus_all_codecs(void);
 const struct daedalus_codec *daedalus_enum_codec(u32 codecs, unsigned int index);
 const struct daedalus_codec *daedalus_find_codec(u32 codecs, u32 fourcc);
+const struct daedalus_codec *daedalus_find_stream(u32 codecs, u32 fourcc);
+const struct daedalus_raw *daedalus_any_raw(unsigned int index);
 unsigned int daedalus_codec_index(const struct daedalus_codec *codec);
 const struct daedalus_raw *daedalus_enum_raw(unsigned int depth, unsigned int index);
 const struct daedalus_raw *daedalus_find_raw(unsigned int depth, u32 fourcc);
-void daedalus_fill_coded(const struct daedalus_codec *codec, struct v4l2_pix_format_mplane *pix);
+void daedalus_fill_coded(u32 fourcc, struct v4l2_pix_format_mplane *pix);
+bool daedalus_sizes_suffice(const struct v4l2_pix_format_mplane *asked,
+			    const struct v4l2_pix_format_mplane *needed);
 void daedalus_fill_raw(const struct daedalus_raw *raw, struct v4l2_pix_format_mplane *pix);
 
 #endif

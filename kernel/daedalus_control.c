@@ -14,10 +14,11 @@
 #include "daedalus_control.h"
 #include "daedalus_core.h"
 #include "daedalus_nodes.h"
+#include "daedalus_stateful.h"
 #include "daedalus_video.h"
 #include "daedalus_worker.h"
 
-#define FACES		DAEDALUS_FACE_STATELESS
+#define FACES		(DAEDALUS_FACE_STATELESS | DAEDALUS_FACE_STATEFUL)
 
 /**
  * struct daedalus_broker - an open of the control device
@@ -31,6 +32,7 @@ struct daedalus_broker {
 };
 
 static struct daedalus_video *control_video;
+static struct daedalus_stateful *control_stateful;
 
 static int broker_open(struct inode *inode, struct file *filp)
 {
@@ -155,17 +157,49 @@ static bool name_is_good(const u8 *name, size_t size)
 	return !memchr_inv(name + len, 0, size - len);
 }
 
-/* Reduces @reg to the codecs and faces that the module supports. */
+/* Reduces @reg to the codecs and faces that the module supports. A face has a codec. */
 static int check_register(struct daedalus_register *reg, bool first_version)
 {
-	if (!reg->codecs || reg->flags || memchr_inv(reg->reserved, 0, sizeof(reg->reserved)) ||
+	if (!(reg->codecs | reg->stateful_codecs) || reg->flags ||
+	    memchr_inv(reg->reserved, 0, sizeof(reg->reserved)) ||
 	    !name_is_good(reg->name, sizeof(reg->name)))
 		return -EINVAL;
-	if (first_version && ((reg->codecs & ~daedalus_all_codecs()) || reg->faces))
+	if (first_version &&
+	    ((reg->codecs & ~daedalus_all_codecs()) || reg->faces || reg->stateful_codecs))
 		return -EINVAL;
 	reg->codecs &= daedalus_all_codecs();
+	reg->stateful_codecs &= daedalus_all_codecs();
 	reg->faces = reg->faces ? reg->faces & FACES : DAEDALUS_FACE_STATELESS;
-	return reg->codecs && reg->faces ? 0 : -EINVAL;
+	if (!(reg->faces & DAEDALUS_FACE_STATELESS))
+		reg->codecs = 0;
+	if (!(reg->faces & DAEDALUS_FACE_STATEFUL))
+		reg->stateful_codecs = 0;
+	if (!reg->codecs)
+		reg->faces &= ~DAEDALUS_FACE_STATELESS;
+	if (!reg->stateful_codecs)
+		reg->faces &= ~DAEDALUS_FACE_STATEFUL;
+	return reg->faces ? 0 : -EINVAL;
+}
+
+/* Registers the nodes of faces that have none yet. */
+static int register_nodes(struct daedalus_dev *dev, u32 faces)
+{
+	int ret;
+
+	lockdep_assert_held(&dev->lock);
+	if (faces & ~dev->nodes & DAEDALUS_FACE_STATELESS) {
+		ret = daedalus_nodes_register(control_video);
+		if (ret)
+			return ret;
+		dev->nodes |= DAEDALUS_FACE_STATELESS;
+	}
+	if (faces & ~dev->nodes & DAEDALUS_FACE_STATEFUL) {
+		ret = daedalus_stateful_register(control_stateful);
+		if (ret)
+			return ret;
+		dev->nodes |= DAEDALUS_FACE_STATEFUL;
+	}
+	return 0;
 }
 
 static int broker_register(struct daedalus_broker *broker, struct daedalus_register __user *arg,
@@ -193,14 +227,12 @@ static int broker_register(struct daedalus_broker *broker, struct daedalus_regis
 		goto unlock;
 	}
 	dev->codecs = reg.codecs;
+	dev->stateful_codecs = reg.stateful_codecs;
 	dev->faces = reg.faces;
 	memcpy(dev->name, reg.name, sizeof(dev->name));
-	if (!dev->nodes) {
-		ret = daedalus_nodes_register(control_video);
-		if (ret)
-			goto unlock;
-		dev->nodes = true;
-	}
+	ret = register_nodes(dev, reg.faces);
+	if (ret)
+		goto unlock;
 	WRITE_ONCE(dev->broker, broker);
 	dev_info(dev->parent, "served by %s\n", dev->name);
 unlock:
@@ -267,13 +299,15 @@ static struct miscdevice broker_misc = {
 
 /**
  * daedalus_control_init() - create the control device
- * @video: the nodes that the first broker has registered
+ * @video: the stateless face's nodes, which the first broker that serves it registers
+ * @stateful: the stateful face's node, likewise
  *
  * Return: 0 or an error.
  */
-int daedalus_control_init(struct daedalus_video *video)
+int daedalus_control_init(struct daedalus_video *video, struct daedalus_stateful *stateful)
 {
 	control_video = video;
+	control_stateful = stateful;
 	return misc_register(&broker_misc);
 }
 

@@ -123,20 +123,22 @@ void daedalus_dev_destroy(struct daedalus_dev *dev)
  * daedalus_session_init() - initialise a session that the current process opens
  * @session: zeroed memory
  * @dev: the device
+ * @face: DAEDALUS_FACE_* of the node
  * @release: called when the last reference is gone
  */
 void daedalus_session_init(struct daedalus_session *session, struct daedalus_dev *dev,
-			   void (*release)(struct daedalus_session *session))
+			   u32 face, void (*release)(struct daedalus_session *session))
 {
 	kref_init(&session->ref);
 	session->release = release;
 	session->dev = dev;
+	session->face = face;
 	session->pid = task_tgid_nr(current);
 	session->uid = current_euid();
 	INIT_LIST_HEAD(&session->wanted_entry);
 	spin_lock_init(&session->lock);
 	mutex_lock(&dev->lock);
-	session->codecs = dev->codecs;
+	session->codecs = face == DAEDALUS_FACE_STATELESS ? dev->codecs : dev->stateful_codecs;
 	session->id = ++dev->next_session;
 	mutex_unlock(&dev->lock);
 }

@@ -12,10 +12,14 @@
  *	daedalus_nodes				the stateless face: its nodes,
  *	daedalus_video				open, close and ioctls,
  *	daedalus_controls  daedalus_queue	controls; buffers to jobs and back
- *	daedalus_requests  daedalus_codec	requests; coded and raw formats
+ *	daedalus_requests			requests
+ *	daedalus_stateful			the stateful face: its node, ioctls,
+ *	daedalus_stream				formats, events, drains; its queues
+ *	daedalus_codec				coded and raw formats
  *	daedalus_h264  daedalus_vp9  daedalus_av1  daedalus_vp8
  *	daedalus_mpeg2  daedalus_hevc		one file per codec
- *	daedalus_sched				jobs, the clock, who ends a job
+ *	daedalus_sched  daedalus_flow		jobs; units and pictures: clocks, who ends what
+ *	daedalus_planes				vb2's memory operations, mmap, poll
  *	daedalus_worker				session fds, messages
  *	daedalus_memory				planes, exports, workers' windows
  *	daedalus_pool				accounts, pages
@@ -37,6 +41,7 @@
 
 struct daedalus_event;
 struct daedalus_pool;
+struct daedalus_session;
 struct daedalus_worker;
 struct daedalus_worker_ops;
 struct device;
@@ -63,11 +68,12 @@ extern unsigned int daedalus_max_requests_per_session;
  *	space
  * @claim_wq: runs claims, which wait for the lock of a session's control handler; a
  *	thread that sets controls holds that lock while it copies from user memory
- * @lock: guards @broker, @nodes, @codecs, @name and @sessions
+ * @lock: guards @broker, @nodes, @codecs, @stateful_codecs, @faces, @name and @sessions
  * @broker: the registered broker (an opaque key), or NULL: the device is orphaned
  * @broker_wq: woken when a broker registers
- * @nodes: the nodes are registered; they stay until the module goes
- * @codecs: DAEDALUS_CODEC_* that new sessions offer
+ * @nodes: DAEDALUS_FACE_* whose nodes are registered; they stay until the module goes
+ * @codecs: DAEDALUS_CODEC_* that new sessions of the stateless face offer
+ * @stateful_codecs: DAEDALUS_CODEC_* that new sessions of the stateful face offer
  * @faces: DAEDALUS_FACE_* that are offered
  * @name: the daemon's name
  * @sessions: every struct daedalus_session with an open file
@@ -98,8 +104,9 @@ struct daedalus_dev {
 	struct mutex lock;	/* broker, nodes, sessions */
 	const void *broker;
 	wait_queue_head_t broker_wq;
-	bool nodes;
+	u32 nodes;
 	u32 codecs;
+	u32 stateful_codecs;
 	u32 faces;
 	char name[32];
 	struct list_head sessions;
@@ -123,10 +130,48 @@ struct daedalus_dev {
 };
 
 /**
+ * struct daedalus_session_status - a session's state for debugfs
+ * @state: name of the state
+ * @waiting: OUTPUT buffers that wait to become jobs or units
+ * @claimed: jobs or units that nobody has read
+ * @handed: jobs or units that the worker has
+ * @done: jobs or pictures that ended well
+ * @failed: jobs or pictures that ended with an error
+ * @worker: the worker's process, or 0
+ * @oldest_ms: age of the oldest job or unit
+ * @requests: requests that hold controls
+ */
+struct daedalus_session_status {
+	const char *state;
+	unsigned int waiting;
+	unsigned int claimed;
+	unsigned int handed;
+	u64 done;
+	u64 failed;
+	pid_t worker;
+	s64 oldest_ms;
+	unsigned int requests;
+};
+
+/**
+ * struct daedalus_session_ops - what a face does for its sessions
+ * @status: describes a session
+ * @abort: ends the session's work now
+ * @thaw: restarts the session's clock after user space was frozen
+ */
+struct daedalus_session_ops {
+	void (*status)(struct daedalus_session *session, struct daedalus_session_status *status);
+	void (*abort)(struct daedalus_session *session);
+	void (*thaw)(struct daedalus_session *session);
+};
+
+/**
  * struct daedalus_session - one open of a video node, as the lower layers see it
  * @ref: held by the open file and by each session fd
  * @release: frees it; may run in any context that may sleep
  * @dev: the device
+ * @face: DAEDALUS_FACE_* of the node
+ * @ops: the face's operations; set before the session is listed
  * @entry: in &daedalus_dev.sessions
  * @wanted_entry: in &daedalus_dev.wanted
  * @reported: the broker knows that a worker is wanted; guarded by
@@ -146,6 +191,8 @@ struct daedalus_session {
 	struct kref ref;
 	void (*release)(struct daedalus_session *session);
 	struct daedalus_dev *dev;
+	u32 face;
+	const struct daedalus_session_ops *ops;
 	struct list_head entry;
 	struct list_head wanted_entry;
 	bool reported;
@@ -166,7 +213,7 @@ struct daedalus_dev *daedalus_dev_create(struct device *parent);
 void daedalus_dev_destroy(struct daedalus_dev *dev);
 
 void daedalus_session_init(struct daedalus_session *session, struct daedalus_dev *dev,
-			   void (*release)(struct daedalus_session *session));
+			   u32 face, void (*release)(struct daedalus_session *session));
 int daedalus_session_add(struct daedalus_session *session);
 void daedalus_session_remove(struct daedalus_session *session);
 struct daedalus_session *daedalus_session_find(struct daedalus_dev *dev, u64 id);

@@ -9,27 +9,23 @@
 #include "daedalus_core.h"
 #include "daedalus_debugfs.h"
 #include "daedalus_memory.h"
-#include "daedalus_sched.h"
-#include "daedalus_video.h"
 
 static struct dentry *debugfs_dir;
 
 static void show_session(struct seq_file *m, struct daedalus_session *session)
 {
-	unsigned int requests = daedalus_controls_requests(session), waiting;
-	struct daedalus_sched_status status;
+	struct daedalus_session_status status = {};
 	u32 format = READ_ONCE(session->coded_format);
 	u64 contiguous, scattered;
 
 	daedalus_pool_usage(session->pool, &contiguous, &scattered);
-	spin_lock(&session->lock);
-	daedalus_sched_status(session, &status);
-	waiting = daedalus_ctx_waiting(session);
-	spin_unlock(&session->lock);
-	seq_printf(m, "id=%llu client=%d worker=%d format=%p4cc state=%s waiting=%u claimed=%u in_flight=%u done=%llu failed=%llu restarts=%u oldest_ms=%lld memory=%llu contiguous=%llu scattered=%llu requests=%u\n",
-		   session->id, session->pid, status.worker, &format, status.state, waiting,
-		   status.claimed, status.handed, status.done, status.failed, session->restarts,
-		   status.oldest_ms, contiguous + scattered, contiguous, scattered, requests);
+	session->ops->status(session, &status);
+	seq_printf(m, "id=%llu client=%d worker=%d format=%p4cc state=%s waiting=%u claimed=%u in_flight=%u done=%llu failed=%llu restarts=%u oldest_ms=%lld memory=%llu contiguous=%llu scattered=%llu requests=%u face=%s\n",
+		   session->id, session->pid, status.worker, &format, status.state,
+		   status.waiting, status.claimed, status.handed, status.done, status.failed,
+		   session->restarts, status.oldest_ms, contiguous + scattered, contiguous,
+		   scattered, status.requests,
+		   session->face == DAEDALUS_FACE_STATELESS ? "stateless" : "stateful");
 }
 
 static int sessions_show(struct seq_file *m, void *unused)
@@ -76,7 +72,7 @@ static ssize_t abort_write(struct file *filp, const char __user *from, size_t si
 	session = daedalus_session_find(filp->private_data, id);
 	if (!session)
 		return -ENOENT;
-	daedalus_sched_abort(session);
+	session->ops->abort(session);
 	daedalus_session_put(session);
 	return size;
 }

@@ -15,11 +15,12 @@
 #include "daedalus_core.h"
 #include "daedalus_debugfs.h"
 #include "daedalus_memory.h"
-#include "daedalus_sched.h"
 #include "daedalus_nodes.h"
+#include "daedalus_stateful.h"
 #include "daedalus_video.h"
 
 static struct daedalus_video *drv_video;
+static struct daedalus_stateful *drv_stateful;
 
 /*
  * The kernel freezes user space before it suspends devices, and thaws it after it has
@@ -42,7 +43,7 @@ static int pm_event(struct notifier_block *block, unsigned long event, void *unu
 	case PM_POST_RESTORE:
 		mutex_lock(&dev->lock);
 		list_for_each_entry(session, &dev->sessions, entry)
-			daedalus_sched_thaw(session);
+			session->ops->thaw(session);
 		mutex_unlock(&dev->lock);
 		WRITE_ONCE(dev->frozen, false);
 		break;
@@ -54,12 +55,26 @@ static struct notifier_block pm_block = {
 	.notifier_call = pm_event,
 };
 
+/* The first is the device, the second carries the stateful node and needs nothing. */
+static const struct platform_device_id device_ids[] = {
+	{ .name = DAEDALUS_DRIVER_NAME },
+	{ .name = DAEDALUS_STATEFUL_DEVICE },
+	{}
+};
+
+static bool is_node(struct platform_device *pdev)
+{
+	return platform_get_device_id(pdev) != &device_ids[0];
+}
+
 static int daedalus_probe(struct platform_device *pdev)
 {
 	struct daedalus_video *video;
 	struct daedalus_dev *dev;
 	int ret;
 
+	if (is_node(pdev))
+		return 0;
 	/* Contiguous memory is for displays. Some of them have 32 address bits. */
 	ret = dma_set_mask(&pdev->dev, DMA_BIT_MASK(64));
 	if (!ret)
@@ -78,11 +93,16 @@ static int daedalus_probe(struct platform_device *pdev)
 		return PTR_ERR(video);
 	}
 	drv_video = video;
+	drv_stateful = daedalus_stateful_create(dev);
+	if (IS_ERR(drv_stateful)) {
+		ret = PTR_ERR(drv_stateful);
+		goto err_nodes;
+	}
 	daedalus_debugfs_init(dev);
 	ret = register_pm_notifier(&pm_block);
 	if (ret)
 		goto err_debugfs;
-	ret = daedalus_control_init(video);
+	ret = daedalus_control_init(video, drv_stateful);
 	if (ret)
 		goto err_pm;
 	platform_set_drvdata(pdev, video);
@@ -92,21 +112,28 @@ err_pm:
 	unregister_pm_notifier(&pm_block);
 err_debugfs:
 	daedalus_debugfs_exit();
+	daedalus_stateful_destroy(drv_stateful);
+err_nodes:
 	daedalus_nodes_destroy(video);
 	return ret;
 }
 
 static void daedalus_remove(struct platform_device *pdev)
 {
+	if (is_node(pdev))
+		return;
 	daedalus_control_exit();
 	unregister_pm_notifier(&pm_block);
 	daedalus_debugfs_exit();
+	daedalus_stateful_destroy(drv_stateful);
+	/* It destroys the device, too, and waits for the end of closed sessions of both faces. */
 	daedalus_nodes_destroy(platform_get_drvdata(pdev));
 }
 
 static struct platform_driver daedalus_driver = {
 	.probe = daedalus_probe,
 	.remove = daedalus_remove,
+	.id_table = device_ids,
 	.driver = {
 		.name = DAEDALUS_DRIVER_NAME,
 		/* Module init needs the result of the probe. */
@@ -148,6 +175,6 @@ static void __exit daedalus_exit(void)
 }
 module_exit(daedalus_exit);
 
-MODULE_DESCRIPTION("V4L2 stateless video decoder served by a user space daemon");
+MODULE_DESCRIPTION("V4L2 video decoders served by a user space daemon");
 MODULE_LICENSE("GPL");
 DAEDALUS_IMPORT_DMA_BUF();

@@ -11,6 +11,9 @@ static const struct daedalus_ctrl_desc mpeg2_ctrls[] = {
 const struct daedalus_codec daedalus_mpeg2 = {
 	.fourcc = V4L2_PIX_FMT_MPEG2_SLICE,
 	.bit = DAEDALUS_CODEC_MPEG2,
+	.stream_fourcc = V4L2_PIX_FMT_MPEG2,
+	.stream_name = "MPEG-2",
+	.bytestream = true,
 	.ctrls = mpeg2_ctrls,
 	.num_ctrls = ARRAY_SIZE(mpeg2_ctrls),
 };

@@ -13,8 +13,6 @@
  * queue that stops takes the job from it (&daedalus_job.cancelled), and the claim work
  * does not touch a buffer of such a job again.
  */
-#include <linux/dma-buf.h>
-#include <linux/mm.h>
 #include <linux/slab.h>
 
 #include "daedalus_compat.h"
@@ -26,6 +24,11 @@
 static struct daedalus_ctx *sched_to_ctx(struct daedalus_sched *sched)
 {
 	return container_of(sched, struct daedalus_ctx, sched);
+}
+
+static struct daedalus_ctx *queue_to_ctx(struct vb2_queue *vq)
+{
+	return container_of(daedalus_queue_planes(vq), struct daedalus_ctx, planes);
 }
 
 static spinlock_t *ctx_lock(struct daedalus_ctx *ctx)
@@ -277,14 +280,6 @@ static int add_ctrls(struct daedalus_ctx *ctx, struct daedalus_job *job,
 	return ret;
 }
 
-static void fill_plane(struct daedalus_plane *plane, struct vb2_buffer *vb, unsigned int i,
-		       u32 offset, u32 end, u32 bytesperline)
-{
-	plane->offset = offset;
-	plane->length = min_t(size_t, end, daedalus_mem_size(vb->planes[i].mem_priv)) - offset;
-	plane->bytesperline = bytesperline;
-}
-
 /* Writes the fixed part of the message, except the planes' ids. */
 static void fill_header(struct daedalus_job *job)
 {
@@ -296,8 +291,8 @@ static void fill_header(struct daedalus_job *job)
 	msg->job = job->id;
 	msg->timestamp = src->timestamp;
 	msg->flags = job->same_capture ? DAEDALUS_JOB_F_SAME_CAPTURE : 0;
-	fill_plane(&msg->coded, src, 0, src->planes[0].data_offset, vb2_get_plane_payload(src, 0),
-		   0);
+	daedalus_fill_plane(&msg->coded, src, 0, src->planes[0].data_offset,
+			    vb2_get_plane_payload(src, 0), 0);
 	msg->raw_format = fmt->pixelformat;
 	msg->width = fmt->width;
 	msg->height = fmt->height;
@@ -307,8 +302,8 @@ static void fill_header(struct daedalus_job *job)
 	job->num_raw = fmt->num_planes;
 	for (i = 0; i < fmt->num_planes; i++) {
 		job->raw[i] = dst->planes[i].mem_priv;
-		fill_plane(&msg->raw[i], dst, i, 0, fmt->plane_fmt[i].sizeimage,
-			   fmt->plane_fmt[i].bytesperline);
+		daedalus_fill_plane(&msg->raw[i], dst, i, 0, fmt->plane_fmt[i].sizeimage,
+				    fmt->plane_fmt[i].bytesperline);
 	}
 }
 
@@ -534,10 +529,9 @@ void daedalus_flush_held(struct daedalus_ctx *ctx)
 static int queue_setup(struct vb2_queue *vq, unsigned int *num_buffers, unsigned int *num_planes,
 		       unsigned int sizes[], struct device *alloc_devs[])
 {
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vq);
+	struct daedalus_ctx *ctx = queue_to_ctx(vq);
 	const struct v4l2_pix_format_mplane *pix =
 		vq->is_output ? &ctx->coded_fmt : &ctx->raw_fmt;
-	struct daedalus_need *need = &ctx->need;
 	unsigned int i;
 
 	/* CREATE_BUFS: daedalus_video.c has checked the sizes against the format. */
@@ -546,25 +540,7 @@ static int queue_setup(struct vb2_queue *vq, unsigned int *num_buffers, unsigned
 		for (i = 0; i < pix->num_planes; i++)
 			sizes[i] = pix->plane_fmt[i].sizeimage;
 	}
-	if (vq->memory != VB2_MEMORY_MMAP || ctx->reserved ||
-	    daedalus_reserve_has(&ctx->reserve, *num_buffers, *num_planes, sizes))
-		return 0;
-	/* daedalus_ioctl() allocates without these locks and calls again. */
-	need->capture = !vq->is_output;
-	need->count = *num_buffers;
-	need->num_planes = *num_planes;
-	memcpy(need->sizes, sizes, *num_planes * sizeof(*sizes));
-	return -EAGAIN;
-}
-
-static int buf_init(struct vb2_buffer *vb)
-{
-	unsigned int i;
-	int ret = 0;
-
-	for (i = 0; i < vb->num_planes && !ret; i++)
-		ret = daedalus_mem_usable(vb->planes[i].mem_priv, vb->planes[i].length);
-	return ret;
+	return daedalus_planes_setup(vq, *num_buffers, *num_planes, sizes);
 }
 
 static int buf_out_validate(struct vb2_buffer *vb)
@@ -592,7 +568,7 @@ static int buf_prepare(struct vb2_buffer *vb)
 
 static void buf_queue(struct vb2_buffer *vb)
 {
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
+	struct daedalus_ctx *ctx = queue_to_ctx(vb->vb2_queue);
 	struct daedalus_buf *buf = to_daedalus_buf(vb);
 
 	spin_lock(ctx_lock(ctx));
@@ -604,7 +580,7 @@ static void buf_queue(struct vb2_buffer *vb)
 /* Runs if the queue stopped before it got the buffer of this queued request. */
 static void buf_request_complete(struct vb2_buffer *vb)
 {
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
+	struct daedalus_ctx *ctx = queue_to_ctx(vb->vb2_queue);
 
 	spin_lock(ctx_lock(ctx));
 	finish_later(ctx, vb->req_obj.req);
@@ -619,7 +595,7 @@ static unsigned int queue_bit(struct vb2_queue *vq)
 
 static int start_streaming(struct vb2_queue *vq, unsigned int count)
 {
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vq);
+	struct daedalus_ctx *ctx = queue_to_ctx(vq);
 
 	daedalus_sched_start(&ctx->sched);
 	spin_lock(ctx_lock(ctx));
@@ -635,7 +611,7 @@ static int start_streaming(struct vb2_queue *vq, unsigned int count)
 
 static void stop_streaming(struct vb2_queue *vq)
 {
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vq);
+	struct daedalus_ctx *ctx = queue_to_ctx(vq);
 	struct daedalus_job *job;
 
 	lockdep_assert_held(&ctx->lock);
@@ -666,7 +642,7 @@ static void stop_streaming(struct vb2_queue *vq)
 
 static const struct vb2_ops vb2_ops = {
 	.queue_setup = queue_setup,
-	.buf_init = buf_init,
+	.buf_init = daedalus_planes_usable,
 	.buf_out_validate = buf_out_validate,
 	.buf_prepare = buf_prepare,
 	.buf_queue = buf_queue,
@@ -675,78 +651,6 @@ static const struct vb2_ops vb2_ops = {
 	.stop_streaming = stop_streaming,
 	DAEDALUS_VB2_WAIT_OPS
 };
-
-static void *op_alloc(struct vb2_buffer *vb, struct device *dev, unsigned long size)
-{
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
-
-	return daedalus_reserve_take(&ctx->reserve, size) ?: ERR_PTR(-ENOMEM);
-}
-
-static void op_release(void *mem)
-{
-	daedalus_mem_release(mem);
-}
-
-static struct dma_buf *op_get_dmabuf(struct vb2_buffer *vb, void *mem, unsigned long flags)
-{
-	return daedalus_mem_export(mem, flags);
-}
-
-static unsigned int op_num_users(void *mem)
-{
-	return daedalus_mem_users(mem);
-}
-
-static int op_mmap(void *mem, struct vm_area_struct *vma)
-{
-	return daedalus_mem_mmap(mem, vma);
-}
-
-static void *op_attach_dmabuf(struct vb2_buffer *vb, struct device *dev, struct dma_buf *dbuf,
-			      unsigned long size)
-{
-	struct daedalus_ctx *ctx = vb2_get_drv_priv(vb->vb2_queue);
-
-	return daedalus_mem_import(ctx->sched.session.pool, dbuf, !vb->vb2_queue->is_output);
-}
-
-/* Workers map imported memory. The module needs no address of it. */
-static int op_map_dmabuf(void *mem)
-{
-	return 0;
-}
-
-static void op_unmap_dmabuf(void *mem)
-{
-}
-
-static const struct vb2_mem_ops mem_ops = {
-	.alloc = op_alloc,
-	.put = op_release,
-	.get_dmabuf = op_get_dmabuf,
-	.num_users = op_num_users,
-	.mmap = op_mmap,
-	.attach_dmabuf = op_attach_dmabuf,
-	.detach_dmabuf = op_release,
-	.map_dmabuf = op_map_dmabuf,
-	.unmap_dmabuf = op_unmap_dmabuf,
-};
-
-static int init_queue(struct daedalus_ctx *ctx, struct vb2_queue *vq)
-{
-	vq->io_modes = VB2_MMAP | VB2_DMABUF;
-	vq->drv_priv = ctx;
-	vq->buf_struct_size = sizeof(struct daedalus_buf);
-	vq->ops = &vb2_ops;
-	vq->mem_ops = &mem_ops;
-	vq->timestamp_flags = V4L2_BUF_FLAG_TIMESTAMP_COPY;
-	vq->lock = &ctx->lock;
-	vq->dev = ctx->video->dev->parent;
-	vq->allow_cache_hints = 1;
-	vq->max_num_buffers = DAEDALUS_MAX_BUFFERS;
-	return vb2_queue_init(vq);
-}
 
 /**
  * daedalus_queue_init() - prepare a session's queues
@@ -758,8 +662,7 @@ int daedalus_queue_init(struct daedalus_ctx *ctx)
 {
 	int ret;
 
-	mutex_init(&ctx->reserve_lock);
-	INIT_LIST_HEAD(&ctx->reserve.entries);
+	daedalus_planes_init(&ctx->planes, ctx->video->dev, ctx->sched.session.pool);
 	INIT_LIST_HEAD(&ctx->src_ready);
 	INIT_LIST_HEAD(&ctx->dst_ready);
 	INIT_LIST_HEAD(&ctx->unfinished);
@@ -768,15 +671,17 @@ int daedalus_queue_init(struct daedalus_ctx *ctx)
 	INIT_WORK(&ctx->claim_work, claim_work);
 	daedalus_sched_init(&ctx->sched, &sched_ops);
 
-	ctx->src.type = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
 	ctx->src.supports_requests = 1;
 	ctx->src.requires_requests = 1;
 	ctx->src.subsystem_flags = VB2_V4L2_FL_SUPPORTS_M2M_HOLD_CAPTURE_BUF;
-	ret = init_queue(ctx, &ctx->src);
+	ret = daedalus_planes_queue(&ctx->planes, &ctx->src, &ctx->lock,
+				    V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE, &vb2_ops,
+				    sizeof(struct daedalus_buf));
 	if (ret)
 		return ret;
-	ctx->dst.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
-	return init_queue(ctx, &ctx->dst);
+	return daedalus_planes_queue(&ctx->planes, &ctx->dst, &ctx->lock,
+				     V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, &vb2_ops,
+				     sizeof(struct daedalus_buf));
 }
 
 /**
@@ -790,5 +695,5 @@ void daedalus_queue_exit(struct daedalus_ctx *ctx)
 	cancel_work_sync(&ctx->claim_work);
 	daedalus_finish_requests(ctx);
 	daedalus_sched_exit(&ctx->sched);
-	mutex_destroy(&ctx->reserve_lock);
+	daedalus_planes_exit(&ctx->planes);
 }

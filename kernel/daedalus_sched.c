@@ -769,17 +769,17 @@ static const char *state_name(struct daedalus_sched *sched)
 /**
  * daedalus_sched_status() - describe a session
  * @session: the session
- * @status: the description
+ * @status: in: zero; out: the members that the scheduler knows
  *
  * Context: session->lock is held.
  */
 void daedalus_sched_status(struct daedalus_session *session,
-			   struct daedalus_sched_status *status)
+			   struct daedalus_session_status *status)
 {
 	struct daedalus_sched *sched = to_sched(session);
 	struct daedalus_job *job;
 
-	memset(status, 0, sizeof(*status));
+	lockdep_assert_held(&session->lock);
 	list_for_each_entry(job, &sched->jobs, entry)
 		status->claimed += job->state == DAEDALUS_JOB_CLAIMED;
 	status->handed = sched->handed;

@@ -119,26 +119,6 @@ struct daedalus_sched {
 	u64 failed;
 };
 
-/**
- * struct daedalus_sched_status - a session's state for debugfs
- * @state: name of the state
- * @claimed: jobs that nobody has read
- * @handed: jobs that the worker has
- * @done: jobs that ended well
- * @failed: jobs that ended with an error
- * @worker: the worker's process, or 0
- * @oldest_ms: age of the oldest job
- */
-struct daedalus_sched_status {
-	const char *state;
-	unsigned int claimed;
-	unsigned int handed;
-	u64 done;
-	u64 failed;
-	pid_t worker;
-	s64 oldest_ms;
-};
-
 void daedalus_sched_init(struct daedalus_sched *sched, const struct daedalus_sched_ops *ops);
 void daedalus_sched_exit(struct daedalus_sched *sched);
 struct daedalus_job *daedalus_job_create(struct daedalus_sched *sched);
@@ -154,6 +134,6 @@ void daedalus_sched_dismiss(struct daedalus_sched *sched);
 void daedalus_sched_abort(struct daedalus_session *session);
 void daedalus_sched_thaw(struct daedalus_session *session);
 void daedalus_sched_status(struct daedalus_session *session,
-			   struct daedalus_sched_status *status);
+			   struct daedalus_session_status *status);
 
 #endif

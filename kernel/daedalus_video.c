@@ -6,9 +6,6 @@
  * a struct v4l2_m2m_ctx for that alone: each session has its own lock, and the core keeps
  * the order req_queue_mutex, ctx->lock. The mem2mem core serves no other purpose here.
  *
- * Nothing slow happens under those two locks. An ioctl that allocates finds out there what
- * it lacks, returns, allocates it without a lock, and goes in again.
- *
  * No ioctl op here uses its second argument: since 7.2 the core passes NULL.
  */
 #include <linux/capability.h>
@@ -146,7 +143,7 @@ static const struct daedalus_codec *try_coded(struct daedalus_ctx *ctx, struct v
 
 	if (!codec)
 		codec = daedalus_find_codec(codecs_of(ctx), 0);
-	daedalus_fill_coded(codec, &f->fmt.pix_mp);
+	daedalus_fill_coded(codec->fourcc, &f->fmt.pix_mp);
 	return codec;
 }
 
@@ -267,20 +264,6 @@ static int daedalus_reqbufs(struct file *filp, void *unused, struct v4l2_request
 	return ret;
 }
 
-/* Tells whether every plane is at least as large as the completed format requires. */
-static bool sizes_suffice(const struct v4l2_pix_format_mplane *asked,
-			  const struct v4l2_pix_format_mplane *needed)
-{
-	unsigned int i;
-
-	if (asked->num_planes != needed->num_planes)
-		return false;
-	for (i = 0; i < needed->num_planes; i++)
-		if (asked->plane_fmt[i].sizeimage < needed->plane_fmt[i].sizeimage)
-			return false;
-	return true;
-}
-
 static int daedalus_create_bufs(struct file *filp, void *unused,
 				struct v4l2_create_buffers *create)
 {
@@ -302,27 +285,14 @@ static int daedalus_create_bufs(struct file *filp, void *unused,
 		if (!asked->pixelformat || codec != ctx->codec)
 			return -EINVAL;
 		pix.plane_fmt[0].sizeimage = 0;
-		daedalus_fill_coded(codec, &pix);
+		daedalus_fill_coded(codec->fourcc, &pix);
 	}
-	if (create->count && !sizes_suffice(asked, &pix))
+	if (create->count && !daedalus_sizes_suffice(asked, &pix))
 		return -EINVAL;
 	ret = vb2_create_bufs(queue_of(ctx, create->format.type), create);
 	if (!ret && create->count && V4L2_TYPE_IS_CAPTURE(create->format.type))
 		remember_fmt(&ctx->dst, create->index, create->count, &pix);
 	return ret;
-}
-
-/* This bit distinguishes the queues' mmap() offsets. */
-#define CAPTURE_OFFSET	BIT(30)
-
-static void mark_offsets(struct vb2_queue *vq, struct v4l2_buffer *buf)
-{
-	unsigned int i;
-
-	if (vq->is_output || buf->memory != V4L2_MEMORY_MMAP)
-		return;
-	for (i = 0; i < buf->length; i++)
-		buf->m.planes[i].m.mem_offset += CAPTURE_OFFSET;
 }
 
 static int daedalus_remove_bufs(struct file *filp, void *unused, struct v4l2_remove_buffers *remove)
@@ -340,7 +310,7 @@ static int daedalus_querybuf(struct file *filp, void *unused, struct v4l2_buffer
 	int ret = vb2_querybuf(vq, buf);
 
 	if (!ret)
-		mark_offsets(vq, buf);
+		daedalus_mark_offsets(vq, buf);
 	return ret;
 }
 
@@ -351,7 +321,7 @@ static int daedalus_prepare_buf(struct file *filp, void *unused, struct v4l2_buf
 	int ret = vb2_prepare_buf(vq, &ctx->video->requests.mdev, buf);
 
 	if (!ret)
-		mark_offsets(vq, buf);
+		daedalus_mark_offsets(vq, buf);
 	return ret;
 }
 
@@ -365,7 +335,7 @@ static int daedalus_qbuf(struct file *filp, void *unused, struct v4l2_buffer *bu
 		return -EPERM;
 	ret = vb2_qbuf(vq, &ctx->video->requests.mdev, buf);
 	if (!ret)
-		mark_offsets(vq, buf);
+		daedalus_mark_offsets(vq, buf);
 	return ret;
 }
 
@@ -375,7 +345,7 @@ static int daedalus_dqbuf(struct file *filp, void *unused, struct v4l2_buffer *b
 	int ret = vb2_dqbuf(vq, buf, filp->f_flags & O_NONBLOCK);
 
 	if (!ret)
-		mark_offsets(vq, buf);
+		daedalus_mark_offsets(vq, buf);
 	return ret;
 }
 
@@ -448,56 +418,6 @@ const struct v4l2_ioctl_ops daedalus_ioctl_ops = {
 	.vidioc_unsubscribe_event = v4l2_event_unsubscribe,
 };
 
-/* Allocates the planes that the ioctl of this process lacked. */
-static int fill_reserve(struct daedalus_ctx *ctx)
-{
-	struct daedalus_need *need = &ctx->need;
-	struct daedalus_pool *pool = ctx->sched.session.pool;
-	bool contiguous = false, fresh;
-	unsigned int i;
-	u64 size = 0;
-	int ret;
-
-	fresh = !vb2_get_num_buffers(&ctx->dst);
-	if (need->capture) {
-		for (i = 0; i < need->num_planes; i++)
-			size += PAGE_ALIGN(need->sizes[i]);
-		if (fresh)
-			ctx->contiguous = daedalus_contiguous_fits(pool, size);
-		contiguous = ctx->contiguous;
-	}
-	ret = daedalus_reserve_add(pool, &ctx->reserve, need->count, need->num_planes,
-				   need->sizes, need->capture, &contiguous);
-	if (need->capture && ctx->contiguous && !contiguous) {
-		ctx->contiguous = false;
-		if (!fresh)
-			atomic_inc(&ctx->video->dev->mixed);
-	}
-	return ret;
-}
-
-/* Runs an ioctl that allocates, with the allocation outside its locks. */
-static long allocating_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
-{
-	struct daedalus_ctx *ctx = file_to_ctx(filp);
-	long ret;
-
-	if (mutex_lock_killable(&ctx->reserve_lock))
-		return -ERESTARTSYS;
-	ctx->need.count = 0;
-	ctx->reserved = false;
-	ret = video_ioctl2(filp, cmd, arg);
-	if (ret == -EAGAIN && ctx->need.count) {
-		ret = fill_reserve(ctx);
-		ctx->reserved = true;
-		if (!ret)
-			ret = video_ioctl2(filp, cmd, arg);
-	}
-	daedalus_reserve_drop(&ctx->reserve);
-	mutex_unlock(&ctx->reserve_lock);
-	return ret;
-}
-
 /*
  * VIDIOC_S_PRIORITY needs a capability because priorities are the device's, not a
  * session's: while a client is at RECORD, the core refuses every other client's S_FMT,
@@ -522,9 +442,9 @@ static long daedalus_ioctl(struct file *filp, unsigned int cmd, unsigned long ar
 			return ret;
 		break;
 	case _IOC_NR(VIDIOC_CREATE_BUFS):
-		return allocating_ioctl(filp, cmd, arg);
+		return daedalus_planes_ioctl(&ctx->planes, filp, cmd, arg);
 	case _IOC_NR(VIDIOC_REQBUFS):
-		ret = allocating_ioctl(filp, cmd, arg);
+		ret = daedalus_planes_ioctl(&ctx->planes, filp, cmd, arg);
 		daedalus_wait_finished(ctx);
 		return ret;
 	case _IOC_NR(VIDIOC_STREAMOFF):
@@ -537,27 +457,6 @@ static long daedalus_ioctl(struct file *filp, unsigned int cmd, unsigned long ar
 	return video_ioctl2(filp, cmd, arg);
 }
 
-static __poll_t poll_buffers(struct daedalus_ctx *ctx)
-{
-	struct vb2_queue *src = &ctx->src, *dst = &ctx->dst;
-	__poll_t events = 0;
-	unsigned long flags;
-
-	/* No queued buffer can come back. */
-	if ((!vb2_is_streaming(src) || src->error || list_empty(&src->queued_list)) &&
-	    (!vb2_is_streaming(dst) || dst->error || list_empty(&dst->queued_list)))
-		return EPOLLERR;
-	spin_lock_irqsave(&src->done_lock, flags);
-	if (!list_empty(&src->done_list))
-		events |= EPOLLOUT | EPOLLWRNORM;
-	spin_unlock_irqrestore(&src->done_lock, flags);
-	spin_lock_irqsave(&dst->done_lock, flags);
-	if (!list_empty(&dst->done_list))
-		events |= EPOLLIN | EPOLLRDNORM;
-	spin_unlock_irqrestore(&dst->done_lock, flags);
-	return events;
-}
-
 static __poll_t daedalus_poll(struct file *filp, struct poll_table_struct *wait)
 {
 	struct daedalus_ctx *ctx = file_to_ctx(filp);
@@ -568,7 +467,7 @@ static __poll_t daedalus_poll(struct file *filp, struct poll_table_struct *wait)
 	poll_wait(filp, &ctx->dst.done_wq, wait);
 	poll_wait(filp, &ctx->fh.wait, wait);
 	if (wanted & (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM))
-		events = poll_buffers(ctx);
+		events = daedalus_queues_poll(&ctx->src, &ctx->dst);
 	if (v4l2_event_pending(&ctx->fh))
 		events |= EPOLLPRI;
 	return events;
@@ -577,13 +476,26 @@ static __poll_t daedalus_poll(struct file *filp, struct poll_table_struct *wait)
 static int daedalus_mmap(struct file *filp, struct vm_area_struct *vma)
 {
 	struct daedalus_ctx *ctx = file_to_ctx(filp);
-	const unsigned long first = CAPTURE_OFFSET >> PAGE_SHIFT;
 
-	if (vma->vm_pgoff < first)
-		return vb2_mmap(&ctx->src, vma);
-	vma->vm_pgoff -= first;
-	return vb2_mmap(&ctx->dst, vma);
+	return daedalus_queues_mmap(&ctx->src, &ctx->dst, vma);
 }
+
+/* --- the session --- */
+
+static void session_status(struct daedalus_session *session, struct daedalus_session_status *status)
+{
+	status->requests = daedalus_controls_requests(session);
+	spin_lock(&session->lock);
+	daedalus_sched_status(session, status);
+	status->waiting = list_count_nodes(&session_to_ctx(session)->src_ready);
+	spin_unlock(&session->lock);
+}
+
+static const struct daedalus_session_ops session_ops = {
+	.status = session_status,
+	.abort = daedalus_sched_abort,
+	.thaw = daedalus_sched_thaw,
+};
 
 /* --- open and close --- */
 
@@ -614,7 +526,13 @@ static int daedalus_open(struct file *filp)
 	session = &ctx->sched.session;
 	ctx->video = video;
 	mutex_init(&ctx->lock);
-	daedalus_session_init(session, video->dev, ctx_release);
+	daedalus_session_init(session, video->dev, DAEDALUS_FACE_STATELESS, ctx_release);
+	session->ops = &session_ops;
+	/* The present daemon may not serve this face. */
+	if (!codecs_of(ctx)) {
+		ret = -ENODEV;
+		goto err_put;
+	}
 	session->pool = daedalus_pool_create(video->dev);
 	if (!session->pool) {
 		ret = -ENOMEM;
@@ -635,7 +553,7 @@ static int daedalus_open(struct file *filp)
 	ctx->coded_fmt.width = 1920;
 	ctx->coded_fmt.height = 1080;
 	ctx->coded_fmt.colorspace = V4L2_COLORSPACE_REC709;
-	daedalus_fill_coded(ctx->codec, &ctx->coded_fmt);
+	daedalus_fill_coded(ctx->codec->fourcc, &ctx->coded_fmt);
 	session->coded_format = ctx->codec->fourcc;
 	reset_raw_fmt(ctx);
 
@@ -704,15 +622,3 @@ const struct v4l2_file_operations daedalus_fops = {
 	.unlocked_ioctl = daedalus_ioctl,
 	.mmap = daedalus_mmap,
 };
-
-/**
- * daedalus_ctx_waiting() - count the OUTPUT buffers that wait to be claimed
- * @session: the session
- *
- * Context: session->lock is held.
- */
-unsigned int daedalus_ctx_waiting(struct daedalus_session *session)
-{
-	lockdep_assert_held(&session->lock);
-	return list_count_nodes(&session_to_ctx(session)->src_ready);
-}

@@ -12,13 +12,9 @@
 #include <media/videobuf2-v4l2.h>
 
 #include "daedalus_codec.h"
-#include "daedalus_memory.h"
+#include "daedalus_planes.h"
 #include "daedalus_requests.h"
 #include "daedalus_sched.h"
-
-#define DAEDALUS_MAX_BUFFERS	64U	/* per queue */
-#define DAEDALUS_OUTPUT		BIT(0)
-#define DAEDALUS_CAPTURE	BIT(1)
 
 /**
  * struct daedalus_video - the nodes
@@ -47,20 +43,6 @@ struct daedalus_video {
 };
 
 /**
- * struct daedalus_need - planes that an ioctl lacks
- * @capture: for the queue of CAPTURE
- * @count: number of buffers; 0: it lacks none
- * @num_planes: planes of each buffer
- * @sizes: bytes of each plane
- */
-struct daedalus_need {
-	bool capture;
-	unsigned int count;
-	unsigned int num_planes;
-	unsigned int sizes[VB2_MAX_PLANES];
-};
-
-/**
  * struct daedalus_ctx - an open of the video node
  * @fh: the V4L2 file handle
  * @m2m: carries @lock to the core, which looks for a queue ioctl's lock there; it has no
@@ -70,18 +52,14 @@ struct daedalus_need {
  * @hdl: the controls
  * @parked: waits until no request refers to @hdl
  * @depths: bit depth of each codec, from its controls
- * @lock: the lock of both queues; guards @coded_fmt, @raw_fmt, @codec, @contiguous.
- *	@codec changes only while both queues have no buffer.
+ * @lock: the lock of both queues; guards @coded_fmt, @raw_fmt, @codec. @codec changes only
+ *	while both queues have no buffer.
  * @src: OUTPUT
  * @dst: CAPTURE
  * @codec: codec of the current coded format
  * @coded_fmt: format of OUTPUT
  * @raw_fmt: format of CAPTURE
- * @contiguous: the buffers of CAPTURE are contiguous
- * @reserve_lock: outermost; held over an ioctl that allocates
- * @reserve: planes for the ioctl that holds @reserve_lock
- * @need: planes that the ioctl lacks
- * @reserved: the ioctl has got all the memory there is
+ * @planes: allocates the planes of both queues
  * @claim_work: turns queued buffers into jobs and finishes requests
  * @destroy_work: ends the session after its file is closed
  * @streaming: (S) DAEDALUS_OUTPUT, DAEDALUS_CAPTURE
@@ -114,12 +92,7 @@ struct daedalus_ctx {
 	const struct daedalus_codec *codec;
 	struct v4l2_pix_format_mplane coded_fmt;
 	struct v4l2_pix_format_mplane raw_fmt;
-	bool contiguous;
-
-	struct mutex reserve_lock;	/* reserve, need */
-	struct daedalus_reserve reserve;
-	struct daedalus_need need;
-	bool reserved;
+	struct daedalus_planes planes;
 
 	struct work_struct claim_work;
 	struct work_struct destroy_work;
@@ -185,6 +158,5 @@ unsigned int daedalus_controls_requests(struct daedalus_session *session);
 /* daedalus_video.c */
 extern const struct v4l2_file_operations daedalus_fops;
 extern const struct v4l2_ioctl_ops daedalus_ioctl_ops;
-unsigned int daedalus_ctx_waiting(struct daedalus_session *session);
 
 #endif

@@ -10,6 +10,8 @@ static const struct daedalus_ctrl_desc vp8_ctrls[] = {
 const struct daedalus_codec daedalus_vp8 = {
 	.fourcc = V4L2_PIX_FMT_VP8_FRAME,
 	.bit = DAEDALUS_CODEC_VP8,
+	.stream_fourcc = V4L2_PIX_FMT_VP8,
+	.stream_name = "VP8",
 	.ctrls = vp8_ctrls,
 	.num_ctrls = ARRAY_SIZE(vp8_ctrls),
 };

@@ -227,7 +227,7 @@ static long attach(struct daedalus_worker *worker, struct daedalus_attach __user
 	req.features &= DAEDALUS_FEATURES;
 	req.session = session->id;
 	req.coded_format = READ_ONCE(session->coded_format);
-	req.face = DAEDALUS_FACE_STATELESS;
+	req.face = session->face;
 	bounce = kvzalloc(req.msg_max, GFP_KERNEL_ACCOUNT);
 	if (!bounce)
 		return -ENOMEM;
@@ -305,6 +305,8 @@ static long job_done(struct daedalus_worker *worker, struct daedalus_job_done __
 	struct daedalus_session *session = worker->session;
 	struct daedalus_job_done done;
 
+	if (!session->worker_ops->done)
+		return -ENOTTY;
 	if (copy_from_user(&done, arg, sizeof(done)))
 		return -EFAULT;
 	if (done.status > DAEDALUS_STATUS_ERROR || done.flags || done.reserved[0] ||
@@ -327,7 +329,7 @@ static long next(struct daedalus_worker *worker, struct daedalus_next __user *ar
 	/* A call that a signal ended may be repeated with the answer that it returned. */
 	if (req.status > DAEDALUS_STATUS_ERROR || (req.job && req.answer) || req.flags)
 		return -EINVAL;
-	if (worker->version < 2)
+	if (worker->version < 2 || !session->worker_ops->done)
 		return -ENOTTY;
 	if (req.job) {
 		if (session->worker_ops->done(session, worker, req.job,
@@ -345,6 +347,7 @@ static long next(struct daedalus_worker *worker, struct daedalus_next __user *ar
 static long worker_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
 	struct daedalus_worker *worker = filp->private_data;
+	struct daedalus_session *session = worker->session;
 
 	switch (cmd) {
 	case DAEDALUS_IOC_BUFFER_FD:
@@ -356,7 +359,9 @@ static long worker_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	case DAEDALUS_IOC_NEXT:
 		return next(worker, (void __user *)arg, filp->f_flags & O_NONBLOCK);
 	}
-	return -ENOTTY;
+	if (!session->worker_ops->ioctl)
+		return -ENOTTY;
+	return session->worker_ops->ioctl(session, worker, cmd, (void __user *)arg);
 }
 
 /**
@@ -533,6 +538,9 @@ int daedalus_worker_open(struct daedalus_session *session, u32 version, struct p
 	struct file *filp;
 	int fd, ret;
 
+	/* Version 1 has messages of the stateless face only. */
+	if (version < 2 && session->face != DAEDALUS_FACE_STATELESS)
+		return -ENOENT;
 	worker = worker_create(session, version, broker);
 	if (!worker)
 		return -ENOMEM;

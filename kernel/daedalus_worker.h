@@ -27,7 +27,8 @@ struct pid;
  * @next: copies the next message to a buffer with that much room, and marks it as read;
  *	session->lock is held. A job whose message exceeds the limit fails. Returns the
  *	size, -EAGAIN, or -EMSGSIZE if the room is too small.
- * @done: answers a job. Returns 0 or -ENOENT.
+ * @done: answers a job. Returns 0 or -ENOENT. NULL: the face has no jobs.
+ * @ioctl: handles an ioctl of the face; NULL: it has none
  * @lost: reports that the worker is gone.
  */
 struct daedalus_worker_ops {
@@ -37,6 +38,8 @@ struct daedalus_worker_ops {
 	ssize_t (*next)(struct daedalus_session *session, void *buffer, size_t room, size_t limit);
 	int (*done)(struct daedalus_session *session, struct daedalus_worker *worker, u64 job,
 		    bool failed);
+	long (*ioctl)(struct daedalus_session *session, struct daedalus_worker *worker,
+		      unsigned int cmd, void __user *arg);
 	void (*lost)(struct daedalus_session *session, struct daedalus_worker *worker);
 };
 

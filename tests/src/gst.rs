@@ -15,6 +15,8 @@ use crate::stream::Stream;
 pub(crate) enum Decoders {
     /// The stateless elements that GStreamer registered for the device of this driver.
     Driver(String),
+    /// The stateful elements that GStreamer registered for the device of this driver.
+    Stateful(String),
     /// Elements named by the caller, for the runner's own test without a device: a name for each codec.
     Named(Vec<(Codec, String)>),
 }
@@ -46,20 +48,42 @@ impl Decoders {
                     device: None,
                 })
                 .with_context(|| format!("no element was named for {}", codec.name())),
-            Self::Driver(driver) => element_of_driver(driver, codec),
+            Self::Driver(driver) => element_of_driver(driver, codec, &STATELESS),
+            Self::Stateful(driver) => element_of_driver(driver, codec, &STATEFUL),
         }
     }
 }
 
-fn element_of_driver(driver: &str, codec: Codec) -> Result<Element> {
-    let listing = run("gst-inspect-1.0", &["v4l2codecs"])?;
+/// A plugin's elements for a kind of decoder.
+struct Plugin {
+    name: &'static str,
+    /// Begins the names of its elements.
+    prefix: &'static str,
+    /// The property that has the video node.
+    node: &'static str,
+}
+
+const STATELESS: Plugin = Plugin {
+    name: "v4l2codecs",
+    prefix: "v4l2sl",
+    node: "video-device ",
+};
+
+const STATEFUL: Plugin = Plugin {
+    name: "video4linux2",
+    prefix: "v4l2",
+    node: "device ",
+};
+
+fn element_of_driver(driver: &str, codec: Codec, plugin: &Plugin) -> Result<Element> {
+    let listing = run("gst-inspect-1.0", &[plugin.name])?;
     let suffix = format!("{}dec", codec.info().gstreamer_name);
     let mut seen = Vec::new();
     for name in listing.lines().filter_map(|line| line.trim().split(':').next()) {
-        if !(name.starts_with("v4l2sl") && name.ends_with(&suffix)) {
+        if !(name.starts_with(plugin.prefix) && name.ends_with(&suffix)) {
             continue;
         }
-        let device = video_node(name)?;
+        let device = video_node(name, plugin.node)?;
         let found = driver_of(&device)?;
         if found == driver {
             return Ok(Element {
@@ -71,7 +95,8 @@ fn element_of_driver(driver: &str, codec: Codec) -> Result<Element> {
     }
     if seen.is_empty() {
         bail!(
-            "GStreamer registered no v4l2sl…{suffix}: it found no stateless {} device",
+            "GStreamer registered no {}…{suffix}: it found no such {} device",
+            plugin.prefix,
             codec.name()
         );
     }
@@ -82,11 +107,11 @@ fn element_of_driver(driver: &str, codec: Codec) -> Result<Element> {
     )
 }
 
-/// Returns the node in the element's `video-device` property.
-fn video_node(element: &str) -> Result<String> {
+/// Returns the node in an element's property.
+fn video_node(element: &str, property: &str) -> Result<String> {
     let text = run("gst-inspect-1.0", &[element])?;
     text.lines()
-        .skip_while(|line| !line.trim_start().starts_with("video-device "))
+        .skip_while(|line| !line.trim_start().starts_with(property))
         .find_map(|line| line.split_once("Default: \"")?.1.split('"').next())
         .map(str::to_owned)
         .with_context(|| format!("{element} does not say which video node it opens"))

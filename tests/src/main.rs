@@ -16,6 +16,7 @@ mod native;
 mod play;
 mod random;
 mod rows;
+mod stateful;
 mod stream;
 
 /// End-to-end tests of the device.

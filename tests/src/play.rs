@@ -22,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::gst::{self, Decoders, Element};
 use crate::imitate;
 use crate::rows::{Comparison, Results, Row, flat};
+use crate::stateful;
 use crate::stream::Stream;
 
 /// Arguments of `daedalus-tests play`.
@@ -75,20 +76,30 @@ enum Client {
     FfmpegLike,
     /// The small client, with the habits of Chromium.
     ChromiumLike,
+    /// FFmpeg itself, through the stateful node.
+    FfmpegStateful,
+    /// GStreamer itself, through the stateful node.
+    GstStateful,
+    /// The small stateful client, which does what the kernel's document says.
+    Literal,
 }
 
 /// The client that plays, with its elements or nodes.
 enum Player {
     Gst(Vec<(Codec, Element)>),
     Imitation(Personality, Nodes),
+    FfmpegStateful,
+    Literal,
 }
 
 impl Player {
     /// Finds the player, once and before any stream: an absent device is one plain error, not a hundred rows.
     fn find(args: &Args, streams: &VecDeque<Stream>) -> Result<Self> {
         let personality = match args.client {
-            Client::Gst => {
-                let decoders = if args.element.is_empty() {
+            Client::Gst | Client::GstStateful => {
+                let decoders = if args.client == Client::GstStateful {
+                    Decoders::Stateful(args.driver.clone())
+                } else if args.element.is_empty() {
                     Decoders::Driver(args.driver.clone())
                 } else {
                     Decoders::Named(args.element.clone())
@@ -103,6 +114,8 @@ impl Player {
             }
             Client::FfmpegLike => Personality::Ffmpeg,
             Client::ChromiumLike => Personality::Chromium,
+            Client::FfmpegStateful => return Ok(Self::FfmpegStateful),
+            Client::Literal => return Ok(Self::Literal),
         };
         Ok(Self::Imitation(personality, device::find(&args.driver)?))
     }
@@ -176,6 +189,8 @@ fn row(args: &Args, base: &Path, stream: &Stream, player: &Player) -> Row {
     stream.keep.extend(&args.keep);
     match player {
         Player::Gst(elements) => gst_row(args, base, &stream, elements),
+        Player::FfmpegStateful => ffmpeg_row(args, base, &stream),
+        Player::Literal => stateful::row(&stream, base, &args.out),
         Player::Imitation(personality, nodes) => {
             let node = nodes.video.display().to_string();
             let name = personality.name();
@@ -207,6 +222,76 @@ fn gst_row(args: &Args, base: &Path, stream: &Stream, elements: &[(Codec, Elemen
     comparison.end(outcome)
 }
 
+fn ffmpeg_row(args: &Args, base: &Path, stream: &Stream) -> Row {
+    let decoder = stateful::ffmpeg_decoder(stream.codec);
+    let mut comparison = Comparison::begin(stream, "FFmpeg", &decoder, None, &args.out);
+    let outcome = stateful::check_ffmpeg(stream)
+        .and_then(|()| comparison.load_references(stream, base))
+        .and_then(|()| {
+            let log = args.out.join(format!("{}.log", flat(&stream.name)));
+            let mut child = stateful::ffmpeg(&decoder, &base.join(&stream.path), &log)?;
+            let played = follow(
+                args,
+                &mut child,
+                &log,
+                Source::Frames(stateful::shape(stream)),
+                &mut comparison,
+            );
+            let ended = end(&mut child, played.is_err());
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            match said.lines().next_back() {
+                Some(line) if played.is_err() || ended.is_err() => played.and(ended).context(line.to_owned()),
+                _ => played.and(ended),
+            }
+        });
+    comparison.end(outcome)
+}
+
+/// What a client's output holds.
+#[derive(Clone, Copy)]
+enum Source {
+    /// GStreamer's data protocol.
+    Gdp,
+    /// Packed pictures of this shape, one after the other.
+    Frames(Shape),
+}
+
+/// Reads pictures in the packed semi-planar layout.
+enum Pictures<R> {
+    Gdp(gdp::Reader<R>),
+    Frames(R, Shape),
+}
+
+impl<R: std::io::Read> Pictures<R> {
+    fn new(source: Source, input: R) -> Self {
+        match source {
+            Source::Gdp => Self::Gdp(gdp::Reader::new(input)),
+            Source::Frames(shape) => Self::Frames(input, shape),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<(Shape, Vec<u8>)>> {
+        let mut packed = Vec::new();
+        match self {
+            Self::Gdp(reader) => {
+                let Some((shape, data)) = reader.next_picture()? else {
+                    return Ok(None);
+                };
+                shape.semi_planar_from_gst(data, &mut packed)?;
+                Ok(Some((shape, packed)))
+            }
+            Self::Frames(input, shape) => {
+                packed.resize(shape.packed_len(), 0);
+                match stateful::read_whole(input, &mut packed)? {
+                    0 => Ok(None),
+                    got if got == packed.len() => Ok(Some((*shape, packed))),
+                    _ => bail!("the output ends within a picture"),
+                }
+            }
+        }
+    }
+}
+
 /// An event of the reading thread.
 enum Event {
     /// In the packed semi-planar layout.
@@ -232,7 +317,7 @@ fn play(
         .process_group(0)
         .spawn()
         .context("cannot start gst-launch-1.0")?;
-    let played = follow(args, &mut child, &log_path, comparison);
+    let played = follow(args, &mut child, &log_path, Source::Gdp, comparison);
     let ended = end(&mut child, played.is_err());
     let log = String::from_utf8_lossy(&fs::read(&log_path)?).into_owned();
     let said = gst::errors_in(&log);
@@ -272,23 +357,25 @@ fn kill_group(child: &Child) {
 }
 
 /// Compares pictures as they come, until the client ends or is given up.
-fn follow(args: &Args, child: &mut Child, log: &Path, comparison: &mut Comparison) -> Result<()> {
+fn follow(
+    args: &Args,
+    child: &mut Child,
+    log: &Path,
+    source: Source,
+    comparison: &mut Comparison,
+) -> Result<()> {
     let out = child.stdout.take().context("the client has no output")?;
     // A larger pipe saves switches between client and runner; the default works as well.
     let _ = rustix::pipe::fcntl_setpipe_size(&out, 1 << 20);
     let (sender, events) = mpsc::sync_channel(4);
     // Not joined when the client hangs: the thread ends with the pipe.
     thread::spawn(move || {
-        let mut reader = gdp::Reader::new(out);
+        let mut pictures = Pictures::new(source, out);
         let result = loop {
-            match reader.next_picture() {
+            match pictures.next() {
                 Err(e) => break Err(e),
                 Ok(None) => break Ok(()),
-                Ok(Some((shape, data))) => {
-                    let mut packed = Vec::new();
-                    if let Err(e) = shape.semi_planar_from_gst(data, &mut packed) {
-                        break Err(e);
-                    }
+                Ok(Some((shape, packed))) => {
                     if sender.send(Event::Picture(shape, packed)).is_err() {
                         return;
                     }

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::coded::Control;
+use crate::coded::{Control, Visible};
 use crate::v4l2::{self, text};
 
 /// Why a device could not do what it was asked to.
@@ -146,13 +146,16 @@ pub struct Ready {
     pub raw: bool,
     /// `POLLERR`: a queue is in error, or neither has buffers; `DQBUF` says which.
     pub error: bool,
+    /// `POLLPRI`: an event can be dequeued.
+    pub event: bool,
 }
 
 /// An open decoder: one session.
 #[derive(Debug)]
 pub struct Device {
     video: OwnedFd,
-    media: OwnedFd,
+    /// A stateful decoder has none.
+    media: Option<OwnedFd>,
     blocking: bool,
     longest: Mutex<Longest>,
 }
@@ -163,20 +166,32 @@ impl Device {
     /// # Errors
     /// The error of `open()`: `ENODEV` if nobody serves the device.
     pub fn open(nodes: &Nodes, blocking: bool) -> Result<Arc<Self>, ClientError> {
+        Self::open_nodes(&nodes.video, Some(&nodes.media), blocking)
+    }
+
+    /// Opens the node of a stateful decoder, which has no media node.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_video(video: &Path, blocking: bool) -> Result<Arc<Self>, ClientError> {
+        Self::open_nodes(video, None, blocking)
+    }
+
+    fn open_nodes(video: &Path, media: Option<&Path>, blocking: bool) -> Result<Arc<Self>, ClientError> {
         let flags = if blocking {
             OFlags::empty()
         } else {
             OFlags::NONBLOCK
         };
         let begun = Instant::now();
-        let video = open(&nodes.video, flags)?;
+        let video = open(video, flags)?;
         let longest = Mutex::new(Longest {
             call: begun.elapsed(),
             ..Longest::default()
         });
         Ok(Arc::new(Self {
             video,
-            media: open(&nodes.media, OFlags::empty())?,
+            media: media.map(|media| open(media, OFlags::empty())).transpose()?,
             blocking,
             longest,
         }))
@@ -189,9 +204,12 @@ impl Device {
     }
 
     /// Returns the media node.
-    #[must_use]
-    pub fn media(&self) -> BorrowedFd<'_> {
-        self.media.as_fd()
+    ///
+    /// # Errors
+    /// [`ClientError::NoDevice`] if it is a stateful decoder.
+    pub fn media(&self) -> Result<BorrowedFd<'_>, ClientError> {
+        let media = self.media.as_ref().map(AsFd::as_fd);
+        media.ok_or_else(|| ClientError::NoDevice("media node of a stateful decoder".into()))
     }
 
     /// Returns the longest calls so far.
@@ -240,6 +258,14 @@ impl Device {
         self.wait_for(PollFlags::IN | PollFlags::OUT, timeout)
     }
 
+    /// As [`Device::wait`], for events as well.
+    ///
+    /// # Errors
+    /// [`ClientError::Timeout`].
+    pub fn wait_all(&self, timeout: Duration) -> Result<Ready, ClientError> {
+        self.wait_for(PollFlags::IN | PollFlags::OUT | PollFlags::PRI, timeout)
+    }
+
     /// As [`Device::wait`], for CAPTURE alone or for OUTPUT alone.
     ///
     /// # Errors
@@ -261,6 +287,7 @@ impl Device {
             coded: ready.contains(PollFlags::OUT),
             raw: ready.contains(PollFlags::IN),
             error: ready.contains(PollFlags::ERR),
+            event: ready.contains(PollFlags::PRI),
         })
     }
 
@@ -449,12 +476,71 @@ impl Device {
         )
     }
 
+    /// `DECODER_CMD` with a `V4L2_DEC_CMD_*`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn command(&self, cmd: u32) -> Result<(), ClientError> {
+        let mut command = v4l2::DecoderCmd {
+            cmd,
+            ..Default::default()
+        };
+        call(
+            format!("DECODER_CMD {cmd}"),
+            self.timed(false, || v4l2::decoder_cmd(self.video(), &mut command)),
+        )
+    }
+
+    /// Subscribes a type of event, `V4L2_EVENT_*`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn subscribe(&self, event: u32) -> Result<(), ClientError> {
+        call(
+            format!("SUBSCRIBE_EVENT {event}"),
+            v4l2::subscribe_event(self.video(), event),
+        )
+    }
+
+    /// Dequeues an event. `None` if there is none.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn event(&self) -> Result<Option<v4l2::Event>, ClientError> {
+        match v4l2::dequeue_event(self.video()) {
+            Err(Errno::NOENT) => Ok(None),
+            other => call("DQEVENT", other).map(Some),
+        }
+    }
+
+    /// Returns the visible part of CAPTURE's pictures, by `G_SELECTION`.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn visible(&self) -> Result<Visible, ClientError> {
+        let mut selection = v4l2::Selection {
+            type_: v4l2::SELECTION_CAPTURE,
+            target: v4l2::SEL_TGT_COMPOSE,
+            ..Default::default()
+        };
+        call("G_SELECTION", v4l2::g_selection(self.video(), &mut selection))?;
+        let edge = |value: i32| {
+            u32::try_from(value).map_err(|_| ClientError::Unexpected(format!("a rectangle at {value}")))
+        };
+        Ok(Visible {
+            left: edge(selection.left)?,
+            top: edge(selection.top)?,
+            width: selection.width,
+            height: selection.height,
+        })
+    }
+
     /// Returns a new request.
     ///
     /// # Errors
     /// The driver's.
     pub fn request(&self) -> Result<Request, ClientError> {
-        let fd = call("REQUEST_ALLOC", v4l2::request_alloc(self.media.as_fd()))?;
+        let fd = call("REQUEST_ALLOC", v4l2::request_alloc(self.media()?))?;
         if fd < 0 {
             return Err(ClientError::Unexpected(format!(
                 "REQUEST_ALLOC: file descriptor {fd}"

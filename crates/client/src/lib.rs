@@ -5,7 +5,8 @@
 //! the [`container`], and the folders of `codecs` have a parser each, which parses headers, keeps the
 //! references and fills in the `V4L2_CID_STATELESS_*` controls. It needs no device. The second half drives a
 //! device with them: [`decoder`] on top of [`device`] and [`queue`], which wrap the ioctls of [`v4l2`].
-//! [`personality`] drives it as other clients do. [`gdp`] and [`raw`] read what GStreamer hands over.
+//! [`personality`] drives it as other clients do. [`stateful`] is a client of the stateful interface, which
+//! needs no parser. [`gdp`] and [`raw`] read what GStreamer hands over.
 //! [`vectors`] says where the conformance vectors are.
 
 mod bits;
@@ -22,6 +23,7 @@ pub mod personality;
 pub mod picture;
 pub mod queue;
 pub mod raw;
+pub mod stateful;
 pub mod v4l2;
 
 pub use coded::{CodedJob, Control, TemporalUnit, Tile, TileGroup, Visible};

@@ -78,6 +78,10 @@ pub struct Dequeued {
     pub error: bool,
     /// Its sequence number.
     pub sequence: u32,
+    /// `V4L2_BUF_FLAG_LAST`.
+    pub last: bool,
+    /// Bytes in its first plane.
+    pub bytes: u32,
 }
 
 impl Queue {
@@ -371,6 +375,23 @@ impl Queue {
         self.queue(buffer, u32::try_from(payload.len()).unwrap_or(u32::MAX))
     }
 
+    /// Queues buffer `index` of a stateful decoder's OUTPUT, with `payload` and its timestamp in ns.
+    ///
+    /// # Errors
+    /// The driver's; `EFAULT` if the payload does not fit.
+    pub fn queue_unit(&self, index: usize, payload: &[u8], timestamp: u64) -> Result<(), ClientError> {
+        if let Some(plane) = self.buffer(index)?.first() {
+            call(
+                "a payload larger than its buffer",
+                plane.mapping.write(0, payload),
+            )?;
+        }
+        let mut buffer = self.header(index);
+        buffer.tv_sec = i64::try_from(timestamp / 1_000_000_000).unwrap_or_default();
+        buffer.tv_usec = i64::try_from(timestamp % 1_000_000_000 / 1000).unwrap_or_default();
+        self.queue(buffer, u32::try_from(payload.len()).unwrap_or(u32::MAX))
+    }
+
     /// Queues buffer `index` of OUTPUT outside of any request, which a device that wants requests refuses.
     ///
     /// # Errors
@@ -438,6 +459,8 @@ impl Queue {
             timestamp: seconds * 1_000_000_000 + micros * 1000,
             error: buffer.flags & v4l2::BUF_FLAG_ERROR != 0,
             sequence: buffer.sequence,
+            last: buffer.flags & v4l2::BUF_FLAG_LAST != 0,
+            bytes: planes[0].bytesused,
         }))
     }
 

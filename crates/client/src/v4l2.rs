@@ -42,6 +42,8 @@ pub const MEMORY_DMABUF: u32 = 4;
 pub const FIELD_NONE: u32 = 1;
 /// `V4L2_BUF_FLAG_ERROR`.
 pub const BUF_FLAG_ERROR: u32 = 0x40;
+/// `V4L2_BUF_FLAG_LAST`.
+pub const BUF_FLAG_LAST: u32 = 0x0010_0000;
 /// `V4L2_BUF_FLAG_TIMESTAMP_COPY`.
 pub const BUF_FLAG_TIMESTAMP_COPY: u32 = 0x4000;
 /// `V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF`.
@@ -70,6 +72,20 @@ pub const CTRL_FLAG_HAS_PAYLOAD: u32 = 0x100;
 pub const CTRL_FLAG_NEXT_CTRL: u32 = 0x8000_0000;
 /// `V4L2_CTRL_FLAG_NEXT_COMPOUND`.
 pub const CTRL_FLAG_NEXT_COMPOUND: u32 = 0x4000_0000;
+/// `V4L2_DEC_CMD_START`.
+pub const DEC_CMD_START: u32 = 0;
+/// `V4L2_DEC_CMD_STOP`.
+pub const DEC_CMD_STOP: u32 = 1;
+/// `V4L2_EVENT_EOS`.
+pub const EVENT_EOS: u32 = 2;
+/// `V4L2_EVENT_SOURCE_CHANGE`.
+pub const EVENT_SOURCE_CHANGE: u32 = 5;
+/// `V4L2_BUF_TYPE_VIDEO_CAPTURE`, which selections are about.
+pub const SELECTION_CAPTURE: u32 = 1;
+/// `V4L2_SEL_TGT_COMPOSE`.
+pub const SEL_TGT_COMPOSE: u32 = 0x0100;
+/// `V4L2_CID_MIN_BUFFERS_FOR_CAPTURE`.
+pub const CID_MIN_BUFFERS_FOR_CAPTURE: u32 = 0x0098_0927;
 /// `V4L2_DEC_CMD_FLUSH`.
 pub const DEC_CMD_FLUSH: u32 = 4;
 /// `V4L2_FRMSIZE_TYPE_STEPWISE`.
@@ -139,6 +155,17 @@ structs! {
     }
     /// `struct v4l2_decoder_cmd`, with the member `raw` of its union.
     DecoderCmd { cmd: u32, flags: u32, raw: [u32; 16] }
+    /// `struct v4l2_selection`.
+    Selection {
+        type_: u32, target: u32, flags: u32, left: i32, top: i32, width: u32, height: u32, reserved: [u32; 9],
+    }
+    /// `struct v4l2_event_subscription`.
+    EventSubscription { type_: u32, id: u32, flags: u32, reserved: [u32; 5] }
+    /// `struct v4l2_event`.
+    Event {
+        type_: u32, data: [u64; 8], pending: u32, sequence: u32, tv_sec: i64, tv_nsec: i64, id: u32,
+        reserved: [u32; 8],
+    }
     /// `struct media_device_info`.
     MediaDeviceInfo {
         driver: [u8; 16], model: [u8; 32], serial: [u8; 40], bus_info: [u8; 32], media_version: u32,
@@ -220,6 +247,8 @@ ioctls! {
     VIDIOC_ENUM_FRAMESIZES enum_framesizes(b'V', 74, FrmSizeEnum);
     /// `VIDIOC_CREATE_BUFS`.
     VIDIOC_CREATE_BUFS create_bufs(b'V', 92, CreateBuffers);
+    /// `VIDIOC_G_SELECTION`.
+    VIDIOC_G_SELECTION g_selection(b'V', 94, Selection);
     /// `VIDIOC_DECODER_CMD`.
     VIDIOC_DECODER_CMD decoder_cmd(b'V', 96, DecoderCmd);
     /// `VIDIOC_QUERY_EXT_CTRL`.
@@ -238,6 +267,10 @@ pub const VIDIOC_QUERYBUF: Opcode = opcode::read_write::<Buffer>(b'V', 9);
 pub const VIDIOC_QBUF: Opcode = opcode::read_write::<Buffer>(b'V', 15);
 /// `VIDIOC_DQBUF`.
 pub const VIDIOC_DQBUF: Opcode = opcode::read_write::<Buffer>(b'V', 17);
+/// `VIDIOC_DQEVENT`.
+pub const VIDIOC_DQEVENT: Opcode = opcode::read::<Event>(b'V', 89);
+/// `VIDIOC_SUBSCRIBE_EVENT`.
+pub const VIDIOC_SUBSCRIBE_EVENT: Opcode = opcode::write::<EventSubscription>(b'V', 90);
 /// `VIDIOC_STREAMON`.
 pub const VIDIOC_STREAMON: Opcode = opcode::write::<i32>(b'V', 18);
 /// `VIDIOC_STREAMOFF`.
@@ -262,6 +295,32 @@ pub const UDMABUF_CREATE: Opcode = opcode::write::<UdmabufCreate>(b'u', 0x42);
 pub fn querycap(fd: BorrowedFd<'_>) -> Result<Capability> {
     // SAFETY: the structure is the number's, and any bytes are valid for it.
     let call = unsafe { Getter::<VIDIOC_QUERYCAP, Capability>::new() };
+    // SAFETY: the kernel writes the size that the number encodes.
+    unsafe { ioctl(fd, call) }
+}
+
+/// `VIDIOC_SUBSCRIBE_EVENT` of a type of event.
+///
+/// # Errors
+/// The driver's: `EINVAL` if it has no such event.
+pub fn subscribe_event(fd: BorrowedFd<'_>, type_: u32) -> Result<()> {
+    let subscription = EventSubscription {
+        type_,
+        ..Default::default()
+    };
+    // SAFETY: the structure is the number's.
+    let call = unsafe { Setter::<VIDIOC_SUBSCRIBE_EVENT, EventSubscription>::new(subscription) };
+    // SAFETY: the kernel reads the size that the number encodes.
+    unsafe { ioctl(fd, call) }
+}
+
+/// `VIDIOC_DQEVENT`.
+///
+/// # Errors
+/// The driver's: `ENOENT` if there is none and the node was not opened to wait.
+pub fn dequeue_event(fd: BorrowedFd<'_>) -> Result<Event> {
+    // SAFETY: the structure is the number's, and any bytes are valid for it.
+    let call = unsafe { Getter::<VIDIOC_DQEVENT, Event>::new() };
     // SAFETY: the kernel writes the size that the number encodes.
     unsafe { ioctl(fd, call) }
 }

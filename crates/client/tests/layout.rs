@@ -72,6 +72,15 @@ fn rows() -> Vec<Row> {
             dims, reserved
         }
         DecoderCmd = "v4l2_decoder_cmd" { cmd, flags, raw = "raw.data" }
+        Selection = "v4l2_selection" {
+            type_, target, flags, left = "r.left", top = "r.top", width = "r.width", height = "r.height",
+            reserved
+        }
+        EventSubscription = "v4l2_event_subscription" { type_, id, flags, reserved }
+        Event = "v4l2_event" {
+            type_, data = "u", pending, sequence, tv_sec = "timestamp.tv_sec",
+            tv_nsec = "timestamp.tv_nsec", id, reserved
+        }
         MediaDeviceInfo = "media_device_info" {
             driver, model, serial, bus_info, media_version, hw_revision, driver_version, reserved
         }
@@ -95,6 +104,9 @@ fn rows() -> Vec<Row> {
         VIDIOC_ENUM_FRAMESIZES => "VIDIOC_ENUM_FRAMESIZES",
         VIDIOC_CREATE_BUFS => "VIDIOC_CREATE_BUFS",
         VIDIOC_DECODER_CMD => "VIDIOC_DECODER_CMD",
+        VIDIOC_G_SELECTION => "VIDIOC_G_SELECTION",
+        VIDIOC_DQEVENT => "VIDIOC_DQEVENT",
+        VIDIOC_SUBSCRIBE_EVENT => "VIDIOC_SUBSCRIBE_EVENT",
         VIDIOC_QUERY_EXT_CTRL => "VIDIOC_QUERY_EXT_CTRL",
         VIDIOC_REMOVE_BUFS => "VIDIOC_REMOVE_BUFS",
         MEDIA_IOC_DEVICE_INFO => "MEDIA_IOC_DEVICE_INFO",
@@ -122,6 +134,14 @@ fn rows() -> Vec<Row> {
         CTRL_FLAG_HAS_PAYLOAD => "V4L2_CTRL_FLAG_HAS_PAYLOAD",
         CTRL_FLAG_NEXT_CTRL => "V4L2_CTRL_FLAG_NEXT_CTRL",
         CTRL_FLAG_NEXT_COMPOUND => "V4L2_CTRL_FLAG_NEXT_COMPOUND",
+        BUF_FLAG_LAST => "V4L2_BUF_FLAG_LAST",
+        DEC_CMD_START => "V4L2_DEC_CMD_START",
+        DEC_CMD_STOP => "V4L2_DEC_CMD_STOP",
+        EVENT_EOS => "V4L2_EVENT_EOS",
+        EVENT_SOURCE_CHANGE => "V4L2_EVENT_SOURCE_CHANGE",
+        SELECTION_CAPTURE => "V4L2_BUF_TYPE_VIDEO_CAPTURE",
+        SEL_TGT_COMPOSE => "V4L2_SEL_TGT_COMPOSE",
+        CID_MIN_BUFFERS_FOR_CAPTURE => "V4L2_CID_MIN_BUFFERS_FOR_CAPTURE",
         DEC_CMD_FLUSH => "V4L2_DEC_CMD_FLUSH",
         FRMSIZE_TYPE_STEPWISE => "V4L2_FRMSIZE_TYPE_STEPWISE",
         UDMABUF_FLAGS_CLOEXEC => "UDMABUF_FLAGS_CLOEXEC",

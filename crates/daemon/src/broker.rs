@@ -22,9 +22,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use daedalus_uapi::codec::CodecSet;
-use daedalus_uapi::fd::ControlFd;
+use daedalus_uapi::fd::{ControlFd, FaceCodecs};
 use daedalus_uapi::fourcc;
-use daedalus_uapi::protocol::{CODECS_V1, EVENT_WORKER_WANTED, Event, Hello, MIN_VERSION, VERSION};
+use daedalus_uapi::protocol::{
+    CODECS_V1, EVENT_WORKER_WANTED, Event, FACE_STATEFUL, Hello, MIN_VERSION, VERSION,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -38,6 +40,7 @@ use crate::sandbox;
 use crate::sandbox::privileges;
 use child::{Child, State};
 use forker::{Forker, Outcome};
+use offer::Served;
 use options::BrokerOptions;
 use restarts::{Decision, Restarts};
 use traces::Traces;
@@ -59,7 +62,7 @@ const EXIT_REPLACED: u8 = 75;
 /// If the device cannot be opened, registered or read; the message says what to do about it.
 pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
     let signals = Signals::install().context("installing signal handlers")?;
-    let Some(codecs) = offer::codecs(options)? else {
+    let Some(served) = offer::served(options)? else {
         // This is no failure, and systemd must not try again.
         notify(&NotifyState::Ready);
         return Ok(ExitCode::SUCCESS);
@@ -67,7 +70,7 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
     sandbox::check(options.worker.sandbox.mode)?;
     let user = privileges::worker_user(options.worker_user.as_deref())?;
     let traces = options.record.as_deref().map(Traces::open).transpose()?;
-    let control = register(options, codecs)?;
+    let control = register(options, served)?;
     raise_priority(options.nice);
     raise_descriptor_limit();
     // Only opening the device may need more privileges.
@@ -143,7 +146,7 @@ impl Signals {
 }
 
 /// Opens the control device and becomes its daemon.
-fn register(options: &BrokerOptions, codecs: CodecSet) -> Result<ControlFd> {
+fn register(options: &BrokerOptions, served: Served) -> Result<ControlFd> {
     let path = options.device.display();
     let control = ControlFd::open(&options.device).map_err(|error| match error {
         Errno::NOENT | Errno::NODEV | Errno::NXIO => {
@@ -169,24 +172,34 @@ fn register(options: &BrokerOptions, codecs: CodecSet) -> Result<ControlFd> {
     })?;
     let name = concat!("daedalusd ", env!("CARGO_PKG_VERSION"));
     // A module of version 1 refuses the registration if it does not know one of the codecs.
-    let requested = if agreed.version < 2 {
-        codecs.bits() & CODECS_V1
-    } else {
-        codecs.bits()
+    let mut requested = FaceCodecs {
+        stateless: served.stateless.bits(),
+        stateful: served.stateful.bits(),
     };
+    if agreed.version < 2 {
+        requested.stateless &= CODECS_V1;
+    }
+    if agreed.faces & FACE_STATEFUL == 0 && requested.stateful != 0 {
+        tracing::warn!("the loaded module is of an earlier release, which has no stateful face");
+        requested.stateful = 0;
+    }
     let accepted = control
         .register(name, requested, agreed.version)
         .map_err(|error| match error {
             Errno::BUSY => anyhow!("another daemon serves the device already; stop it first"),
-            Errno::INVAL => anyhow!("register: {error}: the loaded module knows none of {codecs}"),
+            Errno::INVAL => anyhow!(
+                "register: {error}: the loaded module knows none of {}",
+                served.stateless.union(served.stateful)
+            ),
             other => anyhow!("register: {other}"),
         })?;
-    let accepted = CodecSet::from_bits(accepted);
-    if accepted != codecs {
-        tracing::warn!(
-            "not offered, for the loaded module does not know it: {}",
-            codecs.difference(accepted)
-        );
+    let accepted = Served {
+        stateless: CodecSet::from_bits(accepted.stateless),
+        stateful: CodecSet::from_bits(accepted.stateful),
+    };
+    let unknown = served.stateless.difference(accepted.stateless);
+    if !unknown.is_empty() {
+        tracing::warn!("not offered, for the loaded module does not know it: {unknown}");
     }
     if agreed.version < VERSION {
         tracing::warn!(
@@ -194,7 +207,12 @@ fn register(options: &BrokerOptions, codecs: CodecSet) -> Result<ControlFd> {
             "the loaded module is of an earlier release; it is served as it is until it is reloaded"
         );
     }
-    tracing::info!(version = agreed.version, codecs = %accepted, "serving");
+    tracing::info!(
+        version = agreed.version,
+        codecs = %accepted.stateless,
+        stateful = %accepted.stateful,
+        "serving"
+    );
     Ok(control)
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use daedalus_settings::config::Faces;
 use daedalus_uapi::codec::Codec;
 use daedalus_uapi::protocol::CONTROL_PATH;
 
@@ -71,12 +72,16 @@ pub(crate) struct BrokerArgs {
     codecs: Vec<Codec>,
     /// The configuration file. Default: /etc/daedalus-v4l2.conf, which may be absent.
     ///
-    /// It has lines SETTING = VALUE, and comments after #. The setting is: codecs = auto | all | CODEC,CODEC.
-    /// auto, the default, offers what the libraries decode and no other device of this machine does, neither
-    /// as a stateless nor as a stateful decoder nor as a GPU by VA-API; all offers all that the libraries
-    /// decode. It is read, and devices are looked at, when the broker starts.
+    /// It has lines SETTING = VALUE, and comments after #. The settings are codecs = auto | all | CODEC,CODEC
+    /// and faces = auto | stateless | stateful | both. codecs = auto, the default, offers what the libraries
+    /// decode and no other device of this machine does, neither as a stateless nor as a stateful decoder nor
+    /// as a GPU by VA-API; all offers all that the libraries decode. faces = auto, the default, is stateless.
+    /// The file is read, and devices are looked at, when the broker starts.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Offer these V4L2 interfaces, whatever the configuration file says: auto, stateless, stateful or both.
+    #[arg(long, value_name = "FACES", value_parser = faces_parser())]
+    faces: Option<Faces>,
     /// What other devices decode, as `daedalusd hardware` wrote it. Without it the broker asks them, for
     /// which it has to be allowed to open them.
     #[arg(long, value_name = "FILE")]
@@ -111,6 +116,7 @@ impl From<BrokerArgs> for BrokerOptions {
             device,
             codecs,
             config,
+            faces,
             hardware,
             record,
             keep_workers,
@@ -124,6 +130,7 @@ impl From<BrokerArgs> for BrokerOptions {
             device,
             codecs: codecs.into_iter().collect(),
             config,
+            faces,
             hardware,
             record,
             keep_workers,
@@ -303,6 +310,11 @@ fn codec_parser() -> impl TypedValueParser<Value = Codec> {
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Codec>())
 }
 
+/// Returns a parser for the names of faces.
+fn faces_parser() -> impl TypedValueParser<Value = Faces> {
+    PossibleValuesParser::new(Faces::NAMES).try_map(|name| name.parse::<Faces>())
+}
+
 impl ValueEnum for Backend {
     fn value_variants<'a>() -> &'a [Self] {
         &[Self::Auto, Self::Null]
@@ -399,5 +411,7 @@ mod tests {
         let options = broker(&["--codecs", &format!("{last},{first}")]).unwrap();
         assert_eq!(options.codecs, [*first, *last].into_iter().collect());
         assert!(broker(&["--codecs=none"]).is_none());
+        assert_eq!(broker(&["--faces=both"]).unwrap().faces, Some(Faces::Both));
+        assert!(broker(&["--faces=none"]).is_none());
     }
 }

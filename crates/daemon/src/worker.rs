@@ -10,6 +10,7 @@ mod buffers;
 pub(crate) mod fault;
 pub(crate) mod options;
 mod record;
+mod stateful;
 
 use std::io::Stdin;
 use std::thread;
@@ -21,8 +22,8 @@ use daedalus_engine::{EngineError, Job, OpenDecoder, RawPicture, Status};
 use daedalus_uapi::fd::{Buffer, DmaBufAccess, MessageBuffer, SessionFd};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::{
-    Control, FEATURE_CLEANS, JOB_F_SAME_CAPTURE, JobMessage, MSG_JOB, MSG_MAX_V1, Message, STATUS_ERROR,
-    STATUS_OK,
+    Control, FACE_STATEFUL, FEATURE_CLEANS, JOB_F_SAME_CAPTURE, JobMessage, MSG_JOB, MSG_MAX_V1, Message,
+    STATUS_ERROR, STATUS_OK,
 };
 use rustix::io::Errno;
 use thiserror::Error;
@@ -53,12 +54,24 @@ pub(crate) fn run(config: &WorkerConfig, record: Option<u64>) -> Result<()> {
     let engine = config.decode.engine();
     // The libraries are loaded, and the processors have been counted, for which files are read. No byte of a
     // client has been read.
-    sandbox::enter(&config.sandbox, engine.threads.most(), record.map(|_| 1))
+    let is_stateful = attached.face == FACE_STATEFUL;
+    let threads = if is_stateful {
+        engine.threads.all()
+    } else {
+        engine.threads.most()
+    };
+    sandbox::enter(&config.sandbox, threads, record.map(|_| 1))
         .context("the worker cannot be confined, so it does not decode")?;
+    let cleaned = attached.features & FEATURE_CLEANS != 0;
+    if is_stateful {
+        // Traces are of jobs, which this face does not have.
+        let faults = config.decode.faults.clone();
+        return stateful::Worker::new(session, engine, faults, cleaned).run(attached.msg_max);
+    }
     let open = move |format| daedalus_engine::open(format, &engine);
     let mut worker = Worker::new(session, open, config.decode.faults.clone());
     worker.msg_max = attached.msg_max;
-    worker.buffers.cleaned = attached.features & FEATURE_CLEANS != 0;
+    worker.buffers.cleaned = cleaned;
     worker.recording = record.map_or_else(Recording::off, Recording::to_stdout);
     worker.run()
 }

@@ -16,6 +16,7 @@ use crate::job::Decoder;
 use crate::library::Library;
 use crate::null::NullDecoder;
 use crate::options::{Backend, Options};
+use crate::stream_codec::StreamCodec;
 
 /// A row of the table: a codec's decoder.
 struct Row {
@@ -23,6 +24,8 @@ struct Row {
     is_available: fn() -> bool,
     /// Opens a decoder.
     open: fn(&Options) -> Result<Box<dyn Decoder>, EngineError>,
+    /// Decodes streams.
+    stream: StreamCodec,
 }
 
 /// Returns the row of a codec.
@@ -31,26 +34,32 @@ fn row(codec: Codec) -> Row {
         Codec::H264 => Row {
             is_available: h264::is_available,
             open: open_library::<h264::H264>,
+            stream: h264::STREAM,
         },
         Codec::Vp9 => Row {
             is_available: vp9::is_available,
             open: open_library::<vp9::Vp9>,
+            stream: vp9::STREAM,
         },
         Codec::Av1 => Row {
             is_available: av1::is_available,
             open: open_library::<av1::Av1>,
+            stream: av1::STREAM,
         },
         Codec::Vp8 => Row {
             is_available: vp8::is_available,
             open: open_library::<vp8::Vp8>,
+            stream: vp8::STREAM,
         },
         Codec::Mpeg2 => Row {
             is_available: mpeg2::is_available,
             open: open_library::<mpeg2::Mpeg2>,
+            stream: mpeg2::STREAM,
         },
         Codec::Hevc => Row {
             is_available: hevc::is_available,
             open: open_library::<hevc::Hevc>,
+            stream: hevc::STREAM,
         },
     }
 }
@@ -69,6 +78,11 @@ pub fn open(coded_format: u32, options: &Options) -> Result<Box<dyn Decoder>, En
         Backend::Null => Ok(Box::new(NullDecoder)),
         Backend::Auto => (row(codec).open)(options),
     }
+}
+
+/// Returns what decodes a codec's streams.
+pub(crate) fn stream(codec: Codec) -> StreamCodec {
+    row(codec).stream
 }
 
 /// Makes the libraries build the tables that they build once in a process. Processes that are forked

@@ -186,6 +186,40 @@ impl Frame {
     pub(crate) fn is_lent(&self, plane: usize) -> bool {
         self.lent[plane]
     }
+
+    /// Returns the part of the picture that begins at `corner` and has this size. An odd corner is moved to
+    /// the chroma sample that covers it. `None` if it is not inside.
+    pub(crate) fn part(&self, corner: (usize, usize), (width, height): (u32, u32)) -> Option<Self> {
+        let layout = Layout {
+            width,
+            height,
+            ..self.layout
+        };
+        let inside = |from: usize, len: u32, all: u32| {
+            len > 0
+                && from
+                    .checked_add(len as usize)
+                    .is_some_and(|end| end <= all as usize)
+        };
+        if !inside(corner.0, width, self.layout.width) || !inside(corner.1, height, self.layout.height) {
+            return None;
+        }
+        let planes = [0, 1, 2].map(|plane| {
+            let (left, top) = match plane {
+                0 => corner,
+                _ => (corner.0 / 2, corner.1 / 2),
+            };
+            let (samples, lines) = layout.plane_size(plane);
+            let bytes = layout.sample_bytes();
+            let offset = top * layout.stride[plane] + left * bytes;
+            self.planes[plane].sub(offset, layout.stride[plane], samples * bytes, lines)
+        });
+        Some(Self {
+            layout,
+            planes,
+            lent: self.lent,
+        })
+    }
 }
 
 /// A private block.

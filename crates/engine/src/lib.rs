@@ -50,6 +50,9 @@ mod options;
 mod packets;
 mod payload;
 mod session;
+pub mod stateful;
+mod stream_codec;
+mod stream_library;
 mod unwritten;
 
 pub use codecs::{open, served_codecs, warm_up};

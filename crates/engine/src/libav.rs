@@ -25,6 +25,8 @@
 //!   pointer.
 //! - An `AVBufferRef` of a frame or of a packet owns one count of its `Arc`. The free callback gives it back.
 
+pub(crate) mod stream;
+
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
@@ -62,7 +64,7 @@ pub(crate) struct CodecDecoder {
     pub(crate) codec: Codec,
     /// libavcodec's name for the decoder.
     pub(crate) name: &'static CStr,
-    /// A packet that decodes into nothing. Without one, the decoder has no frame threads.
+    /// A packet that decodes into nothing. Without one, the decoder has no frame threads for jobs.
     pub(crate) blank: Option<&'static [u8]>,
     /// The frame of its picture, if a packet gets several.
     pub(crate) picture: PictureFrame,
@@ -110,6 +112,8 @@ struct Shared {
     allocator: Mutex<Allocator>,
     /// Signals that a picture became final.
     finals: Condvar,
+    /// The context decodes a stream, not jobs.
+    stream: bool,
 }
 
 /// The state that `get_buffer2`, `draw_horiz_band` and the log use.
@@ -156,6 +160,13 @@ struct Progress {
 }
 
 impl Shared {
+    fn for_stream() -> Self {
+        Self {
+            stream: true,
+            ..Self::default()
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Allocator> {
         self.allocator.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -284,8 +295,7 @@ impl Context {
             fields.slice_flags = ff::SLICE_FLAG_CODED_ORDER | ff::SLICE_FLAG_ALLOW_FIELD;
         }
         if decoder.plain_transform {
-            fields.idct_algo = ff::FF_IDCT_SIMPLEAUTO as c_int;
-            fields.flags |= ff::AV_CODEC_FLAG_BITEXACT as c_int;
+            use_plain_transform(fields);
         }
         fields.max_pixels = i64::from(MAX_PIXELS);
         // SAFETY: context and decoder belong together, and there are no options.
@@ -587,10 +597,8 @@ unsafe extern "C" fn get_buffer(
     if is_picture {
         progress.lines = 0;
     }
-    let (mut width, mut height) = (frame.width, frame.height);
-    let mut aligns = [0; ff::AV_NUM_DATA_POINTERS as usize];
-    // SAFETY: the context is valid, and `aligns` has as many elements as the function writes.
-    unsafe { ff::avcodec_align_dimensions2(context, &mut width, &mut height, aligns.as_mut_ptr()) };
+    // SAFETY: the library passes a valid context.
+    let (width, height) = unsafe { align(context, frame.width, frame.height) };
     let memory = layout_of(frame, width, height)
         .ok_or(JobError::PixelFormat(frame.format))
         .and_then(|layout| packet.acquire(pool, layout, is_picture))
@@ -615,6 +623,23 @@ unsafe extern "C" fn get_buffer(
             ff::AVERROR(ff::EINVAL)
         }
     }
+}
+
+/// See [`CodecDecoder::plain_transform`].
+fn use_plain_transform(context: &mut ff::AVCodecContext) {
+    context.idct_algo = ff::FF_IDCT_SIMPLEAUTO as c_int;
+    context.flags |= ff::AV_CODEC_FLAG_BITEXACT as c_int;
+}
+
+/// Returns the size for which a decoder needs memory.
+///
+/// # Safety
+/// `context` is valid.
+unsafe fn align(context: *mut ff::AVCodecContext, mut width: c_int, mut height: c_int) -> (c_int, c_int) {
+    let mut aligns = [0; ff::AV_NUM_DATA_POINTERS as usize];
+    // SAFETY: the context is valid, and `aligns` has as many elements as the function writes.
+    unsafe { ff::avcodec_align_dimensions2(context, &mut width, &mut height, aligns.as_mut_ptr()) };
+    (width, height)
 }
 
 /// Notes that lines of a picture are final. They come from the top to the bottom, unless some are missing.
@@ -648,21 +673,25 @@ unsafe extern "C" fn draw_band(
     }
 }
 
+/// Returns the bits of a sample, and whether there is chroma; `None` for a format of no use.
+fn picture_format(format: c_int) -> Option<(u8, bool)> {
+    let is = |other: ff::AVPixelFormat| format == other as c_int;
+    if is(ff::AVPixelFormat::AV_PIX_FMT_YUV420P) || is(ff::AVPixelFormat::AV_PIX_FMT_YUVJ420P) {
+        Some((8, true))
+    } else if is(ff::AVPixelFormat::AV_PIX_FMT_GRAY8) {
+        Some((8, false))
+    } else if is(TEN_BIT_420) {
+        Some((10, true))
+    } else if is(TEN_BIT_GREY) {
+        Some((10, false))
+    } else {
+        None
+    }
+}
+
 /// Returns the layout of a picture that libavcodec decodes, `None` if the engine has no use for its format.
 fn layout_of(frame: &ff::AVFrame, alloc_width: c_int, alloc_height: c_int) -> Option<Layout> {
-    let is = |format: ff::AVPixelFormat| frame.format == format as c_int;
-    let (depth, chroma) =
-        if is(ff::AVPixelFormat::AV_PIX_FMT_YUV420P) || is(ff::AVPixelFormat::AV_PIX_FMT_YUVJ420P) {
-            (8, true)
-        } else if is(ff::AVPixelFormat::AV_PIX_FMT_GRAY8) {
-            (8, false)
-        } else if is(TEN_BIT_420) {
-            (10, true)
-        } else if is(TEN_BIT_GREY) {
-            (10, false)
-        } else {
-            return None;
-        };
+    let (depth, chroma) = picture_format(frame.format)?;
     let size = (
         u32::try_from(frame.width).ok()?,
         u32::try_from(frame.height).ok()?,
@@ -791,7 +820,9 @@ unsafe extern "C" fn on_log<Arguments>(
     let complaint = level <= ff::AV_LOG_ERROR || DAMAGE.iter().any(|begin| is_damage(begin));
     if complaint {
         // SAFETY: the library passes null or an object that begins with a pointer to its class.
-        if let Some(shared) = unsafe { shared_of(object) } {
+        let shared = unsafe { shared_of(object) };
+        // Streams say themselves which pictures are damaged.
+        if let Some(shared) = shared.filter(|shared| !shared.stream) {
             shared
                 .lock()
                 .complain(object.addr(), text.to_bytes().starts_with(b"no frame!"));

@@ -24,6 +24,8 @@
 //!   after `dav1d_close`. All pictures that were taken out are released before.
 //! - A `Dav1dPicture.allocator_data` owns one count of the `Arc` of its [`Frame`].
 
+pub(crate) mod stream;
+
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -176,52 +178,73 @@ enum Output {
     Nothing,
 }
 
+/// The pictures that come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pictures {
+    /// One for each frame, hidden ones and all layers too.
+    All,
+    /// Those that are shown.
+    Shown,
+}
+
+/// Opens a context with `threads` threads. Returns it with its allocator, and with the number of packets that
+/// are decoded at a time.
+fn open(
+    threads: u32,
+    codec: Codec,
+    pictures: Pictures,
+) -> Result<(NonNull<sys::Dav1dContext>, Arc<Mutex<Allocator>>, usize), EngineError> {
+    if !is_usable() {
+        return Err(EngineError::NoDecoder(codec));
+    }
+    let allocator: Arc<Mutex<Allocator>> = Arc::default();
+    let all = c_int::from(pictures == Pictures::All);
+    let mut settings = std::mem::MaybeUninit::<sys::Dav1dSettings>::zeroed();
+    // SAFETY: the pointer is to memory of the structure's size.
+    unsafe { sys::dav1d_default_settings(settings.as_mut_ptr()) };
+    // SAFETY: all bytes are initialised, and zero is valid for every field.
+    let mut settings = unsafe { settings.assume_init() };
+    settings.n_threads = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
+    settings.max_frame_delay = 0;
+    settings.all_layers = all;
+    settings.output_invisible_frames = all;
+    settings.apply_grain = 1;
+    settings.frame_size_limit = MAX_PIXELS;
+    settings.logger.callback = ptr::null_mut();
+    settings.allocator = sys::Dav1dPicAllocator {
+        cookie: Arc::as_ptr(&allocator).cast_mut().cast(),
+        alloc_picture_callback: Some(alloc_picture),
+        release_picture_callback: Some(release_picture),
+    };
+    // SAFETY: the function takes settings (dav1d/dav1d.h). That these bindings declare a context is their
+    // error.
+    let depth = unsafe { sys::dav1d_get_frame_delay(ptr::from_mut(&mut settings).cast()) };
+    let mut context = ptr::null_mut();
+    // SAFETY: both pointers are valid; the cookie lives until the context is closed.
+    let code = unsafe { sys::dav1d_open(&mut context, &settings) };
+    match NonNull::new(context) {
+        Some(context) if code == 0 => Ok((context, allocator, usize::try_from(depth).unwrap_or(1).max(1))),
+        _ => Err(EngineError::Library {
+            call: "dav1d_open",
+            code,
+        }),
+    }
+}
+
 impl Context {
     /// Opens a decoder with `threads` threads.
     ///
     /// dav1d chooses how many packets are decoded at a time: the square root of `threads`. Each has work for
     /// several threads, and takes memory: six bytes for a pixel at least.
     pub(crate) fn open(threads: u32, codec: Codec) -> Result<Self, EngineError> {
-        if !is_usable() {
-            return Err(EngineError::NoDecoder(codec));
-        }
-        let allocator: Arc<Mutex<Allocator>> = Arc::default();
-        let mut settings = std::mem::MaybeUninit::<sys::Dav1dSettings>::zeroed();
-        // SAFETY: the pointer is to memory of the structure's size.
-        unsafe { sys::dav1d_default_settings(settings.as_mut_ptr()) };
-        // SAFETY: all bytes are initialised, and zero is valid for every field.
-        let mut settings = unsafe { settings.assume_init() };
-        settings.n_threads = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
-        settings.max_frame_delay = 0;
-        settings.all_layers = 1;
-        settings.output_invisible_frames = 1;
-        settings.apply_grain = 1;
-        settings.frame_size_limit = MAX_PIXELS;
-        settings.logger.callback = ptr::null_mut();
-        settings.allocator = sys::Dav1dPicAllocator {
-            cookie: Arc::as_ptr(&allocator).cast_mut().cast(),
-            alloc_picture_callback: Some(alloc_picture),
-            release_picture_callback: Some(release_picture),
-        };
-        // SAFETY: the function takes settings (dav1d/dav1d.h). That these bindings declare a context is their
-        // error.
-        let depth = unsafe { sys::dav1d_get_frame_delay(ptr::from_mut(&mut settings).cast()) };
-        let mut context = ptr::null_mut();
-        // SAFETY: both pointers are valid; the cookie lives until the context is closed.
-        let code = unsafe { sys::dav1d_open(&mut context, &settings) };
-        match NonNull::new(context) {
-            Some(context) if code == 0 => Ok(Self {
-                context,
-                allocator,
-                depth: usize::try_from(depth).unwrap_or(1).max(1),
-                tag: 0,
-                draining: false,
-            }),
-            _ => Err(EngineError::Library {
-                call: "dav1d_open",
-                code,
-            }),
-        }
+        let (context, allocator, depth) = open(threads, codec, Pictures::All)?;
+        Ok(Self {
+            context,
+            allocator,
+            depth,
+            tag: 0,
+            draining: false,
+        })
     }
 
     /// Returns how many packets may stay unfinished while the next is begun.

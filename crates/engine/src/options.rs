@@ -31,8 +31,10 @@ pub enum Threads {
     },
 }
 
-/// The most that [`Threads::Auto`] takes.
+/// The most that [`Threads::Auto`] takes for jobs.
 const MOST_USEFUL: u32 = 4;
+/// The most that it takes for a stream. Each is a picture that comes out later.
+const MOST_OF_STREAM: u32 = 16;
 
 impl Threads {
     /// Returns as many as a session of any size may have.
@@ -41,6 +43,16 @@ impl Threads {
         match self {
             Self::Fixed(threads) => threads.max(1),
             Self::Auto { most } => most.clamp(1, MOST_USEFUL),
+        }
+    }
+
+    /// Returns how many a decoder of a stream has. Nothing there need be final at once, so it uses every
+    /// core.
+    #[must_use]
+    pub fn all(self) -> u32 {
+        match self {
+            Self::Fixed(threads) => threads.max(1),
+            Self::Auto { most } => most.clamp(1, MOST_OF_STREAM),
         }
     }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The daemon's configuration file: lines `SETTING = VALUE`, and comments after `#`.
 //!
-//! The only setting is `codecs`. Its value is `auto`, `all` or names of codecs with commas between them.
+//! The settings are `codecs` and `faces`. The value of `codecs` is `auto`, `all` or names of codecs with
+//! commas between them. The value of `faces` is `auto`, `stateless`, `stateful` or `both`.
+
+use std::str::FromStr;
 
 use daedalus_uapi::codec::{CodecSet, UnknownCodec};
 use thiserror::Error;
@@ -21,18 +24,66 @@ pub enum Offer {
     These(CodecSet),
 }
 
+/// The V4L2 interfaces that clients are offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Faces {
+    /// What no client loses by: the stateless one. Programs that speak both would take the stateful one,
+    /// which copies each picture, in place of the stateless one.
+    #[default]
+    Auto,
+    /// The stateless one.
+    Stateless,
+    /// The stateful one.
+    Stateful,
+    /// Both.
+    Both,
+}
+
+impl Faces {
+    /// The names of all values.
+    pub const NAMES: &'static [&'static str] = &["auto", "stateless", "stateful", "both"];
+
+    /// Returns whether clients are offered the stateless face.
+    #[must_use]
+    pub fn has_stateless(self) -> bool {
+        self != Self::Stateful
+    }
+
+    /// Returns whether clients are offered the stateful face.
+    #[must_use]
+    pub fn has_stateful(self) -> bool {
+        matches!(self, Self::Stateful | Self::Both)
+    }
+}
+
+impl FromStr for Faces {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "stateless" => Ok(Self::Stateless),
+            "stateful" => Ok(Self::Stateful),
+            "both" => Ok(Self::Both),
+            _ => Err(format!("'{name}' is none of {}", Self::NAMES.join(", "))),
+        }
+    }
+}
+
 /// The settings, with defaults for those that the file does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The setting `codecs`.
     pub codecs: Offer,
+    /// The setting `faces`.
+    pub faces: Faces,
 }
 
 /// A mistake in the file. Lines count from 1.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ConfigError {
     /// The line has no `=`.
-    #[error("line {line}: '{text}' is no setting; settings are: codecs = VALUE")]
+    #[error("line {line}: '{text}' is no setting; settings are: codecs = VALUE, faces = VALUE")]
     NoSetting {
         /// The line's number.
         line: usize,
@@ -40,7 +91,7 @@ pub enum ConfigError {
         text: String,
     },
     /// There is no setting of this name.
-    #[error("line {line}: there is no setting '{name}'; settings are: codecs")]
+    #[error("line {line}: there is no setting '{name}'; settings are: codecs, faces")]
     UnknownSetting {
         /// The line's number.
         line: usize,
@@ -48,10 +99,20 @@ pub enum ConfigError {
         name: String,
     },
     /// An earlier line has the same setting.
-    #[error("line {line}: codecs was set before")]
+    #[error("line {line}: {name} was set before")]
     Repeated {
         /// The line's number.
         line: usize,
+        /// The setting.
+        name: &'static str,
+    },
+    /// The value of `faces` is none.
+    #[error("line {line}: faces: {error}")]
+    Faces {
+        /// The line's number.
+        line: usize,
+        /// The value, and all that there are.
+        error: String,
     },
     /// The value of `codecs` has a name that is no codec's.
     #[error("line {line}: codecs: {error}; a value is auto, all, or a list with commas of these")]
@@ -69,7 +130,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for the first line that is none of a setting, a comment and blank.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let mut codecs = None;
+        let (mut codecs, mut faces) = (None, None);
         for (index, line) in text.lines().enumerate() {
             let text = line.split('#').next().unwrap_or_default().trim();
             if text.is_empty() {
@@ -81,7 +142,16 @@ impl Config {
                 return Err(ConfigError::NoSetting { line, text });
             };
             match name.trim() {
-                "codecs" if codecs.is_some() => return Err(ConfigError::Repeated { line }),
+                "codecs" if codecs.is_some() => {
+                    return Err(ConfigError::Repeated { line, name: "codecs" });
+                }
+                "faces" if faces.is_some() => {
+                    return Err(ConfigError::Repeated { line, name: "faces" });
+                }
+                "faces" => {
+                    let value = value.trim().parse();
+                    faces = Some(value.map_err(|error| ConfigError::Faces { line, error })?);
+                }
                 "codecs" => {
                     let offer = Offer::parse(value.trim());
                     codecs = Some(offer.map_err(|error| ConfigError::Codecs { line, error })?);
@@ -94,6 +164,7 @@ impl Config {
         }
         Ok(Self {
             codecs: codecs.unwrap_or_default(),
+            faces: faces.unwrap_or_default(),
         })
     }
 }
@@ -129,6 +200,19 @@ mod tests {
     }
 
     #[test]
+    fn faces() {
+        let faces = |text: &str| Config::parse(text).unwrap().faces;
+        assert_eq!(faces(""), Faces::Auto);
+        assert!(Faces::Auto.has_stateless() && !Faces::Auto.has_stateful());
+        for name in Faces::NAMES {
+            let faces = faces(&format!("codecs = all\nfaces = {name} # one of them"));
+            assert_eq!(Ok(faces), name.parse());
+            assert!(faces.has_stateless() || faces.has_stateful());
+        }
+        assert!(Faces::Both.has_stateless() && Faces::Both.has_stateful());
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_line() {
         let names = CodecSet::all().to_string().replace(',', ", ");
         let unknown = format!("line 2: codecs: 'h263' is none of {names}; a value is auto, all, or a list");
@@ -139,10 +223,15 @@ mod tests {
             (empty.as_str(), "line 1: codecs: '' is none of"),
             (
                 "codec = all",
-                "line 1: there is no setting 'codec'; settings are: codecs",
+                "line 1: there is no setting 'codec'; settings are: codecs, faces",
             ),
             ("all", "line 1: 'all' is no setting"),
             ("codecs = all\n#\ncodecs = auto", "line 3: codecs was set before"),
+            ("faces = both\nfaces = both", "line 2: faces was set before"),
+            (
+                "faces = none",
+                "line 1: faces: 'none' is none of auto, stateless, stateful, both",
+            ),
         ] {
             let error = Config::parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

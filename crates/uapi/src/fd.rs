@@ -9,12 +9,13 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result, retry_on_intr};
-use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
+use rustix::ioctl::{NoArg, Opcode, Setter, Updater, ioctl, opcode};
 use zerocopy::IntoBytes;
 
+use crate::protocol::stateful::{CodedDone, FORMAT_F_CONTINUE, Format, Headers, Picture};
 use crate::protocol::{
-    Attach, BUFFER_F_IMPORTED, BUFFER_F_INITIALISED, BUFFER_F_WRITE, BufferFd, Event, FACE_STATELESS, Hello,
-    JobDone, MSG_MAX_V1, Next, Register, SessionFdRequest, VERSION,
+    Attach, BUFFER_F_IMPORTED, BUFFER_F_INITIALISED, BUFFER_F_WRITE, BufferFd, Event, FACE_STATEFUL,
+    FACE_STATELESS, Hello, JobDone, MSG_MAX_V1, Next, Register, SessionFdRequest, VERSION,
 };
 
 /// `DAEDALUS_IOC_MAGIC`.
@@ -35,6 +36,16 @@ pub const IOC_JOB_DONE: Opcode = opcode::write::<JobDone>(MAGIC, 0x21);
 pub const IOC_ATTACH: Opcode = opcode::read_write::<Attach>(MAGIC, 0x22);
 /// `DAEDALUS_IOC_NEXT`.
 pub const IOC_NEXT: Opcode = opcode::read_write::<Next>(MAGIC, 0x23);
+/// `DAEDALUS_IOC_FORMAT`.
+pub const IOC_FORMAT: Opcode = opcode::read_write::<Format>(MAGIC, 0x30);
+/// `DAEDALUS_IOC_PICTURE`.
+pub const IOC_PICTURE: Opcode = opcode::write::<Picture>(MAGIC, 0x31);
+/// `DAEDALUS_IOC_CODED_DONE`.
+pub const IOC_CODED_DONE: Opcode = opcode::write::<CodedDone>(MAGIC, 0x32);
+/// `DAEDALUS_IOC_END`.
+pub const IOC_END: Opcode = opcode::none(MAGIC, 0x33);
+/// `DAEDALUS_IOC_HEADERS`.
+pub const IOC_HEADERS: Opcode = opcode::write::<Headers>(MAGIC, 0x34);
 /// `DMA_BUF_IOCTL_SYNC` of `linux/dma-buf.h`; its argument is one 64-bit word of flags.
 pub const DMA_BUF_IOCTL_SYNC: Opcode = opcode::write::<u64>(b'b', 0);
 
@@ -107,16 +118,16 @@ impl ControlFd {
 
     /// `DAEDALUS_IOC_REGISTER`: becomes the daemon that serves `codecs` (`CODEC_*` bits) in a version of the
     /// protocol, which [`ControlFd::hello`] returned. Returns the codecs that the module took: in version 1
-    /// all of them.
+    /// all of the stateless face's, and none of the stateful one's.
     ///
     /// `name` is shown in the device's card name: 1 to 31 printable ASCII characters.
     ///
     /// # Errors
     /// `EINVAL` for a bad name, if the module knows none of the codecs, or in version 1 if it does not know
     /// one of them. `EBUSY` while another daemon is registered, `EPROTO` before [`ControlFd::hello`].
-    pub fn register(&self, name: &str, codecs: u32, version: u32) -> Result<u32> {
+    pub fn register(&self, name: &str, codecs: FaceCodecs, version: u32) -> Result<FaceCodecs> {
         let mut register = Register {
-            codecs,
+            codecs: codecs.stateless,
             ..Register::default()
         };
         let last = register.name.len() - 1;
@@ -128,12 +139,24 @@ impl ControlFd {
         if version < 2 {
             // SAFETY: `Register` is the argument type of this number.
             unsafe { send::<IOC_REGISTER_V1, Register>(self.as_fd(), register) }?;
-            return Ok(codecs);
+            return Ok(FaceCodecs {
+                stateful: 0,
+                ..codecs
+            });
         }
-        register.faces = FACE_STATELESS;
+        if codecs.stateless != 0 {
+            register.faces |= FACE_STATELESS;
+        }
+        if codecs.stateful != 0 {
+            register.faces |= FACE_STATEFUL;
+            register.stateful_codecs = codecs.stateful;
+        }
         // SAFETY: `Register` is the argument type of this number, and any bits are a valid one.
         unsafe { exchange::<IOC_REGISTER, Register>(self.as_fd(), &mut register) }?;
-        Ok(register.codecs)
+        Ok(FaceCodecs {
+            stateless: register.codecs,
+            stateful: register.stateful_codecs,
+        })
     }
 
     /// Reads the events that there are, as many as fit into `events`. None is no error.
@@ -169,6 +192,15 @@ impl AsFd for ControlFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// The codecs of each face, as `CODEC_*` bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaceCodecs {
+    /// Of the stateless face.
+    pub stateless: u32,
+    /// Of the stateful face.
+    pub stateful: u32,
 }
 
 /// Memory for one message, aligned as [`crate::protocol::Message::parse`] wants.
@@ -224,6 +256,8 @@ pub struct Attached {
     pub msg_max: usize,
     /// `FEATURE_*` bits of both sides.
     pub features: u64,
+    /// `FACE_*` of the session.
+    pub face: u32,
 }
 
 /// A session fd: what makes a process a session's worker.
@@ -311,11 +345,13 @@ impl<F: AsFd> SessionFd<F> {
                 version: attach.version,
                 msg_max: usize::try_from(attach.msg_max).unwrap_or(msg_max).min(msg_max),
                 features: attach.features & features,
+                face: attach.face,
             }),
             Err(Errno::NOTTY) => Ok(Attached {
                 version: 1,
                 msg_max: MSG_MAX_V1,
                 features: 0,
+                face: FACE_STATELESS,
             }),
             Err(error) => Err(error),
         }
@@ -334,6 +370,64 @@ impl<F: AsFd> SessionFd<F> {
         };
         // SAFETY: the type of the number.
         unsafe { send::<IOC_JOB_DONE, JobDone>(self.as_fd(), done) }
+    }
+
+    /// `DAEDALUS_IOC_FORMAT`: tells the stream's format. Returns whether the worker goes on at once.
+    ///
+    /// # Errors
+    /// `EINVAL` for a format that the module does not offer, `ECANCELED` if a flush waits.
+    pub fn format(&self, mut format: Format) -> Result<bool> {
+        // SAFETY: the type of the number; plain integers come back.
+        unsafe { exchange::<IOC_FORMAT, Format>(self.as_fd(), &mut format) }?;
+        Ok(format.flags & FORMAT_F_CONTINUE != 0)
+    }
+
+    /// `DAEDALUS_IOC_PICTURE`: gives a raw buffer back with a picture.
+    ///
+    /// # Errors
+    /// `ENOENT` if the raw buffer is not lent any more, `ECANCELED` if a flush waits.
+    pub fn picture(&self, picture: Picture) -> Result<()> {
+        // SAFETY: the type of the number.
+        unsafe { send::<IOC_PICTURE, Picture>(self.as_fd(), picture) }
+    }
+
+    /// `DAEDALUS_IOC_CODED_DONE`: gives a unit back with a `STATUS_*`.
+    ///
+    /// # Errors
+    /// `ENOENT` if the module has taken it back meanwhile.
+    pub fn coded_done(&self, unit: u64, status: u32) -> Result<()> {
+        let done = CodedDone {
+            unit,
+            status,
+            ..CodedDone::default()
+        };
+        // SAFETY: the type of the number.
+        unsafe { send::<IOC_CODED_DONE, CodedDone>(self.as_fd(), done) }
+    }
+
+    /// `DAEDALUS_IOC_END`: ends a drain without a picture.
+    ///
+    /// # Errors
+    /// `ECANCELED` or `EINVAL` if the drain is over for another reason.
+    pub fn end(&self) -> Result<()> {
+        // SAFETY: the number has no argument.
+        let call = unsafe { NoArg::<IOC_END>::new() };
+        // SAFETY: the kernel accesses no memory of this process.
+        unsafe { ioctl(self.as_fd(), call) }
+    }
+
+    /// `DAEDALUS_IOC_HEADERS`: leaves parameter sets for the worker that replaces this one.
+    ///
+    /// # Errors
+    /// `EINVAL` for none or too many.
+    pub fn headers(&self, bytes: &[u8]) -> Result<()> {
+        let headers = Headers {
+            data: bytes.as_ptr().expose_provenance() as u64,
+            size: u32::try_from(bytes.len()).map_err(|_| Errno::INVAL)?,
+            ..Headers::default()
+        };
+        // SAFETY: the type of the number. The kernel reads the bytes during the call.
+        unsafe { send::<IOC_HEADERS, Headers>(self.as_fd(), headers) }
     }
 }
 
@@ -393,6 +487,11 @@ mod tests {
     use super::*;
     use crate::protocol::{MSG_BUFFER_GONE, Message, Msg, MsgBufferGone};
 
+    const ONE: FaceCodecs = FaceCodecs {
+        stateless: 1,
+        stateful: 0,
+    };
+
     fn null() -> OwnedFd {
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap()
     }
@@ -410,7 +509,7 @@ mod tests {
         let control = ControlFd(null());
         assert_eq!(control.hello(Hello::default()).unwrap_err(), Errno::NOTTY);
         for version in 1..=VERSION {
-            assert_eq!(control.register("x", 1, version).unwrap_err(), Errno::NOTTY);
+            assert_eq!(control.register("x", ONE, version).unwrap_err(), Errno::NOTTY);
         }
         assert_eq!(control.session_fd(1).unwrap_err(), Errno::NOTTY);
         let session = SessionFd::new(null());
@@ -421,6 +520,7 @@ mod tests {
             version: 1,
             msg_max: MSG_MAX_V1,
             features: 0,
+            face: FACE_STATELESS,
         };
         assert_eq!(session.attach(1 << 16, u64::MAX), Ok(old));
         assert_eq!(
@@ -435,13 +535,13 @@ mod tests {
         let long = "x".repeat(32);
         for name in ["", "ümlaut", "two\nlines", long.as_str()] {
             assert_eq!(
-                control.register(name, 1, VERSION).unwrap_err(),
+                control.register(name, ONE, VERSION).unwrap_err(),
                 Errno::INVAL,
                 "{name:?}"
             );
         }
         assert_eq!(
-            control.register(&long[..31], 1, VERSION).unwrap_err(),
+            control.register(&long[..31], ONE, VERSION).unwrap_err(),
             Errno::NOTTY
         );
     }

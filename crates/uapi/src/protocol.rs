@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `include/uapi/linux/daedalus.h` in Rust: see that header for what each field means.
 
+pub mod stateful;
+
 use thiserror::Error;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -76,6 +78,8 @@ macro_rules! protocol_structs {
     };
 }
 
+use protocol_structs;
+
 protocol_structs! {
     /// `struct daedalus_hello`.
     Hello {
@@ -104,8 +108,10 @@ protocol_structs! {
         flags: u32,
         /// `FACE_*` bits offered, 0 for the stateless one (in), taken (out). 0 in version 1.
         faces: u32,
+        /// With [`FACE_STATEFUL`]: `CODEC_*` bits offered (in), taken (out). Else 0.
+        stateful_codecs: u32,
         /// Zero.
-        reserved: [u32; 3],
+        reserved: [u32; 2],
     }
     /// `struct daedalus_attach`.
     Attach {
@@ -317,16 +323,8 @@ impl<'a> Message<'a> {
     /// [`MessageError`] if the bytes are not a whole, consistent message. Every size inside is
     /// checked here, so the accessors cannot fail.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MessageError> {
-        let (msg, _) = prefix::<Msg>(bytes)?;
-        let size = msg.size as usize;
-        if size < size_of::<Msg>() || size % 8 != 0 {
-            return Err(MessageError::Inconsistent("size"));
-        }
-        let whole = bytes.get(..size).ok_or(MessageError::Short {
-            have: bytes.len(),
-            need: size,
-        })?;
-        match msg.kind {
+        let (kind, whole) = checked_message(bytes)?;
+        match kind {
             MSG_JOB => JobMessage::parse(whole).map(Message::Job),
             MSG_RESET => Ok(Message::Reset),
             MSG_BUFFER_GONE => prefix::<MsgBufferGone>(whole).map(|(m, _)| Message::BufferGone(m.buffer)),
@@ -367,6 +365,20 @@ impl<'a> JobMessage<'a> {
             Some(control)
         })
     }
+}
+
+/// Returns the type and all bytes of the message that `bytes` begin with.
+fn checked_message(bytes: &[u8]) -> Result<(u32, &[u8]), MessageError> {
+    let (msg, _) = prefix::<Msg>(bytes)?;
+    let size = msg.size as usize;
+    if size < size_of::<Msg>() || size % 8 != 0 {
+        return Err(MessageError::Inconsistent("size"));
+    }
+    let whole = bytes.get(..size).ok_or(MessageError::Short {
+        have: bytes.len(),
+        need: size,
+    })?;
+    Ok((msg.kind, whole))
 }
 
 /// Splits `T` off the front of `bytes`.

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use daedalus_uapi::fd::*;
+use daedalus_uapi::protocol::stateful::*;
 use daedalus_uapi::protocol::*;
 
 const HEADER: &str = include_str!("../../../include/uapi/linux/daedalus.h");
@@ -71,7 +72,7 @@ fn sides() -> Sides {
     };
     structures! { sides;
         Hello "daedalus_hello" { version min_version features codecs faces msg_max reserved }
-        Register "daedalus_register" { name codecs flags faces reserved }
+        Register "daedalus_register" { name codecs flags faces stateful_codecs reserved }
         Event "daedalus_event" { kind ["type"] coded_format session client_pid restarts reserved }
         SessionFdRequest "daedalus_session_fd" { session fd flags reserved }
         Attach "daedalus_attach" { version msg_max features session coded_format face reserved }
@@ -86,6 +87,19 @@ fn sides() -> Sides {
         BufferFd "daedalus_buffer_fd" { buffer size fd flags reserved }
         JobDone "daedalus_job_done" { job status flags reserved }
         Next "daedalus_next" { job status answer message size flags }
+        MsgStart "daedalus_msg_start" {
+            msg coded_format restarts width height headers_size reserved
+        }
+        Echo "daedalus_echo" { timestamp flags timecode reserved }
+        MsgCoded "daedalus_msg_coded" { msg unit echo coded }
+        MsgRaw "daedalus_msg_raw" { msg raw raw_format width height num_planes planes }
+        Format "daedalus_format" {
+            width height coded_width coded_height depth colorspace xfer_func ycbcr_enc quantization flags
+            reserved
+        }
+        Picture "daedalus_picture" { raw echo status flags }
+        CodedDone "daedalus_coded_done" { unit status reserved }
+        Headers "daedalus_headers" { data size reserved }
     }
     constants! { sides;
         DAEDALUS_VERSION = VERSION;
@@ -122,6 +136,21 @@ fn sides() -> Sides {
         DAEDALUS_IOC_JOB_DONE = IOC_JOB_DONE;
         DAEDALUS_IOC_ATTACH = IOC_ATTACH;
         DAEDALUS_IOC_NEXT = IOC_NEXT;
+        DAEDALUS_MSG_START = MSG_START;
+        DAEDALUS_MSG_CODED = MSG_CODED;
+        DAEDALUS_MSG_RAW = MSG_RAW;
+        DAEDALUS_MSG_CONTINUE = MSG_CONTINUE;
+        DAEDALUS_MSG_DRAIN = MSG_DRAIN;
+        DAEDALUS_MSG_FLUSH = MSG_FLUSH;
+        DAEDALUS_MSG_RECLAIM = MSG_RECLAIM;
+        DAEDALUS_FORMAT_F_CONTINUE = FORMAT_F_CONTINUE;
+        DAEDALUS_PICTURE_F_LAST = PICTURE_F_LAST;
+        DAEDALUS_HEADERS_MAX = HEADERS_MAX;
+        DAEDALUS_IOC_FORMAT = IOC_FORMAT;
+        DAEDALUS_IOC_PICTURE = IOC_PICTURE;
+        DAEDALUS_IOC_CODED_DONE = IOC_CODED_DONE;
+        DAEDALUS_IOC_END = IOC_END;
+        DAEDALUS_IOC_HEADERS = IOC_HEADERS;
         DMA_BUF_IOCTL_SYNC = DMA_BUF_IOCTL_SYNC;
     }
     sides.number("sizeof(struct dma_buf_sync)", size_of::<u64>() as u64);

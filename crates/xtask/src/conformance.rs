@@ -25,7 +25,7 @@ use crate::outcome::{self, Check, Outcome};
 use crate::play::{self, Playing, ReferenceList, Stream};
 use crate::site::files::write_json;
 use crate::site::ui;
-use client::Choice;
+use client::{Choice, Client, Face};
 use folders::{Item, Set};
 use report::{Line, Report, Verdict};
 
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Through which client
     #[arg(long, value_enum, default_value_t)]
     client: Choice,
+    /// Through which node
+    #[arg(long, value_enum, default_value_t)]
+    face: Face,
     /// Every fourth row of each MANIFEST that is 8 bit, progressive and of one size, until 20 per codec
     #[arg(long, conflicts_with = "subset")]
     quick: bool,
@@ -200,7 +203,13 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
 fn file_name(set: &Set, args: &Args, name: &str) -> String {
     let mode = Some(args.mode().replace(' ', "-")).filter(|mode| *mode != "all");
     let set = Some(set.name.as_str()).filter(|name| *name != "vectors");
-    let parts: Vec<&str> = set.into_iter().chain(mode.as_deref()).chain([name]).collect();
+    let face = (args.face == Face::Stateful).then_some("stateful");
+    let parts: Vec<&str> = set
+        .into_iter()
+        .chain(face)
+        .chain(mode.as_deref())
+        .chain([name])
+        .collect();
     parts.join("-")
 }
 
@@ -239,7 +248,11 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
     let name = file_name(set, args, &codecs.join("-"));
     let list = bed.target.join("conformance").join(format!("{name}.list.json"));
     write_json(&list, &streams)?;
-    let clients = args.client.clients();
+    let clients = args.client.clients(args.face);
+    let mut daemon = args.daemon.clone();
+    if clients.iter().copied().any(Client::is_stateful) {
+        daemon.push("--faces=both".into());
+    }
     let lists: Vec<(&str, PathBuf)> = clients
         .iter()
         .map(|client| (client.name(), list.clone()))
@@ -252,7 +265,7 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
             // What is asked is whether pictures are right. One of 2160p may take a busy machine's guest
             // longer than the watchdog's 900 ms; lateness is what ./dev torture tests.
             parameters: &format!("watchdog_ms=5000 {}", quoted(&args.module)),
-            daemon: &quoted(&args.daemon),
+            daemon: &quoted(&daemon),
             arguments: "--stall 30 --limit 180",
             // A client is taken for hung after 30 s; a row's own limit bounds the whole.
             timeout: Duration::from_secs(120 + 20 * (streams.len() * lists.len()) as u64),

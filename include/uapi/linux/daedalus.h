@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause) */
 /*
- * daedalus: a V4L2 stateless decoder that decodes in user space.
+ * daedalus: V4L2 decoders, stateless and stateful, that decode in user space.
  *
  * This header is the contract between the kernel module and a daemon. Any
  * program may implement the daemon's side.
  *
  * The parts
  * ---------
- * A *client* opens the video node and drives it by the V4L2 stateless decoder
- * interface. Each open of the video node is a *session*. The *daemon* is a
- * *broker*, which holds the control fd (one open of /dev/daedalus-v4l2), and one
- * *worker* process per session, which holds one session fd and nothing else. A
- * *job* is one coded buffer (OUTPUT), the request's controls, and the picture
- * buffer (CAPTURE) that it is decoded into.
+ * A *client* opens a video node and drives it by the V4L2 stateless decoder
+ * interface, or a second node by the stateful one: these are the *faces*. Each open
+ * of a video node is a *session*. The *daemon* is a *broker*, which holds the control
+ * fd (one open of /dev/daedalus-v4l2), and one *worker* process per session, which
+ * holds one session fd and nothing else. A *job* of the stateless face is one coded
+ * buffer (OUTPUT), the request's controls, and the picture buffer (CAPTURE) that it
+ * is decoded into. "The stateful face" below describes the other one.
  *
  * The control fd
  * --------------
  *  1. DAEDALUS_IOC_HELLO agrees on the version and the features, and returns the
  *     module's codecs, faces and message size.
  *  2. DAEDALUS_IOC_REGISTER names the codecs and faces served, and returns those
- *     that the module took. The first registration creates the video and media
- *     nodes. They stay until the module is removed.
+ *     that the module took. The first registration of a face creates its nodes. They
+ *     stay until the module is removed.
  *  3. read() returns struct daedalus_event records; poll() waits for them. For
  *     DAEDALUS_EVENT_WORKER_WANTED the broker calls DAEDALUS_IOC_SESSION_FD and
  *     hands the fd to a new worker.
@@ -70,7 +71,8 @@
  *	messages of more than 16 KiB; DAEDALUS_BUFFER_F_INITIALISED. A module that
  *	speaks version 2 serves daemons of version 1: DAEDALUS_IOC_REGISTER_V1, no
  *	ATTACH (the first to read a session fd is the worker if it is the broker or
- *	its child), messages of at most DAEDALUS_MSG_MAX_V1 bytes.
+ *	its child), messages of at most DAEDALUS_MSG_MAX_V1 bytes. The stateful face: a
+ *	module that has it says so in daedalus_hello.faces.
  * version 1: first version.
  */
 #ifndef _UAPI_LINUX_DAEDALUS_H
@@ -143,6 +145,8 @@ struct daedalus_hello {
  * @flags: zero
  * @faces: in: the DAEDALUS_FACE_* that the daemon serves, 0 for the stateless one;
  *	out: those that the module took. Version 1: zero.
+ * @stateful_codecs: with DAEDALUS_FACE_STATEFUL, in: the DAEDALUS_CODEC_* that the
+ *	stateful face is to offer; out: those that the module took; else zero
  * @reserved: zero
  *
  * EPROTO before DAEDALUS_IOC_HELLO; EBUSY while another daemon is registered or
@@ -155,7 +159,8 @@ struct daedalus_register {
 	__u32 codecs;
 	__u32 flags;
 	__u32 faces;
-	__u32 reserved[3];
+	__u32 stateful_codecs;
+	__u32 reserved[2];
 };
 
 /* A session has jobs, or began to stream, and has no worker. */
@@ -422,6 +427,204 @@ struct daedalus_next {
 	__u32 flags;
 };
 
+/*
+ * The stateful face
+ * -----------------
+ * The client queues coded data of any stream on OUTPUT, and gets pictures in output
+ * order on CAPTURE. The module keeps the states that the client sees, and never looks
+ * into a stream; the worker keeps the stream's state. A *unit* is one OUTPUT buffer. It
+ * need not be an access unit: the worker splits and joins. A *raw buffer* is a CAPTURE
+ * buffer that is *lent* to the worker, which copies a picture into it. Only a worker that
+ * called DAEDALUS_IOC_ATTACH gets these messages.
+ *
+ *  - DAEDALUS_MSG_START comes first, and again after the client changed the coded format.
+ *  - DAEDALUS_MSG_CODED hands out a unit. DAEDALUS_IOC_CODED_DONE gives it back, once the
+ *    worker has taken all of it. Several units are handed out at a time; a worker whose
+ *    decoder is full leaves them unanswered.
+ *  - DAEDALUS_MSG_RAW lends a raw buffer. DAEDALUS_IOC_PICTURE gives it back with a
+ *    picture.
+ *  - DAEDALUS_IOC_FORMAT tells the first format of the stream and each later one, before
+ *    the first picture of that format. Unless the answer says that the worker goes on at
+ *    once, no raw buffer is lent any more, and the worker waits for
+ *    DAEDALUS_MSG_CONTINUE before it decodes the unit and outputs pictures.
+ *  - DAEDALUS_MSG_DRAIN asks for all pictures of the units so far. The worker outputs
+ *    them, the last with DAEDALUS_PICTURE_F_LAST; if there is none, it calls
+ *    DAEDALUS_IOC_END. No raw buffer is lent after that.
+ *  - DAEDALUS_MSG_FLUSH: the client stopped OUTPUT. No unit is handed out, no raw buffer is
+ *    lent, and pictures of earlier units are not wanted. Parameter sets stay.
+ *  - DAEDALUS_MSG_RECLAIM: the client stopped CAPTURE. No raw buffer is lent. A worker
+ *    that reads this message writes to no raw buffer that was lent before.
+ *
+ * The module ends a worker if the oldest unit is not given back, and no picture comes, for
+ * watchdog_ms, while raw buffers are lent and no format waits for the client.
+ */
+
+/* struct daedalus_msg_start */
+#define DAEDALUS_MSG_START		0x20
+/* struct daedalus_msg_coded */
+#define DAEDALUS_MSG_CODED		0x21
+/* struct daedalus_msg_raw */
+#define DAEDALUS_MSG_RAW		0x22
+/* struct daedalus_msg alone, as are those after it */
+#define DAEDALUS_MSG_CONTINUE		0x23
+#define DAEDALUS_MSG_DRAIN		0x24
+#define DAEDALUS_MSG_FLUSH		0x25
+#define DAEDALUS_MSG_RECLAIM		0x26
+
+/**
+ * struct daedalus_msg_start - DAEDALUS_MSG_START
+ * @msg: the header
+ * @coded_format: V4L2_PIX_FMT_* of OUTPUT
+ * @restarts: how many workers the session has lost
+ * @width: of the OUTPUT format, as the client set it; the stream decides
+ * @height: of the OUTPUT format
+ * @headers_size: bytes of DAEDALUS_IOC_HEADERS of the worker before, which follow, up to
+ *	the next multiple of 8
+ * @reserved: zero
+ */
+struct daedalus_msg_start {
+	struct daedalus_msg msg;
+	__u32 coded_format;
+	__u32 restarts;
+	__u32 width;
+	__u32 height;
+	__u32 headers_size;
+	__u32 reserved;
+};
+
+/**
+ * struct daedalus_echo - what a picture inherits from its unit
+ * @timestamp: of the OUTPUT buffer, in ns; it may repeat
+ * @flags: of the OUTPUT buffer: V4L2_BUF_FLAG_TIMECODE, V4L2_BUF_FLAG_TSTAMP_SRC_MASK
+ * @timecode: struct v4l2_timecode of the OUTPUT buffer
+ * @reserved: zero
+ */
+struct daedalus_echo {
+	__u64 timestamp;
+	__u32 flags;
+	__u32 timecode[4];
+	__u32 reserved;
+};
+
+/**
+ * struct daedalus_msg_coded - DAEDALUS_MSG_CODED
+ * @msg: the header
+ * @unit: the unit's id, unique within the session, increasing
+ * @echo: for pictures whose data begins in this unit
+ * @coded: the coded data
+ */
+struct daedalus_msg_coded {
+	struct daedalus_msg msg;
+	__u64 unit;
+	struct daedalus_echo echo;
+	struct daedalus_plane coded;
+};
+
+/**
+ * struct daedalus_msg_raw - DAEDALUS_MSG_RAW
+ * @msg: the header
+ * @raw: the raw buffer's id, unique within the session
+ * @raw_format: V4L2_PIX_FMT_* of the buffer
+ * @width: of the buffer's format, in pixels
+ * @height: of the buffer's format, in lines
+ * @num_planes: memory planes, 1 to DAEDALUS_MAX_PLANES
+ * @planes: the first @num_planes count, the others are zero
+ */
+struct daedalus_msg_raw {
+	struct daedalus_msg msg;
+	__u64 raw;
+	__u32 raw_format;
+	__u32 width;
+	__u32 height;
+	__u32 num_planes;
+	struct daedalus_plane planes[DAEDALUS_MAX_PLANES];
+};
+
+/* The worker goes on: the format is the present one, or CAPTURE suits it already. */
+#define DAEDALUS_FORMAT_F_CONTINUE	0x1
+
+/**
+ * struct daedalus_format - DAEDALUS_IOC_FORMAT, on a session fd
+ * @width: luma samples of a line that are shown
+ * @height: lines that are shown
+ * @coded_width: luma samples of a line that are decoded, at least @width
+ * @coded_height: lines that are decoded, at least @height
+ * @depth: bits of a sample: 8 or 10
+ * @colorspace: V4L2_COLORSPACE_*, 0 if the stream does not say
+ * @xfer_func: V4L2_XFER_FUNC_*
+ * @ycbcr_enc: V4L2_YCBCR_ENC_*
+ * @quantization: V4L2_QUANTIZATION_*
+ * @flags: in: zero; out: DAEDALUS_FORMAT_F_*
+ * @reserved: zero
+ *
+ * Pictures begin at the upper left corner of their buffer. EINVAL for a size or depth that
+ * the module does not offer; ECANCELED if a DAEDALUS_MSG_FLUSH waits.
+ */
+struct daedalus_format {
+	__u32 width;
+	__u32 height;
+	__u32 coded_width;
+	__u32 coded_height;
+	__u32 depth;
+	__u32 colorspace;
+	__u32 xfer_func;
+	__u32 ycbcr_enc;
+	__u32 quantization;
+	__u32 flags;
+	__u32 reserved[2];
+};
+
+/* The last picture of a drain. */
+#define DAEDALUS_PICTURE_F_LAST		0x1
+
+/**
+ * struct daedalus_picture - DAEDALUS_IOC_PICTURE, on a session fd
+ * @raw: the raw buffer that has it
+ * @echo: of the picture's unit
+ * @status: DAEDALUS_STATUS_*
+ * @flags: DAEDALUS_PICTURE_F_*
+ *
+ * The worker does not touch the raw buffer after this. ENOENT if it is not lent to this
+ * worker; ECANCELED, and it stays lent, if a DAEDALUS_MSG_FLUSH waits; EINVAL for the last
+ * picture without a drain.
+ */
+struct daedalus_picture {
+	__u64 raw;
+	struct daedalus_echo echo;
+	__u32 status;
+	__u32 flags;
+};
+
+/**
+ * struct daedalus_coded_done - DAEDALUS_IOC_CODED_DONE, on a session fd
+ * @unit: the unit's id
+ * @status: DAEDALUS_STATUS_ERROR if nothing in it can be decoded
+ * @reserved: zero
+ *
+ * ENOENT if the unit is not handed out to this worker.
+ */
+struct daedalus_coded_done {
+	__u64 unit;
+	__u32 status;
+	__u32 reserved;
+};
+
+#define DAEDALUS_HEADERS_MAX		8192
+
+/**
+ * struct daedalus_headers - DAEDALUS_IOC_HEADERS, on a session fd
+ * @data: address of the parameter sets in force
+ * @size: their bytes, at most DAEDALUS_HEADERS_MAX
+ * @reserved: zero
+ *
+ * The module keeps them for the worker that replaces this one, until the session ends.
+ */
+struct daedalus_headers {
+	__u64 data;
+	__u32 size;
+	__u32 reserved;
+};
+
 #define DAEDALUS_IOC_MAGIC		0xDA
 
 /* On the control fd. */
@@ -435,5 +638,12 @@ struct daedalus_next {
 #define DAEDALUS_IOC_JOB_DONE	_IOW(DAEDALUS_IOC_MAGIC, 0x21, struct daedalus_job_done)
 #define DAEDALUS_IOC_ATTACH	_IOWR(DAEDALUS_IOC_MAGIC, 0x22, struct daedalus_attach)
 #define DAEDALUS_IOC_NEXT	_IOWR(DAEDALUS_IOC_MAGIC, 0x23, struct daedalus_next)
+
+/* On a session fd of the stateful face. */
+#define DAEDALUS_IOC_FORMAT	_IOWR(DAEDALUS_IOC_MAGIC, 0x30, struct daedalus_format)
+#define DAEDALUS_IOC_PICTURE	_IOW(DAEDALUS_IOC_MAGIC, 0x31, struct daedalus_picture)
+#define DAEDALUS_IOC_CODED_DONE	_IOW(DAEDALUS_IOC_MAGIC, 0x32, struct daedalus_coded_done)
+#define DAEDALUS_IOC_END	_IO(DAEDALUS_IOC_MAGIC, 0x33)
+#define DAEDALUS_IOC_HEADERS	_IOW(DAEDALUS_IOC_MAGIC, 0x34, struct daedalus_headers)
 
 #endif /* _UAPI_LINUX_DAEDALUS_H */

@@ -76,15 +76,43 @@ impl Clips {
     ///
     /// When there is no such clip.
     pub(crate) fn file(&self, name: &str) -> Result<(PathBuf, Codec)> {
-        let stream = self.streams.iter().find(|stream| stream.name == name);
-        let stream = stream.with_context(|| format!("there is no clip {name}"))?;
+        let stream = self.stream(name)?;
         Ok((self.dir.join(&stream.path), stream.codec))
+    }
+
+    fn stream(&self, name: &str) -> Result<&Stream> {
+        let stream = self.streams.iter().find(|stream| stream.name == name);
+        stream.with_context(|| format!("there is no clip {name}"))
+    }
+
+    /// Returns the width and height of the clip `name`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such clip.
+    pub(crate) fn size(&self, name: &str) -> Result<(usize, usize)> {
+        let stream = self.stream(name)?;
+        Ok((stream.width, stream.height))
+    }
+
+    /// Returns the MD5 of the pictures of the clip `name`, in output order.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such clip, or it has no list of checksums.
+    pub(crate) fn sums(&self, name: &str) -> Result<Vec<String>> {
+        let list = self.stream(name)?.references.first();
+        let list = list.with_context(|| format!("{name}: there is no list of checksums"))?;
+        let path = self.dir.join(&list.path);
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let sums = text.lines().filter_map(|line| line.split_whitespace().next());
+        Ok(sums.map(str::to_owned).collect())
     }
 
     /// Reads the clip `name`, `times` times over: it has a key frame where each repetition begins.
     pub(crate) fn repeated(&self, name: &str, times: usize) -> Result<Clip> {
-        let stream = self.streams.iter().find(|stream| stream.name == name);
-        let stream = stream.with_context(|| format!("there is no clip {name}"))?;
+        let stream = self.stream(name)?;
         let references = stream
             .references
             .iter()

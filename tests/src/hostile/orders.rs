@@ -200,7 +200,7 @@ fn round(nodes: &Nodes, clips: &[Clip], rng: &mut Random) -> Result<Vec<Action>>
         }
     }
     // The session's last users close both nodes, the one in one thread, the other in another.
-    let media = rustix::io::dup(device.media())?;
+    let media = rustix::io::dup(device.media()?)?;
     actions.push(Box::new(move || drop(media)));
     actions.push(Box::new(move || drop(device)));
     for last in (1..actions.len()).rev() {

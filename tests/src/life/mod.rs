@@ -25,6 +25,7 @@ mod screen;
 mod seek;
 mod sessions;
 mod sizes;
+mod stateful;
 mod storm;
 mod storm_client;
 mod suspend;
@@ -101,6 +102,8 @@ enum Scenario {
     Formats,
     /// Pictures of several sizes in one session.
     Sizes(sizes::SizesArgs),
+    /// The stateful face in every order that is allowed, with workers that are lost in every state.
+    Stateful,
     /// The colours of OUTPUT and CAPTURE.
     Colour,
     /// Pictures on a screen that imports their buffers.
@@ -147,6 +150,7 @@ impl Scenario {
             Self::Caches => "caches",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
+            Self::Stateful => "stateful",
             Self::Colour => "colour",
             Self::Screen => "screen",
             Self::Long(_) => "long",
@@ -196,6 +200,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Caches => caches::caches(common, &mut figures),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
+        Scenario::Stateful => stateful::stateful(common, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
         Scenario::Screen => screen::screen(common, &mut figures),
         Scenario::Long(args) => long::long(common, args, &mut figures),

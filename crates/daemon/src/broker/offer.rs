@@ -13,12 +13,32 @@ use daedalus_uapi::codec::CodecSet;
 use super::options::BrokerOptions;
 use crate::hardware;
 
+/// The codecs of each face.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Served {
+    pub(super) stateless: CodecSet,
+    pub(super) stateful: CodecSet,
+}
+
+/// Returns the codecs to register for each face; `None` if other devices decode all that the libraries do.
+///
+/// # Errors
+/// If a file cannot be read or has a mistake, or if the libraries decode none of the codecs in question.
+pub(super) fn served(options: &BrokerOptions) -> Result<Option<Served>> {
+    let config = read_config(options.config.as_deref())?;
+    let faces = options.faces.unwrap_or(config.faces);
+    let of_face = |has: bool, codecs: CodecSet| if has { codecs } else { CodecSet::EMPTY };
+    Ok(codecs(options, config)?.map(|codecs| Served {
+        stateless: of_face(faces.has_stateless(), codecs),
+        stateful: of_face(faces.has_stateful(), codecs),
+    }))
+}
+
 /// Returns the codecs to register; `None` if other devices decode all that the libraries do.
 ///
 /// # Errors
 /// If a file cannot be read or has a mistake, or if the libraries decode none of the codecs in question.
-pub(super) fn codecs(options: &BrokerOptions) -> Result<Option<CodecSet>> {
-    let config = read_config(options.config.as_deref())?;
+fn codecs(options: &BrokerOptions, config: Config) -> Result<Option<CodecSet>> {
     let served = daedalus_engine::served_codecs();
     let missing = CodecSet::all().difference(served);
     if served.is_empty() {

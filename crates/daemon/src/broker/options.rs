@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use daedalus_settings::config::Faces;
 use daedalus_uapi::codec::CodecSet;
 
 use crate::worker::options::WorkerConfig;
@@ -16,6 +17,8 @@ pub(crate) struct BrokerOptions {
     pub(crate) codecs: CodecSet,
     /// The configuration file; `None`: the default one, which may be absent.
     pub(crate) config: Option<PathBuf>,
+    /// The faces that are offered whatever the configuration file says; `None`: the file decides.
+    pub(crate) faces: Option<Faces>,
     /// The list of other decoders that `daedalusd hardware` wrote; `None`: the broker asks the devices.
     pub(crate) hardware: Option<PathBuf>,
     /// The directory in which each session is recorded.

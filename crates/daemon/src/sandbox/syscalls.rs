@@ -8,12 +8,26 @@ use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 use anyhow::{Context, Result};
-use daedalus_uapi::fd::{DMA_BUF_IOCTL_SYNC, IOC_BUFFER_FD, IOC_JOB_DONE};
+use daedalus_uapi::fd::{
+    DMA_BUF_IOCTL_SYNC, IOC_BUFFER_FD, IOC_CODED_DONE, IOC_END, IOC_FORMAT, IOC_HEADERS, IOC_JOB_DONE,
+    IOC_PICTURE,
+};
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
 };
+
+/// The calls of the module, of both faces.
+const SESSION_CALLS: [u32; 7] = [
+    IOC_BUFFER_FD,
+    IOC_JOB_DONE,
+    IOC_FORMAT,
+    IOC_PICTURE,
+    IOC_CODED_DONE,
+    IOC_END,
+    IOC_HEADERS,
+];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -71,7 +85,7 @@ fn allowed(kept: Option<RawFd>) -> Result<Rules> {
     list.any(libc::SYS_ppoll);
     #[cfg(target_arch = "x86_64")]
     list.any(libc::SYS_poll); // what ppoll is on other machines
-    for command in [IOC_BUFFER_FD, IOC_JOB_DONE] {
+    for command in SESSION_CALLS {
         list.rule(
             libc::SYS_ioctl,
             &[
@@ -180,7 +194,7 @@ mod tests {
         ] {
             assert!(!rules.contains_key(&call), "call {call}");
         }
-        assert_eq!(rules[&libc::SYS_ioctl].len(), 3);
+        assert_eq!(rules[&libc::SYS_ioctl].len(), SESSION_CALLS.len() + 1);
         compile(rules, SeccompAction::KillProcess, SeccompAction::Allow).unwrap();
     }
 }

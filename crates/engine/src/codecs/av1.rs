@@ -24,9 +24,17 @@ use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
+use crate::libdav1d::stream::{Stream, find_size};
 use crate::libdav1d::{self, Context, Request};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, PacketRing};
+use crate::stream_codec::StreamCodec;
+
+/// A unit is a temporal unit.
+pub(crate) const STREAM: StreamCodec = StreamCodec {
+    find: Some(find_size),
+    ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(threads, Codec::Av1)?)))
+};
 
 /// Returns whether dav1d is there in a version that can be used.
 pub(crate) fn is_available() -> bool {

@@ -46,9 +46,11 @@ use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
+use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketRing};
+use crate::stream_codec::{Nal, StreamCodec};
 use slices::Slices;
 
 /// libavcodec's decoder.
@@ -60,6 +62,25 @@ static DECODER: CodecDecoder = CodecDecoder {
     picture: PictureFrame::Last,
     plain_transform: false,
 };
+
+/// Streams may be cut anywhere: some clients put each NAL unit into a buffer of its own.
+pub(crate) const STREAM: StreamCodec = StreamCodec {
+    parser: Some(|whole| Parser::open(&DECODER, whole)),
+    bytestream: true,
+    nal: Some(nal),
+    // For the reason in the module's description.
+    fields_need_one_thread: true,
+    ..StreamCodec::new(|threads| Ok(Box::new(Stream::open_strict(&DECODER, threads)?)))
+};
+
+/// Tells what a NAL unit is, by `nal_unit_type` (ITU-T H.264 table 7-1).
+fn nal(unit: &[u8]) -> Nal {
+    match unit.first().map(|header| header & 0x1f) {
+        Some(7 | 8 | 13 | 15) => Nal::Header,
+        Some(1..=5) => Nal::Picture,
+        _ => Nal::Other,
+    }
+}
 
 /// Returns whether libavcodec has the decoder.
 pub(crate) fn is_available() -> bool {

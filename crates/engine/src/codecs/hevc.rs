@@ -36,9 +36,11 @@ use crate::history::{DEPTH, History};
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
+use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketBuilder};
+use crate::stream_codec::{Nal, StreamCodec};
 use crate::unwritten::Marks;
 
 /// libavcodec's decoder.
@@ -49,6 +51,23 @@ static DECODER: CodecDecoder = CodecDecoder {
     picture: PictureFrame::First,
     plain_transform: false,
 };
+
+/// Decodes streams.
+pub(crate) const STREAM: StreamCodec = StreamCodec {
+    parser: Some(|whole| Parser::open(&DECODER, whole)),
+    bytestream: true,
+    nal: Some(nal),
+    ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(&DECODER, threads)?)))
+};
+
+/// Tells what a NAL unit is, by `nal_unit_type` (ITU-T H.265 table 7-1).
+fn nal(unit: &[u8]) -> Nal {
+    match unit.first().map(|header| header >> 1 & 0x3f) {
+        Some(32..=34) => Nal::Header,
+        Some(0..=31) => Nal::Picture,
+        _ => Nal::Other,
+    }
+}
 
 /// Returns whether libavcodec has the decoder.
 pub(crate) fn is_available() -> bool {

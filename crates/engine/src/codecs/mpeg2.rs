@@ -38,9 +38,11 @@ use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
+use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketBuilder};
+use crate::stream_codec::StreamCodec;
 use slices::Rows;
 
 /// libavcodec's decoder.
@@ -50,6 +52,13 @@ static DECODER: CodecDecoder = CodecDecoder {
     blank: None,
     picture: PictureFrame::First,
     plain_transform: true,
+};
+
+/// Streams may be cut anywhere. Sequence headers are repeated, and the parser keeps them with their pictures.
+pub(crate) const STREAM: StreamCodec = StreamCodec {
+    parser: Some(|whole| Parser::open(&DECODER, whole)),
+    bytestream: true,
+    ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(&DECODER, threads)?)))
 };
 
 /// Returns whether libavcodec has the decoder.

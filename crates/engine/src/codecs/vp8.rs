@@ -37,9 +37,11 @@ use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
+use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, PacketBuilder};
+use crate::stream_codec::StreamCodec;
 
 /// Lines of a macroblock.
 const BLOCK: u32 = 16;
@@ -51,6 +53,12 @@ static DECODER: CodecDecoder = CodecDecoder {
     blank: None,
     picture: PictureFrame::Last,
     plain_transform: false,
+};
+
+/// A unit is a frame. A stream has one thread, for the reason above.
+pub(crate) const STREAM: StreamCodec = StreamCodec {
+    parser: Some(|whole| Parser::open(&DECODER, whole)),
+    ..StreamCodec::new(|_| Ok(Box::new(Stream::open(&DECODER, 1)?)))
 };
 
 /// Returns whether libavcodec has the decoder.

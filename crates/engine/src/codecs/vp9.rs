@@ -21,9 +21,12 @@ use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
+use crate::libav::stream::Stream;
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, PacketBuilder};
+use crate::stream_codec::StreamCodec;
+use crate::stream_library::Found;
 
 /// libavcodec's decoder.
 static DECODER: CodecDecoder = CodecDecoder {
@@ -33,6 +36,57 @@ static DECODER: CodecDecoder = CodecDecoder {
     picture: PictureFrame::Last,
     plain_transform: false,
 };
+
+/// A unit is a frame, or a superframe, which libavcodec splits.
+pub(crate) const STREAM: StreamCodec = StreamCodec {
+    find: Some(find_size),
+    ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(&DECODER, threads)?)))
+};
+
+/// Finds the size that a key frame's uncompressed header tells (VP9 Bitstream Specification 6.2).
+fn find_size(frame: &[u8]) -> Option<Found> {
+    let mut at = 0;
+    let mut bits = |count: u32| {
+        let mut value = 0;
+        for _ in 0..count {
+            let byte = frame.get(at / 8)?;
+            value = value << 1 | u32::from(byte >> (7 - at % 8) & 1);
+            at += 1;
+        }
+        Some(value)
+    };
+    if bits(2)? != 2 {
+        return None;
+    }
+    let profile = bits(1)? | bits(1)? << 1;
+    if profile == 3 && bits(1)? != 0 {
+        return None;
+    }
+    // show_existing_frame, frame_type; show_frame and error_resilient_mode do not count.
+    if bits(1)? != 0 || bits(1)? != 0 {
+        return None;
+    }
+    bits(2)?;
+    if bits(24)? != 0x49_83_42 {
+        return None;
+    }
+    let depth = if profile >= 2 { 10 + 2 * bits(1)? } else { 8 };
+    const RGB: u32 = 7;
+    if bits(3)? == RGB {
+        return None;
+    }
+    bits(1)?;
+    if profile & 1 != 0 {
+        bits(3)?;
+    }
+    let size = (bits(16)? + 1, bits(16)? + 1);
+    Some(Found {
+        size,
+        coded: size,
+        depth: u8::try_from(depth).ok()?,
+        interlaced: false,
+    })
+}
 
 /// Returns whether libavcodec has the decoder.
 pub(crate) fn is_available() -> bool {

@@ -10,6 +10,12 @@ pub(crate) enum Client {
     FfmpegLike,
     /// The small client with the habits of Chromium.
     ChromiumLike,
+    /// FFmpeg of the Debian 13 root, through the stateful node.
+    FfmpegStateful,
+    /// GStreamer of the Debian 13 root, through the stateful node.
+    GstStateful,
+    /// The small stateful client that does what the kernel's document says.
+    Literal,
 }
 
 impl Client {
@@ -19,8 +25,26 @@ impl Client {
             Self::Gst => "gst",
             Self::FfmpegLike => "ffmpeg-like",
             Self::ChromiumLike => "chromium-like",
+            Self::FfmpegStateful => "ffmpeg-stateful",
+            Self::GstStateful => "gst-stateful",
+            Self::Literal => "literal",
         }
     }
+
+    /// Whether it uses the stateful node.
+    pub(crate) fn is_stateful(self) -> bool {
+        matches!(self, Self::FfmpegStateful | Self::GstStateful | Self::Literal)
+    }
+}
+
+/// What `--face` takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Face {
+    /// The clients of the stateless node
+    #[default]
+    Stateless,
+    /// FFmpeg, GStreamer and a small client through the stateful node
+    Stateful,
 }
 
 /// What `--client` takes.
@@ -33,14 +57,27 @@ pub(crate) enum Choice {
     FfmpegLike,
     /// An imitation of Chromium
     ChromiumLike,
-    /// One after the other
+    /// FFmpeg, through the stateful node
+    FfmpegStateful,
+    /// GStreamer, through the stateful node
+    GstStateful,
+    /// The small client of the stateful node
+    Literal,
+    /// Those of the face, one after the other
     All,
 }
 
 impl Choice {
     /// The clients that are meant.
-    pub(crate) fn clients(self) -> &'static [Client] {
+    pub(crate) fn clients(self, face: Face) -> &'static [Client] {
         match self {
+            // The default of the stateful face is all of them.
+            Self::Gst | Self::All if face == Face::Stateful => {
+                &[Client::FfmpegStateful, Client::GstStateful, Client::Literal]
+            }
+            Self::FfmpegStateful => &[Client::FfmpegStateful],
+            Self::GstStateful => &[Client::GstStateful],
+            Self::Literal => &[Client::Literal],
             Self::Gst => &[Client::Gst],
             Self::FfmpegLike => &[Client::FfmpegLike],
             Self::ChromiumLike => &[Client::ChromiumLike],

@@ -18,7 +18,7 @@ use crate::play;
 use crate::site::table;
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 23] = [
+const SCENARIOS: [&str; 24] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -26,6 +26,7 @@ const SCENARIOS: [&str; 23] = [
     "kill-worker",
     "kill-broker",
     "edges",
+    "stateful",
     "sandbox",
     "stop-worker",
     "starve-worker",
@@ -48,10 +49,11 @@ const SCENARIOS: [&str; 23] = [
 /// to decode, and finds nothing in more pictures;
 const EXACTNESS: [&str; 5] = ["streams", "many-sessions", "formats", SIZES, "screen"];
 /// in the plain kernel real time counts.
-const STATES: [&str; 11] = [
+const STATES: [&str; 12] = [
     "first-frame",
     "flush-held",
     "edges",
+    "stateful",
     "sandbox",
     "starve-worker",
     "crash-loop",

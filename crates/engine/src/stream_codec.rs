@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Defines what a codec supplies for streams.
+
+use crate::error::EngineError;
+use crate::libav::stream::Parser;
+use crate::stream_library::{Found, StreamLibrary};
+
+/// A codec's part of decoding a stream.
+#[derive(Clone, Copy)]
+pub(crate) struct StreamCodec {
+    /// Opens the library's decoder with this number of threads.
+    pub(crate) open: fn(u32) -> Result<Box<dyn StreamLibrary>, EngineError>,
+    /// Opens a parser. With `true`, each piece of data that it gets is an access unit.
+    pub(crate) parser: Option<fn(bool) -> Result<Parser, EngineError>>,
+    /// Units may be cut anywhere; the parser finds the access units. Otherwise each unit is one.
+    pub(crate) bytestream: bool,
+    /// Finds the size of the pictures at the beginning of a unit, where the parser does not.
+    pub(crate) find: Option<fn(&[u8]) -> Option<Found>>,
+    /// Tells what the units behind start codes are, for codecs whose parameter sets may come only once.
+    pub(crate) nal: Option<fn(&[u8]) -> Nal>,
+    /// Interlaced streams have one thread.
+    pub(crate) fields_need_one_thread: bool,
+}
+
+/// A unit behind a start code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nal {
+    /// A parameter set.
+    Header,
+    /// A part of a picture: no parameter set follows in the access unit.
+    Picture,
+    /// Anything else.
+    Other,
+}
+
+impl StreamCodec {
+    /// Returns what most codecs have.
+    pub(crate) const fn new(open: fn(u32) -> Result<Box<dyn StreamLibrary>, EngineError>) -> Self {
+        Self {
+            open,
+            parser: None,
+            bytestream: false,
+            find: None,
+            nal: None,
+            fields_need_one_thread: false,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Defines what a library does for a stream: packets in, pictures in output order out.
+
+use crate::error::JobError;
+use crate::frames::Frame;
+use crate::payload::Packet;
+
+/// The colours of a stream, as numbers of ITU-T H.273.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Colour {
+    pub(crate) primaries: u32,
+    pub(crate) transfer: u32,
+    pub(crate) matrix: u32,
+    /// Samples use the whole range.
+    pub(crate) full_range: bool,
+}
+
+/// A picture that came out.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// The part that is shown.
+    pub(crate) frame: Frame,
+    /// Luma samples per line and lines that were decoded.
+    pub(crate) coded: (u32, u32),
+    pub(crate) colour: Colour,
+    /// The tag of its access unit.
+    pub(crate) tag: u64,
+    /// libavcodec concealed damage in it, or says that it is not exact.
+    pub(crate) damaged: bool,
+}
+
+/// The result of asking for a picture.
+#[derive(Debug)]
+pub(crate) enum Received {
+    Picture(Output),
+    /// The decoder wants a packet first.
+    Hungry,
+    /// Everything has come out after [`StreamLibrary::end`].
+    Ended,
+    /// The packet that is decoded now is lost.
+    Lost(JobError),
+}
+
+/// The result of giving a packet.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    Taken,
+    /// Pictures must be received first.
+    Full,
+    /// The packet is lost.
+    Lost(JobError),
+}
+
+/// The size of a picture that a parser has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) size: (u32, u32),
+    pub(crate) coded: (u32, u32),
+    pub(crate) depth: u8,
+    /// Pictures may be coded as fields.
+    pub(crate) interlaced: bool,
+}
+
+/// A codec's decoder of streams in a library.
+pub(crate) trait StreamLibrary {
+    /// Gives the decoder a packet, whose pictures get `tag`.
+    fn send(&mut self, packet: &Packet, tag: u64) -> Sent;
+
+    /// Tells the decoder that no packet follows: all pictures come out.
+    fn end(&mut self);
+
+    /// Takes the next picture in output order.
+    fn receive(&mut self) -> Received;
+
+    /// Forgets all pictures and packets. Parameter sets stay.
+    fn flush(&mut self);
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Every stream of the shared vectors as a stateful client gives it: each picture comes out once, in output
+//! order, and has the MANIFEST's md5.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::Visible;
+use daedalus_engine::memory::{Mapping, View};
+use daedalus_engine::stateful::{Step, StreamDecoder, StreamPicture};
+use daedalus_engine::{Options, Threads};
+use daedalus_uapi::codec::{Codec, Stream};
+use daedalus_uapi::fourcc;
+use md5::{Digest, Md5};
+use support::{Capture, ShownPicture};
+
+/// Pixel formats that the device offers.
+const FORMATS: [&str; 4] = ["yuv420p", "yuvj420p", "yuv420p10le", "gray"];
+
+/// Returns the columns `file`, `pixfmt` and `raw_md5` of a codec's MANIFEST.
+fn rows(folder: &Path) -> Result<Vec<[String; 3]>> {
+    let text = std::fs::read_to_string(folder.join("MANIFEST.tsv"))?;
+    let mut rows = text.lines().filter(|line| !line.starts_with('#'));
+    let columns: Vec<_> = rows.next().context("no header")?.split('\t').collect();
+    let column = |name| {
+        let index = columns.iter().position(|&column| column == name);
+        index.with_context(|| format!("no column {name}"))
+    };
+    let wanted = [column("file")?, column("pixfmt")?, column("raw_md5")?];
+    rows.map(|row| {
+        let fields: Vec<_> = row.split('\t').collect();
+        let field = |index: usize| {
+            fields
+                .get(index)
+                .map(|&field| field.to_owned())
+                .context("short row")
+        };
+        Ok([field(wanted[0])?, field(wanted[1])?, field(wanted[2])?])
+    })
+    .collect()
+}
+
+fn hex(sum: impl AsRef<[u8]>) -> String {
+    let mut text = String::new();
+    for byte in sum.as_ref() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn view(bytes: &[u8]) -> Result<View> {
+    let mapping = Mapping::anonymous(bytes.len().max(1))?;
+    mapping.write(0, bytes)?;
+    Ok(View::new(mapping, 0, bytes.len(), 0)?)
+}
+
+/// Returns a file as a client puts it into buffers: in pieces of odd sizes where the codec allows that, else
+/// in the container's units.
+fn units(codec: Codec, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+    if codec.info().stream != Stream::StartCodes {
+        let contents = daedalus_client::container::open(bytes)?;
+        return Ok(contents.units.collect::<Result<_, _>>()?);
+    }
+    let (mut rest, mut pieces, mut size) = (&bytes[..], Vec::new(), 1);
+    while !rest.is_empty() {
+        size = (size * 7 + 13) % 9973 + 1;
+        let (piece, tail) = rest.split_at(size.min(rest.len()));
+        pieces.push(piece.to_vec());
+        rest = tail;
+    }
+    Ok(pieces)
+}
+
+/// Copies a picture out of the decoder as packed planes.
+fn planar<T>(picture: &StreamPicture<T>) -> Result<Vec<u8>> {
+    let format = picture.format;
+    let raw = if format.depth > 8 {
+        fourcc::P010
+    } else {
+        fourcc::NV12
+    };
+    let capture = Capture::new(raw, format.width, format.height)?;
+    picture.write(&capture.raw)?;
+    let visible = Visible {
+        width: format.width,
+        height: format.height,
+        ..Visible::default()
+    };
+    let shown = ShownPicture {
+        width: format.width,
+        height: format.height,
+        bit_depth: format.depth,
+        bytes: capture.semi_planar(visible)?,
+        exact: !picture.damaged,
+    };
+    Ok(shown.planar())
+}
+
+/// Decodes a stream. Returns the md5 of all pictures, and their number.
+fn decode(codec: Codec, bytes: Vec<u8>, threads: u32) -> Result<(String, usize)> {
+    let options = Options {
+        threads: Threads::Fixed(threads),
+        ..Options::default()
+    };
+    let coded_format = codec.info().stateful_formats[0];
+    let mut decoder = StreamDecoder::open(coded_format, &options)?;
+    let mut units = units(codec, bytes)?.into_iter().enumerate();
+    let (mut sum, mut pictures, mut drained, mut found) = (Md5::new(), 0, false, None);
+    let mut first = None;
+    loop {
+        match decoder.step() {
+            Step::Picture(picture) => {
+                ensure!(picture.echo.is_some(), "picture {pictures} belongs to no unit");
+                first.get_or_insert(picture.format);
+                sum.update(planar(&picture)?);
+                pictures += 1;
+            }
+            Step::Hungry => match units.next() {
+                Some((index, unit)) => {
+                    let told = decoder.feed(&view(&unit)?, index, found.is_none())?;
+                    found = found.or(told);
+                }
+                None => {
+                    ensure!(!drained, "hungry after the end");
+                    drained = true;
+                    decoder.drain();
+                }
+            },
+            Step::Drained => break,
+        }
+    }
+    if let (Some(found), Some(first)) = (found, first) {
+        if !found.is_like(&first) {
+            println!("{codec}: {found:?} was found, {first:?} came");
+        }
+    }
+    Ok((hex(sum.finalize()), pictures))
+}
+
+fn check_all(codec: Codec, threads: u32) -> Result<()> {
+    let Some(folder) = daedalus_client::vectors::for_test(codec.name(), "the engine's streams") else {
+        return Ok(());
+    };
+    let only = std::env::var("ENGINE_VECTORS").unwrap_or_default();
+    let (mut count, mut failed) = (0, Vec::new());
+    for [file, pixfmt, raw_md5] in rows(&folder)? {
+        if !FORMATS.contains(&pixfmt.as_str()) || !file.contains(&only) {
+            continue;
+        }
+        count += 1;
+        let result =
+            decode(codec, std::fs::read(folder.join(&file))?, threads).and_then(|(sum, pictures)| {
+                if sum != raw_md5 {
+                    bail!("{pictures} pictures, whose sum is {sum}");
+                }
+                Ok(())
+            });
+        if let Err(error) = result {
+            println!("FAILED {codec}/{file}: {error:#}");
+            failed.push(file);
+        }
+    }
+    println!("{codec}: {} of {count} streams exact", count - failed.len());
+    ensure!(failed.is_empty(), "{} of {count} streams failed", failed.len());
+    Ok(())
+}
+
+#[test]
+fn streams_are_exact() -> Result<()> {
+    let mut result = Ok(());
+    for &codec in Codec::ALL {
+        if let Err(error) = check_all(codec, 2) {
+            result = Err(error);
+        }
+    }
+    result
+}

@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The stateful face's state machine, driven by the client that follows dev-decoder.rst: every order that the
+//! document allows, a worker that is lost in every state, and closing in every state.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use daedalus_client::device::ClientError;
+use daedalus_client::raw::hex;
+use daedalus_client::stateful::{self, Settings, Shown, Stream, Turn};
+use daedalus_client::v4l2;
+use daedalus_uapi::codec::{Codec, Stream as Container};
+use md5::{Digest, Md5};
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+use super::common::{Common, within};
+use crate::codec;
+use crate::guest::broker::Broker;
+use crate::guest::debugfs;
+use crate::guest::figures::Figures;
+use crate::guest::left;
+use crate::guest::process::kill;
+use crate::random::Random;
+use crate::stateful::units;
+
+/// Time that a lost worker's successor, and the pictures from the next key frame on, may take.
+const RECOVERY: Duration = Duration::from_secs(20);
+/// Changes of size in one stream.
+const CHANGES: usize = 16;
+
+/// A clip as units, with the checksums of its pictures in output order.
+struct Clip {
+    codec: Codec,
+    size: (u32, u32),
+    file: PathBuf,
+    units: Vec<Vec<u8>>,
+    sums: Vec<String>,
+}
+
+impl Clip {
+    fn load(common: &Common, name: &str) -> Result<Self> {
+        let clips = common.clips()?;
+        let (file, codec) = clips.file(name)?;
+        let (width, height) = clips.size(name)?;
+        Ok(Self {
+            codec,
+            size: (u32::try_from(width)?, u32::try_from(height)?),
+            units: units(codec, &file)?,
+            file,
+            sums: clips.sums(name)?,
+        })
+    }
+
+    fn open(&self, settings: Settings) -> Result<Stream> {
+        let format = self.codec.info().stateful_formats[0];
+        Ok(Stream::open(&stateful::find(format)?, format, settings)?)
+    }
+
+    /// Plays units from the first to the last, and compares with the checksums.
+    fn play(&self, settings: Settings, units: &[Vec<u8>], sums: &[String]) -> Result<u32> {
+        let mut stream = self.open(settings)?;
+        let mut received = Vec::new();
+        let formats = stateful::play(&mut stream, units.iter().cloned(), &mut |shown| {
+            received.push(shown);
+            Ok(())
+        })?;
+        compare(&received, sums)?;
+        Ok(formats)
+    }
+}
+
+fn sum(shown: &Shown) -> String {
+    hex(&Md5::digest(&shown.pixels))
+}
+
+/// Demands that exactly these pictures came, in this order.
+fn compare(received: &[Shown], sums: &[String]) -> Result<()> {
+    for (number, (shown, wanted)) in received.iter().zip(sums).enumerate() {
+        ensure!(!shown.error, "picture {number} has the error flag");
+        ensure!(sum(shown) == *wanted, "picture {number} is not exact");
+    }
+    ensure!(
+        received.len() == sums.len(),
+        "{} pictures came, not {}",
+        received.len(),
+        sums.len()
+    );
+    Ok(())
+}
+
+/// A stream in use, and its pictures.
+struct Player<'a> {
+    clip: &'a Clip,
+    stream: Stream,
+    shown: Vec<Shown>,
+    /// Units that were fed.
+    fed: usize,
+    /// Added to timestamps, so that those of a second run are other ones.
+    offset: u64,
+    over: bool,
+}
+
+impl<'a> Player<'a> {
+    fn open(clip: &'a Clip, settings: Settings) -> Result<Self> {
+        Ok(Self {
+            clip,
+            stream: clip.open(settings)?,
+            shown: Vec::new(),
+            fed: 0,
+            offset: 0,
+            over: false,
+        })
+    }
+
+    /// Feeds the next unit if there is one and a buffer is free. Returns whether it did.
+    fn feed(&mut self) -> Result<bool> {
+        let Some(unit) = self.clip.units.get(self.fed) else {
+            return Ok(false);
+        };
+        let timestamp = self.offset + (self.fed as u64 + 1) * 1_000_000;
+        let fed = self.stream.feed(unit, timestamp)?;
+        self.fed += usize::from(fed);
+        Ok(fed)
+    }
+
+    /// Handles what comes next. A new format is set up at once if CAPTURE does not stream yet.
+    fn turn(&mut self) -> Result<()> {
+        match self.stream.next()? {
+            Turn::Picture(shown, last) => {
+                self.shown.push(*shown);
+                self.over |= last;
+            }
+            Turn::Last => self.over = true,
+            Turn::NewFormat => {
+                if !self.stream.streams() {
+                    self.stream.set_up()?;
+                }
+            }
+            Turn::End => bail!("EPIPE without a last buffer"),
+            Turn::Coded => {}
+        }
+        Ok(())
+    }
+
+    /// Feeds and takes until `enough`.
+    fn until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) -> Result<()> {
+        let begun = Instant::now();
+        while !enough(self) {
+            within(what, begun.elapsed(), RECOVERY)?;
+            while self.feed()? {}
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Feeds the rest, drains, and takes everything.
+    fn finish(&mut self) -> Result<()> {
+        self.over = false;
+        let all = self.clip.units.len();
+        self.until("feeding", |player| player.fed == all && player.stream.streams())?;
+        self.stream.stop()?;
+        self.take_end()
+    }
+
+    /// Takes everything up to the end of a drain.
+    fn take_end(&mut self) -> Result<()> {
+        self.until("the end of a drain", |player| player.over)?;
+        ensure!(
+            self.stream.take_ends() == 1,
+            "the drain's end is not announced once"
+        );
+        ensure!(
+            matches!(self.stream.next()?, Turn::End),
+            "something follows the last buffer"
+        );
+        Ok(())
+    }
+
+    /// Begins again from the first unit, with other timestamps.
+    fn rewind(&mut self) {
+        self.fed = 0;
+        self.offset += 1_000_000_000_000;
+        self.over = false;
+    }
+
+    /// Returns the pictures since the last [`Player::rewind`]. Older ones may have come after it.
+    fn since_rewind(&mut self) -> Vec<Shown> {
+        let offset = self.offset;
+        self.shown.retain(|shown| shown.timestamp > offset);
+        std::mem::take(&mut self.shown)
+    }
+
+    /// Demands that all pictures of the clip came since the last [`Player::rewind`].
+    fn check(&mut self) -> Result<()> {
+        let shown = self.since_rewind();
+        compare(&shown, &self.clip.sums)
+    }
+}
+
+type Edge = fn(&Clip, &Common) -> Result<()>;
+
+const EDGES: [(&str, Edge); 14] = [
+    (
+        "CAPTURE before and after OUTPUT, few and many buffers",
+        capture_orders,
+    ),
+    ("imported CAPTURE", imported),
+    ("bytes cut at random places, and by unit", cuts),
+    ("timestamps all equal", equal_timestamps),
+    ("a drain of nothing, and STOP and START out of place", commands),
+    ("the end with nothing queued on CAPTURE", end_without_capture),
+    ("START after a drain", start_after_drain),
+    ("a seek while pictures come", seek_streaming),
+    ("a seek while draining", seek_draining),
+    ("a seek while a format is pending", seek_pending),
+    ("STREAMOFF of CAPTURE while pictures come", capture_restart),
+    ("sixteen changes of size", size_changes),
+    ("a worker lost in every state", lost_worker),
+    ("closing in every state", closing),
+];
+
+pub(super) fn stateful(common: &Common, figures: &mut Figures) -> Result<()> {
+    let (broker, _) = Broker::start_with(common, &["--faces=both"])?;
+    for name in codec::every("240p") {
+        let clip = Clip::load(common, &name)?;
+        for (what, edge) in EDGES {
+            edge(&clip, common).with_context(|| format!("{name}: {what}"))?;
+        }
+        figures.set(&name, clip.sums.len());
+    }
+    broker.stop()?;
+    left::nothing()
+}
+
+fn capture_orders(clip: &Clip, _: &Common) -> Result<()> {
+    for early in [false, true] {
+        for more_buffers in [0, 2, 30] {
+            let settings = Settings {
+                early,
+                more_buffers,
+                size: if early { clip.size } else { (0, 0) },
+                ..Settings::default()
+            };
+            let played = clip.play(settings, &clip.units, &clip.sums);
+            played.with_context(|| format!("early {early}, {more_buffers} buffers more"))?;
+        }
+    }
+    Ok(())
+}
+
+fn imported(clip: &Clip, _: &Common) -> Result<()> {
+    let settings = Settings {
+        imported: true,
+        ..Settings::default()
+    };
+    clip.play(settings, &clip.units, &clip.sums).map(drop)
+}
+
+/// Returns a stream of start codes as units of one NAL unit each.
+fn nal_units(clip: &Clip) -> Result<Vec<Vec<u8>>> {
+    let contents = daedalus_client::container::open(std::fs::read(&clip.file)?)?;
+    contents
+        .units
+        .map(|unit| Ok([&[0, 0, 0, 1][..], &unit?].concat()))
+        .collect()
+}
+
+fn cuts(clip: &Clip, _: &Common) -> Result<()> {
+    if clip.codec.info().stream != Container::StartCodes {
+        return Ok(());
+    }
+    let mut random = Random::new(1);
+    let (mut pieces, mut rest) = (Vec::new(), clip.units.concat());
+    while !rest.is_empty() {
+        let most = if random.one_in(4) { 4 } else { 3000 };
+        let tail = rest.split_off((1 + random.index(most)).min(rest.len()));
+        pieces.push(std::mem::replace(&mut rest, tail));
+    }
+    clip.play(Settings::default(), &pieces, &clip.sums)
+        .context("at random")?;
+    clip.play(Settings::default(), &nal_units(clip)?, &clip.sums)
+        .context("by unit")
+        .map(drop)
+}
+
+fn equal_timestamps(clip: &Clip, _: &Common) -> Result<()> {
+    let mut stream = clip.open(Settings::default())?;
+    let (mut units, mut shown, mut stopped) = (clip.units.iter().peekable(), Vec::new(), false);
+    loop {
+        while let Some(unit) = units.peek() {
+            if !stream.feed(unit, 0)? {
+                break;
+            }
+            units.next();
+        }
+        if units.peek().is_none() && !stopped && stream.streams() {
+            stream.stop()?;
+            stopped = true;
+        }
+        match stream.next()? {
+            Turn::Picture(picture, last) => {
+                shown.push(*picture);
+                if last {
+                    break;
+                }
+            }
+            Turn::Last => break,
+            Turn::NewFormat => stream.set_up()?,
+            Turn::End => bail!("EPIPE without a last buffer"),
+            Turn::Coded => {}
+        }
+    }
+    compare(&shown, &clip.sums)
+}
+
+fn commands(clip: &Clip, _: &Common) -> Result<()> {
+    let settings = Settings {
+        early: true,
+        size: clip.size,
+        ..Settings::default()
+    };
+    let mut player = Player::open(clip, settings)?;
+    player.stream.start().context("START without STOP")?;
+    // Nothing was decoded: the last buffer is empty.
+    player.stream.stop()?;
+    match player.stream.stop() {
+        Ok(()) => {}
+        Err(error) if error.errno() == Some(Errno::BUSY) => {}
+        Err(error) => return Err(error).context("a second STOP"),
+    }
+    player.take_end()?;
+    ensure!(player.shown.is_empty(), "a picture of nothing");
+    player.stream.stop().context("STOP when it is over")?;
+    player.stream.start()?;
+    player.stream.queue_all()?;
+    player.finish()?;
+    player.check()?;
+    for command in [2, 3, 4, 77] {
+        let error = player.stream.device().command(command).err();
+        let errno = error.as_ref().and_then(ClientError::errno);
+        ensure!(errno == Some(Errno::INVAL), "command {command}: {error:?}");
+    }
+    Ok(())
+}
+
+fn end_without_capture(clip: &Clip, _: &Common) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    player.stream.keep_pictures(true);
+    let all = clip.units.len();
+    player.until("the first pictures", |player| {
+        player.stream.streams() && player.stream.held() == player.stream.raw().len()
+    })?;
+    // The client gives one buffer back at a time, at last with the drain already asked for.
+    while player.fed < all {
+        while player.feed()? {}
+        if player.fed < all {
+            player.stream.release_one()?;
+            player.turn()?;
+        }
+    }
+    player.stream.stop()?;
+    while !player.over {
+        if player.stream.held() == player.stream.raw().len() {
+            player.stream.release_one()?;
+        }
+        player.turn()?;
+    }
+    player.check()
+}
+
+fn start_after_drain(clip: &Clip, _: &Common) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    for _ in 0..3 {
+        player.rewind();
+        player.finish()?;
+        player.check()?;
+        player.stream.start()?;
+        player.stream.queue_all()?;
+    }
+    Ok(())
+}
+
+fn seek_streaming(clip: &Clip, _: &Common) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    for pictures in [0, 1, 5] {
+        player.until("pictures", |player| player.shown.len() >= pictures)?;
+        player.stream.seek()?;
+        player.rewind();
+    }
+    player.finish()?;
+    player.check()
+}
+
+fn seek_draining(clip: &Clip, _: &Common) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    for _ in 0..3 {
+        player.until("pictures", |player| player.shown.len() >= 2)?;
+        player.stream.stop()?;
+        player.stream.seek()?;
+        player.rewind();
+        // The drain ended with the seek; its last buffer may be among those that came back.
+        player.stream.start()?;
+        while player.stream.raw_is_ready()? {
+            player.turn()?;
+        }
+        player.stream.start()?;
+        player.stream.queue_all()?;
+        player.stream.take_ends();
+        player.shown.clear();
+    }
+    player.finish()?;
+    player.check()
+}
+
+fn seek_pending(clip: &Clip, _: &Common) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    loop {
+        while player.feed()? {}
+        if matches!(player.stream.next()?, Turn::NewFormat) {
+            break;
+        }
+    }
+    player.stream.seek()?;
+    player.rewind();
+    player.stream.set_up()?;
+    player.finish()?;
+    player.check()
+}
+
+fn capture_restart(clip: &Clip, _: &Common) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    player.until("pictures", |player| player.shown.len() >= 3)?;
+    // Pictures that were not dequeued are lost with their buffers; those that were not output are not.
+    let before = player.shown.len();
+    player.stream.set_up()?;
+    player.finish()?;
+    let (first, rest) = player.shown.split_at(before);
+    compare(first, &clip.sums[..before])?;
+    let tail = &clip.sums[clip.sums.len() - rest.len()..];
+    compare(rest, tail)?;
+    let lost = clip.sums.len() - player.shown.len();
+    ensure!(
+        lost <= player.stream.raw().len(),
+        "{lost} pictures were lost with {} buffers",
+        player.stream.raw().len()
+    );
+    Ok(())
+}
+
+fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
+    let other = Clip::load(common, &format!("{}-1080p", clip.codec))?;
+    let (short, long) = (other.units.len().min(2), clip.units.len());
+    // A part of the larger clip ends within a group of pictures, so it is a whole clip where that is short.
+    let part = if other.codec.info().stream == Container::StartCodes {
+        &other.units[..]
+    } else {
+        &other.units[..short]
+    };
+    let pictures = if part.len() == other.units.len() {
+        other.sums.len()
+    } else {
+        0
+    };
+    if pictures == 0 || pictures > 60 {
+        // Only two changes: the larger clip as a whole.
+        let units = [&clip.units[..], &other.units, &clip.units].concat();
+        let sums = [&clip.sums[..], &other.sums, &clip.sums].concat();
+        let formats = clip.play(settings_of(&units), &units, &sums)?;
+        ensure!(formats == 3, "{formats} formats were announced");
+        return Ok(());
+    }
+    let (mut units, mut sums) = (Vec::new(), Vec::new());
+    for change in 0..=CHANGES {
+        let next = if change % 2 == 0 { clip } else { &other };
+        units.extend_from_slice(&next.units);
+        sums.extend_from_slice(&next.sums);
+    }
+    let formats = clip.play(settings_of(&units), &units, &sums)?;
+    ensure!(
+        formats as usize == CHANGES + 1,
+        "{formats} formats were announced, of a stream of {long} units"
+    );
+    Ok(())
+}
+
+fn settings_of(units: &[Vec<u8>]) -> Settings {
+    let longest = units.iter().map(Vec::len).max().unwrap_or(0);
+    Settings {
+        unit_bytes: u32::try_from(longest).unwrap_or(u32::MAX),
+        ..Settings::default()
+    }
+}
+
+/// Kills the worker of this process's only session.
+fn kill_worker() -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        within("a worker", begun.elapsed(), RECOVERY)?;
+        let sessions = debugfs::own_sessions()?;
+        let worker = sessions.first().map_or(0, |session| session.number("worker"));
+        if let Some(worker) = u32::try_from(worker).ok().filter(|worker| *worker > 0) {
+            return kill(worker, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn lost_worker(clip: &Clip, _: &Common) -> Result<()> {
+    for state in ["parsing", "format", "streaming", "draining", "stopped"] {
+        lost_in(clip, state).with_context(|| format!("in the state {state}"))?;
+    }
+    Ok(())
+}
+
+/// Brings a session into a state, kills its worker, and demands every picture from the next key frame on.
+fn lost_in(clip: &Clip, state: &str) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    match state {
+        "parsing" => kill_worker()?,
+        "format" => {
+            loop {
+                while player.feed()? {}
+                if matches!(player.stream.next()?, Turn::NewFormat) {
+                    break;
+                }
+            }
+            kill_worker()?;
+            player.stream.set_up()?;
+        }
+        "streaming" => {
+            player.until("pictures", |player| player.shown.len() >= 2)?;
+            kill_worker()?;
+        }
+        _ => {
+            player.until("pictures", |player| player.shown.len() >= 2)?;
+            player.stream.stop()?;
+            if state == "stopped" {
+                player.over = false;
+                player.take_end()?;
+            }
+            kill_worker()?;
+            if state == "draining" {
+                // Whatever was on its way: the drain ends.
+                player.over = false;
+                player.take_end()?;
+            }
+            player.stream.start()?;
+            player.stream.queue_all()?;
+        }
+    }
+    // Units of the lost worker come back with an error. What follows begins with a key frame.
+    player.stream.seek()?;
+    player.rewind();
+    player.finish()?;
+    player.check()
+}
+
+fn closing(clip: &Clip, _: &Common) -> Result<()> {
+    for steps in 0..6 {
+        let mut player = Player::open(clip, Settings::default())?;
+        if steps > 0 {
+            player.feed()?;
+        }
+        if steps > 1 {
+            loop {
+                while player.feed()? {}
+                if matches!(player.stream.next()?, Turn::NewFormat) {
+                    break;
+                }
+            }
+        }
+        if steps > 2 {
+            player.stream.set_up()?;
+            player.until("pictures", |player| !player.shown.is_empty())?;
+        }
+        if steps > 3 {
+            player.stream.stop()?;
+        }
+        if steps > 4 {
+            player.over = false;
+            player.take_end()?;
+        }
+        drop(player);
+    }
+    // A queue that stops before anything was queued, and buffers that are freed at once.
+    let stream = clip.open(Settings::default())?;
+    stream.raw().stream(false)?;
+    for queue in [v4l2::BUF_TYPE_OUTPUT, v4l2::BUF_TYPE_CAPTURE] {
+        stream.device().format(queue)?;
+    }
+    Ok(())
+}
