@@ -150,14 +150,12 @@ mod tests {
         assert_eq!(Coding::of_folder("more").unwrap(), None);
         let units = [0, 0, 0, 1, 0x09, 0xf0, 0, 0, 1, 0x67, 100, 0, 30];
         assert_eq!(of(&units, "jsv"), stored_as(Stream::StartCodes));
-        let others = [Elementary::Mpeg1].map(|kind| other(kind.name()));
-        assert_ne!(
-            of(&[0, 0, 0, 1, 0x40, 1, 12, 1], "264"),
-            stored_as(Stream::StartCodes)
-        );
+        let others = [Elementary::Hevc, Elementary::Mpeg2, Elementary::Mpeg1]
+            .map(|kind| Some(Coding::named(kind.name())));
+        assert_eq!(of(&[0, 0, 0, 1, 0x40, 1, 12, 1], "264"), others[0]);
         let units = [0, 0, 1, 0xb3, 22, 0, 0xf0, 0x13, 0, 0, 1, 0xb5, 0x14];
-        assert_eq!(of(&units, "264"), others[0]);
-        assert_eq!(of(&units[..8], "m2v"), others[1]);
+        assert_eq!(of(&units, "264"), others[1]);
+        assert_eq!(of(&units[..8], "m2v"), others[2]);
         assert_eq!(of(&[0x12, 0, 0x0a], "obu"), stored_as(Stream::Obus));
         assert_eq!(of(b"MZ", "exe"), None);
     }
