@@ -7,7 +7,7 @@ mod support;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob, Control};
-use daedalus_engine::Status;
+use daedalus_engine::{Options, Status, Threads};
 use daedalus_uapi::v4l2_controls::*;
 use support::{Player, capture_for, decode, player};
 
@@ -90,6 +90,47 @@ fn a_lost_slice_is_reported_in_frames_and_fields() -> Result<()> {
             pictures[5].0 == Status::Error,
             "a field behind field {job} is called exact"
         );
+    }
+    Ok(())
+}
+
+/// Wherever a picture is cut off, it is reported, or nothing that matters is missing.
+#[test]
+fn a_truncated_picture_is_reported() -> Result<()> {
+    let clean = clips::jobs(Codec::Mpeg2)?;
+    for threads in [1, 2] {
+        let options = Options {
+            threads: Threads::Fixed(threads),
+            ..Options::default()
+        };
+        let play = |length: &dyn Fn(usize, usize) -> usize| -> Result<Vec<(Status, Vec<u8>)>> {
+            let mut player = Player::new(Codec::Mpeg2.coded_format(), &options)?;
+            let jobs = clean[..3].iter().enumerate();
+            let all = jobs.map(|(at, job)| {
+                let capture = capture_for(job)?;
+                capture.fill(0xff)?;
+                let payload = &job.payload[..length(at, job.payload.len())];
+                let done = player.play_payload(job, payload, &capture)?;
+                Ok((done.status, capture.semi_planar(job.visible)?))
+            });
+            all.collect()
+        };
+        let expected = play(&|_, whole| whole)?;
+        for (victim, job) in clean.iter().enumerate().take(3) {
+            let length = job.payload.len();
+            // Everywhere in the last slices, and here and there before.
+            let last = length.saturating_sub(150)..length;
+            for cut in (1..length).step_by(length / 60).chain(last) {
+                let pictures = play(&|at, whole| if at == victim { cut } else { whole })?;
+                for (at, (picture, due)) in pictures.iter().zip(&expected).enumerate() {
+                    ensure!(
+                        picture.0 == Status::Error || picture.1 == due.1,
+                        "{threads} threads, {cut} of {length} bytes of picture {victim}: picture {at} is called \
+                         exact"
+                    );
+                }
+            }
+        }
     }
     Ok(())
 }

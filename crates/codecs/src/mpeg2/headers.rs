@@ -382,20 +382,7 @@ mod tests {
         // 720x576, square, 25 Hz, variable rate, marker, no buffer, matrices.
         assert_eq!(
             out[..12],
-            [
-                0,
-                0,
-                1,
-                0xb3,
-                0x2d,
-                0x02,
-                0x40,
-                0x13,
-                0xff,
-                0xff,
-                0xe0,
-                0x02 | (8 >> 7)
-            ]
+            [0, 0, 1, 0xb3, 0x2d, 0x02, 0x40, 0x13, 0xff, 0xff, 0xe0, 0x02]
         );
         let sequence_bytes = 4 + 8 + 64 + 64;
         let rest = &out[sequence_bytes..];
