@@ -247,7 +247,7 @@ pub(crate) mod tests {
     pub(crate) const SESSIONS: &str = "\
 id=8 client=77 worker=80 format=SFWH little-endian (0x48574653) state=streaming \
 waiting=2 claimed=1 in_flight=1 done=40 failed=0 restarts=0 oldest_ms=12 memory=4194304
-id=9 client=78 worker=0 format=MPG2 little-endian (0x3247504d) state=lost \
+id=9 client=78 worker=0 format=FWHT little-endian (0x54485746) state=lost \
 waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=2097152
 ";
 

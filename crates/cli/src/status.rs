@@ -184,7 +184,7 @@ mod tests {
             "{shown}"
         );
         let lost = shown.lines().find(|line| line.starts_with("9 ")).unwrap();
-        assert!(lost.contains("MPG2") && lost.contains("lost"), "{lost}");
+        assert!(lost.contains("FWHT") && lost.contains("lost"), "{lost}");
         assert!(shown.contains("gst-launch-1.0[77]"), "{shown}");
     }
 }

@@ -125,8 +125,8 @@ fn a_truncated_picture_is_reported() -> Result<()> {
                 for (at, (picture, due)) in pictures.iter().zip(&expected).enumerate() {
                     ensure!(
                         picture.0 == Status::Error || picture.1 == due.1,
-                        "{threads} threads, {cut} of {length} bytes of picture {victim}: picture {at} is called \
-                         exact"
+                        "{threads} threads, {cut} of {length} bytes of picture {victim}: picture {at} is no \
+                         error"
                     );
                 }
             }

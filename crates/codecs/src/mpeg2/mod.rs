@@ -9,7 +9,7 @@
 //! | missing | written |
 //! |---|---|
 //! | `temporal_reference`, `vbv_delay`, time code | 0, unspecified, 0 |
-//! | aspect, frame rate, bit rate, buffer size | square, 25 Hz, variable, 0: never another, or decoders begin anew |
+//! | aspect, frame rate, bit rate, buffer size | square, 25 Hz, variable, 0: a change begins a sequence |
 //! | profile and level | Main profile at High level: some clients leave the control's 0 |
 //! | `closed_gop` | 1: pictures without a forward reference are decoded, too |
 //! | chroma matrices | none: in 4:2:0 the luma matrices apply, and clients leave zeros in the control |

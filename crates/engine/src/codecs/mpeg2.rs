@@ -320,8 +320,8 @@ impl Library for Mpeg2 {
         let (packet, damage) = self
             .build_packet(job, &controls, second)
             .inspect_err(|_| self.fields.clear())?;
-        // libavcodec predicts from whole macroblocks, also from those below the picture. A second field begins
-        // no frame: what libavcodec allocates then stands for a reference that is missing.
+        // libavcodec predicts from whole macroblocks, also from those below the picture. A second field
+        // begins no frame: what libavcodec allocates then stands for a reference that is missing.
         let lines = u32::try_from(16 * geometry.rows).unwrap_or(u32::MAX);
         let offer = offer.filter(|offer| !second && (controls.is_b() || offer.keeps_lines(lines)));
         self.context.begin(&packet, job.id, offer);

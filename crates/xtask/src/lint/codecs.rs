@@ -27,9 +27,9 @@ const REGISTRY: [&str; 4] = [
 const TABLE: &str = ".tsv";
 /// What documents end with or lie in.
 const DOCUMENTS: [&str; 5] = [".md", ".svg", "LICENSES/", "debian/changelog", "debian/copyright"];
-/// A library's name that a codec's name is a part of. Libraries, and elements named after them, are no
-/// codecs.
-const LIBRARY: &str = "dav1d";
+/// Names that a codec's name is a part of, without being codecs: a library, with elements named after it, and
+/// what files of raw pictures begin with.
+const NO_CODECS: [&str; 2] = ["dav1d", "yuv4mpeg2"];
 
 /// Checks all files; returns the report and the result.
 ///
@@ -81,7 +81,9 @@ fn words() -> BTreeSet<String> {
 
 /// Returns true if a line has one of the words, also as a part of a longer one.
 fn names(line: &str, words: &BTreeSet<String>) -> bool {
-    let line = line.to_lowercase().replace(LIBRARY, "");
+    let line = NO_CODECS
+        .iter()
+        .fold(line.to_lowercase(), |line, name| line.replace(name, ""));
     words.iter().any(|word| line.contains(word.as_str()))
 }
 
@@ -132,7 +134,7 @@ mod tests {
         assert!(
             judged(
                 "a/b.rs",
-                "no codec, libdav1d is a library, dav1ddec its element",
+                "libdav1d is a library, dav1ddec its element, YUV4MPEG2 the head of raw pictures",
                 ""
             )
             .is_ok()

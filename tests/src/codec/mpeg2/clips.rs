@@ -52,8 +52,8 @@ const SMALL: &str = "ffmpeg -v error -nostdin -y -c:v mpeg2video -f mpeg2video -
 
 /// Fields within frames: transform, motion and scan.
 const INTERLACED: Encoder = encoder(
-    "ffmpeg -v error -nostdin -y -c:v mpeg2video -f mpeg2video -flags +cgop+ildct+ilme -sc_threshold 1000000000 \
-     -top 1 -bf 2 -g 12 \
+    "ffmpeg -v error -nostdin -y -c:v mpeg2video -f mpeg2video -flags +cgop+ildct+ilme \
+     -sc_threshold 1000000000 -top 1 -bf 2 -g 12 \
      -alternate_scan 1 -q:v 4 -threads 1",
 );
 /// The other table of intra coefficients, the other scale of quantisers, DC of 10 bit.
