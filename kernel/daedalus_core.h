@@ -18,6 +18,7 @@
  *	daedalus_codec				coded and raw formats
  *	daedalus_h264  daedalus_vp9  daedalus_av1  daedalus_vp8
  *	daedalus_mpeg2  daedalus_hevc		one file per codec
+ *	daedalus_flow_worker			the messages of a stateful session's worker
  *	daedalus_sched  daedalus_flow		jobs; units and pictures: clocks, who ends what
  *	daedalus_planes				vb2's memory operations, mmap, poll
  *	daedalus_worker				session fds, messages

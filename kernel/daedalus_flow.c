@@ -47,25 +47,37 @@
 #define MAX_RESTARTS	5U	/* workers lost in a row without progress */
 #define MAX_HANDED	8U	/* units that a worker has at a time */
 
-static struct daedalus_flow *to_flow(struct daedalus_session *session)
-{
-	return container_of(session, struct daedalus_flow, session);
-}
-
-static bool should_have_worker(struct daedalus_flow *flow)
+/**
+ * daedalus_flow_wants_worker() - tell whether the session should have a worker
+ * @flow: the session's scheduler
+ *
+ * Context: session->lock is held.
+ */
+bool daedalus_flow_wants_worker(struct daedalus_flow *flow)
 {
 	lockdep_assert_held(&flow->session.lock);
 	return flow->active && !flow->lost && !flow->stopping;
 }
 
-/* Tells whether a drain is on its way. */
-static bool is_draining(struct daedalus_flow *flow)
+/**
+ * daedalus_flow_is_draining() - tell whether a drain is on its way
+ * @flow: the session's scheduler
+ *
+ * Context: session->lock is held.
+ */
+bool daedalus_flow_is_draining(struct daedalus_flow *flow)
 {
 	return flow->drain == DAEDALUS_DRAIN_WANTED || flow->drain == DAEDALUS_DRAIN_HANDED;
 }
 
-/* Returns the next unit to hand out, or NULL. */
-static struct daedalus_unit *next_unit(struct daedalus_flow *flow)
+/**
+ * daedalus_flow_next_unit() - return the next unit to hand out
+ * @flow: the session's scheduler
+ *
+ * Context: session->lock is held.
+ * Return: the unit, or NULL.
+ */
+struct daedalus_unit *daedalus_flow_next_unit(struct daedalus_flow *flow)
 {
 	struct daedalus_unit *unit;
 
@@ -75,13 +87,19 @@ static struct daedalus_unit *next_unit(struct daedalus_flow *flow)
 	list_for_each_entry(unit, &flow->units, entry)
 		if (!unit->handed)
 			return flow->drain == DAEDALUS_DRAIN_NONE ||
-			       (is_draining(flow) && unit->msg.unit <= flow->drain_after) ?
+			       (daedalus_flow_is_draining(flow) && unit->msg.unit <= flow->drain_after) ?
 			       unit : NULL;
 	return NULL;
 }
 
-/* Returns the next raw buffer to lend, or NULL. */
-static struct daedalus_lend *next_raw(struct daedalus_flow *flow)
+/**
+ * daedalus_flow_next_raw() - return the next raw buffer to lend
+ * @flow: the session's scheduler
+ *
+ * Context: session->lock is held.
+ * Return: the raw buffer, or NULL.
+ */
+struct daedalus_lend *daedalus_flow_next_raw(struct daedalus_flow *flow)
 {
 	struct daedalus_lend *raw;
 
@@ -94,8 +112,14 @@ static struct daedalus_lend *next_raw(struct daedalus_flow *flow)
 	return NULL;
 }
 
-/* Tells whether every unit before the drain has been handed out. */
-static bool may_drain(struct daedalus_flow *flow)
+/**
+ * daedalus_flow_may_drain() - tell whether every unit before a drain has been handed out
+ * @flow: the session's scheduler
+ *
+ * Context: session->lock is held.
+ * Return: false if there is no drain to tell the worker about.
+ */
+bool daedalus_flow_may_drain(struct daedalus_flow *flow)
 {
 	struct daedalus_unit *unit;
 
@@ -115,12 +139,12 @@ static bool owes(struct daedalus_flow *flow)
 	lockdep_assert_held(&flow->session.lock);
 	if (flow->stopping || flow->lost || !flow->active)
 		return false;
-	if (!is_draining(flow) &&
+	if (!daedalus_flow_is_draining(flow) &&
 	    (list_empty(&flow->units) || flow->drain == DAEDALUS_DRAIN_OVER))
 		return false;
 	if (!flow->session.worker || !flow->known)
 		return true;
-	return !flow->waiting && (flow->lent || next_raw(flow));
+	return !flow->waiting && (flow->lent || daedalus_flow_next_raw(flow));
 }
 
 static s64 left_ms(struct daedalus_flow *flow)
@@ -130,8 +154,14 @@ static s64 left_ms(struct daedalus_flow *flow)
 	return limit - ktime_ms_delta(ktime_get(), flow->since);
 }
 
-/* Starts or stops the clock after a change; @progress restarts it. */
-static void update_clock(struct daedalus_flow *flow, bool progress)
+/**
+ * daedalus_flow_tick() - start or stop the clock after a change
+ * @flow: the session's scheduler
+ * @progress: restart it: the worker made progress
+ *
+ * Context: session->lock is held.
+ */
+void daedalus_flow_tick(struct daedalus_flow *flow, bool progress)
 {
 	const bool owing = owes(flow);
 
@@ -152,14 +182,22 @@ static void update_clock(struct daedalus_flow *flow, bool progress)
 void daedalus_flow_update(struct daedalus_flow *flow)
 {
 	lockdep_assert_held(&flow->session.lock);
-	update_clock(flow, false);
+	daedalus_flow_tick(flow, false);
 	if (flow->session.worker)
 		daedalus_worker_wake(flow->session.worker);
 }
 
 /* --- giving back --- */
 
-static void end_unit(struct daedalus_flow *flow, struct daedalus_unit *unit, bool failed)
+/**
+ * daedalus_flow_end_unit() - give a unit back to the client
+ * @flow: the session's scheduler
+ * @unit: in &daedalus_flow.units
+ * @failed: it was not decoded
+ *
+ * Context: session->lock is held.
+ */
+void daedalus_flow_end_unit(struct daedalus_flow *flow, struct daedalus_unit *unit, bool failed)
 {
 	lockdep_assert_held(&flow->session.lock);
 	list_del_init(&unit->entry);
@@ -168,8 +206,13 @@ static void end_unit(struct daedalus_flow *flow, struct daedalus_unit *unit, boo
 	flow->ops->unit_done(flow, unit, failed);
 }
 
-/* Ends the drain without a picture. */
-static void end_drain(struct daedalus_flow *flow)
+/**
+ * daedalus_flow_end_drain() - end the drain without a last picture
+ * @flow: the session's scheduler
+ *
+ * Context: session->lock is held.
+ */
+void daedalus_flow_end_drain(struct daedalus_flow *flow)
 {
 	lockdep_assert_held(&flow->session.lock);
 	flow->drain = DAEDALUS_DRAIN_OVER;
@@ -216,18 +259,25 @@ static void session_lost(struct daedalus_flow *flow)
 	flow->drain = DAEDALUS_DRAIN_NONE;
 	daedalus_unwant_worker(&flow->session);
 	list_for_each_entry_safe(unit, next, &flow->units, entry)
-		end_unit(flow, unit, true);
+		daedalus_flow_end_unit(flow, unit, true);
 	flow->ops->lost(flow);
-	update_clock(flow, false);
+	daedalus_flow_tick(flow, false);
 }
 
 /* --- the worker's end --- */
 
-/*
- * Ends the session's worker. Units that it has read are lost; raw buffers and the other units
- * wait for the next worker.
+/**
+ * daedalus_flow_lose_worker() - end the session's worker
+ * @flow: the session's scheduler
+ * @worker: the worker; nothing happens if the session has another one
+ * @kill: kill its process, too
+ *
+ * Units that it has read are lost; raw buffers and the other units wait for the next worker.
+ *
+ * Context: takes &daedalus_flow.revoke_lock and session->lock.
  */
-static void lose_worker(struct daedalus_flow *flow, struct daedalus_worker *worker, bool kill)
+void daedalus_flow_lose_worker(struct daedalus_flow *flow, struct daedalus_worker *worker,
+			       bool kill)
 {
 	struct daedalus_session *session = &flow->session;
 	struct daedalus_unit *unit, *next;
@@ -259,13 +309,13 @@ static void lose_worker(struct daedalus_flow *flow, struct daedalus_worker *work
 	wake_up(&flow->reclaim_wq);
 	list_for_each_entry_safe(unit, next, &flow->units, entry)
 		if (unit->handed)
-			end_unit(flow, unit, true);
+			daedalus_flow_end_unit(flow, unit, true);
 	if (flow->drain == DAEDALUS_DRAIN_HANDED)
 		flow->drain = DAEDALUS_DRAIN_WANTED;
 	/* The next worker would have nothing to drain. */
-	if (may_drain(flow))
-		end_drain(flow);
-	if (should_have_worker(flow)) {
+	if (daedalus_flow_may_drain(flow))
+		daedalus_flow_end_drain(flow);
+	if (daedalus_flow_wants_worker(flow)) {
 		if (flow->lost_in_row > MAX_RESTARTS) {
 			dev_err_ratelimited(session->dev->parent,
 					    "session %llu: %u workers lost in a row, given up\n",
@@ -275,7 +325,7 @@ static void lose_worker(struct daedalus_flow *flow, struct daedalus_worker *work
 			daedalus_want_worker(session);
 		}
 	}
-	update_clock(flow, true);
+	daedalus_flow_tick(flow, true);
 	spin_unlock(&session->lock);
 	mutex_unlock(&flow->revoke_lock);
 }
@@ -308,7 +358,7 @@ static void watchdog_work(struct work_struct *work)
 	}
 	if (!daedalus_worker_started(worker) && flow->lost_in_row < MAX_RESTARTS) {
 		flow->lost_in_row++;
-		update_clock(flow, true);
+		daedalus_flow_tick(flow, true);
 		worker = NULL;
 		goto unlock;
 	}
@@ -319,377 +369,10 @@ static void watchdog_work(struct work_struct *work)
 unlock:
 	spin_unlock(&session->lock);
 	if (worker) {
-		lose_worker(flow, worker, true);
+		daedalus_flow_lose_worker(flow, worker, true);
 		daedalus_worker_put(worker);
 	}
 }
-
-/* --- operations for workers --- */
-
-static bool worker_wanted(struct daedalus_session *session)
-{
-	return should_have_worker(to_flow(session));
-}
-
-static void worker_seated(struct daedalus_session *session)
-{
-	struct daedalus_flow *flow = to_flow(session);
-
-	daedalus_unwant_worker(session);
-	flow->started = false;
-	update_clock(flow, true);
-}
-
-static bool worker_pending(struct daedalus_session *session)
-{
-	struct daedalus_flow *flow = to_flow(session);
-
-	if (!flow->started || flow->flush || flow->reclaim)
-		return true;
-	if (flow->stopping)
-		return false;
-	return flow->go_on || next_raw(flow) || next_unit(flow) || may_drain(flow);
-}
-
-static ssize_t put_start(struct daedalus_flow *flow, void *buffer, size_t room)
-{
-	struct daedalus_msg_start *msg = buffer;
-	size_t size = sizeof(*msg) + ALIGN(flow->headers_size, 8);
-
-	if (size > room)
-		return -EMSGSIZE;
-	memset(msg, 0, size);
-	msg->msg.type = DAEDALUS_MSG_START;
-	msg->msg.size = size;
-	msg->coded_format = READ_ONCE(flow->session.coded_format);
-	msg->restarts = flow->session.restarts;
-	msg->width = flow->width;
-	msg->height = flow->height;
-	msg->headers_size = flow->headers_size;
-	memcpy(msg + 1, flow->headers, flow->headers_size);
-	flow->started = true;
-	return size;
-}
-
-static ssize_t put_bare(void *buffer, u32 type, bool *due)
-{
-	struct daedalus_msg *msg = buffer;
-
-	msg->type = type;
-	msg->size = sizeof(*msg);
-	*due = false;
-	return sizeof(*msg);
-}
-
-static ssize_t put_raw(struct daedalus_flow *flow, struct daedalus_lend *raw, void *buffer,
-		       size_t room)
-{
-	struct daedalus_msg_raw *msg = buffer;
-	unsigned int i;
-
-	if (room < sizeof(*msg))
-		return -EMSGSIZE;
-	*msg = raw->msg;
-	/* Not earlier: a plane gets another id when it is revoked. */
-	for (i = 0; i < msg->num_planes; i++)
-		msg->planes[i].buffer = daedalus_mem_id(raw->mem[i]);
-	raw->lent = true;
-	flow->lent++;
-	return sizeof(*msg);
-}
-
-static ssize_t put_unit(struct daedalus_flow *flow, struct daedalus_unit *unit, void *buffer,
-			size_t room)
-{
-	struct daedalus_msg_coded *msg = buffer;
-
-	if (room < sizeof(*msg))
-		return -EMSGSIZE;
-	*msg = unit->msg;
-	msg->coded.buffer = daedalus_mem_id(unit->mem);
-	unit->handed = true;
-	flow->handed++;
-	return sizeof(*msg);
-}
-
-static ssize_t worker_next(struct daedalus_session *session, void *buffer, size_t room,
-			   size_t limit)
-{
-	struct daedalus_flow *flow = to_flow(session);
-	struct daedalus_unit *unit;
-	struct daedalus_lend *raw;
-	bool drain;
-
-	if (!flow->started)
-		return put_start(flow, buffer, room);
-	if (flow->flush) {
-		daedalus_flow_unlend(flow);
-		return put_bare(buffer, DAEDALUS_MSG_FLUSH, &flow->flush);
-	}
-	if (flow->reclaim) {
-		daedalus_flow_unlend(flow);
-		wake_up(&flow->reclaim_wq);
-		return put_bare(buffer, DAEDALUS_MSG_RECLAIM, &flow->reclaim);
-	}
-	if (flow->stopping)
-		return -EAGAIN;
-	if (flow->go_on)
-		return put_bare(buffer, DAEDALUS_MSG_CONTINUE, &flow->go_on);
-	raw = next_raw(flow);
-	if (raw)
-		return put_raw(flow, raw, buffer, room);
-	unit = next_unit(flow);
-	if (unit)
-		return put_unit(flow, unit, buffer, room);
-	if (may_drain(flow)) {
-		flow->drain = DAEDALUS_DRAIN_HANDED;
-		return put_bare(buffer, DAEDALUS_MSG_DRAIN, &drain);
-	}
-	return -EAGAIN;
-}
-
-static int take_format(struct daedalus_flow *flow, struct daedalus_format *format)
-{
-	int ret;
-
-	lockdep_assert_held(&flow->session.lock);
-	if (flow->flush)
-		return -ECANCELED;
-	ret = flow->ops->format(flow, format);
-	if (ret < 0)
-		return ret;
-	flow->known = true;
-	flow->waiting = !ret;
-	flow->go_on = false;
-	if (ret)
-		format->flags = DAEDALUS_FORMAT_F_CONTINUE;
-	daedalus_flow_update(flow);
-	return 0;
-}
-
-static long worker_format(struct daedalus_flow *flow, struct daedalus_worker *worker,
-			  struct daedalus_format __user *arg)
-{
-	struct daedalus_session *session = &flow->session;
-	struct daedalus_format format;
-	long ret;
-
-	if (copy_from_user(&format, arg, sizeof(format)))
-		return -EFAULT;
-	if (format.flags || format.reserved[0] || format.reserved[1])
-		return -EINVAL;
-	spin_lock(&session->lock);
-	ret = session->worker == worker ? take_format(flow, &format) : -ENOENT;
-	spin_unlock(&session->lock);
-	if (ret)
-		return ret;
-	return copy_to_user(arg, &format, sizeof(format)) ? -EFAULT : 0;
-}
-
-static struct daedalus_lend *lent_raw(struct daedalus_flow *flow, struct daedalus_worker *worker,
-				      u64 id)
-{
-	struct daedalus_lend *raw;
-
-	lockdep_assert_held(&flow->session.lock);
-	if (flow->session.worker != worker)
-		return NULL;
-	list_for_each_entry(raw, &flow->raws, entry)
-		if (raw->lent && raw->msg.raw == id)
-			return raw;
-	return NULL;
-}
-
-static int take_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
-			const struct daedalus_picture *picture)
-{
-	const bool last = picture->flags & DAEDALUS_PICTURE_F_LAST;
-	const bool failed = picture->status != DAEDALUS_STATUS_OK;
-
-	lockdep_assert_held(&flow->session.lock);
-	if (!raw)
-		return -ENOENT;
-	if (flow->flush)
-		return -ECANCELED;
-	if (last && flow->drain != DAEDALUS_DRAIN_HANDED)
-		return -EINVAL;
-	raw->lent = false;
-	flow->lent--;
-	list_del_init(&raw->entry);
-	flow->lost_in_row = 0;
-	if (failed)
-		flow->failed++;
-	else
-		flow->done++;
-	if (last) {
-		flow->drain = DAEDALUS_DRAIN_OVER;
-		daedalus_flow_unlend(flow);
-	}
-	flow->ops->picture(flow, raw, &picture->echo, failed, last);
-	update_clock(flow, true);
-	return 0;
-}
-
-static bool echo_is_good(const struct daedalus_echo *echo)
-{
-	const u32 flags = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
-
-	return !(echo->flags & ~flags) && !echo->reserved;
-}
-
-static long worker_picture(struct daedalus_flow *flow, struct daedalus_worker *worker,
-			   const struct daedalus_picture __user *arg)
-{
-	struct daedalus_mem *attached[DAEDALUS_MAX_PLANES];
-	struct daedalus_session *session = &flow->session;
-	unsigned int i, num_attached = 0;
-	struct daedalus_picture picture;
-	struct daedalus_lend *raw;
-	long ret;
-
-	if (copy_from_user(&picture, arg, sizeof(picture)))
-		return -EFAULT;
-	if (picture.status > DAEDALUS_STATUS_ERROR || !echo_is_good(&picture.echo) ||
-	    (picture.flags & ~DAEDALUS_PICTURE_F_LAST))
-		return -EINVAL;
-	spin_lock(&session->lock);
-	raw = lent_raw(flow, worker, picture.raw);
-	for (i = 0; raw && i < raw->msg.num_planes; i++)
-		if (daedalus_mem_attached(raw->mem[i]))
-			attached[num_attached++] = daedalus_mem_get(raw->mem[i]);
-	if (num_attached) {
-		spin_unlock(&session->lock);
-		for (i = 0; i < num_attached; i++) {
-			daedalus_mem_clean(attached[i]);
-			daedalus_mem_put(attached[i]);
-		}
-		spin_lock(&session->lock);
-		/* It may have been taken back meanwhile. */
-		raw = lent_raw(flow, worker, picture.raw);
-	}
-	ret = take_picture(flow, raw, &picture);
-	spin_unlock(&session->lock);
-	return ret;
-}
-
-static int take_unit(struct daedalus_flow *flow, const struct daedalus_coded_done *done)
-{
-	struct daedalus_unit *unit;
-	bool oldest;
-
-	lockdep_assert_held(&flow->session.lock);
-	list_for_each_entry(unit, &flow->units, entry) {
-		if (!unit->handed || unit->msg.unit != done->unit)
-			continue;
-		oldest = list_is_first(&unit->entry, &flow->units);
-		if (oldest)
-			flow->lost_in_row = 0;
-		end_unit(flow, unit, done->status != DAEDALUS_STATUS_OK);
-		update_clock(flow, oldest);
-		return 0;
-	}
-	return -ENOENT;
-}
-
-static long worker_coded_done(struct daedalus_flow *flow, struct daedalus_worker *worker,
-			      const struct daedalus_coded_done __user *arg)
-{
-	struct daedalus_session *session = &flow->session;
-	struct daedalus_coded_done done;
-	long ret;
-
-	if (copy_from_user(&done, arg, sizeof(done)))
-		return -EFAULT;
-	if (done.status > DAEDALUS_STATUS_ERROR || done.reserved)
-		return -EINVAL;
-	spin_lock(&session->lock);
-	ret = session->worker == worker ? take_unit(flow, &done) : -ENOENT;
-	spin_unlock(&session->lock);
-	return ret;
-}
-
-static long worker_end(struct daedalus_flow *flow, struct daedalus_worker *worker)
-{
-	struct daedalus_session *session = &flow->session;
-	long ret = 0;
-
-	spin_lock(&session->lock);
-	if (session->worker != worker) {
-		ret = -ENOENT;
-	} else if (flow->flush) {
-		ret = -ECANCELED;
-	} else if (flow->drain != DAEDALUS_DRAIN_HANDED) {
-		ret = -EINVAL;
-	} else {
-		flow->lost_in_row = 0;
-		daedalus_flow_unlend(flow);
-		end_drain(flow);
-		daedalus_flow_update(flow);
-	}
-	spin_unlock(&session->lock);
-	return ret;
-}
-
-static long worker_headers(struct daedalus_flow *flow, struct daedalus_worker *worker,
-			   const struct daedalus_headers __user *arg)
-{
-	struct daedalus_session *session = &flow->session;
-	struct daedalus_headers req;
-	void *headers;
-	long ret = 0;
-
-	if (copy_from_user(&req, arg, sizeof(req)))
-		return -EFAULT;
-	if (!req.size || req.size > DAEDALUS_HEADERS_MAX || req.reserved)
-		return -EINVAL;
-	headers = memdup_user(u64_to_user_ptr(req.data), req.size);
-	if (IS_ERR(headers))
-		return PTR_ERR(headers);
-	spin_lock(&session->lock);
-	if (session->worker == worker) {
-		swap(flow->headers, headers);
-		flow->headers_size = req.size;
-	} else {
-		ret = -ENOENT;
-	}
-	spin_unlock(&session->lock);
-	kfree(headers);
-	return ret;
-}
-
-static long worker_ioctl(struct daedalus_session *session, struct daedalus_worker *worker,
-			 unsigned int cmd, void __user *arg)
-{
-	struct daedalus_flow *flow = to_flow(session);
-
-	switch (cmd) {
-	case DAEDALUS_IOC_FORMAT:
-		return worker_format(flow, worker, arg);
-	case DAEDALUS_IOC_PICTURE:
-		return worker_picture(flow, worker, arg);
-	case DAEDALUS_IOC_CODED_DONE:
-		return worker_coded_done(flow, worker, arg);
-	case DAEDALUS_IOC_END:
-		return worker_end(flow, worker);
-	case DAEDALUS_IOC_HEADERS:
-		return worker_headers(flow, worker, arg);
-	}
-	return -ENOTTY;
-}
-
-static void worker_lost(struct daedalus_session *session, struct daedalus_worker *worker)
-{
-	lose_worker(to_flow(session), worker, false);
-}
-
-static const struct daedalus_worker_ops worker_ops = {
-	.wants = worker_wanted,
-	.seated = worker_seated,
-	.pending = worker_pending,
-	.next = worker_next,
-	.ioctl = worker_ioctl,
-	.lost = worker_lost,
-};
 
 /* --- functions for the face --- */
 
@@ -710,7 +393,7 @@ void daedalus_flow_add_unit(struct daedalus_flow *flow, struct daedalus_unit *un
 	list_add_tail(&unit->entry, &flow->units);
 	/* Nobody decodes for this session any more. */
 	if (flow->lost)
-		end_unit(flow, unit, true);
+		daedalus_flow_end_unit(flow, unit, true);
 	daedalus_flow_update(flow);
 }
 
@@ -826,12 +509,12 @@ void daedalus_flow_stop_units(struct daedalus_flow *flow)
 	lockdep_assert_held(&flow->session.lock);
 	flow->reading = false;
 	list_for_each_entry_safe(unit, next, &flow->units, entry)
-		end_unit(flow, unit, true);
+		daedalus_flow_end_unit(flow, unit, true);
 	/* A worker that has not read START yet has nothing to forget. */
 	flow->flush = flow->session.worker && flow->started;
 	flow->go_on = false;
-	if (is_draining(flow))
-		end_drain(flow);
+	if (daedalus_flow_is_draining(flow))
+		daedalus_flow_end_drain(flow);
 	daedalus_flow_update(flow);
 }
 
@@ -887,12 +570,12 @@ static void go_on(struct daedalus_flow *flow)
 	lockdep_assert_held(&session->lock);
 	if (flow->stopping)
 		return;
-	if (!session->worker && should_have_worker(flow)) {
-		if (may_drain(flow))
-			end_drain(flow);
+	if (!session->worker && daedalus_flow_wants_worker(flow)) {
+		if (daedalus_flow_may_drain(flow))
+			daedalus_flow_end_drain(flow);
 		daedalus_want_worker(session);
 	}
-	update_clock(flow, true);
+	daedalus_flow_tick(flow, true);
 	if (session->worker)
 		daedalus_worker_wake(session->worker);
 }
@@ -964,7 +647,7 @@ void daedalus_flow_stop_raws(struct daedalus_flow *flow)
 		session->restarts++;
 		list_for_each_entry_safe(unit, next, &flow->units, entry)
 			if (unit->handed)
-				end_unit(flow, unit, true);
+				daedalus_flow_end_unit(flow, unit, true);
 		if (flow->drain == DAEDALUS_DRAIN_HANDED)
 			flow->drain = DAEDALUS_DRAIN_WANTED;
 		flow->flush = false;
@@ -1037,7 +720,7 @@ void daedalus_flow_dismiss(struct daedalus_flow *flow)
  */
 void daedalus_flow_abort(struct daedalus_session *session)
 {
-	struct daedalus_flow *flow = to_flow(session);
+	struct daedalus_flow *flow = daedalus_session_to_flow(session);
 	struct daedalus_worker *worker;
 
 	spin_lock(&session->lock);
@@ -1048,12 +731,12 @@ void daedalus_flow_abort(struct daedalus_session *session)
 		daedalus_worker_get(worker);
 	spin_unlock(&session->lock);
 	if (worker) {
-		lose_worker(flow, worker, true);
+		daedalus_flow_lose_worker(flow, worker, true);
 		daedalus_worker_put(worker);
 	}
 	spin_lock(&session->lock);
 	flow->stopping--;
-	if (should_have_worker(flow))
+	if (daedalus_flow_wants_worker(flow))
 		session_lost(flow);
 	spin_unlock(&session->lock);
 	dev_info(session->dev->parent, "session %llu: aborted\n", session->id);
@@ -1066,7 +749,7 @@ void daedalus_flow_abort(struct daedalus_session *session)
 void daedalus_flow_thaw(struct daedalus_session *session)
 {
 	spin_lock(&session->lock);
-	update_clock(to_flow(session), true);
+	daedalus_flow_tick(daedalus_session_to_flow(session), true);
 	spin_unlock(&session->lock);
 }
 
@@ -1077,7 +760,7 @@ static const char *state_name(struct daedalus_flow *flow)
 		return "lost";
 	if (!flow->active)
 		return "idle";
-	if (flow->stopping || is_draining(flow))
+	if (flow->stopping || daedalus_flow_is_draining(flow))
 		return "draining";
 	if (flow->drain == DAEDALUS_DRAIN_OVER)
 		return "stopped";
@@ -1118,7 +801,6 @@ void daedalus_flow_status(struct daedalus_flow *flow, struct daedalus_session_st
 void daedalus_flow_init(struct daedalus_flow *flow, const struct daedalus_flow_ops *ops)
 {
 	flow->ops = ops;
-	flow->session.worker_ops = &worker_ops;
 	INIT_LIST_HEAD(&flow->units);
 	INIT_LIST_HEAD(&flow->raws);
 	mutex_init(&flow->revoke_lock);

@@ -155,6 +155,21 @@ struct daedalus_flow {
 	u32 headers_size;
 };
 
+static inline struct daedalus_flow *daedalus_session_to_flow(struct daedalus_session *session)
+{
+	return container_of(session, struct daedalus_flow, session);
+}
+
+bool daedalus_flow_wants_worker(struct daedalus_flow *flow);
+bool daedalus_flow_is_draining(struct daedalus_flow *flow);
+struct daedalus_unit *daedalus_flow_next_unit(struct daedalus_flow *flow);
+struct daedalus_lend *daedalus_flow_next_raw(struct daedalus_flow *flow);
+bool daedalus_flow_may_drain(struct daedalus_flow *flow);
+void daedalus_flow_tick(struct daedalus_flow *flow, bool progress);
+void daedalus_flow_end_unit(struct daedalus_flow *flow, struct daedalus_unit *unit, bool failed);
+void daedalus_flow_end_drain(struct daedalus_flow *flow);
+void daedalus_flow_lose_worker(struct daedalus_flow *flow, struct daedalus_worker *worker,
+			       bool kill);
 void daedalus_flow_init(struct daedalus_flow *flow, const struct daedalus_flow_ops *ops);
 void daedalus_flow_exit(struct daedalus_flow *flow);
 void daedalus_flow_add_unit(struct daedalus_flow *flow, struct daedalus_unit *unit);

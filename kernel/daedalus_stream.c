@@ -20,6 +20,7 @@
 
 #include "daedalus_compat.h"
 #include "daedalus_core.h"
+#include "daedalus_flow_worker.h"
 #include "daedalus_stateful.h"
 
 static struct daedalus_stream *flow_to_stream(struct daedalus_flow *flow)
@@ -546,6 +547,7 @@ int daedalus_stream_init(struct daedalus_stream *stream)
 	int ret;
 
 	daedalus_planes_init(&stream->planes, stream->node->dev, stream->flow.session.pool);
+	stream->flow.session.worker_ops = &daedalus_flow_worker_ops;
 	daedalus_flow_init(&stream->flow, &flow_ops);
 	ret = daedalus_planes_queue(&stream->planes, &stream->src, &stream->lock,
 				    V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE, &vb2_ops,

@@ -62,7 +62,7 @@ pub(crate) const STREAM: StreamCodec = StreamCodec {
 
 /// Tells what a NAL unit is, by `nal_unit_type` (ITU-T H.265 table 7-1).
 fn nal(unit: &[u8]) -> Nal {
-    match unit.first().map(|header| header >> 1 & 0x3f) {
+    match unit.first().map(|header| (header >> 1) & 0x3f) {
         Some(32..=34) => Nal::Header,
         Some(0..=31) => Nal::Picture,
         _ => Nal::Other,
