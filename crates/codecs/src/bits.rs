@@ -109,14 +109,14 @@ impl<'a> BitReader<'a> {
     /// One bit.
     pub fn flag(&mut self) -> Option<bool> {
         let byte = self.bytes.get(self.position / 8)?;
-        let bit = byte >> (7 - self.position % 8) & 1;
+        let bit = (byte >> (7 - self.position % 8)) & 1;
         self.position += 1;
         Some(bit != 0)
     }
 
     /// `u(n)` for `n` up to 32.
     pub fn bits(&mut self, n: u32) -> Option<u32> {
-        let bits = (0..n).try_fold(0u64, |value, _| Some(value << 1 | u64::from(self.flag()?)));
+        let bits = (0..n).try_fold(0u64, |value, _| Some((value << 1) | u64::from(self.flag()?)));
         Some(bits? as u32)
     }
 

@@ -817,7 +817,7 @@ unsafe extern "C" fn on_log<Arguments>(
     // SAFETY: the library passes a NUL-terminated format string that lives for the call.
     let text = unsafe { CStr::from_ptr(text) };
     let is_damage = |begin: &&[u8]| text.to_bytes().starts_with(begin);
-    let complaint = level <= ff::AV_LOG_ERROR || DAMAGE.iter().any(|begin| is_damage(begin));
+    let complaint = level <= ff::AV_LOG_ERROR || DAMAGE.iter().any(is_damage);
     if complaint {
         // SAFETY: the library passes null or an object that begins with a pointer to its class.
         let shared = unsafe { shared_of(object) };

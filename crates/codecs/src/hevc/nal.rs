@@ -21,12 +21,12 @@ pub(super) const CRA: u8 = 21;
 
 /// Returns `nal_unit_type`.
 pub(super) fn type_of(unit: &[u8]) -> u8 {
-    unit.first().map_or(u8::MAX, |byte| byte >> 1 & 0x3f)
+    unit.first().map_or(u8::MAX, |byte| (byte >> 1) & 0x3f)
 }
 
 /// Returns whether a unit is a slice segment of the base layer, of a type that is not reserved.
 pub(super) fn is_segment(unit: &[u8]) -> bool {
-    let layer = unit.get(1).map(|second| (unit[0] & 1) << 5 | second >> 3);
+    let layer = unit.get(1).map(|second| ((unit[0] & 1) << 5) | (second >> 3));
     layer == Some(0) && matches!(type_of(unit), 0..=9 | 16..=21)
 }
 

@@ -212,7 +212,7 @@ impl Sequence {
                 (0..sps.num_long_term_ref_pics_sps).map(|_| (draw.within(0..=most) as u32, draw.flag())),
             );
         }
-        let flags = draw.within(0..=0xffff) as u64 | (draw.within(0..=0xf) as u64) << 16;
+        let flags = draw.within(0..=0xffff) as u64 | ((draw.within(0..=0xf) as u64) << 16);
         let mut pps = V4l2CtrlHevcPps {
             pic_parameter_set_id: draw.u8(0..=63),
             num_extra_slice_header_bits: draw.u8(0..=2),

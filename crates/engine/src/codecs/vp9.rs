@@ -50,7 +50,7 @@ fn find_size(frame: &[u8]) -> Option<Found> {
         let mut value = 0;
         for _ in 0..count {
             let byte = frame.get(at / 8)?;
-            value = value << 1 | u32::from(byte >> (7 - at % 8) & 1);
+            value = (value << 1) | u32::from((byte >> (7 - at % 8)) & 1);
             at += 1;
         }
         Some(value)
@@ -58,7 +58,7 @@ fn find_size(frame: &[u8]) -> Option<Found> {
     if bits(2)? != 2 {
         return None;
     }
-    let profile = bits(1)? | bits(1)? << 1;
+    let profile = bits(1)? | (bits(1)? << 1);
     if profile == 3 && bits(1)? != 0 {
         return None;
     }

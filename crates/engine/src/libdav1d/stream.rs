@@ -164,9 +164,9 @@ fn output_of(out: &sys::Dav1dPicture) -> Option<Output> {
     let size = (frame.layout.width, frame.layout.height);
     // SAFETY: a picture has a sequence header as long as it lives.
     let colour = unsafe { out.seq_hdr.as_ref() }.map(|header| Colour {
-        primaries: header.pri as u32,
-        transfer: header.trc as u32,
-        matrix: header.mtrx as u32,
+        primaries: header.pri,
+        transfer: header.trc,
+        matrix: header.mtrx,
         full_range: header.color_range != 0,
     });
     Some(Output {

@@ -277,7 +277,7 @@ impl HevcParser {
 impl Parser for HevcParser {
     fn parse(&mut self, unit: &[u8], events: &mut VecDeque<Event>) -> Result<(), String> {
         let [first, second, ..] = *unit else { return Ok(()) };
-        let layer = (first & 1) << 5 | second >> 3;
+        let layer = ((first & 1) << 5) | (second >> 3);
         if layer > 0 {
             return Ok(());
         }
