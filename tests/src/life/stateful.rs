@@ -402,7 +402,7 @@ fn seek_draining(clip: &Clip, _: &Common) -> Result<()> {
         player.rewind();
         // The drain ended with the seek; its last buffer may be among those that came back.
         player.stream.start()?;
-        while player.stream.raw_is_ready()? {
+        while !player.over && player.stream.raw_is_ready()? {
             player.turn()?;
         }
         player.stream.start()?;
