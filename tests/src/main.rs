@@ -38,6 +38,8 @@ enum Command {
     Near(clips::near::Args),
     /// Plays streams through GStreamer, or as another client would, and compares every picture.
     Play(play::Args),
+    /// Writes a stream with a size before each unit, as v4l2-compliance's --stream-from-hdr takes it.
+    Framed(stateful::FramedArgs),
     /// Plays streams through the engine, with neither kernel nor device.
     Native(native::Args),
     /// Kills, reloads and several clients at once.
@@ -54,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Command::Generated(args) => clips::generated::run(&args),
         Command::Near(args) => clips::near::run(&args),
         Command::Play(args) => play::run(&args),
+        Command::Framed(args) => stateful::framed(&args),
         Command::Native(args) => native::run(&args),
         Command::Life(args) => life::run(&args),
         Command::Ioctls(args) => ioctls::run(&args),

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +20,9 @@ use crate::stream::Stream;
 /// Bytes of a unit of a stream that may be cut anywhere.
 const PIECE: usize = 100_003;
 
+/// Begins the error of a client that does not take the stream, which is no matter of the device.
+pub(crate) const REFUSES: &str = "the real client refuses";
+
 /// Returns FFmpeg's name of its decoder for stateful devices.
 pub(crate) fn ffmpeg_decoder(codec: Codec) -> String {
     format!("{codec}_v4l2m2m")
@@ -30,7 +33,6 @@ pub(crate) fn ffmpeg_decoder(codec: Codec) -> String {
 /// # Errors
 /// With the reason and its place in FFmpeg's source.
 pub(crate) fn check_ffmpeg(stream: &Stream) -> Result<()> {
-    const REFUSES: &str = "the real client refuses";
     if stream.format.as_deref() == Some("P010_10LE") {
         bail!("{REFUSES}: v4l2_fmt.c has no format for 10 bit");
     }
@@ -69,7 +71,7 @@ pub(crate) fn shape(stream: &Stream) -> Shape {
 pub(crate) fn ffmpeg(decoder: &str, file: &Path, log: &Path) -> Result<Child> {
     // No filter may hide what the decoder hands over: neither scaling nor frames that are made up or dropped.
     let input = ["-nostdin", "-hide_banner", "-v", "error", "-c:v", decoder, "-i"];
-    let output = "-map 0:v:0 -autoscale 0 -fps_mode passthrough -f rawvideo -pix_fmt nv12 -";
+    let output = "-map 0:v:0 -noautoscale -fps_mode passthrough -f rawvideo -pix_fmt nv12 -";
     Command::new("ffmpeg")
         .args(input)
         .arg(file)
@@ -150,4 +152,30 @@ fn play(stream: &Stream, base: &Path, comparison: &mut Comparison) -> Result<()>
     .map_err(anyhow::Error::from)
     .or_else(|error| received.and(Err(error)))
     .map(drop)
+}
+
+/// Arguments of `daedalus-tests framed`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FramedArgs {
+    /// The stream.
+    input: PathBuf,
+    /// The file to write.
+    output: PathBuf,
+}
+
+/// Writes a stream with a header before each unit: a magic number, and the unit's bytes in network order.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub(crate) fn framed(args: &FramedArgs) -> Result<()> {
+    let mut head = [0; 64];
+    let got = read_whole(&mut File::open(&args.input)?, &mut head)?;
+    let codec = daedalus_client::container::codec(&head[..got])?;
+    let mut framed = Vec::new();
+    for unit in units(codec, &args.input)? {
+        framed.extend(*b"rdhV");
+        framed.extend(u32::try_from(unit.len())?.to_be_bytes());
+        framed.extend(unit);
+    }
+    std::fs::write(&args.output, framed).with_context(|| args.output.display().to_string())
 }

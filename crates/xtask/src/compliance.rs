@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use daedalus_uapi::Codec;
+use daedalus_uapi::codec::Stream;
 
 use crate::bed::Bed;
 use crate::codecs::{self, format};
+use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
 use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
+use crate::play;
 use crate::site::files::read;
 use crate::site::ui;
 
@@ -125,9 +128,113 @@ pub(crate) fn run(bed: &Bed, kernel: Kernel) -> Result<Outcome> {
             },
         );
     }
+    if kernel == Kernel::Plain {
+        stateful(bed, &dir, &outcome)?;
+    }
     outcome.check("compliance: coded formats", || formats(&out));
     outcome.check("compliance: compound controls", || controls(&out));
     Ok(outcome)
+}
+
+/// A way to run v4l2-compliance on the stateful node.
+struct Way {
+    /// In names of files and checks.
+    name: &'static str,
+    /// Its options; `{raw}` is the stream, `{framed}` the stream with a size before each unit.
+    options: &'static str,
+    /// Whether it is only for streams that may be cut anywhere.
+    cuts: bool,
+}
+
+const WAYS: [Way; 3] = [
+    Way {
+        name: "plain",
+        options: "",
+        cuts: false,
+    },
+    Way {
+        name: "units",
+        options: "-s --stream-from-hdr={framed}",
+        cuts: false,
+    },
+    Way {
+        name: "bytes",
+        options: "-s --stream-from={raw}",
+        cuts: true,
+    },
+];
+
+/// What v4l2-compliance says of a node whose coded formats it knows.
+const STATEFUL: &str = "Detected Stateful Decoder";
+
+/// Runs v4l2-compliance on the stateful node, with one codec after the other offered: it takes a node for no
+/// decoder if it does not know one of the coded formats.
+fn stateful(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
+    let (list, streams) = play::clips(bed)?;
+    let clips = list.parent().context("a list of clips without a directory")?;
+    let (mut script, mut runs) = ("daedalus_load\n".to_owned(), Vec::new());
+    for codec in Codec::ALL.iter().copied() {
+        let name = format!("{codec}-240p");
+        let stream = streams.iter().find(|stream| stream.name == name);
+        let path = &stream.with_context(|| format!("there is no clip {name}"))?.path;
+        let raw = in_guest(bed, &clips.join(path))?;
+        let framed = format!("/tmp/{codec}.framed");
+        script.push_str(&format!(
+            "daedalusd broker --faces=both --codecs={codec} >>daedalusd.log 2>&1 &\nbroker=$!\n\
+             until node=$(grep -l stateful /sys/class/video4linux/*/name); do sleep 0.1; done\n\
+             node=${{node%/name}} node=/dev/${{node##*/}}\n\
+             until v4l2-ctl -d \"$node\" --info >/dev/null 2>&1; do sleep 0.1; done\n\
+             daedalus-tests framed {raw} {framed}\n"
+        ));
+        for way in &WAYS {
+            if way.cuts && codec.info().stream != Stream::StartCodes {
+                continue;
+            }
+            let options = way.options.replace("{raw}", &raw).replace("{framed}", &framed);
+            let log = format!("stateful-{codec}-{}.log", way.name);
+            script.push_str(&format!(
+                "timeout 120 v4l2-compliance -d \"$node\" {options} >{log} 2>&1 || true\n"
+            ));
+            runs.push((codec, way.name, log));
+        }
+        script.push_str("kill $broker; wait $broker\n");
+    }
+    script.push_str("daedalus_unload\n");
+    let mut out = None;
+    let ran = outcome.check("compliance: guest with the stateful node", || {
+        let job = GuestJob::new("compliance-stateful", &script).timeout(Duration::from_secs(900));
+        let result = guest::run(bed, &job)?;
+        out = Some(result.out_dir.clone());
+        result.judge()?;
+        Ok(format!("{:.0} s", result.seconds))
+    });
+    let Some(out) = out.filter(|out| ran || out.join(&runs[0].2).exists()) else {
+        return Ok(());
+    };
+    for (codec, way, log) in runs {
+        let text = read(&out.join(&log))?;
+        std::fs::write(dir.join(&log), &text)?;
+        let name = format!("compliance: stateful node, {codec}, {way}");
+        if !text.contains(STATEFUL) {
+            let reason =
+                "this v4l2-compliance does not know the coded format, and takes the node for no decoder";
+            outcome.skip(&name, reason);
+            continue;
+        }
+        outcome.check(&name, || {
+            let report = parse(&text)?;
+            if report.failed > 0 || report.warnings > 0 || !report.failures.is_empty() {
+                let failures = report.failures.join("; ");
+                bail!(
+                    "{} failed, {} warnings: {failures}",
+                    report.failed,
+                    report.warnings
+                );
+            }
+            Ok(format!("{} tests, 0 warnings", report.tests))
+        });
+    }
+    Ok(())
 }
 
 fn formats(out: &Path) -> Result<String> {

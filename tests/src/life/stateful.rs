@@ -402,7 +402,7 @@ fn seek_draining(clip: &Clip, _: &Common) -> Result<()> {
         player.rewind();
         // The drain ended with the seek; its last buffer may be among those that came back.
         player.stream.start()?;
-        while player.stream.raw_is_ready()? {
+        while !player.over && player.stream.raw_is_ready()? {
             player.turn()?;
         }
         player.stream.start()?;
@@ -450,27 +450,7 @@ fn capture_restart(clip: &Clip, _: &Common) -> Result<()> {
 }
 
 fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
-    let other = Clip::load(common, &format!("{}-1080p", clip.codec))?;
-    let (short, long) = (other.units.len().min(2), clip.units.len());
-    // A part of the larger clip ends within a group of pictures, so it is a whole clip where that is short.
-    let part = if other.codec.info().stream == Container::StartCodes {
-        &other.units[..]
-    } else {
-        &other.units[..short]
-    };
-    let pictures = if part.len() == other.units.len() {
-        other.sums.len()
-    } else {
-        0
-    };
-    if pictures == 0 || pictures > 60 {
-        // Only two changes: the larger clip as a whole.
-        let units = [&clip.units[..], &other.units, &clip.units].concat();
-        let sums = [&clip.sums[..], &other.sums, &clip.sums].concat();
-        let formats = clip.play(settings_of(&units), &units, &sums)?;
-        ensure!(formats == 3, "{formats} formats were announced");
-        return Ok(());
-    }
+    let other = Clip::load(common, &format!("{}-qvga", clip.codec))?;
     let (mut units, mut sums) = (Vec::new(), Vec::new());
     for change in 0..=CHANGES {
         let next = if change % 2 == 0 { clip } else { &other };
@@ -480,7 +460,7 @@ fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
     let formats = clip.play(settings_of(&units), &units, &sums)?;
     ensure!(
         formats as usize == CHANGES + 1,
-        "{formats} formats were announced, of a stream of {long} units"
+        "{formats} formats were announced"
     );
     Ok(())
 }
