@@ -284,7 +284,7 @@ impl Stream {
     ///
     /// # Errors
     /// The driver's, and [`ClientError::Unexpected`] for what dev-decoder.rst forbids.
-    pub fn next(&mut self) -> Result<Turn, ClientError> {
+    pub fn turn(&mut self) -> Result<Turn, ClientError> {
         loop {
             let ready = self.device.wait_all(self.settings.patience)?;
             if ready.event {
@@ -449,7 +449,7 @@ pub fn play(
             stream.stop()?;
             stopped = true;
         }
-        let over = match stream.next()? {
+        let over = match stream.turn()? {
             Turn::Picture(shown, last) => {
                 show(*shown)?;
                 last
@@ -473,7 +473,7 @@ pub fn play(
             if stream.take_ends() != 1 {
                 return Err(ClientError::Unexpected("the end was not announced once".into()));
             }
-            match stream.next()? {
+            match stream.turn()? {
                 Turn::End => return Ok(formats),
                 turn => return Err(ClientError::Unexpected(format!("{turn:?} after the end"))),
             }

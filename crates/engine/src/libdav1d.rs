@@ -187,13 +187,11 @@ enum Pictures {
     Shown,
 }
 
-/// Opens a context with `threads` threads. Returns it with its allocator, and with the number of packets that
-/// are decoded at a time.
-fn open(
-    threads: u32,
-    codec: Codec,
-    pictures: Pictures,
-) -> Result<(NonNull<sys::Dav1dContext>, Arc<Mutex<Allocator>>, usize), EngineError> {
+/// A context, its allocator, and the number of packets that are decoded at a time.
+type ContextParts = (NonNull<sys::Dav1dContext>, Arc<Mutex<Allocator>>, usize);
+
+/// Opens a context with `threads` threads.
+fn open(threads: u32, codec: Codec, pictures: Pictures) -> Result<ContextParts, EngineError> {
     if !is_usable() {
         return Err(EngineError::NoDecoder(codec));
     }

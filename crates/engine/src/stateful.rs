@@ -144,6 +144,10 @@ impl<T> StreamPicture<T> {
 
 /// The result of a step.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and most are pictures"
+)]
 pub enum Step<T> {
     /// The next picture in output order.
     Picture(StreamPicture<T>),

@@ -5,6 +5,9 @@ use crate::error::EngineError;
 use crate::libav::stream::Parser;
 use crate::stream_library::{Found, StreamLibrary};
 
+/// Finds the size of the pictures at the beginning of a unit.
+pub(crate) type Find = fn(&[u8]) -> Option<Found>;
+
 /// A codec's part of decoding a stream.
 #[derive(Clone, Copy)]
 pub(crate) struct StreamCodec {
@@ -15,7 +18,7 @@ pub(crate) struct StreamCodec {
     /// Units may be cut anywhere; the parser finds the access units. Otherwise each unit is one.
     pub(crate) bytestream: bool,
     /// Finds the size of the pictures at the beginning of a unit, where the parser does not.
-    pub(crate) find: Option<fn(&[u8]) -> Option<Found>>,
+    pub(crate) find: Option<Find>,
     /// Tells what the units behind start codes are, for codecs whose parameter sets may come only once.
     pub(crate) nal: Option<fn(&[u8]) -> Nal>,
     /// Interlaced streams have one thread.

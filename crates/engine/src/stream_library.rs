@@ -31,6 +31,10 @@ pub(crate) struct Output {
 
 /// The result of asking for a picture.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and most are pictures"
+)]
 pub(crate) enum Received {
     Picture(Output),
     /// The decoder wants a packet first.

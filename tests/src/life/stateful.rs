@@ -127,7 +127,7 @@ impl<'a> Player<'a> {
 
     /// Handles what comes next. A new format is set up at once if CAPTURE does not stream yet.
     fn turn(&mut self) -> Result<()> {
-        match self.stream.next()? {
+        match self.stream.turn()? {
             Turn::Picture(shown, last) => {
                 self.shown.push(*shown);
                 self.over |= last;
@@ -172,7 +172,7 @@ impl<'a> Player<'a> {
             "the drain's end is not announced once"
         );
         ensure!(
-            matches!(self.stream.next()?, Turn::End),
+            matches!(self.stream.turn()?, Turn::End),
             "something follows the last buffer"
         );
         Ok(())
@@ -299,7 +299,7 @@ fn equal_timestamps(clip: &Clip, _: &Common) -> Result<()> {
             stream.stop()?;
             stopped = true;
         }
-        match stream.next()? {
+        match stream.turn()? {
             Turn::Picture(picture, last) => {
                 shown.push(*picture);
                 if last {
@@ -418,7 +418,7 @@ fn seek_pending(clip: &Clip, _: &Common) -> Result<()> {
     let mut player = Player::open(clip, Settings::default())?;
     loop {
         while player.feed()? {}
-        if matches!(player.stream.next()?, Turn::NewFormat) {
+        if matches!(player.stream.turn()?, Turn::NewFormat) {
             break;
         }
     }
@@ -502,7 +502,7 @@ fn lost_in(clip: &Clip, state: &str) -> Result<()> {
         "format" => {
             loop {
                 while player.feed()? {}
-                if matches!(player.stream.next()?, Turn::NewFormat) {
+                if matches!(player.stream.turn()?, Turn::NewFormat) {
                     break;
                 }
             }
@@ -546,7 +546,7 @@ fn closing(clip: &Clip, _: &Common) -> Result<()> {
         if steps > 1 {
             loop {
                 while player.feed()? {}
-                if matches!(player.stream.next()?, Turn::NewFormat) {
+                if matches!(player.stream.turn()?, Turn::NewFormat) {
                     break;
                 }
             }

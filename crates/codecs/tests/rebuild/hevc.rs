@@ -101,8 +101,7 @@ pub(crate) fn rebuild(vector: &Vector) -> Result<String, String> {
         md5.update(&output.stdout);
         complaints.push_str(&String::from_utf8_lossy(&output.stderr));
     }
-    let digest = md5.finalize();
-    let md5: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let md5 = format!("{:032x}", u128::from_be_bytes(md5.finalize().into()));
     if !complaints.is_empty() && md5 != vector.md5 {
         let lines: Vec<_> = complaints.lines().take(2).collect();
         return Err(format!("md5 {md5}; {}", lines.join("; ")));

@@ -290,8 +290,8 @@ impl Parser {
         // SAFETY: `codec` is a decoder of this library.
         let id = unsafe { (*codec).id };
         // SAFETY: no requirements.
-        let mut parser =
-            NonNull::new(unsafe { ff::av_parser_init(id as c_int) }).ok_or(failed("av_parser_init"))?;
+        let parser = unsafe { ff::av_parser_init(id as c_int) };
+        let mut parser = NonNull::new(parser).ok_or(failed("av_parser_init"))?;
         // SAFETY: `codec` is a decoder of this library.
         let Some(context) = NonNull::new(unsafe { ff::avcodec_alloc_context3(codec) }) else {
             // SAFETY: the parser was just made, and is closed once.
