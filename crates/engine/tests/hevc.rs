@@ -6,9 +6,13 @@
 mod clips;
 mod support;
 
-use anyhow::{Result, ensure};
-use daedalus_client::Codec;
+use anyhow::{Context, Result, ensure};
+use daedalus_client::{Codec, CodedJob, Control};
 use daedalus_engine::Status;
+use daedalus_uapi::v4l2_controls::{
+    V4L2_CID_STATELESS_HEVC_DECODE_PARAMS, V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC,
+    V4L2_HEVC_DECODE_PARAM_FLAG_IRAP_PIC, V4l2CtrlHevcDecodeParams,
+};
 use support::{decode, player};
 
 /// Returns where the slice segments of a payload begin, and its end.
@@ -71,5 +75,36 @@ fn segments_out_of_order_and_those_of_two_pictures_are_reported() -> Result<()> 
             jobs[0].payload.len()
         );
     }
+    Ok(())
+}
+
+fn params(job: &mut CodedJob) -> Option<(&mut Control, V4l2CtrlHevcDecodeParams)> {
+    let mut controls = job.controls.iter_mut();
+    let control = controls.find(|control| control.id == V4L2_CID_STATELESS_HEVC_DECODE_PARAMS)?;
+    let params = control.get()?;
+    Some((control, params))
+}
+
+/// Order counts begin anew with a sequence.
+#[test]
+fn a_sequence_may_begin_with_a_count_of_the_one_before() -> Result<()> {
+    const OPEN: &str = "-c:v libx265 -preset ultrafast -x265-params \
+                        log-level=none:keyint=8:min-keyint=8:scenecut=0:open-gop=1:bframes=2:pools=1";
+    let jobs = clips::encoded("open.hevc", OPEN)?;
+    let cra = jobs.into_iter().find_map(|mut job| {
+        let (control, mut params) = params(&mut job)?;
+        let kinds = V4L2_HEVC_DECODE_PARAM_FLAG_IRAP_PIC | V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC;
+        if params.flags & kinds != V4L2_HEVC_DECODE_PARAM_FLAG_IRAP_PIC {
+            return None;
+        }
+        // No picture before it is left, as after an end of sequence.
+        params.num_active_dpb_entries = 0;
+        *control = Control::new(control.id, &params);
+        Some(job)
+    });
+    let cra = cra.context("x265 made no CRA picture")?;
+    let pictures = decode(&mut player(Codec::Hevc)?, &[cra.clone(), cra], 0)?;
+    ensure!(pictures.iter().all(|picture| picture.0 == Status::Ok));
+    ensure!(pictures[0].1 == pictures[1].1);
     Ok(())
 }

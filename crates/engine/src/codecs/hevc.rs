@@ -23,7 +23,7 @@ use daedalus_codecs::hevc::{self, OutputOrder, Writer};
 use daedalus_uapi::codec::Codec;
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_HEVC_DECODE_PARAMS, V4L2_CID_STATELESS_HEVC_PPS,
-    V4L2_CID_STATELESS_HEVC_SCALING_MATRIX, V4L2_CID_STATELESS_HEVC_SPS,
+    V4L2_CID_STATELESS_HEVC_SCALING_MATRIX, V4L2_CID_STATELESS_HEVC_SPS, V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC,
     V4L2_HEVC_DECODE_PARAM_FLAG_IRAP_PIC, V4l2CtrlHevcDecodeParams, V4l2CtrlHevcPps,
     V4l2CtrlHevcScalingMatrix, V4l2CtrlHevcSps, V4l2HevcDpbEntry,
 };
@@ -141,6 +141,11 @@ impl Hevc {
         found.1 != entry.pic_order_cnt_val
     }
 
+    /// Returns whether a picture of the sequence has this order count.
+    fn has_count(&self, count: i32) -> bool {
+        self.counts.iter().any(|(_, other)| *other == count)
+    }
+
     fn build_packet(&mut self, job: &Job<'_>, controls: &Controls) -> Result<(Packet, bool), JobError> {
         self.payload.clear();
         payload::append(&job.coded, &mut self.payload)?;
@@ -203,11 +208,18 @@ impl Library for Hevc {
         offer: Option<Offer>,
         history: &mut History,
     ) -> Result<Coded, JobError> {
+        let params = controls.params;
         if controls.ends_references() {
             history.reset();
+            // libavcodec refuses a CRA picture with the order count of one that it holds, though a sequence
+            // ends in between.
+            let idr = params.flags & V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC != 0;
+            if !idr && self.has_count(params.pic_order_cnt_val) {
+                self.context.renew();
+                self.writer.reset();
+            }
             self.counts.clear();
         }
-        let params = controls.params;
         let named = hevc::current(&params).flatten();
         let other_counts = named.filter(|entry| self.has_other_count(entry)).count() > 0;
         if self.counts.len() == DEPTH {

@@ -25,10 +25,15 @@ pub(crate) fn jobs(codec: Codec) -> Result<Vec<CodedJob>> {
     let [_, ending, options] = row.as_deref().unwrap_or_default() else {
         bail!("clips.tsv has no row for {codec}");
     };
-    let path = encode(&format!("{codec}.{ending}"), options)?;
+    encoded(&format!("{codec}.{ending}"), options)
+}
+
+/// The jobs of such a clip by an encoder with other options.
+pub(crate) fn encoded(name: &str, options: &str) -> Result<Vec<CodedJob>> {
+    let path = encode(name, options)?;
     daedalus_client::jobs(&path)?
         .collect::<Result<_, _>>()
-        .with_context(|| codec.name())
+        .with_context(|| name.to_owned())
 }
 
 fn encode(name: &str, options: &str) -> Result<PathBuf> {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Clips of HEVC, made by x265 and checked against the checksums of its own reconstruction.
+//! Clips of HEVC, made by x265, or by a writer of the tests where x265 lacks the tool. They are checked against
+//! the checksums that they have of the encoder's own reconstruction.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -8,19 +10,26 @@ use daedalus_client::{CodedJob, Control};
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_HEVC_DECODE_PARAMS, V4L2_CID_STATELESS_HEVC_PPS, V4L2_CID_STATELESS_HEVC_SPS,
     V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC, V4L2_HEVC_DECODE_PARAM_FLAG_IRAP_PIC,
-    V4L2_HEVC_PPS_FLAG_ENTROPY_CODING_SYNC_ENABLED, V4L2_HEVC_PPS_FLAG_TRANSQUANT_BYPASS_ENABLED,
-    V4L2_HEVC_PPS_FLAG_WEIGHTED_PRED, V4L2_HEVC_SPS_FLAG_SCALING_LIST_ENABLED, V4l2CtrlHevcDecodeParams,
-    V4l2CtrlHevcPps, V4l2CtrlHevcSps,
+    V4L2_HEVC_DECODE_PARAM_FLAG_NO_OUTPUT_OF_PRIOR, V4L2_HEVC_PPS_FLAG_DEPENDENT_SLICE_SEGMENT_ENABLED,
+    V4L2_HEVC_PPS_FLAG_ENTROPY_CODING_SYNC_ENABLED,
+    V4L2_HEVC_PPS_FLAG_SLICE_SEGMENT_HEADER_EXTENSION_PRESENT, V4L2_HEVC_PPS_FLAG_TILES_ENABLED,
+    V4L2_HEVC_PPS_FLAG_TRANSQUANT_BYPASS_ENABLED, V4L2_HEVC_PPS_FLAG_WEIGHTED_PRED,
+    V4L2_HEVC_SPS_FLAG_SCALING_LIST_ENABLED, V4l2CtrlHevcDecodeParams, V4l2CtrlHevcPps, V4l2CtrlHevcSps,
 };
 
+use super::writer::{Tools, Writer};
 use crate::codec::clips::{ClipRow, Encoder, Files, Proof, Reference, SmallClip, Spec, nal_units};
 
 pub(super) const ROW: ClipRow = ClipRow {
-    source: include_str!("clips.rs"),
+    source: concat!(
+        include_str!("clips.rs"),
+        include_str!("cabac.rs"),
+        include_str!("writer.rs")
+    ),
     programs: &[],
     extension: "hevc",
     field_order: "progressive",
-    reference: Reference::Checksums("x265-md5"),
+    reference: Reference::Checksums("md5-sei"),
     files,
     large,
     small,
@@ -97,6 +106,8 @@ const OFFSETS: Encoder = main(
      log-level=none:hash=1:pools=2:aud=1:repeat-headers=1:\
      qpmin=20:qg-size=8:aq-mode=2:cbqpoffs=-3:crqpoffs=3",
 );
+/// The tests' own.
+const WRITER: Encoder = main("writer");
 
 /// x265 fails on pictures of less than 64 columns. Sizes are even, and no multiples of 8.
 const SMALL_CLIPS: [SmallClip; 6] = [
@@ -111,7 +122,7 @@ const SMALL_CLIPS: [SmallClip; 6] = [
 
 const WAVEFRONTS: &[Proof] = &[Proof::Tool("Wavefronts", wavefronts)];
 
-const SPECS: [Spec; 17] = [
+const SPECS: [Spec; 24] = [
     Spec::new(
         "hevc-new-sps.hevc",
         FAST,
@@ -134,6 +145,81 @@ const SPECS: [Spec; 17] = [
     Spec::new("hevc-slices-360p.hevc", SLICES, &[(640, 360, 16)])
         .proven(&[Proof::Least("Segments", 4, segments)])
         .small(),
+    Spec::new("hevc-sets.hevc", WRITER, &[(352, 288, 24)])
+        .proven(&[Proof::Tool("SetOfSps", has_set_of_sps)])
+        .written(|part, output| {
+            let tools = Tools {
+                sets: true,
+                ..Tools::default()
+            };
+            write(part, output, tools)
+        })
+        .small(),
+    Spec::new("hevc-long-term.hevc", WRITER, &[(352, 288, 40)])
+        .proven(&[Proof::Tool("LongTerm", has_long_term)])
+        .written(|part, output| {
+            let tools = Tools {
+                sets: true,
+                long_term: true,
+                ..Tools::default()
+            };
+            write(part, output, tools)
+        })
+        .small(),
+    Spec::new("hevc-tiles.hevc", WRITER, &[(352, 288, 16)])
+        .proven(&[TILES])
+        .written(|part, output| {
+            let tools = Tools {
+                tiles: Some((&[3, 4, 15], &[2, 9])),
+                ..Tools::default()
+            };
+            write(part, output, tools)
+        })
+        .small(),
+    Spec::new("hevc-dependent-segments.hevc", WRITER, &[(352, 288, 16)])
+        .proven(&[DEPENDENT, Proof::Tool("Extensions", has_extensions)])
+        .written(|part, output| {
+            let tools = Tools {
+                segments: true,
+                extensions: true,
+                ..Tools::default()
+            };
+            write(part, output, tools)
+        })
+        .small(),
+    Spec::new("hevc-no-output-of-prior.hevc", WRITER, &[(352, 288, 20)])
+        .proven(&[Proof::Tool("NoOutputOfPrior", has_no_output_of_prior)])
+        .written(|part, output| {
+            let tools = Tools {
+                idr: Some(7),
+                ..Tools::default()
+            };
+            write(part, output, tools)
+        })
+        .small(),
+    Spec::new("hevc-ends-of-sequences.hevc", WRITER, &[(352, 288, 24)])
+        .proven(&[Proof::Tool("CraPictures", clean_random_access)])
+        .written(|part, output| {
+            let tools = Tools {
+                ends: Some(7),
+                sets: true,
+                ..Tools::default()
+            };
+            write(part, output, tools)
+        })
+        .small(),
+    Spec::new("hevc-tiles-720p.hevc", WRITER, &[(1280, 720, 12)])
+        .proven(&[TILES, DEPENDENT])
+        .written(|part, output| {
+            let tools = Tools {
+                tiles: Some((&[16, 40, 63], &[10, 30])),
+                segments: true,
+                extensions: true,
+                long_term: true,
+                ..Tools::default()
+            };
+            write(part, output, tools)
+        }),
     Spec::new("hevc-10bit-360p.hevc", FAST_10, &[(640, 360, 20)]).small(),
     Spec::new("hevc-10bit-blocks-64.hevc", BLOCKS_64, &[(640, 360, 10)]).proven(&[Proof::Least(
         "BlockLog2",
@@ -157,6 +243,22 @@ const SPECS: [Spec; 17] = [
     Spec::new("hevc-10bit-2160p.hevc", FAST_10, &[(3840, 2160, 4)]).proven(WAVEFRONTS),
     Spec::new("hevc-2160p.hevc", FAST, &[(3840, 2160, 6)]).proven(WAVEFRONTS),
 ];
+
+const TILES: Proof = Proof::Tool("Tiles", |job| has_pps_flag(job, V4L2_HEVC_PPS_FLAG_TILES_ENABLED));
+const DEPENDENT: Proof = Proof::Tool("DependentSegments", |job| {
+    has_pps_flag(job, V4L2_HEVC_PPS_FLAG_DEPENDENT_SLICE_SEGMENT_ENABLED)
+});
+
+/// Writes a stream with the tests' own writer.
+fn write((width, height, frames): (usize, usize, usize), output: &Path, tools: Tools) -> Result<()> {
+    std::fs::write(output, Writer::new(width, height, tools, 0x265).write(frames))?;
+    Ok(())
+}
+
+fn decode_params(job: &CodedJob) -> Option<V4l2CtrlHevcDecodeParams> {
+    job.control(V4L2_CID_STATELESS_HEVC_DECODE_PARAMS)
+        .and_then(Control::get)
+}
 
 fn sps(job: &CodedJob) -> V4l2CtrlHevcSps {
     let control = job.control(V4L2_CID_STATELESS_HEVC_SPS);
@@ -202,12 +304,29 @@ fn segments(job: &CodedJob) -> u32 {
 
 /// Returns whether the picture is an IRAP picture that is no IDR picture.
 fn clean_random_access(job: &CodedJob) -> bool {
-    let control = job.control(V4L2_CID_STATELESS_HEVC_DECODE_PARAMS);
-    let params = control.and_then(Control::get::<V4l2CtrlHevcDecodeParams>);
-    params.is_some_and(|params| {
+    decode_params(job).is_some_and(|params| {
         let kinds = V4L2_HEVC_DECODE_PARAM_FLAG_IRAP_PIC | V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC;
         params.flags & kinds == V4L2_HEVC_DECODE_PARAM_FLAG_IRAP_PIC
     })
+}
+
+fn has_no_output_of_prior(job: &CodedJob) -> bool {
+    let flag = V4L2_HEVC_DECODE_PARAM_FLAG_NO_OUTPUT_OF_PRIOR;
+    decode_params(job).is_some_and(|params| params.flags & flag != 0)
+}
+
+fn has_long_term(job: &CodedJob) -> bool {
+    decode_params(job).is_some_and(|params| params.num_poc_lt_curr > 0)
+}
+
+/// Returns whether the picture names a set of the SPS in place of its own.
+fn has_set_of_sps(job: &CodedJob) -> bool {
+    let params = decode_params(job);
+    params.is_some_and(|params| params.num_active_dpb_entries > 0 && params.short_term_ref_pic_set_size == 0)
+}
+
+fn has_extensions(job: &CodedJob) -> bool {
+    has_pps_flag(job, V4L2_HEVC_PPS_FLAG_SLICE_SEGMENT_HEADER_EXTENSION_PRESENT)
 }
 
 /// FFmpeg takes options in front of its input for the input's: the encoder's go behind it.

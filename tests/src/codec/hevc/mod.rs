@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! HEVC in the tests.
 
+mod cabac;
 mod clips;
 mod damage;
+mod writer;
 
 use std::path::Path;
 
