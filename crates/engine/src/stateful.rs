@@ -22,8 +22,8 @@ use crate::payload::{self, Packet, PacketBuilder};
 use crate::stream_codec::{Nal, StreamCodec};
 use crate::stream_library::{Colour, Found, Output, Received, Sent, StreamLibrary};
 
-/// Access units whose echo is kept. libavcodec holds back the last picture before a BLA picture of HEVC as
-/// long as later ones precede it in order count.
+/// Access units whose echo is kept. libavcodec may hold back a picture for as long as the pictures after a
+/// broken link precede it in order count.
 const ECHOES: usize = 1024;
 /// Most bytes of parameter sets that are remembered.
 pub const HEADERS: usize = 8192;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Clips of HEVC, made by x265, or by a writer of the tests where x265 lacks the tool. They are checked against
-//! the checksums that they have of the encoder's own reconstruction.
+//! Clips of HEVC, made by x265, or by a writer of the tests where x265 lacks the tool. They are checked
+//! against the checksums that they have of the encoder's own reconstruction.
 
 use std::path::Path;
 use std::process::Command;

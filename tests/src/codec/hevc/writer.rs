@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Writes HEVC streams with what no encoder at hand uses: reference picture sets and long-term pictures of the
-//! SPS, grids of tiles, dependent slice segments, extensions of headers, ends of sequences.
+//! Writes HEVC streams with what no encoder at hand uses: reference picture sets and long-term pictures of
+//! the SPS, grids of tiles, dependent slice segments, extensions of headers, ends of sequences.
 //!
 //! Blocks have 16 x 16 samples. Those of I pictures are coded as they are (PCM). A P picture repeats one of
 //! its references, which the changed list names, but for some blocks that are coded as they are. So a picture
