@@ -84,11 +84,15 @@ struct daedalus_unit *daedalus_flow_next_unit(struct daedalus_flow *flow)
 	lockdep_assert_held(&flow->session.lock);
 	if (!flow->reading || flow->handed >= MAX_HANDED)
 		return NULL;
-	list_for_each_entry(unit, &flow->units, entry)
-		if (!unit->handed)
-			return flow->drain == DAEDALUS_DRAIN_NONE ||
-			       (daedalus_flow_is_draining(flow) && unit->msg.unit <= flow->drain_after) ?
-			       unit : NULL;
+	list_for_each_entry(unit, &flow->units, entry) {
+		if (unit->handed)
+			continue;
+		if (flow->drain == DAEDALUS_DRAIN_NONE)
+			return unit;
+		if (daedalus_flow_is_draining(flow) && unit->msg.unit <= flow->drain_after)
+			return unit;
+		return NULL;
+	}
 	return NULL;
 }
 
