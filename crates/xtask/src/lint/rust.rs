@@ -143,6 +143,18 @@ pub(crate) struct Module {
     pub(crate) paths: BTreeSet<Vec<String>>,
 }
 
+impl Module {
+    /// Returns whether a path begins in this crate, as far as this module tells. What another glob import
+    /// brings does not count: two globs of other crates would look for each other's names without end.
+    fn begins(&self, path: &[String]) -> bool {
+        let Some(first) = path.first() else { return false };
+        matches!(first.as_str(), "crate" | "self" | "super")
+            || self.children.contains_key(first)
+            || self.items.contains(first)
+            || self.uses.iter().any(|import| import.name.as_ref() == Some(first))
+    }
+}
+
 /// The modules of a crate, the root first.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
@@ -258,7 +270,8 @@ impl Tree {
                 return self.follow(at, &whole, depth, through);
             }
         }
-        for import in module.uses.iter().filter(|import| import.name.is_none()) {
+        let globs = module.uses.iter().filter(|import| import.name.is_none());
+        for import in globs.filter(|import| module.begins(&import.path)) {
             let found = self.follow(at, &import.path, depth, through);
             if let Some(found) = found.filter(|found| *found != at) {
                 let inside = &self.modules[found];
