@@ -4,7 +4,8 @@
 //! Planes that were decoded straight into CAPTURE are left alone. Every other byte of the picture is written
 //! at most once per call, and no byte is read. The CAPTURE format may be larger than the picture, and lines
 //! may be padded. Nothing defines the bytes outside of the picture: clients crop, and the memory was made
-//! grey when it was mapped, or came from the client itself.
+//! grey when it was mapped, or came from the client itself. A picture that is wrong may have a wrong size,
+//! too: what is around it is made grey.
 
 use daedalus_uapi::formats::{ChromaLayout, ColourPlane, RawFormat, Size};
 use daedalus_uapi::protocol::MAX_PLANES;
@@ -148,6 +149,27 @@ impl Target {
         }
     }
 
+    /// Makes grey what the picture in `frame`, which is smaller than the buffer, leaves of it.
+    pub(crate) fn fill_around(&self, frame: &Frame) {
+        let grey = self.format.grey();
+        let around = |to: &View, plane: usize, samples: usize| {
+            let (width, height) = frame.layout.plane_size(plane);
+            let line = width.saturating_mul(samples * frame.layout.sample_bytes());
+            around(to, line, height)
+                .into_iter()
+                .try_for_each(|part| part.fill(grey))
+        };
+        let luma = around(&self.luma, 0, 1);
+        let chroma = match &self.chroma {
+            Chroma::Interleaved(plane) => around(plane, 1, 2),
+            Chroma::Separate([cb, cr]) => around(cb, 1, 1).and_then(|()| around(cr, 2, 1)),
+        };
+        if let Err(error) = luma.and(chroma) {
+            tracing::debug!(%error, "CAPTURE cannot be filled");
+        }
+        self.clean();
+    }
+
     /// Writes the picture in `frame`. Its pixels must be final.
     ///
     /// # Errors
@@ -181,6 +203,15 @@ impl Target {
             }),
         }
     }
+}
+
+/// Returns the parts of a plane to the right of and below its first `line` bytes of `lines` lines.
+fn around(to: &View, line: usize, lines: usize) -> [View; 2] {
+    let (line, lines, stride) = (line.min(to.line_len()), lines.min(to.lines()), to.stride());
+    [
+        to.sub(line, stride, to.line_len() - line, lines),
+        to.sub(lines * stride, stride, to.line_len(), to.lines() - lines),
+    ]
 }
 
 /// Returns how many bytes of each line, and how many lines, to write of a plane with `line` bytes and `lines`
@@ -433,6 +464,35 @@ mod tests {
                     buffer.check_guards();
                 }
             }
+        }
+    }
+
+    #[test]
+    fn around_a_smaller_picture_it_is_grey() {
+        for (format, depth, planes) in [
+            (fourcc::NV12, 8, vec![(12 * 12, 12)]),
+            (fourcc::NV12M, 8, vec![(12 * 8, 12), (12 * 4, 12)]),
+            (fourcc::YUV420, 8, vec![(12 * 12, 12)]),
+            (fourcc::YUV420M, 8, vec![(12 * 8, 12), (6 * 4, 6), (6 * 4, 6)]),
+            (fourcc::P010, 10, vec![(24 * 12, 24)]),
+        ] {
+            let sample = if depth > 8 { 2 } else { 1 };
+            let picture = frame(6, 4, depth, true);
+            let [whole, part] = [true, false].map(|grey_first| {
+                let buffer = Guarded::new(format, 10, 8, &planes);
+                let target = Target::of(&buffer.raw).expect("target");
+                if grey_first {
+                    target.fill_grey();
+                }
+                target.write(&picture, Lines::All).expect("fits");
+                target.fill_around(&picture);
+                buffer.check_guards();
+                (0..planes.len())
+                    .map(|plane| buffer.plane(plane))
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(whole, part, "{}", fourcc::name(format));
+            assert_eq!(part[0][10 * sample..12 * sample], [UNTOUCHED; 4][..2 * sample]);
         }
     }
 

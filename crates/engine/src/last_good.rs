@@ -39,12 +39,15 @@ impl LastGood {
             self.forget_overwritten(target);
             if matches!(error, JobError::BitDepth { .. }) {
                 target.fill_grey();
+            } else {
+                target.fill_around(&frame);
             }
             return Err(error);
         }
         match damage {
             Some(damage) => {
                 self.forget_overwritten(target);
+                target.fill_around(&frame);
                 Err(damage)
             }
             None => {
@@ -66,6 +69,7 @@ impl LastGood {
                 if let Err(error) = target.write(frame, *lines) {
                     tracing::debug!(%error, "substitute picture");
                 }
+                target.fill_around(frame);
             }
             _ => target.fill_grey(),
         }
