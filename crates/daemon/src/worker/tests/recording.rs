@@ -115,7 +115,9 @@ fn a_full_disk_ends_the_trace_and_not_the_session() {
         let file = disk.bytes.borrow();
         if let Ok(trace) = Reader::new(file.as_slice()) {
             let ends_well = trace.collect::<Result<Vec<_>, _>>().is_ok();
-            assert!(!ends_well || room + 8 > length, "{room} of {length} bytes");
+            // A reader can do without the compressed file's 8 last bytes. The time in the head, which differs
+            // from run to run, takes a few bytes more or less.
+            assert!(!ends_well || room + 16 > length, "{room} of {length} bytes");
         }
     }
 }
