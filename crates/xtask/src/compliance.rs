@@ -39,7 +39,14 @@ struct Report {
     failures: Vec<String>,
 }
 
-/// `./dev compliance`.
+/// `./dev compliance`: both faces.
+pub(crate) fn run_all(bed: &Bed) -> Result<Outcome> {
+    let outcome = run(bed, Kernel::Plain)?;
+    stateful(bed, &bed.target.join("compliance"), &outcome)?;
+    Ok(outcome)
+}
+
+/// Runs v4l2-compliance on the stateless face's nodes.
 pub(crate) fn run(bed: &Bed, kernel: Kernel) -> Result<Outcome> {
     let outcome = Outcome::new();
     let dir = bed.target.join("compliance");
@@ -127,9 +134,6 @@ pub(crate) fn run(bed: &Bed, kernel: Kernel) -> Result<Outcome> {
                 ))
             },
         );
-    }
-    if kernel == Kernel::Plain {
-        stateful(bed, &dir, &outcome)?;
     }
     outcome.check("compliance: coded formats", || formats(&out));
     outcome.check("compliance: compound controls", || controls(&out));

@@ -160,7 +160,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
     match command {
         Command::Test(args) => Ok(finish(&suite::run(bed, args, understood)?)),
         Command::Demo(args) => Ok(finish(&demo::run(bed, args)?)),
-        Command::Compliance => Ok(finish(&compliance::run(bed, Kernel::Plain)?)),
+        Command::Compliance => Ok(finish(&compliance::run_all(bed)?)),
         Command::Conformance(args) => Ok(finish(&conformance::run(bed, args)?)),
         Command::Replay(args) => Ok(finish(&replay::run(bed, args)?)),
         Command::Ioctls => Ok(finish(&ioctls::run(bed)?)),

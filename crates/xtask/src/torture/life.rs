@@ -26,7 +26,7 @@ const SCENARIOS: [&str; 24] = [
     "kill-worker",
     "kill-broker",
     "edges",
-    "stateful",
+    STATEFUL,
     "sandbox",
     "stop-worker",
     "starve-worker",
@@ -47,13 +47,13 @@ const SCENARIOS: [&str; 24] = [
 
 /// Of those, what `./dev test` leaves to the other kernel. The sanitizer kernel takes several times as long
 /// to decode, and finds nothing in more pictures;
-const EXACTNESS: [&str; 5] = ["streams", "many-sessions", "formats", SIZES, "screen"];
+const EXACTNESS: [&str; 6] = ["streams", "many-sessions", "formats", SIZES, "screen", STATEFUL];
 /// in the plain kernel real time counts.
 const STATES: [&str; 12] = [
     "first-frame",
     "flush-held",
     "edges",
-    "stateful",
+    STATEFUL,
     "sandbox",
     "starve-worker",
     "crash-loop",
@@ -84,6 +84,8 @@ const VANISHED: &str = "vanished-client";
 
 /// Takes how often a client is frozen, and the watchdog's time, which passes each time by the clock.
 const FREEZE: &str = "freeze";
+/// The scenario of the stateful face: several minutes.
+const STATEFUL: &str = "stateful";
 
 /// Returns the arguments of [`FREEZE`].
 fn frozen(kernel: Kernel, quick: bool) -> String {
