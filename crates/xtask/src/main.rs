@@ -45,7 +45,6 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use bed::Bed;
-use make::kernel::Kernel;
 use outcome::Outcome;
 use site::{Options, signals};
 
