@@ -247,13 +247,14 @@ fn shown_rows(bed: &Bed, results: &Path, streams: &[Stream], played: Played) -> 
     }
     pictures?;
     Ok(format!(
-        "{} frames equal to both references, guest {seconds:.0} s, pictures in {}",
+        "{} frames equal to their references, guest {seconds:.0} s, pictures in {}",
         frames(&rows),
         shown(bed, &png)
     ))
 }
 
-/// Every clip must be there, equal to two references, decoded by the device, with a large key frame.
+/// Every clip must be there, equal to its references, decoded by the device, with a large key frame. Clips
+/// have two references, or one where a second decoder may round otherwise; making them has compared both.
 fn judge(rows: &[Row], streams: &[Stream]) -> Result<()> {
     ensure!(
         streams.len() == Codec::ALL.len(),
@@ -265,10 +266,10 @@ fn judge(rows: &[Row], streams: &[Stream]) -> Result<()> {
         let row = rows.iter().find(|row| row.name == *name);
         let row = row.with_context(|| format!("{name} was not played: the guest ended before"))?;
         ensure!(row.equal, "{name}: {}", row.reason());
+        let (compared, all) = (row.references.len(), stream.references.len());
         ensure!(
-            row.references.len() >= 2,
-            "{name} was compared with {} reference only",
-            row.references.len()
+            compared == all && all > 0,
+            "{name} was compared with {compared} of {all} references"
         );
         ensure!(row.device.is_some(), "{name} was not decoded by a device");
         let key_frame = stream.coded.map_or(0, |coded| coded.key_frame);
