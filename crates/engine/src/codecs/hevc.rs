@@ -14,8 +14,9 @@
 //! libavcodec conceals nothing, and says nothing of slice segments that are missing. So the frame gets marks
 //! before it is decoded, which tell the blocks that are not.
 //!
-//! Threads decode the rows of blocks of a picture, if it is coded for that (wavefront parallel processing). A
-//! picture is final when the call returns.
+//! There is one thread: with several, libavcodec decodes the rows of blocks side by side where a picture is
+//! coded for that (wavefront parallel processing), and filters blocks at the edges of slices before it knows
+//! whether it may. A picture is final when the call returns.
 
 use std::collections::VecDeque;
 
@@ -167,9 +168,9 @@ impl Library for Hevc {
     type Controls = Controls;
     type Coded = Coded;
 
-    fn open(threads: u32) -> Result<Self, EngineError> {
+    fn open(_threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
-            context: Context::open(&DECODER, Threading::Slices(threads))?,
+            context: Context::open(&DECODER, Threading::Slices(1))?,
             packet: PacketBuilder::default(),
             payload: Vec::new(),
             writer: Writer::default(),
@@ -177,8 +178,8 @@ impl Library for Hevc {
         })
     }
 
-    fn reopen(&mut self, threads: u32) -> Result<(), EngineError> {
-        self.context = Context::open(&DECODER, Threading::Slices(threads))?;
+    fn reopen(&mut self, _threads: u32) -> Result<(), EngineError> {
+        self.context = Context::open(&DECODER, Threading::Slices(1))?;
         self.writer.reset();
         Ok(())
     }
@@ -195,6 +196,10 @@ impl Library for Hevc {
             pps,
             scaling: scaling.ok().map(|(matrix, _)| matrix),
         })
+    }
+
+    fn threads(_controls: &Self::Controls, _threads: u32) -> u32 {
+        1
     }
 
     fn depth(&self) -> usize {
