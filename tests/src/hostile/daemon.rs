@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use daedalus_client::decoder::{Options as ClientSettings, Plan, Session};
 use daedalus_client::device::ClientError;
+use daedalus_uapi::codec::bits::CODECS_V1;
 use daedalus_uapi::protocol::{CONTROL_PATH, Event};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -283,7 +284,7 @@ impl HostileBroker<'_> {
         } else {
             (Op::Register, 1)
         };
-        self.arg.set(32, 7).set(40, faces);
+        self.arg.set(32, CODECS_V1).set(40, faces);
         if self.rng.one_in(3) {
             let (at, value) = (self.rng.index(14) * 4, self.rng.nasty());
             self.arg.set(at, value);
@@ -405,7 +406,9 @@ impl HostileBroker<'_> {
 pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
     let over = AtomicBool::new(false);
     let nodes = broker::nodes()?;
-    let clips = common.small_clips()?;
+    let mut clips = common.small_clips()?;
+    // The codecs that the hostile daemon registers, whichever version it speaks.
+    clips.retain(|clip| clip.codec.bit() & CODECS_V1 != 0);
     let mut rng = Random::part(common.seed, 2000 + options.part);
     let mut report = ClientReport::default();
     std::thread::scope(|scope| {
