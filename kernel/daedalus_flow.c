@@ -695,30 +695,6 @@ void daedalus_flow_stopped(struct daedalus_flow *flow, bool active)
 }
 
 /**
- * daedalus_flow_dismiss() - end the worker of a session that the client has closed
- * @flow: the session's scheduler, with neither a unit nor a raw buffer
- */
-void daedalus_flow_dismiss(struct daedalus_flow *flow)
-{
-	struct daedalus_session *session = &flow->session;
-	struct daedalus_worker *worker;
-
-	daedalus_unwant_worker(session);
-	spin_lock(&session->lock);
-	worker = session->worker;
-	if (worker) {
-		daedalus_worker_get(worker);
-		daedalus_worker_end(worker);
-		daedalus_worker_expire(worker);
-	}
-	spin_unlock(&session->lock);
-	if (worker) {
-		daedalus_worker_close_windows(worker);
-		daedalus_worker_put(worker);
-	}
-}
-
-/**
  * daedalus_flow_abort() - end the session's work now
  * @session: the session
  */

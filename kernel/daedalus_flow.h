@@ -187,7 +187,6 @@ void daedalus_flow_reclaim_imported(struct daedalus_flow *flow);
 void daedalus_flow_reclaimed(struct daedalus_flow *flow);
 void daedalus_flow_stop_raws(struct daedalus_flow *flow);
 void daedalus_flow_stopped(struct daedalus_flow *flow, bool active);
-void daedalus_flow_dismiss(struct daedalus_flow *flow);
 void daedalus_flow_abort(struct daedalus_session *session);
 void daedalus_flow_thaw(struct daedalus_session *session);
 void daedalus_flow_status(struct daedalus_flow *flow, struct daedalus_session_status *status);

@@ -687,30 +687,6 @@ void daedalus_sched_stopped(struct daedalus_sched *sched, bool active)
 }
 
 /**
- * daedalus_sched_dismiss() - end the worker of a session that the client has closed
- * @sched: the session's scheduler, with no job
- */
-void daedalus_sched_dismiss(struct daedalus_sched *sched)
-{
-	struct daedalus_session *session = &sched->session;
-	struct daedalus_worker *worker;
-
-	daedalus_unwant_worker(session);
-	spin_lock(&session->lock);
-	worker = session->worker;
-	if (worker) {
-		daedalus_worker_get(worker);
-		daedalus_worker_end(worker);
-		daedalus_worker_expire(worker);
-	}
-	spin_unlock(&session->lock);
-	if (worker) {
-		daedalus_worker_close_windows(worker);
-		daedalus_worker_put(worker);
-	}
-}
-
-/**
  * daedalus_sched_abort() - end the session's work now
  * @session: the session
  *

@@ -130,7 +130,6 @@ void daedalus_sched_stop(struct daedalus_sched *sched);
 void daedalus_sched_stopped(struct daedalus_sched *sched, bool active);
 void daedalus_sched_drain_imported(struct daedalus_sched *sched);
 void daedalus_sched_undrain(struct daedalus_sched *sched);
-void daedalus_sched_dismiss(struct daedalus_sched *sched);
 void daedalus_sched_abort(struct daedalus_session *session);
 void daedalus_sched_thaw(struct daedalus_session *session);
 void daedalus_sched_status(struct daedalus_session *session,

@@ -18,6 +18,7 @@
 #include "daedalus_compat.h"
 #include "daedalus_core.h"
 #include "daedalus_stateful.h"
+#include "daedalus_worker.h"
 
 /* GStreamer derives names of elements from it. */
 #define NODE_NAME	"daedalus-dec-stateful"
@@ -718,7 +719,7 @@ static int stateful_release(struct file *filp)
 	vb2_queue_release(&stream->dst);
 	vb2_queue_release(&stream->src);
 	mutex_unlock(&stream->lock);
-	daedalus_flow_dismiss(&stream->flow);
+	daedalus_worker_dismiss(&stream->flow.session);
 	daedalus_fh_del(&stream->fh, filp);
 	v4l2_fh_exit(&stream->fh);
 	INIT_WORK(&stream->destroy_work, destroy_work);

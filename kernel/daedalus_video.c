@@ -16,6 +16,7 @@
 #include "daedalus_compat.h"
 #include "daedalus_core.h"
 #include "daedalus_video.h"
+#include "daedalus_worker.h"
 
 static struct daedalus_ctx *file_to_ctx(struct file *filp)
 {
@@ -606,7 +607,7 @@ static int daedalus_release(struct file *filp)
 	vb2_queue_release(&ctx->dst);
 	vb2_queue_release(&ctx->src);
 	mutex_unlock(&ctx->lock);
-	daedalus_sched_dismiss(&ctx->sched);
+	daedalus_worker_dismiss(&ctx->sched.session);
 	daedalus_fh_del(&ctx->fh, filp);
 	v4l2_fh_exit(&ctx->fh);
 	INIT_WORK(&ctx->destroy_work, destroy_work);

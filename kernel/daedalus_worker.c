@@ -450,18 +450,6 @@ static void expire_work(struct work_struct *work)
 }
 
 /**
- * daedalus_worker_expire() - kill a worker that does not end by itself
- * @worker: an ended worker; it has worker_wait_ms to close its session fd
- *
- * The worker may be stopped, and no broker may be left to notice that.
- */
-void daedalus_worker_expire(struct daedalus_worker *worker)
-{
-	queue_delayed_work(worker->session->dev->wq, &worker->expire,
-			   msecs_to_jiffies(daedalus_worker_wait_ms));
-}
-
-/**
  * daedalus_worker_close_windows() - take all memory from a worker
  * @worker: the worker
  *
@@ -470,6 +458,35 @@ void daedalus_worker_expire(struct daedalus_worker *worker)
 void daedalus_worker_close_windows(struct daedalus_worker *worker)
 {
 	daedalus_windows_close(worker->session->pool, &worker->windows);
+}
+
+/**
+ * daedalus_worker_dismiss() - end the worker of a session that the client has closed
+ * @session: the session, without work
+ *
+ * The worker may be stopped, and no broker may be left to notice that: it is killed
+ * unless it closes its session fd within worker_wait_ms.
+ *
+ * Context: sleeps, but waits for no user code.
+ */
+void daedalus_worker_dismiss(struct daedalus_session *session)
+{
+	struct daedalus_worker *worker;
+
+	daedalus_unwant_worker(session);
+	spin_lock(&session->lock);
+	worker = session->worker;
+	if (worker) {
+		daedalus_worker_get(worker);
+		daedalus_worker_end(worker);
+		queue_delayed_work(session->dev->wq, &worker->expire,
+				   msecs_to_jiffies(daedalus_worker_wait_ms));
+	}
+	spin_unlock(&session->lock);
+	if (worker) {
+		daedalus_worker_close_windows(worker);
+		daedalus_worker_put(worker);
+	}
 }
 
 static int worker_release(struct inode *inode, struct file *filp)

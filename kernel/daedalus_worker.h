@@ -53,7 +53,7 @@ bool daedalus_worker_started(struct daedalus_worker *worker);
 pid_t daedalus_worker_pid(struct daedalus_worker *worker);
 void daedalus_worker_end(struct daedalus_worker *worker);
 void daedalus_worker_kill(struct daedalus_worker *worker);
-void daedalus_worker_expire(struct daedalus_worker *worker);
 void daedalus_worker_close_windows(struct daedalus_worker *worker);
+void daedalus_worker_dismiss(struct daedalus_session *session);
 
 #endif
