@@ -627,7 +627,9 @@ unsafe extern "C" fn get_buffer(
 
 /// See [`CodecDecoder::plain_transform`].
 fn use_plain_transform(context: &mut ff::AVCodecContext) {
-    context.idct_algo = ff::FF_IDCT_SIMPLEAUTO as c_int;
+    // Not FF_IDCT_SIMPLEAUTO: on arm64 that takes another function, which rounds a row with nothing but DC in
+    // its own way (libavcodec/aarch64/simple_idct_neon.S). On x86-64 the vectors' function is equal, and taken.
+    context.idct_algo = ff::FF_IDCT_SIMPLE as c_int;
     context.flags |= ff::AV_CODEC_FLAG_BITEXACT as c_int;
 }
 

@@ -176,7 +176,8 @@ pub(crate) fn total(bufinfo: &str) -> Option<(u64, u64)> {
 pub(crate) struct Memory {
     /// Slab that cannot be reclaimed.
     pub(crate) slab: i64,
-    /// What programs can have.
+    /// Memory that programs can have, and free pages that are on the processors' own lists. The kernel does not
+    /// count those as available, and lets the lists grow with the pages that are freed at once.
     pub(crate) available: i64,
 }
 
@@ -185,12 +186,14 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// When /proc/meminfo cannot be read.
+    /// When /proc/meminfo or /proc/zoneinfo cannot be read.
     pub(crate) fn now() -> Result<Self> {
-        let text = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+        let meminfo = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+        let zoneinfo = std::fs::read_to_string("/proc/zoneinfo").context("cannot read /proc/zoneinfo")?;
+        let page = i64::try_from(rustix::param::page_size() >> 10)?;
         Ok(Self {
-            slab: field(&text, "SUnreclaim:")?,
-            available: field(&text, "MemAvailable:")?,
+            slab: field(&meminfo, "SUnreclaim:")?,
+            available: field(&meminfo, "MemAvailable:")? + processor_lists(&zoneinfo) * page,
         })
     }
 
@@ -213,6 +216,12 @@ impl Memory {
         }
         Ok(best)
     }
+}
+
+/// Reads from the text of /proc/zoneinfo how many free pages are on the processors' lists.
+fn processor_lists(zoneinfo: &str) -> i64 {
+    let counts = zoneinfo.lines().filter_map(|line| line.trim_start().strip_prefix("count:"));
+    counts.filter_map(|count| count.trim().parse::<i64>().ok()).sum()
 }
 
 /// Reads a number of KiB from the text of /proc/meminfo.
@@ -254,6 +263,13 @@ mod tests {
     fn names_with_parentheses_are_read() {
         assert_eq!(name_and_state("7 (a (b) c) S 1"), Some(("a (b) c", 'S')));
         assert_eq!(name_and_state(""), None);
+    }
+
+    #[test]
+    fn pages_on_the_processors_lists_are_counted() {
+        let text = "Node 0, zone Normal\n  pages free 5\n  pagesets\n    cpu: 0\n              count:    \
+                    12\n              high:     9\n    cpu: 1\n              count:    30\n";
+        assert_eq!(processor_lists(text), 42);
     }
 
     #[test]

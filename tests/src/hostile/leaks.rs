@@ -112,8 +112,10 @@ fn repeated(
     // Caches, per-processor lists and the daemon's own memory have their size after this.
     repeat(rounds.div_ceil(2).max(2 * clips.len()))?;
     repeat(rounds)?;
+    left::Left::back_to(before)?;
     let first = Memory::settled()?;
     repeat(3 * rounds)?;
+    let back = left::Left::back_to(before);
     let second = Memory::settled()?;
     let (slab, available) = (second.slab - first.slab, first.available - second.available);
     let after = left::Left::now()?;
@@ -127,7 +129,7 @@ fn repeated(
             "dmabuf_bytes": after.bytes as i64 - before.bytes as i64,
         }),
     );
-    left::Left::back_to(before)?;
+    back?;
     if options.growth {
         ensure!(
             slab <= SLAB_NOISE_KIB && available <= AVAILABLE_NOISE_KIB,
