@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The list of codecs, the table of picture formats, and geometry.
+ * The table of codecs, the table of picture formats, and geometry.
  */
 #include <linux/sizes.h>
 
@@ -22,12 +22,10 @@
 #define CODED_MAX	SZ_256M
 
 const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS] = {
-	&daedalus_h264,
-	&daedalus_vp9,
-	&daedalus_av1,
-	&daedalus_vp8,
-	&daedalus_mpeg2,
-	&daedalus_hevc,
+#define DAEDALUS_CODEC(_name) \
+	[DAEDALUS_INDEX_##_name] = &daedalus_##_name,
+#include "daedalus_codecs.h"
+#undef DAEDALUS_CODEC
 };
 
 static const struct daedalus_raw daedalus_raws[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Coded and raw formats. Each codec has one file with one struct daedalus_codec and a
- * line in daedalus_codecs[], the only list.
+ * line in daedalus_codecs.h, the only list.
  */
 #ifndef DAEDALUS_CODEC_H
 #define DAEDALUS_CODEC_H
@@ -51,14 +51,19 @@ struct daedalus_codec {
 	unsigned int num_ctrls;
 };
 
-extern const struct daedalus_codec daedalus_h264;
-extern const struct daedalus_codec daedalus_vp9;
-extern const struct daedalus_codec daedalus_av1;
-extern const struct daedalus_codec daedalus_vp8;
-extern const struct daedalus_codec daedalus_mpeg2;
-extern const struct daedalus_codec daedalus_hevc;
+#define DAEDALUS_CODEC(_name) \
+	extern const struct daedalus_codec daedalus_##_name;
+#include "daedalus_codecs.h"
+#undef DAEDALUS_CODEC
 
-#define DAEDALUS_NUM_CODECS	6
+/* The places of codecs in daedalus_codecs[]. */
+enum {
+#define DAEDALUS_CODEC(_name) DAEDALUS_INDEX_##_name,
+#include "daedalus_codecs.h"
+#undef DAEDALUS_CODEC
+	DAEDALUS_NUM_CODECS
+};
+
 extern const struct daedalus_codec *const daedalus_codecs[DAEDALUS_NUM_CODECS];
 
 /**

@@ -16,8 +16,7 @@
  *	daedalus_stateful			the stateful face: its node, ioctls,
  *	daedalus_stream				formats, events, drains; its queues
  *	daedalus_codec				coded and raw formats
- *	daedalus_h264  daedalus_vp9  daedalus_av1  daedalus_vp8
- *	daedalus_mpeg2  daedalus_hevc		one file per codec
+ *	daedalus_<codec>			one file per codec
  *	daedalus_flow_worker			the messages of a stateful session's worker
  *	daedalus_sched  daedalus_flow		jobs; units and pictures: clocks, who ends what
  *	daedalus_planes				vb2's memory operations, mmap, poll

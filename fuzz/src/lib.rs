@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Inputs of the fuzz targets. The `jobs` target's is the messages of a session fd one after the other, each
-//! job's followed by its coded data.
+//! The fuzz targets of codecs' headers, and inputs of the others. The `jobs` target's is the messages of a
+//! session fd one after the other, each job's followed by its coded data.
 
 #![forbid(unsafe_code)]
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod codecs;
 pub mod elementary;
 pub mod junit;
 pub mod vectors;

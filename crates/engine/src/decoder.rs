@@ -29,7 +29,7 @@ pub(crate) struct LibraryDecoder<L: Library> {
 impl<L: Library> LibraryDecoder<L> {
     /// Opens the library's decoder.
     pub(crate) fn open(options: &Options) -> Result<Self, EngineError> {
-        let threads = options.threads.for_size(0, 0);
+        let threads = options.threads.for_size(0, 0).min(L::MOST_THREADS);
         Ok(Self {
             library: L::open(threads)?,
             options: options.clone(),
@@ -60,7 +60,7 @@ impl<L: Library> LibraryDecoder<L> {
     /// anyway.
     fn provide_threads(&mut self, job: &Job<'_>, controls: &L::Controls) -> Result<(), JobError> {
         let threads = self.options.threads.for_size(job.raw.width, job.raw.height);
-        let threads = L::threads(controls, threads);
+        let threads = L::threads(controls, threads).min(L::MOST_THREADS);
         let other = threads != self.threads && self.library.may_reopen(controls, self.first);
         if other || self.library.must_reopen(controls) {
             self.library.reopen(threads).map_err(JobError::Reopen)?;

@@ -463,36 +463,9 @@ impl Context {
     }
 
     fn send(&mut self, packet: &Packet, tag: u64) -> Result<(), JobError> {
-        let size = c_int::try_from(packet.data().len()).map_err(|_| JobError::Payload("too long"))?;
-        let owner = packet.to_raw();
-        let data = packet.data().as_ptr().cast_mut();
-        // SAFETY: the memory is `padded_len` bytes long, and lives until `free_packet` gives back `owner`.
-        // The library does not write to it: the buffer is read-only.
-        let buffer = unsafe {
-            ff::av_buffer_create(
-                data,
-                packet.padded_len(),
-                Some(free_packet),
-                owner.cast_mut(),
-                ff::AV_BUFFER_FLAG_READONLY,
-            )
-        };
-        if buffer.is_null() {
-            // SAFETY: the library did not take the count.
-            unsafe { Packet::release(owner) };
-            return Err(JobError::NoMemory);
-        }
-        // SAFETY: the packet is valid, blank and not shared.
-        let fields = unsafe { self.packet.as_mut() };
-        fields.buf = buffer;
-        fields.data = data;
-        fields.size = size;
-        fields.pts = tag as i64;
+        // SAFETY: this value owns both objects, and the packet is blank between calls.
+        let code = unsafe { send_packet(self.context, self.packet, packet, tag) }?;
         self.sent += 1;
-        // SAFETY: context and packet are valid; the data is padded.
-        let code = unsafe { ff::avcodec_send_packet(self.context.as_ptr(), self.packet.as_ptr()) };
-        // SAFETY: the packet is valid; this drops its reference of the buffer.
-        unsafe { ff::av_packet_unref(self.packet.as_ptr()) };
         if code < 0 {
             Err(JobError::Library {
                 call: "avcodec_send_packet",
@@ -546,8 +519,54 @@ unsafe fn free(
     unsafe { ff::avcodec_free_context(&mut context) };
 }
 
+/// Sends a packet to a decoder, by an object of the library that is blank before and afterwards. Returns the
+/// library's answer.
+///
+/// # Errors
+/// If the library has not got the packet.
+///
+/// # Safety
+/// `context` is an open decoder, `blank` is a packet without data, and the caller owns both.
+unsafe fn send_packet(
+    context: NonNull<ff::AVCodecContext>,
+    mut blank: NonNull<ff::AVPacket>,
+    packet: &Packet,
+    tag: u64,
+) -> Result<c_int, JobError> {
+    let size = c_int::try_from(packet.data().len()).map_err(|_| JobError::Payload("too long"))?;
+    let owner = packet.to_raw();
+    let data = packet.data().as_ptr().cast_mut();
+    // SAFETY: the memory is `padded_len` bytes long, and lives until `free_packet` gives back `owner`. The
+    // library does not write to it: the buffer is read-only.
+    let buffer = unsafe {
+        ff::av_buffer_create(
+            data,
+            packet.padded_len(),
+            Some(free_packet),
+            owner.cast_mut(),
+            ff::AV_BUFFER_FLAG_READONLY,
+        )
+    };
+    if buffer.is_null() {
+        // SAFETY: the library did not take the count.
+        unsafe { Packet::release(owner) };
+        return Err(JobError::NoMemory);
+    }
+    // SAFETY: the caller owns the packet, so nobody else refers to it.
+    let fields = unsafe { blank.as_mut() };
+    fields.buf = buffer;
+    fields.data = data;
+    fields.size = size;
+    fields.pts = tag as i64;
+    // SAFETY: context and packet are valid; the data is padded.
+    let code = unsafe { ff::avcodec_send_packet(context.as_ptr(), blank.as_ptr()) };
+    // SAFETY: the packet is valid; this drops its reference of the buffer.
+    unsafe { ff::av_packet_unref(blank.as_ptr()) };
+    Ok(code)
+}
+
 unsafe extern "C" fn free_packet(opaque: *mut c_void, _data: *mut u8) {
-    // SAFETY: `opaque` is the count that `send` gave to the buffer, and the buffer is freed once.
+    // SAFETY: `opaque` is the count that `send_packet` gave to the buffer, and the buffer is freed once.
     unsafe { Packet::release(opaque) };
 }
 

@@ -22,6 +22,9 @@ pub(crate) struct Outcome {
 /// order: [`Library::controls`], [`Library::in_flight_before`], perhaps [`Library::reopen`],
 /// [`Library::begin`], later [`Library::finish`]. Jobs are finished in the order in which they were begun.
 pub(crate) trait Library: Sized {
+    /// The most threads that the library's decoder is opened with.
+    const MOST_THREADS: u32 = u32::MAX;
+
     /// The controls of a job that the codec reads.
     type Controls;
     /// The codec's record of a job, until its picture is final.

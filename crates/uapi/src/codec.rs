@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The registry of codecs: names, bits, formats and magic numbers, one row per codec.
+//! The registry of codecs: names, bits, formats and magic numbers, one row per codec; and their controls.
 //!
 //! Code outside of a codec's own folder iterates [`Codec::ALL`] and reads rows; it does not name a codec.
 
@@ -7,8 +7,45 @@ use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
+use v4l2_controls as controls;
 
-use crate::v4l2_controls as controls;
+/// Rust mirror of the V4L2 stateless codec controls of `<linux/v4l2-controls.h>`, a file for each codec.
+///
+/// Field names and meanings are those of the kernel's
+/// `Documentation/userspace-api/media/v4l/ext-ctrls-codec-stateless.rst`, which refers in turn to
+/// the syntax elements of the codec's specification. C enumerations are `u32` fields, since a value
+/// that comes from a client may be none of the enumerators. No structure has implicit padding, so
+/// each is [`zerocopy::FromBytes`] and [`zerocopy::IntoBytes`]; the layout is compared with the C
+/// header by `tests/layout_v4l2.rs`.
+pub mod v4l2_controls {
+    mod av1;
+    mod base;
+    mod h264;
+    mod hevc;
+    mod mpeg2;
+    mod structs;
+    mod vp8;
+    mod vp9;
+
+    pub use av1::*;
+    pub use base::*;
+    pub use h264::*;
+    pub use hevc::*;
+    pub use mpeg2::*;
+    pub use structs::{Field, Layout};
+    pub use vp8::*;
+    pub use vp9::*;
+
+    /// The layouts of all structures, for the comparison with the C header.
+    pub const LAYOUTS: &[&[Layout]] = &[
+        av1::LAYOUTS,
+        h264::LAYOUTS,
+        hevc::LAYOUTS,
+        mpeg2::LAYOUTS,
+        vp8::LAYOUTS,
+        vp9::LAYOUTS,
+    ];
+}
 
 /// Bits of the protocol, as in `include/uapi/linux/daedalus.h`.
 pub mod bits {

@@ -12,7 +12,6 @@ pub mod fd;
 pub mod formats;
 pub mod fourcc;
 pub mod protocol;
-pub mod v4l2_controls;
 pub mod video;
 
-pub use codec::{Codec, CodecSet};
+pub use codec::{Codec, CodecSet, v4l2_controls};

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use daedalus_uapi::Codec;
 use daedalus_uapi::fd::*;
 use daedalus_uapi::protocol::stateful::*;
 use daedalus_uapi::protocol::*;
@@ -104,12 +105,6 @@ fn sides() -> Sides {
     constants! { sides;
         DAEDALUS_VERSION = VERSION;
         DAEDALUS_MIN_VERSION = MIN_VERSION;
-        DAEDALUS_CODEC_H264 = CODEC_H264;
-        DAEDALUS_CODEC_VP9 = CODEC_VP9;
-        DAEDALUS_CODEC_AV1 = CODEC_AV1;
-        DAEDALUS_CODEC_VP8 = CODEC_VP8;
-        DAEDALUS_CODEC_MPEG2 = CODEC_MPEG2;
-        DAEDALUS_CODEC_HEVC = CODEC_HEVC;
         DAEDALUS_FACE_STATELESS = FACE_STATELESS;
         DAEDALUS_FACE_STATEFUL = FACE_STATEFUL;
         DAEDALUS_FEATURE_NEXT = FEATURE_NEXT;
@@ -152,6 +147,10 @@ fn sides() -> Sides {
         DAEDALUS_IOC_END = IOC_END;
         DAEDALUS_IOC_HEADERS = IOC_HEADERS;
         DMA_BUF_IOCTL_SYNC = DMA_BUF_IOCTL_SYNC;
+    }
+    for codec in Codec::ALL {
+        let name = codec.name().to_uppercase();
+        sides.number(&format!("DAEDALUS_CODEC_{name}"), codec.bit().into());
     }
     sides.number("sizeof(struct dma_buf_sync)", size_of::<u64>() as u64);
     sides.text(

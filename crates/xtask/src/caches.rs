@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::bed::Bed;
-use crate::ffmpeg::{self, Encoder, Scene};
+use crate::codecs::{self, Row};
+use crate::ffmpeg::{self, Scene};
 use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
 use crate::make::{module, root};
@@ -164,9 +165,9 @@ fn make_programs(bed: &Bed, to: &Path, log: &Path) -> Result<PathBuf> {
 /// Makes the clips in `to`, and the checksum of each of their pictures by FFmpeg; their list.
 fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
     let list = to.join("clips.json");
-    let encoders = ffmpeg::encoders()?;
-    let file = |row: &Encoder| format!("{}-{}p.{}", row.codec, SCENE.height, row.ending);
-    let wanted: Vec<_> = encoders
+    let rows = codecs::rows()?;
+    let file = |row: &Row| format!("{}-{}p.{}", row.codec, SCENE.height, row.ending);
+    let wanted: Vec<_> = rows
         .iter()
         .map(|row| {
             json!({
@@ -177,7 +178,7 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
                 "height": SCENE.height,
                 "frames": SCENE.frames,
                 "references": [{ "name": "ffmpeg", "path": file(row) + ".md5" }],
-                "options": row.options,
+                "options": row.small,
             })
         })
         .collect();
@@ -186,9 +187,9 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
         return Ok(list);
     }
     std::fs::create_dir_all(to)?;
-    for row in &encoders {
+    for row in &rows {
         let clip = to.join(file(row));
-        ffmpeg::encode(bed, SCENE, &row.options, &clip, &to.join("clips.log"))?;
+        ffmpeg::encode(bed, SCENE, &row.small, &clip, &to.join("clips.log"))?;
         std::fs::write(
             to.join(file(row) + ".md5"),
             ffmpeg::sums(bed, &clip, SCENE.frames)?,

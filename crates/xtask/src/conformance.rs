@@ -5,11 +5,10 @@ mod client;
 mod folders;
 pub(crate) mod generated;
 mod limits;
-mod manifest;
+pub(crate) mod manifest;
 mod near;
 mod report;
 mod sniff;
-mod subset;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +24,7 @@ use crate::outcome::{self, Check, Outcome};
 use crate::play::{self, Playing, ReferenceList, Stream};
 use crate::site::files::write_json;
 use crate::site::ui;
+use crate::streams::{self, Chosen, Use};
 use client::{Choice, Client, Face};
 use folders::{Item, Set};
 use report::{Line, Report, Verdict};
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Every fourth row of each MANIFEST that is 8 bit, progressive and of one size, until 20 per codec
     #[arg(long, conflicts_with = "subset")]
     quick: bool,
-    /// The rows of subset.tsv, which between them have every feature that clients treat in their own way
+    /// Rows of each codec that between them have every feature which clients treat in their own way
     #[arg(long)]
     subset: bool,
     /// A directory with MANIFEST.tsv, or with such directories in it, instead of the vectors beside the tree
@@ -221,12 +221,24 @@ fn chosen(args: &Args, set: &Set, codec: Codec) -> Result<Vec<Item>> {
         set.items(codec, <[_]>::to_vec)?
     };
     if args.subset {
-        items = subset::choose(codec, &items)?;
+        items = subset(codec, &items)?;
     }
     if let Some(part) = &args.only {
         items.retain(|item| item.name.contains(part.as_str()));
     }
     Ok(items)
+}
+
+/// Returns those of a codec's streams that stand for all. One that is not there is an error: a subset that
+/// shrinks by itself would test less and less.
+fn subset(codec: Codec, items: &[Item]) -> Result<Vec<Item>> {
+    let mut chosen = streams::of(Use::Subset)?;
+    chosen.retain(|stream| stream.codec == codec);
+    let item = |stream: &Chosen| {
+        let item = items.iter().find(|item| item.name == stream.file).cloned();
+        item.with_context(|| format!("streams.tsv names {}, which no MANIFEST has", stream.file))
+    };
+    chosen.iter().map(item).collect()
 }
 
 /// A codec's streams that are to be played.

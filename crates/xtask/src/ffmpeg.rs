@@ -3,33 +3,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use daedalus_uapi::Codec;
-use serde::Deserialize;
+use anyhow::{Result, ensure};
 
 use crate::bed::Bed;
 use crate::make::root;
-use crate::site::table;
-
-/// How a codec's clips are encoded, as a row of encoders.tsv.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Encoder {
-    pub(crate) codec: Codec,
-    /// What the file's name ends with.
-    pub(crate) ending: String,
-    /// FFmpeg's options.
-    pub(crate) options: String,
-}
-
-/// Returns the encoders of all codecs, in the order of the registry.
-pub(crate) fn encoders() -> Result<Vec<Encoder>> {
-    let rows: Vec<Encoder> = table::rows("encoders.tsv", include_str!("encoders.tsv"))?;
-    let row = |codec: &Codec| {
-        let row = rows.iter().find(|row| row.codec == *codec).cloned();
-        row.with_context(|| format!("encoders.tsv has no row for {codec}"))
-    };
-    Codec::ALL.iter().map(row).collect()
-}
 
 /// A moving picture.
 #[derive(Clone, Copy, Debug)]
@@ -84,16 +61,4 @@ pub(crate) fn sums(bed: &Bed, clip: &Path, frames: usize) -> Result<String> {
         clip.display()
     );
     Ok(sums.join("\n") + "\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_codec_has_an_encoder() {
-        let rows = encoders().unwrap();
-        assert_eq!(rows.len(), Codec::ALL.len());
-        assert!(rows.iter().all(|row| row.options.contains(" -f ")));
-    }
 }

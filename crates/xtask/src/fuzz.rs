@@ -9,27 +9,56 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use daedalus_uapi::Codec;
 use serde_json::json;
 
 use crate::bed::Bed;
+use crate::codecs;
 use crate::make::root;
 use crate::outcome::Outcome;
 use crate::site::cmd::last_lines;
 use crate::site::files::{read, write_json};
-use crate::site::{table, ui};
+use crate::site::ui;
 
-/// A target of fuzz/fuzz_targets, as a row of targets.tsv.
-#[derive(Debug, Deserialize)]
+/// A target.
+#[derive(Debug)]
 struct Target {
     name: String,
+    /// The program of fuzz/fuzz_targets that has it, and the codec that the program is told.
+    program: &'static str,
+    codec: Option<Codec>,
     /// Bytes of the longest input.
     longest: u32,
 }
 
+/// The program that has a target for each codec with headers.
+const HEADERS: &str = "headers";
+/// The others, with the bytes of the longest input.
+const MESSAGES: (&str, u32) = ("messages", 16_384);
+const TRACE: (&str, u32) = ("trace", 65_536);
+const JOBS: (&str, u32) = ("jobs", 262_144);
+/// All programs.
+const PROGRAMS: [&str; 4] = [MESSAGES.0, HEADERS, TRACE.0, JOBS.0];
+
 /// Returns all targets.
 fn targets() -> Result<Vec<Target>> {
-    table::rows("fuzz/targets.tsv", include_str!("fuzz/targets.tsv"))
+    let alone = |(program, longest): (&'static str, u32)| Target {
+        name: program.to_owned(),
+        program,
+        codec: None,
+        longest,
+    };
+    let mut targets = vec![alone(MESSAGES)];
+    targets.extend(codecs::rows()?.iter().filter_map(|row| {
+        Some(Target {
+            name: format!("{}_{HEADERS}", row.codec),
+            program: HEADERS,
+            codec: Some(row.codec),
+            longest: row.longest?,
+        })
+    }));
+    targets.extend([TRACE, JOBS].map(alone));
+    Ok(targets)
 }
 
 /// What rustc is told so that libFuzzer sees edges and comparisons; the stable compiler can do this, and what
@@ -82,7 +111,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let outcome = Outcome::new();
     let dir = bed.target.join("fuzz");
     std::fs::create_dir_all(&dir)?;
-    let programs = build(bed, &dir, &known)?;
+    let programs = build(bed, &dir)?;
     seed(bed, &dir, &outcome)?;
     let wanted = targets
         .iter()
@@ -127,7 +156,7 @@ fn build_seeds(bed: &Bed, dir: &Path) -> Result<PathBuf> {
 }
 
 /// Builds the targets; the directory in which they are.
-fn build(bed: &Bed, dir: &Path, names: &[&str]) -> Result<PathBuf> {
+fn build(bed: &Bed, dir: &Path) -> Result<PathBuf> {
     let _step = ui::Step::begin("building the fuzz targets (2-4 minutes)");
     let log = dir.join("build.log");
     std::fs::remove_file(&log).ok();
@@ -143,7 +172,7 @@ fn build(bed: &Bed, dir: &Path, names: &[&str]) -> Result<PathBuf> {
             "-p",
             "daedalus-fuzz",
         ])
-        .args(names.iter().flat_map(|name| ["--bin", *name]))
+        .args(PROGRAMS.iter().flat_map(|name| ["--bin", *name]))
         // Named, so that build scripts and procedural macros are built without coverage.
         .args(["--target", "x86_64-unknown-linux-gnu", "--target-dir"])
         .arg(root::inside(bed, &target))
@@ -180,7 +209,12 @@ fn seed(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
 
 /// Runs one target. A crash, a hang of a minute or too much memory is a failure that names the input.
 fn target(bed: &Bed, dir: &Path, programs: &Path, target: &Target, seconds: u32) -> Result<String> {
-    let Target { name, longest } = target;
+    let Target {
+        name,
+        program,
+        codec,
+        longest,
+    } = target;
     let corpus = dir.join("corpus").join(name);
     let found = dir.join("found").join(name);
     std::fs::create_dir_all(&corpus)?;
@@ -205,8 +239,9 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, target: &Target, seconds: u32)
         let left = (f64::from(seconds) - used).ceil();
         let ended = bed
             .command("bash")?
-            .args(["-c", TIMED, "fuzz"])
-            .arg(root::inside(bed, &programs.join(name)))
+            .args(["-c", TIMED, "fuzz", "env"])
+            .args(codec.map(|codec| format!("DAEDALUS_FUZZ_CODEC={codec}")))
+            .arg(root::inside(bed, &programs.join(program)))
             .arg(root::inside(bed, &corpus))
             .args(&arguments)
             .arg(format!("-max_total_time={left}"))
@@ -271,15 +306,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_target_has_a_row() {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
-        let stem = |entry: std::io::Result<std::fs::DirEntry>| {
-            let path = entry.unwrap().path();
-            path.file_stem().unwrap().to_string_lossy().into_owned()
+    fn every_program_and_every_codec_of_it_is_run() {
+        let files = |folder: &str| -> BTreeSet<String> {
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../../fuzz")
+                .join(folder);
+            let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+            paths
+                .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+                .collect()
         };
-        let files: BTreeSet<String> = std::fs::read_dir(dir).unwrap().map(stem).collect();
-        let rows: BTreeSet<String> = targets().unwrap().into_iter().map(|target| target.name).collect();
-        assert_eq!(files, rows);
+        assert_eq!(files("fuzz_targets"), BTreeSet::from(PROGRAMS.map(str::to_owned)));
+        let mut codecs = files("src/codecs");
+        codecs.retain(|name| name.parse::<Codec>().is_ok());
+        let targets = targets().unwrap();
+        let run = targets
+            .iter()
+            .filter_map(|target| Some(target.codec?.name().to_owned()));
+        assert_eq!(codecs, run.collect::<BTreeSet<_>>());
+        let programs = targets.iter().map(|target| target.program);
+        assert_eq!(programs.collect::<BTreeSet<_>>(), BTreeSet::from(PROGRAMS));
     }
 
     #[test]

@@ -8,7 +8,8 @@ mod checks;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use daedalus_uapi::Codec;
 
 use crate::bed::Bed;
 use crate::build;
@@ -17,10 +18,13 @@ use crate::make::{module, root};
 use crate::outcome::Outcome;
 use crate::play::{self, Stream};
 use crate::site::cmd::Cmd;
-use crate::site::files::{lock_file, write_json};
+use crate::site::files::{lock_file, read, write_json, write_whole};
 use crate::site::ui;
 use archive::NAME;
 
+/// The decoders for fluster, and the word in it for the codecs.
+const FLUSTER: &str = "fluster/daedalus.py";
+const NAMES: &str = "@NAMES@";
 /// The size of the small clips: the name's end.
 const SMALL: &str = "240p";
 /// What is left out of the root: what apt downloads again, texts for people, OpenGL (there is no GPU) with
@@ -91,6 +95,19 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Returns the decoders for fluster with GStreamer's names of the codecs filled in.
+fn with_codecs(text: &str) -> Result<String> {
+    ensure!(
+        text.matches(NAMES).count() == 1,
+        "{FLUSTER} has no place for codecs"
+    );
+    let names: Vec<&str> = Codec::ALL
+        .iter()
+        .map(|codec| codec.info().gstreamer_name)
+        .collect();
+    Ok(text.replace(NAMES, &names.join(" ")))
+}
+
 fn pack(bed: &Bed, dir: &Path, archive: &Path) -> Result<()> {
     build::prepare(bed, &[Kernel::Image])?;
     let kernel = bed.kernel(Kernel::Image)?;
@@ -113,9 +130,11 @@ fn pack(bed: &Bed, dir: &Path, archive: &Path) -> Result<()> {
         .arg("--strip-debug")
         .arg(image.join("linux"))
         .run()?;
-    for name in ["run", "README.md", "fluster/daedalus.py"] {
+    for name in ["run", "README.md", FLUSTER] {
         copy(&tree("testbed/image").join(name), name)?;
     }
+    let fluster = image.join(FLUSTER);
+    write_whole(&fluster, &with_codecs(&read(&fluster)?)?)?;
     for entry in std::fs::read_dir(tree("LICENSES"))? {
         let entry = entry?;
         copy(
@@ -342,4 +361,19 @@ fn source(bed: &Bed, image: &Path, kernel: &Path) -> Result<()> {
         source.version
     );
     Ok(std::fs::write(to.join("README"), text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fluster_is_told_the_codecs() {
+        let text = with_codecs(include_str!("../../../testbed/image/fluster/daedalus.py")).unwrap();
+        let line = text.lines().find(|line| line.starts_with("NAMES = ")).unwrap();
+        for codec in Codec::ALL {
+            assert!(line.contains(codec.info().gstreamer_name), "{line}");
+        }
+        assert!(with_codecs(&text).is_err());
+    }
 }

@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use daedalus_common::vectors;
-use daedalus_uapi::Codec;
-use serde::Deserialize;
 
 use crate::bed::Bed;
+use crate::codecs;
 use crate::conformance;
 use crate::guest::{self, GuestJob};
 use crate::outcome::Outcome;
 use crate::site::files::{read, write_json};
-use crate::site::table;
 
 /// Where the traces are, in the tree.
 const TRACES: &str = "tests/data/ioctls";
@@ -27,23 +25,14 @@ struct Trace {
     stream: String,
 }
 
-/// A codec without a trace, as a row of untraced.tsv.
-#[derive(Debug, Deserialize)]
-struct Untraced {
-    codec: Codec,
-    reason: String,
-}
-
-fn untraced() -> Result<Vec<Untraced>> {
-    table::rows("ioctls/untraced.tsv", include_str!("ioctls/untraced.tsv"))
-}
-
 /// `./dev ioctls`.
 pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let outcome = Outcome::new();
     let traces = traces(&bed.repo.join(TRACES))?;
-    for Untraced { codec, reason } in untraced()? {
-        outcome.skip(&format!("ioctls {codec}"), &reason);
+    for row in codecs::rows()? {
+        if let Some(reason) = &row.untraced {
+            outcome.skip(&format!("ioctls {}", row.codec), reason);
+        }
     }
     let dir = bed.target.join("ioctls");
     std::fs::create_dir_all(&dir)?;
@@ -132,15 +121,14 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(TRACES);
         let traces = traces(&dir).unwrap();
         let names: Vec<&str> = traces.iter().map(|trace| trace.name.as_str()).collect();
-        let untraced = untraced().unwrap();
-        for codec in Codec::ALL {
+        for row in codecs::rows().unwrap() {
+            let codec = row.codec;
             let kept = traces
                 .iter()
                 .any(|trace| trace.stream.starts_with(&format!("{codec}/")));
-            let missing = untraced.iter().any(|row| row.codec == *codec);
             assert!(
-                kept != missing,
-                "a trace of {codec}, or a row in untraced.tsv, and not both: {names:?}"
+                kept != row.untraced.is_some(),
+                "a trace of {codec}, or a reason in codecs.tsv, and not both: {names:?}"
             );
         }
     }

@@ -2,11 +2,13 @@
 //! The layers of the kernel module: which file calls which, and that no call points upward.
 //!
 //! The order of the files is the list at the top of `kernel/daedalus_core.h`, from the top layer to the
-//! bottom one. Files on one line are one layer and do not call each other.
+//! bottom one. Files on one line are one layer and do not call each other. The line with `<codec>` stands for
+//! the files of all codecs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
+use daedalus_uapi::Codec;
 
 use crate::bed::Bed;
 use crate::outcome::Outcome;
@@ -14,6 +16,9 @@ use crate::site::files::{read, write_whole};
 
 /// The file whose comment lists the layers.
 const LIST: &str = "kernel/daedalus_core.h";
+
+/// The word of the list for the files of codecs.
+const CODECS: &str = "daedalus_<codec>";
 
 /// Which files a file calls, and by which functions.
 type Calls = BTreeMap<(String, String), BTreeSet<String>>;
@@ -52,7 +57,10 @@ fn ranks(header: &str) -> Result<BTreeMap<String, usize>> {
         .map(|line| format!("daedalus_{line}"));
     for (rank, line) in lines.enumerate() {
         for word in line.split_whitespace() {
-            if word.starts_with("daedalus_") {
+            if word == CODECS {
+                let files = Codec::ALL.iter().map(|codec| format!("daedalus_{codec}"));
+                ranks.extend(files.map(|file| (file, rank)));
+            } else if word.starts_with("daedalus_") {
                 ranks.insert(word.to_owned(), rank);
             }
         }
@@ -185,8 +193,8 @@ fn table(calls: &Calls, sources: &BTreeMap<String, String>) -> String {
 mod tests {
     use super::*;
 
-    const HEADER: &str =
-        "/*\n *\tdaedalus_top\t\ta\n *\tdaedalus_left  daedalus_right\tb\n *\tdaedalus_low\tc\n */\n";
+    const HEADER: &str = "/*\n *\tdaedalus_top\t\ta\n *\tdaedalus_left  daedalus_right\tb\n \
+                          *\tdaedalus_<codec>\tc\n *\tdaedalus_low\td\n */\n";
 
     fn files(list: &[(&str, &str)]) -> BTreeMap<String, String> {
         list.iter()
@@ -199,7 +207,10 @@ mod tests {
         let ranks = ranks(HEADER).unwrap();
         assert_eq!(ranks["daedalus_top"], 0);
         assert_eq!(ranks["daedalus_left"], ranks["daedalus_right"]);
-        assert_eq!(ranks["daedalus_low"], 2);
+        for codec in Codec::ALL {
+            assert_eq!(ranks[&format!("daedalus_{codec}")], 2);
+        }
+        assert_eq!(ranks["daedalus_low"], 3);
         assert!(super::ranks("/* none */").is_err());
     }
 

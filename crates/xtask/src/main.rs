@@ -33,6 +33,7 @@ mod replay;
 mod results;
 mod site;
 mod stock;
+mod streams;
 mod suite;
 mod system;
 mod torture;

@@ -7,32 +7,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use daedalus_uapi::Codec;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
+use crate::conformance::manifest;
 use crate::guest::{self, GuestJob};
 use crate::make::root;
 use crate::outcome::Outcome;
 use crate::play;
 use crate::site::files::{read, write_json};
-use crate::site::table;
+use crate::streams::{self, Chosen, Use};
 
 /// Arguments of `./dev replay`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Args {
     /// Traces to replay instead of new ones; they must be under the tree
     files: Vec<PathBuf>,
-}
-
-/// A stream of the vectors, as a row of vectors.tsv.
-#[derive(Debug, Deserialize)]
-struct Vector {
-    width: usize,
-    height: usize,
-    /// As CODEC/FILE.
-    file: String,
 }
 
 /// How the traces are replayed: threads, and whether free-running.
@@ -143,32 +133,21 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
 
 /// The list for `daedalus-tests play` (tests/src/stream.rs).
 fn streams(vectors: &Path) -> Result<Vec<Value>> {
-    let rows: Vec<Vector> = table::rows("replay/vectors.tsv", include_str!("replay/vectors.tsv"))?;
-    rows.iter().map(|row| stream(vectors, row)).collect()
+    let chosen = streams::of(Use::Replay)?;
+    chosen.iter().map(|stream| listed(vectors, stream)).collect()
 }
 
-fn stream(vectors: &Path, row: &Vector) -> Result<Value> {
-    let path = &row.file;
-    let (codec, _) = path.split_once('/').context("no codec")?;
-    let codec: Codec = codec.parse()?;
-    ensure!(
-        vectors.join(path).is_file(),
-        "{} has no {path}",
-        vectors.display()
-    );
-    // 10 bit has its checksums as P010, 8 bit as NV12.
-    let ten_bit = vectors.join(format!("{path}.p010.frames.md5")).is_file();
-    let (layout, format) = if ten_bit {
-        ("p010", "P010_10LE")
-    } else {
-        ("nv12", "NV12")
-    };
-    let sums = format!("{path}.{layout}.frames.md5");
+fn listed(vectors: &Path, stream: &Chosen) -> Result<Value> {
+    let path = stream.path();
+    let rows = manifest::load(&vectors.join(stream.codec.name()))?;
+    let row = rows.iter().find(|row| row.file == stream.file);
+    let row = row.with_context(|| format!("no MANIFEST has {path}"))?;
+    let (sums, deep) = stream.sums(vectors)?;
     Ok(json!({
         "name": path,
         "path": format!("/mnt/vectors/{path}"),
-        "codec": codec,
-        "format": format,
+        "codec": stream.codec,
+        "format": if deep { "P010_10LE" } else { "NV12" },
         "width": row.width,
         "height": row.height,
         "frames": read(&vectors.join(&sums))?.lines().count(),

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use daedalus_fuzz::{append, codecs, messages};
-use daedalus_trace::{Reader, Record};
+use daedalus_trace::{Job, Reader, Record};
+use daedalus_uapi::Codec;
 
 /// Longest input in bytes: longer ones make a fuzzer slow.
 const LONGEST: usize = 256 << 10;
@@ -44,6 +45,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Returns the name of the target of the headers of a job's codec, and an input.
+fn headers(job: &Job) -> Option<(String, Vec<u8>)> {
+    let codec = Codec::from_coded_format(job.coded_format)?;
+    let input = (codecs::target(codec)?.input)(job)?;
+    Some((format!("{codec}_headers"), input))
+}
+
 struct Seeds<'a> {
     out: &'a Path,
     name: &'a str,
@@ -58,8 +66,8 @@ impl Seeds<'_> {
             append(&record, &mut session);
             if let Record::Job(job) = &record {
                 jobs += 1;
-                if let Some((target, input)) = codecs::headers(job).filter(|_| jobs <= INPUTS) {
-                    self.write(target, &input)?;
+                if let Some((target, input)) = headers(job).filter(|_| jobs <= INPUTS) {
+                    self.write(&target, &input)?;
                 }
             }
             if jobs == JOBS {

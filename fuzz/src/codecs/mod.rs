@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! First inputs of the targets for one codec's headers, one file each.
+//! The fuzz targets of codecs' headers, a file each.
 
 mod av1;
 mod controls;
@@ -9,14 +9,26 @@ mod mpeg2;
 mod vp8;
 
 use daedalus_trace::Job;
+use daedalus_uapi::Codec;
 
-/// Returns the target of the job's codec, and its input: what it takes apart into the job's controls, or the
-/// coded data that it reads. `None` if the codec has neither headers to write nor headers to read.
+/// The target of a codec's headers.
+pub struct Target {
+    /// Makes an input of a job: what is taken apart into the job's controls, or the coded data that is read.
+    /// `None` if the job lacks them.
+    pub input: fn(&Job) -> Option<Vec<u8>>,
+    /// Tries an input. It panics if the codec's writer or reader does what it must not.
+    pub run: fn(&[u8]),
+}
+
+/// Returns the target of a codec; `None` if it has neither headers to write nor headers to read.
 #[must_use]
-pub fn headers(job: &Job) -> Option<(&'static str, Vec<u8>)> {
-    h264::headers(job)
-        .or_else(|| av1::headers(job))
-        .or_else(|| vp8::headers(job))
-        .or_else(|| mpeg2::headers(job))
-        .or_else(|| hevc::headers(job))
+pub fn target(codec: Codec) -> Option<Target> {
+    match codec {
+        Codec::H264 => Some(h264::TARGET),
+        Codec::Av1 => Some(av1::TARGET),
+        Codec::Vp8 => Some(vp8::TARGET),
+        Codec::Mpeg2 => Some(mpeg2::TARGET),
+        Codec::Hevc => Some(hevc::TARGET),
+        Codec::Vp9 => None,
+    }
 }

@@ -83,49 +83,11 @@ class Daedalus(Decoder):
         return subprocess.run(command, check=False).returncode == 0
 
 
-@register_decoder
-class DaedalusH264(Daedalus):
-    """H.264"""
+# GStreamer's names of the codecs, filled in when the image is made; fluster's begin with them.
+NAMES = "@NAMES@".split()
 
-    codec = Codec.H264
-    element = "v4l2slh264dec"
-
-
-@register_decoder
-class DaedalusVp9(Daedalus):
-    """VP9"""
-
-    codec = Codec.VP9
-    element = "v4l2slvp9dec"
-
-
-@register_decoder
-class DaedalusAv1(Daedalus):
-    """AV1"""
-
-    codec = Codec.AV1
-    element = "v4l2slav1dec"
-
-
-@register_decoder
-class DaedalusVp8(Daedalus):
-    """VP8"""
-
-    codec = Codec.VP8
-    element = "v4l2slvp8dec"
-
-
-@register_decoder
-class DaedalusMpeg2(Daedalus):
-    """MPEG-2"""
-
-    codec = Codec.MPEG2_VIDEO
-    element = "v4l2slmpeg2dec"
-
-
-@register_decoder
-class DaedalusHevc(Daedalus):
-    """HEVC"""
-
-    codec = Codec.H265
-    element = "v4l2slh265dec"
+for _codec in Codec:
+    _name = _codec.name.split("_")[0].lower()
+    if _name in NAMES:
+        _fields = {"__doc__": _codec.value, "codec": _codec, "element": f"v4l2sl{_name}dec"}
+        register_decoder(type(f"Daedalus{_codec.name}", (Daedalus,), _fields))

@@ -17,6 +17,11 @@ pub(crate) struct Parts {
 /// The size and the bit depth of a session.
 pub(crate) type Shape = ((u32, u32), u8);
 
+/// The delegate of a codec whose requests are the parser's jobs as they are.
+pub(crate) struct AsParsed;
+
+impl Delegate for AsParsed {}
+
 /// A delegate.
 pub(crate) trait Delegate: Sync {
     /// Returns the control that makes the device offer formats of this bit depth; `None` if Chromium sets
@@ -36,9 +41,16 @@ pub(crate) trait Delegate: Sync {
     }
 
     /// Returns `job`'s request. `controls` are the parser's, in which pictures have their timestamps.
-    fn request(&self, job: &CodedJob, controls: Vec<Control>, frames: &Frames) -> Parts;
+    fn request(&self, job: &CodedJob, controls: Vec<Control>, _frames: &Frames) -> Parts {
+        Parts {
+            controls: vec![controls],
+            payload: job.payload.clone(),
+        }
+    }
 
     /// Returns why Chromium does not decode `job`, with a session of this shape or with none; `None` if it
     /// does.
-    fn refusal(&self, job: &CodedJob, session: Option<Shape>) -> Option<&'static str>;
+    fn refusal(&self, _job: &CodedJob, _session: Option<Shape>) -> Option<&'static str> {
+        None
+    }
 }

@@ -1,21 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! H.264 streams, decoded by the `ffmpeg` program.
 
-use std::process::Command;
-
-use daedalus_client::{CodedJob, Visible};
+use daedalus_client::CodedJob;
 use daedalus_codecs::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force, write_access_unit_delimiter};
 use daedalus_uapi::v4l2_controls::*;
 
-use crate::vectors::{Vector, scratch};
-
-/// The stream, rebuilt.
-struct Rebuilt {
-    stream: Vec<u8>,
-    /// The part of its pictures that is shown, and their size as decoded.
-    visible: Visible,
-    coded: (u32, u32),
-}
+use crate::ffmpeg::{self, Rebuilt};
+use crate::vectors::Vector;
 
 fn rewrite(vector: &Vector) -> Result<Rebuilt, String> {
     let mut sets = ParameterSets::default();
@@ -43,8 +34,7 @@ fn rewrite(vector: &Vector) -> Result<Rebuilt, String> {
     let (visible, coded) = shape.ok_or("no pictures")?;
     Ok(Rebuilt {
         stream,
-        visible,
-        coded,
+        crop: ffmpeg::crop(visible, coded),
     })
 }
 
@@ -52,45 +42,7 @@ fn control<T: zerocopy::FromBytes>(job: &CodedJob, id: u32) -> Option<T> {
     job.control(id).and_then(|c| c.get())
 }
 
-/// md5 of the rebuilt stream's pictures, cropped as the client would show them.
+/// md5 of the rebuilt stream's pictures.
 pub(crate) fn rebuild(vector: &Vector) -> Result<String, String> {
-    let Rebuilt {
-        stream,
-        visible,
-        coded,
-    } = rewrite(vector)?;
-    let path = scratch(vector, "h264");
-    std::fs::write(&path, stream).map_err(|e| e.to_string())?;
-    let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg
-        // More threads decode fields wrong, once in some hundred times (ARCHITECTURE.md, Threads).
-        .args(["-v", "error", "-threads", "1", "-f", "h264", "-i"])
-        .arg(&path)
-        .args(["-fps_mode", "passthrough"]);
-    if (visible.width, visible.height) != coded {
-        let Visible {
-            left,
-            top,
-            width,
-            height,
-        } = visible;
-        ffmpeg.args(["-vf", &format!("crop={width}:{height}:{left}:{top}:exact=1")]);
-    }
-    let output = ffmpeg
-        .args(["-noautoscale", "-c:v", "rawvideo", "-f", "md5", "-"])
-        .output()
-        .map_err(|e| format!("ffmpeg: {e}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let md5 = text.trim().strip_prefix("MD5=").map(str::to_owned);
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    let md5 = md5.ok_or_else(|| format!("ffmpeg: {complaints}"))?;
-    if !complaints.is_empty() && md5 != vector.md5 {
-        let lines: Vec<_> = complaints.lines().take(2).collect();
-        return Err(format!("md5 {md5}; {}", lines.join("; ")));
-    }
-    // Kept after a failure, to be looked at.
-    if md5 == vector.md5 {
-        std::fs::remove_file(&path).map_err(|e| e.to_string())?;
-    }
-    Ok(md5)
+    ffmpeg::decode(vector, "h264", &[rewrite(vector)?])
 }

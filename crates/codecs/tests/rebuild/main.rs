@@ -13,6 +13,7 @@
 //! a line says so.
 
 mod av1;
+mod ffmpeg;
 mod h264;
 mod hevc;
 mod mpeg2;

@@ -165,12 +165,14 @@ impl Hevc {
 }
 
 impl Library for Hevc {
+    const MOST_THREADS: u32 = 1;
+
     type Controls = Controls;
     type Coded = Coded;
 
-    fn open(_threads: u32) -> Result<Self, EngineError> {
+    fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
-            context: Context::open(&DECODER, Threading::Slices(1))?,
+            context: Context::open(&DECODER, Threading::Slices(threads))?,
             packet: PacketBuilder::default(),
             payload: Vec::new(),
             writer: Writer::default(),
@@ -178,8 +180,8 @@ impl Library for Hevc {
         })
     }
 
-    fn reopen(&mut self, _threads: u32) -> Result<(), EngineError> {
-        self.context = Context::open(&DECODER, Threading::Slices(1))?;
+    fn reopen(&mut self, threads: u32) -> Result<(), EngineError> {
+        self.context = Context::open(&DECODER, Threading::Slices(threads))?;
         self.writer.reset();
         Ok(())
     }
@@ -196,10 +198,6 @@ impl Library for Hevc {
             pps,
             scaling: scaling.ok().map(|(matrix, _)| matrix),
         })
-    }
-
-    fn threads(_controls: &Self::Controls, _threads: u32) -> u32 {
-        1
     }
 
     fn depth(&self) -> usize {

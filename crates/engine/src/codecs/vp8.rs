@@ -150,6 +150,8 @@ pub(crate) struct Vp8 {
 }
 
 impl Library for Vp8 {
+    const MOST_THREADS: u32 = 1;
+
     /// The frame is decoded without its control, too: later ones refer to it.
     type Controls = Result<V4l2CtrlVp8Frame, JobError>;
     type Coded = Coded;
@@ -171,10 +173,6 @@ impl Library for Vp8 {
 
     fn controls(job: &Job<'_>) -> Result<Self::Controls, JobError> {
         Ok(controls::get(job.controls, V4L2_CID_STATELESS_VP8_FRAME).map(|(frame, _)| frame))
-    }
-
-    fn threads(_controls: &Self::Controls, _threads: u32) -> u32 {
-        1
     }
 
     fn depth(&self) -> usize {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use ffmpeg_sys_next as ff;
 
 use super::{
-    CodecDecoder, MAX_THREADS, Shared, align, free, free_packet, install_log, layout_of, lend, option_ptr,
-    picture_format, use_plain_transform,
+    CodecDecoder, MAX_THREADS, Shared, align, free, install_log, layout_of, lend, option_ptr, picture_format,
+    send_packet, use_plain_transform,
 };
 use crate::error::{EngineError, JobError};
 use crate::frames::Frame;
@@ -139,44 +139,15 @@ impl Stream {
 
 impl StreamLibrary for Stream {
     fn send(&mut self, packet: &Packet, tag: u64) -> Sent {
-        let Ok(size) = c_int::try_from(packet.data().len()) else {
-            return Sent::Lost(JobError::Payload("too long"));
-        };
-        let owner = packet.to_raw();
-        let data = packet.data().as_ptr().cast_mut();
-        // SAFETY: the memory is `padded_len` bytes long, and lives until `free_packet` gives back `owner`.
-        // The library does not write to it: the buffer is read-only.
-        let buffer = unsafe {
-            ff::av_buffer_create(
-                data,
-                packet.padded_len(),
-                Some(free_packet),
-                owner.cast_mut(),
-                ff::AV_BUFFER_FLAG_READONLY,
-            )
-        };
-        if buffer.is_null() {
-            // SAFETY: the library did not take the count.
-            unsafe { Packet::release(owner) };
-            return Sent::Lost(JobError::NoMemory);
-        }
-        // SAFETY: the packet is valid, blank and not shared.
-        let fields = unsafe { self.packet.as_mut() };
-        fields.buf = buffer;
-        fields.data = data;
-        fields.size = size;
-        fields.pts = tag as i64;
-        // SAFETY: context and packet are valid; the data is padded.
-        let code = unsafe { ff::avcodec_send_packet(self.context.as_ptr(), self.packet.as_ptr()) };
-        // SAFETY: the packet is valid; this drops its reference of the buffer.
-        unsafe { ff::av_packet_unref(self.packet.as_ptr()) };
-        match code {
-            0.. => Sent::Taken,
-            _ if code == ff::AVERROR(ff::EAGAIN) => Sent::Full,
-            _ => Sent::Lost(JobError::Library {
+        // SAFETY: this value owns both objects, and the packet is blank between calls.
+        match unsafe { send_packet(self.context, self.packet, packet, tag) } {
+            Ok(0..) => Sent::Taken,
+            Ok(code) if code == ff::AVERROR(ff::EAGAIN) => Sent::Full,
+            Ok(code) => Sent::Lost(JobError::Library {
                 call: "avcodec_send_packet",
                 code,
             }),
+            Err(error) => Sent::Lost(error),
         }
     }
 

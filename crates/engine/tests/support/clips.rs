@@ -7,25 +7,20 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob};
-
-/// Of each codec: what the file's name ends with, and the encoder's options.
-const TABLE: &str = include_str!("clips.tsv");
+use daedalus_common::codecs;
 
 /// Pictures between two key frames.
 pub(crate) const GOP: usize = 8;
 
 /// The jobs of a clip of 24 pictures, 322 × 182, with noise, made by `ffmpeg`.
 pub(crate) fn jobs(codec: Codec) -> Result<Vec<CodedJob>> {
-    let row = TABLE
-        .lines()
-        .map(|line| line.split('\t').collect::<Vec<_>>())
-        .find(|row| row[0] == codec.name());
-    let [_, ending, options] = row.as_deref().unwrap_or_default() else {
-        bail!("clips.tsv has no row for {codec}");
+    let cell = |column| {
+        let cell = codecs::cell(codec.name(), column);
+        cell.with_context(|| format!("codecs.tsv has no {column} for {codec}"))
     };
-    encoded(&format!("{codec}.{ending}"), options)
+    encoded(&format!("{codec}.{}", cell("ending")?), cell("groups")?)
 }
 
 /// The jobs of such a clip by an encoder with other options.

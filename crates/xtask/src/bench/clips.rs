@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_uapi::Codec;
 use daedalus_uapi::codec::Stream;
-use serde::Deserialize;
 
 use crate::bed::Bed;
-use crate::conformance::generated;
+use crate::codecs;
+use crate::conformance::{generated, manifest};
 use crate::play;
-use crate::site::table;
 
 /// Frames per second of the generated clips.
 const RATE: f64 = 30.0;
@@ -47,23 +46,12 @@ pub(crate) enum Kind<'a> {
     Large,
 }
 
-/// A generated stream, as a row of clips.tsv.
-#[derive(Debug, Deserialize)]
-struct Generated {
-    kind: String,
-    /// Bits per sample.
-    depth: u8,
-    codec: Codec,
-    frames: usize,
-    file: String,
-}
-
 /// The clips of a kind, each `times` in a row; makes what is not there.
 pub(crate) fn repeated(bed: &Bed, kind: Kind<'_>, times: usize) -> Result<Vec<Clip>> {
     let clips = match kind {
         Kind::Demo(size) => demo(bed, size)?,
-        Kind::TenBit => of_generated(bed, "ten-bit")?,
-        Kind::Large => of_generated(bed, "large")?,
+        Kind::TenBit => of_generated(bed, "10bit-1080p", codecs::ten_bit())?,
+        Kind::Large => of_generated(bed, "2160p", Codec::ALL.to_vec())?,
     };
     // Some codecs have 8 bits only.
     let all = matches!(kind, Kind::TenBit) || Codec::ALL.iter().all(|codec| has(&clips, *codec));
@@ -98,23 +86,25 @@ fn demo(bed: &Bed, size: &str) -> Result<Vec<Clip>> {
         .collect())
 }
 
-fn of_generated(bed: &Bed, kind: &str) -> Result<Vec<Clip>> {
+fn of_generated(bed: &Bed, size: &str, codecs: Vec<Codec>) -> Result<Vec<Clip>> {
     let dir = generated::folder(bed, false)?;
-    let rows: Vec<Generated> = table::rows("bench/clips.tsv", include_str!("clips.tsv"))?;
-    Ok(rows
-        .into_iter()
-        .filter(|row| row.kind == kind)
-        .map(|row| Clip {
-            name: row.file.split('.').next().unwrap_or_default().to_owned(),
-            codec: row.codec,
-            path: dir.join(&row.file),
+    let rows = manifest::load(&dir)?;
+    let clip = |codec: Codec| {
+        let file = codecs::file(codec, size);
+        let row = rows.iter().find(|row| row.file == file);
+        let row = row.with_context(|| format!("no generated {file}"))?;
+        Ok(Clip {
+            name: format!("{codec}-{size}"),
+            codec,
+            path: dir.join(&file),
             once: PathBuf::new(),
             times: 1,
             frames: row.frames,
-            depth: row.depth,
+            depth: row.bit_depth().with_context(|| row.pixfmt.clone())?,
             mbit: 0.0,
         })
-        .collect())
+    };
+    codecs.into_iter().map(clip).collect()
 }
 
 /// The clip several times in a row, under target/bench, which guest and root see.

@@ -35,7 +35,7 @@ const REAL_TIME: [&str; 3] = ["chrt", "--rr", "1"];
 /// A target of the engine, as a row of targets.tsv.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Bounded {
-    target: String,
+    target: Aim,
     pub(crate) codec: Codec,
     /// Bits per sample.
     pub(crate) depth: u8,
@@ -44,12 +44,44 @@ pub(crate) struct Bounded {
     clip: String,
 }
 
-/// Returns the targets of a kind: `one-thread` or `two-threads`.
-pub(crate) fn bounded(kind: &str) -> Vec<Bounded> {
+/// What a target is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Aim {
+    /// The most that the engine may take of the processor time that ffmpeg takes, with one thread.
+    OneThread,
+    /// How many times as fast as with one thread it is at least with two.
+    TwoThreads,
+}
+
+/// The bound with one thread where the table has no other.
+const ONE_THREAD: f64 = 1.0;
+
+/// Returns the table's targets of a kind.
+fn listed(aim: Aim) -> Vec<Bounded> {
     // A test reads the same text.
     let rows: Vec<Bounded> =
         table::rows("bench/targets.tsv", include_str!("targets.tsv")).unwrap_or_default();
-    rows.into_iter().filter(|row| row.target == kind).collect()
+    rows.into_iter().filter(|row| row.target == aim).collect()
+}
+
+/// Returns the targets with one thread: for each codec with 8 bit, then for those that have it with 10 bit.
+pub(crate) fn one_thread() -> Vec<Bounded> {
+    let rows = listed(Aim::OneThread);
+    let bounded = |(codec, depth): (Codec, u8)| {
+        let row = rows.iter().find(|row| (row.codec, row.depth) == (codec, depth));
+        row.cloned().unwrap_or_else(|| Bounded {
+            target: Aim::OneThread,
+            codec,
+            depth,
+            bound: ONE_THREAD,
+            clip: String::new(),
+        })
+    };
+    let all = Codec::ALL.iter().map(|codec| (*codec, 8));
+    all.chain(codecs::ten_bit().into_iter().map(|codec| (codec, 10)))
+        .map(bounded)
+        .collect()
 }
 
 /// The engine against a peer with as many threads: ratios, so less than 1 is less than the peer.
@@ -421,7 +453,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
     let mut targets = Vec::new();
     for Bounded {
         codec, depth, bound, ..
-    } in bounded("one-thread")
+    } in one_thread()
     {
         let against = find(codec, depth).and_then(|row| {
             row.against
@@ -444,7 +476,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
         bound,
         clip,
         ..
-    } in bounded("two-threads")
+    } in listed(Aim::TwoThreads)
     {
         let threads = find(codec, depth).and_then(|row| row.threads.iter().find(|one| one.threads == 2));
         targets.push(Target::new(
@@ -460,7 +492,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
 pub(crate) fn bars(rows: &[Row]) -> (Vec<Bar>, Vec<Bar>) {
     let mut peers = Vec::new();
     let mut threads = Vec::new();
-    let bounds = bounded("one-thread");
+    let bounds = one_thread();
     for row in rows {
         let bound = bounds
             .iter()
@@ -494,14 +526,21 @@ mod tests {
     }
 
     #[test]
-    fn targets_name_codecs_and_kinds() {
+    fn every_codec_has_a_target_and_every_row_is_one() {
         let rows: Vec<Bounded> = table::rows("bench/targets.tsv", include_str!("targets.tsv")).unwrap();
-        let known = |row: &Bounded| ["one-thread", "two-threads"].contains(&row.target.as_str());
-        assert!(rows.iter().all(known));
+        let targets = one_thread();
         assert!(
             Codec::ALL
                 .iter()
-                .all(|codec| rows.iter().any(|row| row.codec == *codec))
+                .zip(&targets)
+                .all(|(codec, row)| row.codec == *codec)
         );
+        assert!(
+            targets
+                .iter()
+                .any(|row| row.depth == 10 && row.bound == ONE_THREAD)
+        );
+        let used = targets.iter().filter(|row| row.bound != ONE_THREAD).count();
+        assert_eq!(used + listed(Aim::TwoThreads).len(), rows.len());
     }
 }

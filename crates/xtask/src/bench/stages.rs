@@ -259,7 +259,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
 
 /// Target 1 (instructions).
 pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
-    engine::bounded("one-thread")
+    engine::one_thread()
         .into_iter()
         .map(
             |Bounded {

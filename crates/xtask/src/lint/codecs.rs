@@ -20,7 +20,7 @@ const MOST: usize = 20;
 const REGISTRY: [&str; 4] = [
     "crates/uapi/src/codec.rs",
     "include/uapi/linux/daedalus.h",
-    "kernel/daedalus_codec.c",
+    "kernel/daedalus_codecs.h",
     "crates/codecs/src/lib.rs",
 ];
 /// What tables of clips and limits end with.

@@ -9,9 +9,11 @@ use daedalus_uapi::{Codec, fourcc};
 use serde::Deserialize;
 
 use crate::bed::Bed;
+use crate::codecs;
 use crate::ffmpeg::{self, Scene};
 use crate::site::files::write_whole;
 use crate::site::table;
+use crate::streams::{self, Use};
 
 /// The size of all clips but Chromium's.
 const SIZE: (u32, u32) = (320, 180);
@@ -46,18 +48,18 @@ pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
         frames,
         rate,
     };
-    let encoders = ffmpeg::encoders()?;
+    let codecs = codecs::rows()?;
     let mut list = String::new();
-    for row in &encoders {
+    for row in &codecs {
         let file = format!("{}.{}", row.codec, row.ending);
         let format = fourcc::name(row.codec.coded_format());
         list.push_str(&format!("{} {file} {format}\n", row.codec));
-        ffmpeg::encode(bed, scene(10, 25), &row.options, &clips.join(file), &log)?;
+        ffmpeg::encode(bed, scene(10, 25), &row.small, &clips.join(file), &log)?;
     }
     write_whole(&clips.join("list"), &list)?;
-    let usual = encoders.first().context("no codec")?;
+    let usual = codecs.first().context("no codec")?;
     for (name, frames, rate) in LONG {
-        let options = usual.options.clone() + OFTEN;
+        let options = usual.small.clone() + OFTEN;
         ffmpeg::encode(bed, scene(frames, rate), &options, &clips.join(name), &log)?;
     }
     if let Some(vectors) = bed.vectors() {
@@ -92,27 +94,19 @@ fn for_chromium(bed: &Bed, to: &Path, log: &Path) -> Result<()> {
     write_whole(&to.join("list"), &list)
 }
 
-/// A stream of the vectors, as a row of streams.tsv.
-#[derive(Debug, Deserialize)]
-struct Stream {
-    codec: Codec,
-    file: String,
-}
-
-/// Copies what streams.tsv names, each stream as CODEC/NAME with its pictures' checksums as CODEC/NAME.md5.
+/// Copies the streams for these guests, each as CODEC/NAME with its pictures' checksums as CODEC/NAME.md5.
 fn streams(vectors: &Path, to: &Path) -> Result<()> {
-    for row in table::rows::<Stream>("streams.tsv", include_str!("streams.tsv"))? {
-        let from = vectors.join(row.codec.name()).join(&row.file);
+    for stream in streams::of(Use::System)? {
+        let from = vectors.join(stream.path());
         let name = from.file_name().context("a stream without a name")?.to_owned();
-        let sums = ["nv12", "p010"]
-            .map(|layout| PathBuf::from(format!("{}.{layout}.frames.md5", from.display())))
-            .into_iter()
-            .find(|path| path.exists())
-            .with_context(|| format!("streams.tsv: {} has no checksums", from.display()))?;
-        let to = to.join(row.codec.name());
+        let (sums, _) = stream.sums(vectors)?;
+        let to = to.join(stream.codec.name());
         std::fs::create_dir_all(&to)?;
         std::fs::copy(&from, to.join(&name)).with_context(|| from.display().to_string())?;
-        std::fs::copy(sums, to.join(format!("{}.md5", name.to_string_lossy())))?;
+        std::fs::copy(
+            vectors.join(sums),
+            to.join(format!("{}.md5", name.to_string_lossy())),
+        )?;
     }
     Ok(())
 }
@@ -122,10 +116,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tables_have_rows() {
+    fn the_table_has_rows() {
         let clips: Vec<ForChromium> = table::rows("chromium.tsv", include_str!("chromium.tsv")).unwrap();
         assert!(clips.iter().all(|row| row.file.starts_with(row.codec.name())));
-        let streams: Vec<Stream> = table::rows("streams.tsv", include_str!("streams.tsv")).unwrap();
-        assert!(streams.len() > Codec::ALL.len() && !clips.is_empty());
+        assert!(!clips.is_empty());
     }
 }

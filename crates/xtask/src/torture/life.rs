@@ -3,7 +3,6 @@
 
 use anyhow::{Context, Result};
 use daedalus_common::vectors;
-use serde::Deserialize;
 
 use super::args::Args;
 use super::limits::{LIFE_MIB, limits};
@@ -15,7 +14,7 @@ use crate::guest::{self, GuestJob};
 use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
 use crate::play;
-use crate::site::table;
+use crate::streams::{self, Chosen, Use};
 
 /// The scenarios of `life`, in the order in which they run.
 const SCENARIOS: [&str; 24] = [
@@ -98,50 +97,26 @@ fn frozen(kernel: Kernel, quick: bool) -> String {
     format!("--rounds {rounds}{watchdog}")
 }
 
-/// A stream whose pictures change their size, as a row of sizes.tsv.
-#[derive(Debug, Deserialize)]
-struct Resized {
-    set: Set,
-    file: String,
-}
-
-/// Where a stream comes from.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Set {
-    /// The streams that published suites lack.
-    Generated,
-    Vectors,
-}
-
-/// A stream of the vectors, as a row of vectors.tsv.
-#[derive(Debug, Deserialize)]
-struct Vector {
-    file: String,
-    /// Of the pictures of its list of checksums.
-    layout: String,
-}
-
 /// Returns the streams whose pictures change their size, as the guest sees them: generated ones, and the
 /// vectors' if they are here.
 fn resized(bed: &Bed) -> Result<Vec<String>> {
     let folder = generated::folder(bed, true)?;
-    let mut streams = Vec::new();
-    for row in table::rows::<Resized>("sizes.tsv", include_str!("sizes.tsv"))? {
-        let file = &row.file;
-        match row.set {
-            Set::Generated => {
-                let codec = file.split('-').next().unwrap_or_default();
-                let path = [folder.join(file), folder.join(codec).join(file)];
-                let path = path.iter().find(|path| path.is_file());
-                let path = path.with_context(|| format!("no generated {file}"))?;
-                streams.push(in_guest(bed, path)?);
-            }
-            Set::Vectors if bed.vectors().is_some() => streams.push(format!("/mnt/vectors/{file}")),
-            Set::Vectors => {}
-        }
+    let mut paths = Vec::new();
+    for stream in streams::of(Use::Generated)? {
+        let path = [folder.join(&stream.file), folder.join(stream.path())];
+        let path = path.iter().find(|path| path.is_file());
+        let path = path.with_context(|| format!("no generated {}", stream.file))?;
+        paths.push(in_guest(bed, path)?);
     }
-    Ok(streams)
+    if bed.vectors().is_some() {
+        paths.extend(streams::of(Use::Sizes)?.iter().map(in_vectors));
+    }
+    Ok(paths)
+}
+
+/// Returns where the guest sees a stream of the vectors.
+fn in_vectors(stream: &Chosen) -> String {
+    format!("/mnt/vectors/{}", stream.path())
 }
 
 /// Runs all scenarios in one guest.
@@ -176,11 +151,11 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
     let mut wanted: Vec<String> = scenarios.into_iter().map(String::from).collect();
     if args.quick && kernel == Kernel::Sanitizers {
         // Exactness again.
-    } else if bed.vectors().is_some() {
-        for Vector { file, layout } in table::rows("vectors.tsv", include_str!("vectors.tsv"))? {
-            let path = format!("/mnt/vectors/{file}");
+    } else if let Some(vectors) = bed.vectors() {
+        for stream in streams::of(Use::Life)? {
+            let (path, (sums, _)) = (in_vectors(&stream), stream.sums(&vectors)?);
             script.push_str(&format!(
-                "{tool} play {path} --reference {path}.{layout}.frames.md5 >>life.jsonl || true\n"
+                "{tool} play {path} --reference /mnt/vectors/{sums} >>life.jsonl || true\n"
             ));
             wanted.push(format!("play {path}"));
         }
@@ -210,18 +185,4 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         Ok(format!("{:.0} s", result.seconds))
     });
     keep(bed, &format!("life-{kernel}"), &lines.0, &result.reports)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tables_have_rows() {
-        let sizes: Vec<Resized> = table::rows("sizes.tsv", include_str!("sizes.tsv")).unwrap();
-        assert!(sizes.iter().any(|row| matches!(row.set, Set::Generated)));
-        let vectors: Vec<Vector> = table::rows("vectors.tsv", include_str!("vectors.tsv")).unwrap();
-        assert!(vectors.iter().all(|row| ["nv12", "p010"].contains(&&*row.layout)));
-        assert!(!vectors.is_empty());
-    }
 }

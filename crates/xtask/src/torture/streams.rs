@@ -5,30 +5,22 @@ use std::time::Duration;
 
 use anyhow::Result;
 use daedalus_uapi::Codec;
-use serde::Deserialize;
 
 use super::args::Args;
 use super::limits::limits;
 use super::lines::{keep, lines, record};
 use crate::bed::Bed;
+use crate::codecs;
 use crate::guest::paths::in_guest;
 use crate::guest::{self, GuestJob};
 use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
 use crate::play;
-use crate::site::table;
 
 /// The sanitizer kernel, which takes several times as long, gets one variant of so many.
 const SANITIZED_SHARE: u32 = 10;
 /// But at least one of each kind of damage (tests/src/life/variants.rs).
 const KINDS: u32 = 19;
-
-/// A codec that is decoded with threads, too, as a row of threads.tsv.
-#[derive(Debug, Deserialize)]
-struct Threads {
-    codec: Codec,
-    threads: u32,
-}
 
 /// Lists of clips, as the guest sees them.
 struct Lists {
@@ -60,10 +52,10 @@ impl Lists {
 
 /// Returns the codecs whose jobs are damaged, each with the option of the daemon that goes with it.
 fn damaged() -> Result<Vec<(Codec, String)>> {
-    let threads: Vec<Threads> = table::rows("threads.tsv", include_str!("threads.tsv"))?;
-    let threads = threads
-        .into_iter()
-        .map(|row| (row.codec, format!(" --threads={}", row.threads)));
+    let rows = codecs::rows()?;
+    let threads = rows
+        .iter()
+        .filter_map(|row| Some((row.codec, format!(" --threads={}", row.threads?))));
     let all = Codec::ALL.iter().map(|codec| (*codec, String::new()));
     Ok(all.chain(threads).collect())
 }

@@ -13,7 +13,7 @@ use super::controls::lists;
 use super::scaling::Lists;
 use crate::coded::{CodedJob, Control};
 use crate::personality::controls::edit;
-use crate::personality::delegate::{Delegate, Parts, Shape};
+use crate::personality::delegate::{Delegate, Parts};
 use crate::personality::frames::Frames;
 
 /// The delegate.
@@ -43,10 +43,6 @@ impl Delegate for Hevc {
             controls: vec![controls],
             payload: job.payload.clone(),
         }
-    }
-
-    fn refusal(&self, _job: &CodedJob, _session: Option<Shape>) -> Option<&'static str> {
-        None
     }
 }
 

@@ -8,9 +8,12 @@
 //! and Chromium copy both from the slots as they were, which differs in streams that no encoder is known to
 //! write. Like all of them, this parser names references in the control of a key frame, too: those that the
 //! slots held before.
+//!
+//! A job is Chromium's request as it is (media/gpu/v4l2/v4l2_video_decoder_delegate_vp8.cc, `SubmitDecode`).
+//! There, vp8_decoder.cc (`DecodeAndOutputCurrentFrame`) refreshes the references when the frame was
+//! submitted, and forgets them at a new size.
 
 mod booleans;
-pub(super) mod chromium;
 pub(super) mod ffmpeg;
 
 use std::collections::VecDeque;
