@@ -46,9 +46,10 @@ static int stats_show(struct seq_file *m, void *unused)
 	struct daedalus_dev *dev = m->private;
 
 	mutex_lock(&dev->lock);
-	seq_printf(m, "state=%s\ndaemon=%s\ncodecs=%#x\nfaces=%#x\nsessions=%zu\nsessions_ever=%d\n",
+	seq_printf(m, "state=%s\ndaemon=%s\ncodecs=%#x\nstateful_codecs=%#x\nfaces=%#x\n",
 		   dev->broker ? "serving" : dev->nodes ? "orphaned" : "unserved",
-		   dev->name, dev->codecs, dev->faces, list_count_nodes(&dev->sessions),
+		   dev->name, dev->codecs, dev->stateful_codecs, dev->faces);
+	seq_printf(m, "sessions=%zu\nsessions_ever=%d\n", list_count_nodes(&dev->sessions),
 		   atomic_read(&dev->opened));
 	mutex_unlock(&dev->lock);
 	seq_printf(m, "busy=%d\nbusy_peak=%d\nmemory=%lld\nrequests=%d\n",

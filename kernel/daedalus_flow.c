@@ -120,6 +120,9 @@ struct daedalus_lend *daedalus_flow_next_raw(struct daedalus_flow *flow)
  * daedalus_flow_may_drain() - tell whether every unit before a drain has been handed out
  * @flow: the session's scheduler
  *
+ * A drain does not end while the client must adapt CAPTURE: the last buffer of the old format is
+ * not that of the drain.
+ *
  * Context: session->lock is held.
  * Return: false if there is no drain to tell the worker about.
  */
@@ -128,7 +131,7 @@ bool daedalus_flow_may_drain(struct daedalus_flow *flow)
 	struct daedalus_unit *unit;
 
 	lockdep_assert_held(&flow->session.lock);
-	if (flow->drain != DAEDALUS_DRAIN_WANTED)
+	if (flow->drain != DAEDALUS_DRAIN_WANTED || flow->waiting)
 		return false;
 	list_for_each_entry(unit, &flow->units, entry)
 		if (!unit->handed && unit->msg.unit <= flow->drain_after)

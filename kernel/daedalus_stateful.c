@@ -281,37 +281,35 @@ static int stateful_s_fmt_raw(struct file *filp, void *unused, struct v4l2_forma
 	return ret;
 }
 
-static int stateful_g_selection(struct file *filp, void *unused, struct v4l2_selection *s)
+/*
+ * Returns the rectangle of a target. Pictures are composed at the upper left corner of a buffer.
+ * As long as there is no stream, the size that the client gave to OUTPUT counts.
+ */
+static int find_rect(struct daedalus_stream *stream, u32 target, struct v4l2_rect *r)
 {
-	struct daedalus_stream *stream = file_to_stream(filp);
 	struct daedalus_format format;
 	u32 formats;
 	bool known;
 
-	if (s->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
-		return -EINVAL;
-	mutex_lock(&stream->lock);
+	lockdep_assert_held(&stream->lock);
 	refresh_raw_fmt(stream);
 	known = daedalus_stream_format(stream, &format, &formats);
-	s->r.left = 0;
-	s->r.top = 0;
-	s->r.width = stream->raw_fmt.width;
-	s->r.height = stream->raw_fmt.height;
-	mutex_unlock(&stream->lock);
-	switch (s->target) {
+	r->left = 0;
+	r->top = 0;
+	r->width = stream->raw_fmt.width;
+	r->height = stream->raw_fmt.height;
+	switch (target) {
 	case V4L2_SEL_TGT_CROP:
 	case V4L2_SEL_TGT_CROP_DEFAULT:
 	case V4L2_SEL_TGT_COMPOSE:
 	case V4L2_SEL_TGT_COMPOSE_DEFAULT:
-		if (known) {
-			s->r.width = format.width;
-			s->r.height = format.height;
-		}
+		r->width = known ? format.width : min(r->width, stream->coded_fmt.width);
+		r->height = known ? format.height : min(r->height, stream->coded_fmt.height);
 		return 0;
 	case V4L2_SEL_TGT_CROP_BOUNDS:
 		if (known) {
-			s->r.width = format.coded_width;
-			s->r.height = format.coded_height;
+			r->width = format.coded_width;
+			r->height = format.coded_height;
 		}
 		return 0;
 	case V4L2_SEL_TGT_COMPOSE_BOUNDS:
@@ -319,6 +317,51 @@ static int stateful_g_selection(struct file *filp, void *unused, struct v4l2_sel
 		return 0;
 	}
 	return -EINVAL;
+}
+
+static int stateful_g_selection(struct file *filp, void *unused, struct v4l2_selection *s)
+{
+	struct daedalus_stream *stream = file_to_stream(filp);
+	int ret;
+
+	if (s->type != V4L2_BUF_TYPE_VIDEO_CAPTURE)
+		return -EINVAL;
+	mutex_lock(&stream->lock);
+	ret = find_rect(stream, s->target, &s->r);
+	mutex_unlock(&stream->lock);
+	return ret;
+}
+
+static bool contains(const struct v4l2_rect *a, const struct v4l2_rect *b)
+{
+	return a->left <= b->left && a->top <= b->top &&
+	       a->left + (s64)a->width >= b->left + (s64)b->width &&
+	       a->top + (s64)a->height >= b->top + (s64)b->height;
+}
+
+/*
+ * Adjusts the client's rectangle to the only one that there is: nothing is scaled. Some clients
+ * read the visible rectangle only if this succeeds.
+ */
+static int stateful_s_selection(struct file *filp, void *unused, struct v4l2_selection *s)
+{
+	struct daedalus_stream *stream = file_to_stream(filp);
+	struct v4l2_rect r;
+	int ret;
+
+	if (s->type != V4L2_BUF_TYPE_VIDEO_CAPTURE ||
+	    (s->target != V4L2_SEL_TGT_CROP && s->target != V4L2_SEL_TGT_COMPOSE))
+		return -EINVAL;
+	mutex_lock(&stream->lock);
+	ret = find_rect(stream, s->target, &r);
+	mutex_unlock(&stream->lock);
+	if (ret)
+		return ret;
+	if (((s->flags & V4L2_SEL_FLAG_GE) && !contains(&r, &s->r)) ||
+	    ((s->flags & V4L2_SEL_FLAG_LE) && !contains(&s->r, &r)))
+		return -ERANGE;
+	s->r = r;
+	return 0;
 }
 
 /* --- buffers --- */
@@ -501,6 +544,7 @@ static const struct v4l2_ioctl_ops ioctl_ops = {
 	.vidioc_try_fmt_vid_cap_mplane = stateful_try_fmt_raw,
 	.vidioc_s_fmt_vid_cap_mplane = stateful_s_fmt_raw,
 	.vidioc_g_selection = stateful_g_selection,
+	.vidioc_s_selection = stateful_s_selection,
 	.vidioc_reqbufs = stateful_reqbufs,
 	.vidioc_create_bufs = stateful_create_bufs,
 	.vidioc_remove_bufs = stateful_remove_bufs,

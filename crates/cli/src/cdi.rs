@@ -79,6 +79,12 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 
 fn document(system: &System) -> Option<Document> {
     let seen = Snapshot::take(system);
+    // One of the two alone is of no use.
+    let stateless = seen.video.zip(seen.media).map(<[String; 2]>::from);
+    let nodes: Vec<String> = stateless.into_iter().flatten().chain(seen.stateful).collect();
+    if nodes.is_empty() {
+        return None;
+    }
     let gid = system.group(GROUP).map(|group| group.gid);
     let node = |path| Node {
         path,
@@ -92,7 +98,7 @@ fn document(system: &System) -> Option<Document> {
         devices: [Device {
             name: "0",
             container_edits: Edits {
-                device_nodes: vec![node(seen.video?), node(seen.media?)],
+                device_nodes: nodes.into_iter().map(node).collect(),
             },
         }],
     })
@@ -129,7 +135,7 @@ mod tests {
     const PLATFORM: &str = "/sys/bus/platform/drivers/daedalus/daedalus.0";
 
     #[test]
-    fn both_nodes_are_passed_on() {
+    fn all_nodes_are_passed_on() {
         let machine = Machine::new(
             "cdi",
             &[
@@ -156,6 +162,13 @@ mod tests {
         assert!(!written.contains("gid"), "{written}");
         machine.remove(&format!("{PLATFORM}/media3"));
         assert_eq!(document(&machine.system), None);
+        let stateful = "/sys/bus/platform/drivers/daedalus/daedalus_stateful/video4linux/video6/name";
+        machine.put(stateful, b"daedalus-dec-stateful\n");
+        let written = serde_json::to_string(&document(&machine.system).unwrap()).unwrap();
+        assert!(
+            written.contains("/dev/video6") && !written.contains("/dev/video5"),
+            "{written}"
+        );
     }
 
     #[test]

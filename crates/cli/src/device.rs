@@ -17,6 +17,8 @@ pub(crate) const MODULE: &str = "/sys/module/daedalus_v4l2";
 /// The group that may use video devices.
 pub(crate) const GROUP: &str = "video";
 const DRIVER: &str = "/sys/bus/platform/drivers/daedalus";
+/// The device of the stateful node, whose driver is the same.
+const STATEFUL: &str = "daedalus_stateful";
 
 /// All there is to know at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -25,10 +27,12 @@ pub(crate) struct Snapshot {
     pub(crate) module: bool,
     /// Its parameters.
     pub(crate) parameters: BTreeMap<String, String>,
-    /// `/dev/videoN`.
+    /// `/dev/videoN` of the stateless face.
     pub(crate) video: Option<String>,
     /// `/dev/mediaN`.
     pub(crate) media: Option<String>,
+    /// `/dev/videoN` of the stateful face.
+    pub(crate) stateful: Option<String>,
     /// The part that only root sees.
     pub(crate) stats: Option<Stats>,
     /// Why not.
@@ -44,7 +48,10 @@ pub(crate) struct Stats {
     /// serving, orphaned or unserved.
     pub(crate) state: String,
     pub(crate) daemon: String,
+    /// Those that the stateless face offers.
     pub(crate) codecs: Vec<String>,
+    /// Those that the stateful face offers.
+    pub(crate) stateful_codecs: Vec<String>,
     pub(crate) sessions: u64,
     pub(crate) sessions_ever: u64,
     pub(crate) busy: u64,
@@ -63,13 +70,15 @@ pub(crate) struct Session {
     /// Its worker's process, 0 if it has none.
     pub(crate) worker: u64,
     pub(crate) format: String,
-    /// idle, waiting, streaming, draining or lost.
+    /// stateless or stateful.
+    pub(crate) face: String,
+    /// idle, waiting, streaming, draining or lost; stateful: parsing, format or stopped, too.
     pub(crate) state: String,
     /// OUTPUT buffers that no job has taken yet.
     pub(crate) waiting: u64,
-    /// Jobs that the worker has not read yet.
+    /// Jobs or units that the worker has not read yet.
     pub(crate) claimed: u64,
-    /// Jobs that the worker has.
+    /// Jobs or units that the worker has.
     pub(crate) in_flight: u64,
     pub(crate) done: u64,
     pub(crate) failed: u64,
@@ -92,7 +101,7 @@ impl Snapshot {
             .into_iter()
             .filter_map(|name| Some((name.clone(), system.text(&format!("{folder}/{name}")).ok()?)))
             .collect();
-        let (video, media) = nodes(system);
+        let (video, media, stateful) = nodes(system);
         let (stats, unseen) = match system.text(&format!("{DEBUGFS}/stats")) {
             Ok(text) => (Some(Stats::parse(&text)), None),
             Err(_) if !module => (
@@ -112,6 +121,7 @@ impl Snapshot {
             parameters,
             video,
             media,
+            stateful,
             stats,
             unseen,
             sessions,
@@ -133,7 +143,8 @@ impl Snapshot {
 
     /// Returns whether clients find a device that decodes.
     pub(crate) fn serves(&self) -> bool {
-        self.video.is_some() && self.stats.as_ref().is_none_or(|stats| stats.state == "serving")
+        (self.video.is_some() || self.stateful.is_some())
+            && self.stats.as_ref().is_none_or(|stats| stats.state == "serving")
     }
 }
 
@@ -148,15 +159,21 @@ pub(crate) fn why(error: &io::Error) -> String {
     }
 }
 
-/// Returns the video and the media node, by the driver's name: numbers mean nothing.
-fn nodes(system: &System) -> (Option<String>, Option<String>) {
-    let (mut video, mut media) = (None, None);
-    for device in system.names(DRIVER) {
-        let device = format!("{DRIVER}/{device}");
-        video = video.or_else(|| {
+/// Returns the video and the media node of the stateless face and the video node of the stateful one, by the
+/// driver's name: numbers mean nothing.
+fn nodes(system: &System) -> (Option<String>, Option<String>, Option<String>) {
+    let (mut video, mut media, mut stateful) = (None, None, None);
+    for name in system.names(DRIVER) {
+        let device = format!("{DRIVER}/{name}");
+        let node = if name == STATEFUL {
+            &mut stateful
+        } else {
+            &mut video
+        };
+        if node.is_none() {
             let names = system.names(&format!("{device}/video4linux"));
-            names.into_iter().find(|name| name.starts_with("video"))
-        });
+            *node = names.into_iter().find(|name| name.starts_with("video"));
+        }
         media = media.or_else(|| {
             let names = system.names(&device);
             names.into_iter().find(|name| {
@@ -166,7 +183,7 @@ fn nodes(system: &System) -> (Option<String>, Option<String>) {
         });
     }
     let node = |name: Option<String>| name.map(|name| format!("/dev/{name}"));
-    (node(video), node(media))
+    (node(video), node(media), node(stateful))
 }
 
 /// Returns a text that a client chose, fit for a terminal, which acts upon what is not printable.
@@ -188,6 +205,7 @@ impl Stats {
                 "state" => stats.state = value.to_owned(),
                 "daemon" => stats.daemon = value.to_owned(),
                 "codecs" => stats.codecs = codecs(number(value)),
+                "stateful_codecs" => stats.stateful_codecs = codecs(number(value)),
                 "sessions" => stats.sessions = number(value),
                 "sessions_ever" => stats.sessions_ever = number(value),
                 "busy" => stats.busy = number(value),
@@ -222,6 +240,7 @@ impl Session {
                 "worker" => session.worker = number(value),
                 "format" => session.format = value.to_owned(),
                 "state" => session.state = value.to_owned(),
+                "face" => session.face = value.to_owned(),
                 "waiting" => session.waiting = number(value),
                 "claimed" => session.claimed = number(value),
                 "in_flight" => session.in_flight = number(value),
@@ -242,13 +261,13 @@ pub(crate) mod tests {
     use super::*;
     use crate::system::tests::Machine;
 
-    pub(crate) const STATS: &str = "state=serving\ndaemon=daedalusd 0.1.0\ncodecs=0x7\nsessions=2\n\
+    pub(crate) const STATS: &str = "state=serving\ndaemon=daedalusd 0.1.0\ncodecs=0x7\nstateful_codecs=0x3\nsessions=2\n\
         sessions_ever=9\nbusy=1\nbusy_peak=3\nmemory=6291456\n";
     pub(crate) const SESSIONS: &str = "\
 id=8 client=77 worker=80 format=SFWH little-endian (0x48574653) state=streaming \
-waiting=2 claimed=1 in_flight=1 done=40 failed=0 restarts=0 oldest_ms=12 memory=4194304
+waiting=2 claimed=1 in_flight=1 done=40 failed=0 restarts=0 oldest_ms=12 memory=4194304 face=stateless
 id=9 client=78 worker=0 format=FWHT little-endian (0x54485746) state=lost \
-waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=2097152
+waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=2097152 face=stateful
 ";
 
     pub(crate) fn machine(name: &str) -> Machine {
@@ -259,6 +278,10 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
                 ("/sys/module/daedalus_v4l2/parameters/watchdog_ms", "900\n"),
                 (&format!("{platform}/video4linux/video5/name"), "daedalus-dec\n"),
                 (&format!("{platform}/media3/model"), "daedalus\n"),
+                (
+                    "/sys/bus/platform/drivers/daedalus/daedalus_stateful/video4linux/video4/name",
+                    "daedalus-dec-stateful\n",
+                ),
                 ("/sys/kernel/debug/daedalus/stats", STATS),
                 ("/sys/kernel/debug/daedalus/sessions", SESSIONS),
                 ("/proc/77/comm", "gst-launch-1.0\n"),
@@ -273,6 +296,7 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
         assert!(seen.module && seen.serves());
         assert_eq!(seen.video.as_deref(), Some("/dev/video5"));
         assert_eq!(seen.media.as_deref(), Some("/dev/media3"));
+        assert_eq!(seen.stateful.as_deref(), Some("/dev/video4"));
         assert_eq!(seen.parameters["watchdog_ms"], "900");
         let stats = seen.stats.unwrap();
         assert_eq!(
@@ -280,6 +304,7 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
             ("serving", "daedalusd 0.1.0")
         );
         assert_eq!(stats.codecs, bit_names(7));
+        assert_eq!(stats.stateful_codecs, bit_names(3));
         assert_eq!((stats.sessions, stats.sessions_ever, stats.busy_peak), (2, 9, 3));
         let [first, second] = &seen.sessions[..] else {
             panic!("{:?}", seen.sessions)
@@ -294,6 +319,18 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
             (2, 1, 1, 12)
         );
         assert_eq!((second.failed, second.restarts, second.worker), (2, 6, 0));
+        assert_eq!(
+            (first.face.as_str(), second.face.as_str()),
+            ("stateless", "stateful")
+        );
+    }
+
+    #[test]
+    fn the_stateful_node_alone_is_a_device() {
+        let machine = machine("stateful");
+        machine.remove("/sys/bus/platform/drivers/daedalus/daedalus.0");
+        let seen = Snapshot::take(&machine.system);
+        assert!(seen.video.is_none() && seen.media.is_none() && seen.serves());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::device::{Session, Snapshot};
+use crate::device::{Session, Snapshot, Stats};
 use crate::system::System;
 
 #[derive(Debug, clap::Args)]
@@ -54,17 +54,11 @@ pub(crate) fn head(seen: &Snapshot) -> Vec<(&'static str, String)> {
             "not loaded".to_owned()
         },
     ));
-    lines.push((
-        "device",
-        match (&seen.video, &seen.media) {
-            (Some(video), Some(media)) => format!("{video}, {media}"),
-            _ => "no nodes: no daemon has registered yet".to_owned(),
-        },
-    ));
+    lines.push(("device", nodes(seen)));
     if let Some(stats) = &seen.stats {
         let name = match stats.state.as_str() {
             "unserved" => String::new(),
-            _ => format!(": {}, {}", stats.daemon, stats.codecs.join(" ")),
+            _ => format!(": {}, {}", stats.daemon, offer(stats)),
         };
         lines.push(("daemon", format!("{}{name}", stats.state)));
         lines.push((
@@ -85,11 +79,35 @@ pub(crate) fn head(seen: &Snapshot) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// Returns the nodes of both faces.
+fn nodes(seen: &Snapshot) -> String {
+    let stateless = [&seen.video, &seen.media].into_iter().flatten().cloned();
+    let stateful = seen.stateful.as_ref().map(|node| format!("{node} (stateful)"));
+    let nodes: Vec<String> = stateless.chain(stateful).collect();
+    if nodes.is_empty() {
+        return "no nodes: no daemon has registered yet".to_owned();
+    }
+    nodes.join(", ")
+}
+
+/// Returns the codecs that both faces offer.
+fn offer(stats: &Stats) -> String {
+    let mut faces = Vec::new();
+    if !stats.codecs.is_empty() {
+        faces.push(stats.codecs.join(" "));
+    }
+    if !stats.stateful_codecs.is_empty() {
+        faces.push(format!("stateful {}", stats.stateful_codecs.join(" ")));
+    }
+    faces.join("; ")
+}
+
 /// The table's columns.
-pub(crate) const COLUMNS: [&str; 13] = [
+pub(crate) const COLUMNS: [&str; 14] = [
     "id",
     "client",
     "worker",
+    "face",
     "format",
     "state",
     "waiting",
@@ -114,6 +132,7 @@ pub(crate) fn cells(session: &Session) -> [String; COLUMNS.len()] {
             0 => "-".to_owned(),
             worker => worker.to_string(),
         },
+        session.face.clone(),
         session.format.clone(),
         session.state.clone(),
         session.waiting.to_string(),
@@ -171,11 +190,15 @@ mod tests {
     fn a_line_for_each_session_and_its_state() {
         let machine = machine("status");
         let shown = text(&Snapshot::take(&machine.system));
-        assert!(shown.contains("device    /dev/video5, /dev/media3"), "{shown}");
+        assert!(
+            shown.contains("device    /dev/video5, /dev/media3, /dev/video4 (stateful)\n"),
+            "{shown}"
+        );
         assert!(
             shown.contains(&format!(
-                "daemon    serving: daedalusd 0.1.0, {}",
-                bit_names(7).join(" ")
+                "daemon    serving: daedalusd 0.1.0, {}; stateful {}\n",
+                bit_names(7).join(" "),
+                bit_names(3).join(" ")
             )),
             "{shown}"
         );
@@ -184,7 +207,7 @@ mod tests {
             "{shown}"
         );
         let lost = shown.lines().find(|line| line.starts_with("9 ")).unwrap();
-        assert!(lost.contains("FWHT") && lost.contains("lost"), "{lost}");
+        assert!(lost.contains("stateful  FWHT") && lost.contains("lost"), "{lost}");
         assert!(shown.contains("gst-launch-1.0[77]"), "{shown}");
     }
 }

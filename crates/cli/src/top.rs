@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 /// Size of the frame that is printed as text.
-const SIZE: (u16, u16) = (132, 16);
+const SIZE: (u16, u16) = (144, 16);
 
 /// Runs it.
 pub(crate) fn run(args: &Args) -> Result<bool> {

@@ -116,6 +116,8 @@ pub struct Stream {
     sequence: u32,
     /// Ends of drains that were announced and not asked for.
     ends: u32,
+    /// OUTPUT buffers that came back with an error.
+    lost: u64,
     /// Pictures' buffers stay with the client until [`Stream::release_one`].
     keeps: bool,
     held: Vec<usize>,
@@ -152,6 +154,7 @@ impl Stream {
             units: HashSet::new(),
             sequence: 0,
             ends: 0,
+            lost: 0,
             keeps: false,
             held: Vec::new(),
         };
@@ -324,6 +327,7 @@ impl Stream {
         }
         if ready.coded {
             if let Some(buffer) = self.coded.dequeue()? {
+                self.lost += u64::from(buffer.error);
                 self.free.push(buffer.index);
                 return Ok(Some(Turn::Coded));
             }
@@ -416,6 +420,12 @@ impl Stream {
         self.coded.stream(false)?;
         self.free = (0..self.coded.len()).collect();
         self.coded.stream(true)
+    }
+
+    /// Returns how many OUTPUT buffers came back with an error.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Returns how many ends of drains were announced since the last call.

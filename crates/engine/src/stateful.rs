@@ -7,6 +7,7 @@
 //! as it has it.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use daedalus_uapi::codec::Codec;
 
@@ -29,6 +30,12 @@ const ECHOES: usize = 1024;
 pub const HEADERS: usize = 8192;
 /// Packets that the library may lose in a row before it is asked for no more output.
 const MOST_LOST: u32 = 64;
+/// Most bytes of access units that are kept for going on after a drain.
+const KEPT: usize = 8 << 20;
+/// Time that decoding them again may take. The module's watchdog sees no progress meanwhile.
+const CATCHING_UP: Duration = Duration::from_millis(300);
+/// The tag of access units that are decoded again: their pictures came out before.
+const AGAIN: u64 = 0;
 
 /// The format of a stream's pictures. Colours are numbers of V4L2; 0 is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,8 +160,39 @@ pub enum Step<T> {
     Picture(StreamPicture<T>),
     /// The decoder wants a unit first.
     Hungry,
-    /// Every picture has come out after [`StreamDecoder::drain`]. A new stream may begin.
+    /// Every picture has come out after [`StreamDecoder::drain`]. The stream may go on, or another begin.
     Drained,
+}
+
+/// An access unit that the library has not got.
+struct AccessUnit {
+    packet: Packet,
+    tag: u64,
+    /// All pictures of earlier ones come out first.
+    renews: bool,
+}
+
+/// The access units from the last one on with which decoding may begin.
+#[derive(Default)]
+struct Kept {
+    packets: Vec<Packet>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Adds an access unit that the library has got.
+    fn add(&mut self, packet: Packet, is_key: bool) {
+        if is_key {
+            *self = Self::default();
+        } else if self.packets.is_empty() {
+            return;
+        }
+        self.bytes += packet.data().len();
+        self.packets.push(packet);
+        if self.bytes > KEPT {
+            *self = Self::default();
+        }
+    }
 }
 
 /// A decoder of a stream. `T` is what a picture inherits from its unit.
@@ -167,8 +205,12 @@ pub struct StreamDecoder<T> {
     split: u64,
     /// The units in which the present access unit may begin: offset of the first byte, echo.
     units: VecDeque<(u64, T)>,
-    /// Access units that the library has not got, with their tags.
-    pending: VecDeque<(Packet, u64)>,
+    /// Access units that the library has not got.
+    pending: VecDeque<AccessUnit>,
+    /// The properties of the last sequence, as [`StreamCodec::sequence`] reads them.
+    sequence: Option<u64>,
+    /// The library was told the end of a sequence: another one follows.
+    renewing: bool,
     /// The tags that were given out and are remembered, with their echoes.
     echoes: VecDeque<(u64, T)>,
     next_tag: u64,
@@ -178,6 +220,12 @@ pub struct StreamDecoder<T> {
     /// The library knows that no packet follows.
     ended: bool,
     lost: u32,
+    /// For codecs whose library forgets references when it is drained.
+    kept: Kept,
+    /// The library was drained, and has forgotten the references.
+    behind: bool,
+    /// The end of the time for decoding access units again.
+    deadline: Instant,
     headers: Headers,
     /// What [`StreamDecoder::prime`] got.
     primed: Vec<u8>,
@@ -247,12 +295,17 @@ impl<T: Copy> StreamDecoder<T> {
             split: 0,
             units: VecDeque::new(),
             pending: VecDeque::new(),
+            sequence: None,
+            renewing: false,
             echoes: VecDeque::new(),
             next_tag: 0,
             builder: PacketBuilder::default(),
             draining: false,
             ended: false,
             lost: 0,
+            kept: Kept::default(),
+            behind: false,
+            deadline: Instant::now(),
             headers: Headers::default(),
             primed: Vec::new(),
             options: options.clone(),
@@ -355,7 +408,17 @@ impl<T: Copy> StreamDecoder<T> {
         if self.echoes.len() > ECHOES {
             self.echoes.pop_front();
         }
-        self.pending.push_back((packet, self.next_tag));
+        let begun = self.codec.sequence.and_then(|read| read(packet.data()));
+        let renews = match (begun, self.sequence) {
+            (Some(new), Some(old)) => new != old,
+            _ => false,
+        };
+        self.sequence = begun.or(self.sequence);
+        self.pending.push_back(AccessUnit {
+            packet,
+            tag: self.next_tag,
+            renews,
+        });
     }
 
     /// Has all pictures of the units so far come out. The next unit comes after [`Step::Drained`].
@@ -369,6 +432,9 @@ impl<T: Copy> StreamDecoder<T> {
             match self.library.receive() {
                 Received::Picture(output) => {
                     self.lost = 0;
+                    if output.tag == AGAIN {
+                        continue;
+                    }
                     return Step::Picture(self.picture(output));
                 }
                 Received::Lost(error) => {
@@ -380,6 +446,7 @@ impl<T: Copy> StreamDecoder<T> {
                     self.lost = 0;
                 }
                 Received::Hungry => {}
+                Received::Ended if self.renewing => {}
                 Received::Ended => return self.finish_drain(),
             }
             if !self.send() {
@@ -394,6 +461,9 @@ impl<T: Copy> StreamDecoder<T> {
 
     /// Gives the library its next packet, or the end. Returns false if there is none.
     fn send(&mut self) -> bool {
+        if std::mem::take(&mut self.renewing) {
+            self.library.flush();
+        }
         if self.pending.is_empty() && self.draining && !self.ended {
             if let Some(mut splitter) = self.splitter.take() {
                 splitter.parse(None, |bytes, offset| self.add(copy_of(bytes), offset));
@@ -405,20 +475,59 @@ impl<T: Copy> StreamDecoder<T> {
                 return true;
             }
         }
-        let Some((packet, tag)) = self.pending.pop_front() else {
+        self.catch_up();
+        let Some(mut unit) = self.pending.pop_front() else {
             return false;
         };
-        match self.library.send(&packet, tag) {
-            Sent::Taken => {}
+        if std::mem::take(&mut unit.renews) {
+            self.pending.push_front(unit);
+            self.library.end();
+            self.renewing = true;
+            return true;
+        }
+        match self.library.send(&unit.packet, unit.tag) {
+            Sent::Taken => {
+                if let Some(is_key) = self.codec.key {
+                    let key = is_key(unit.packet.data());
+                    self.kept.add(unit.packet, key);
+                }
+            }
             // Output comes first.
-            Sent::Full => self.pending.push_front((packet, tag)),
+            Sent::Full => self.pending.push_front(unit),
             Sent::Lost(error) => tracing::debug!(%error, "an access unit is refused"),
         }
         true
     }
 
+    /// Has the library decode again what it has forgotten in a drain, before the next access unit, unless
+    /// decoding may begin with that.
+    fn catch_up(&mut self) {
+        let (Some(next), Some(is_key)) = (self.pending.front(), self.codec.key) else {
+            return;
+        };
+        if std::mem::take(&mut self.behind) {
+            let kept = std::mem::take(&mut self.kept);
+            if is_key(next.packet.data()) || next.renews {
+                return;
+            }
+            for packet in kept.packets.into_iter().rev() {
+                self.pending.push_front(AccessUnit {
+                    packet,
+                    tag: AGAIN,
+                    renews: false,
+                });
+            }
+            self.deadline = Instant::now() + CATCHING_UP;
+        } else if next.tag == AGAIN && Instant::now() > self.deadline {
+            tracing::debug!("too many pictures since the last key frame");
+            self.pending.retain(|unit| unit.tag != AGAIN);
+            self.kept = Kept::default();
+            self.library.flush();
+        }
+    }
+
     fn finish_drain(&mut self) -> Step<T> {
-        self.library.flush();
+        self.behind = !self.library.resume();
         self.forget();
         Step::Drained
     }
@@ -436,6 +545,8 @@ impl<T: Copy> StreamDecoder<T> {
     /// Forgets all units and pictures. Parameter sets stay.
     pub fn flush(&mut self) {
         self.library.flush();
+        self.kept = Kept::default();
+        self.behind = false;
         self.forget();
     }
 
@@ -446,6 +557,7 @@ impl<T: Copy> StreamDecoder<T> {
         self.split = 0;
         self.draining = false;
         self.ended = false;
+        self.renewing = false;
         // The parser keeps a part of an access unit.
         match Self::splitter(&self.codec) {
             Ok(splitter) => self.splitter = splitter,
@@ -493,6 +605,110 @@ mod tests {
         assert!(headers.units.iter().eq([&b, &a]) && !headers.changed);
         headers.add(vec![7; HEADERS]);
         assert_eq!(headers.units.len(), 1);
+    }
+
+    /// Returns the shortest plain streams of a codec, as access units.
+    fn streams(codec: Codec) -> Vec<(String, Vec<Vec<u8>>)> {
+        let Some(folder) = daedalus_client::vectors::for_test(codec.name(), "going on after drains") else {
+            return Vec::new();
+        };
+        let text = std::fs::read_to_string(folder.join("MANIFEST.tsv")).unwrap();
+        let mut rows = text.lines().filter(|line| !line.starts_with('#'));
+        let columns: Vec<_> = rows.next().unwrap().split('\t').collect();
+        let at = |name| columns.iter().position(|&column| column == name).unwrap();
+        let [file, frames, pixfmt, order] = ["file", "frames", "pixfmt", "field_order"].map(at);
+        let mut files = Vec::new();
+        for row in rows {
+            let row: Vec<_> = row.split('\t').collect();
+            let is_plain = row[pixfmt] == "yuv420p" && row[order] == "progressive";
+            if is_plain && row[frames].parse::<u32>().unwrap() >= 12 {
+                let path = folder.join(row[file]);
+                files.push((path.metadata().unwrap().len(), path));
+            }
+        }
+        files.sort();
+        files.truncate(3);
+        let named = files.into_iter().map(|(_, path)| {
+            let bytes = std::fs::read(&path).unwrap();
+            (path.display().to_string(), access_units(codec, bytes))
+        });
+        named.collect()
+    }
+
+    fn access_units(codec: Codec, bytes: Vec<u8>) -> Vec<Vec<u8>> {
+        let stream = codecs::stream(codec);
+        let Some(mut splitter) = StreamDecoder::<()>::splitter(&stream).unwrap() else {
+            let contents = daedalus_client::container::open(bytes).unwrap();
+            return contents.units.collect::<Result<_, _>>().unwrap();
+        };
+        let mut units = Vec::new();
+        splitter.parse(Some(&copy_of(&bytes)), |unit, _| units.push(unit.to_vec()));
+        splitter.parse(None, |unit, _| units.push(unit.to_vec()));
+        units
+    }
+
+    /// Returns the luma of each picture, in any order, of a stream that is drained behind these access units.
+    fn decode(codec: Codec, units: &[Vec<u8>], drains: &[usize]) -> Vec<Vec<u8>> {
+        let coded_format = codec.info().stateful_formats[0];
+        let mut decoder = StreamDecoder::open(coded_format, &Options::default()).unwrap();
+        let (mut pictures, mut next, mut left) = (Vec::new(), 0, drains.to_vec());
+        loop {
+            match decoder.step() {
+                Step::Picture(picture) => pictures.push(luma(&picture)),
+                Step::Drained if next == units.len() => break,
+                Step::Drained => {}
+                Step::Hungry if next == units.len() || left.first() == Some(&next) => {
+                    left.retain(|drain| *drain != next);
+                    decoder.drain();
+                }
+                Step::Hungry => {
+                    let mapping = crate::memory::Mapping::anonymous(units[next].len()).unwrap();
+                    mapping.write(0, &units[next]).unwrap();
+                    let view = View::new(mapping, 0, units[next].len(), 0).unwrap();
+                    decoder.feed(&view, (), false).unwrap();
+                    next += 1;
+                }
+            }
+        }
+        pictures.sort();
+        pictures
+    }
+
+    fn luma(picture: &StreamPicture<()>) -> Vec<u8> {
+        let (width, height) = (
+            picture.format.width.next_multiple_of(2),
+            picture.format.height.next_multiple_of(2),
+        );
+        let (stride, lines) = (width as usize, height as usize);
+        let bytes = stride * lines * 3 / 2;
+        let mapping = crate::memory::Mapping::anonymous(bytes).unwrap();
+        let raw = RawPicture {
+            format: daedalus_uapi::fourcc::NV12,
+            width,
+            height,
+            planes: vec![View::new(mapping.clone(), 0, bytes, stride).unwrap()],
+        };
+        picture.write(&raw).unwrap();
+        let mut luma = vec![0; stride * lines];
+        mapping.read(0, &mut luma).unwrap();
+        luma
+    }
+
+    #[test]
+    fn a_stream_goes_on_after_a_drain() {
+        let mut wrong = Vec::new();
+        for &codec in Codec::ALL {
+            for (name, units) in streams(codec) {
+                let third = units.len() / 3;
+                let whole = decode(codec, &units, &[]);
+                assert!(!whole.is_empty());
+                let drained = decode(codec, &units, &[third, 2 * third]);
+                if drained != whole {
+                    wrong.push(format!("{name}: {} of {} pictures", drained.len(), whole.len()));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     #[test]

@@ -23,6 +23,21 @@ pub(crate) struct StreamCodec {
     pub(crate) nal: Option<fn(&[u8]) -> Nal>,
     /// Interlaced streams have one thread.
     pub(crate) fields_need_one_thread: bool,
+    /// Reads the properties of the sequence that an access unit begins, for codecs whose library drops the
+    /// pictures that it holds back when these change.
+    pub(crate) sequence: Option<fn(&[u8]) -> Option<u64>>,
+    /// Tells whether decoding may begin with an access unit, for codecs whose library forgets its references
+    /// when it has been drained.
+    pub(crate) key: Option<fn(&[u8]) -> bool>,
+}
+
+/// Returns what follows each start code.
+pub(crate) fn behind_start_codes(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let at = rest.windows(3).position(|window| window == [0, 0, 1])?;
+        rest = &rest[at + 3..];
+        Some(rest)
+    })
 }
 
 /// A unit behind a start code.
@@ -46,6 +61,8 @@ impl StreamCodec {
             find: None,
             nal: None,
             fields_need_one_thread: false,
+            sequence: None,
+            key: None,
         }
     }
 }

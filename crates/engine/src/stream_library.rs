@@ -76,6 +76,9 @@ pub(crate) trait StreamLibrary {
     /// Takes the next picture in output order.
     fn receive(&mut self) -> Received;
 
+    /// Takes packets again after [`Received::Ended`]. Returns whether the references are still there.
+    fn resume(&mut self) -> bool;
+
     /// Forgets all pictures and packets. Parameter sets stay.
     fn flush(&mut self);
 }

@@ -20,8 +20,8 @@ use support::{Capture, ShownPicture};
 /// Pixel formats that the device offers.
 const FORMATS: [&str; 4] = ["yuv420p", "yuvj420p", "yuv420p10le", "gray"];
 
-/// Returns the columns `file`, `pixfmt` and `raw_md5` of a codec's MANIFEST.
-fn rows(folder: &Path) -> Result<Vec<[String; 3]>> {
+/// Returns the columns `file`, `pixfmt`, `raw_md5`, `width` and `height` of a codec's MANIFEST.
+fn rows(folder: &Path) -> Result<Vec<[String; 5]>> {
     let text = std::fs::read_to_string(folder.join("MANIFEST.tsv"))?;
     let mut rows = text.lines().filter(|line| !line.starts_with('#'));
     let columns: Vec<_> = rows.next().context("no header")?.split('\t').collect();
@@ -29,7 +29,13 @@ fn rows(folder: &Path) -> Result<Vec<[String; 3]>> {
         let index = columns.iter().position(|&column| column == name);
         index.with_context(|| format!("no column {name}"))
     };
-    let wanted = [column("file")?, column("pixfmt")?, column("raw_md5")?];
+    let wanted = [
+        column("file")?,
+        column("pixfmt")?,
+        column("raw_md5")?,
+        column("width")?,
+        column("height")?,
+    ];
     rows.map(|row| {
         let fields: Vec<_> = row.split('\t').collect();
         let field = |index: usize| {
@@ -38,7 +44,11 @@ fn rows(folder: &Path) -> Result<Vec<[String; 3]>> {
                 .map(|&field| field.to_owned())
                 .context("short row")
         };
-        Ok([field(wanted[0])?, field(wanted[1])?, field(wanted[2])?])
+        let mut row = <[String; 5]>::default();
+        for (into, index) in row.iter_mut().zip(wanted) {
+            *into = field(index)?;
+        }
+        Ok(row)
     })
     .collect()
 }
@@ -100,8 +110,8 @@ fn planar<T>(picture: &StreamPicture<T>) -> Result<Vec<u8>> {
     Ok(shown.planar())
 }
 
-/// Decodes a stream. Returns the md5 of all pictures, and their number.
-fn decode(codec: Codec, bytes: Vec<u8>, threads: u32) -> Result<(String, usize)> {
+/// Decodes a stream. Returns the md5 of all pictures, and of each.
+fn decode(codec: Codec, bytes: Vec<u8>, threads: u32) -> Result<(String, Vec<String>)> {
     let options = Options {
         threads: Threads::Fixed(threads),
         ..Options::default()
@@ -109,15 +119,17 @@ fn decode(codec: Codec, bytes: Vec<u8>, threads: u32) -> Result<(String, usize)>
     let coded_format = codec.info().stateful_formats[0];
     let mut decoder = StreamDecoder::open(coded_format, &options)?;
     let mut units = units(codec, bytes)?.into_iter().enumerate();
-    let (mut sum, mut pictures, mut drained, mut found) = (Md5::new(), 0, false, None);
+    let (mut sum, mut pictures, mut drained, mut found) = (Md5::new(), Vec::new(), false, None);
     let mut first = None;
     loop {
         match decoder.step() {
             Step::Picture(picture) => {
-                ensure!(picture.echo.is_some(), "picture {pictures} belongs to no unit");
+                let number = pictures.len();
+                ensure!(picture.echo.is_some(), "picture {number} belongs to no unit");
                 first.get_or_insert(picture.format);
-                sum.update(planar(&picture)?);
-                pictures += 1;
+                let planes = planar(&picture)?;
+                pictures.push(hex(Md5::digest(&planes)));
+                sum.update(planes);
             }
             Step::Hungry => match units.next() {
                 Some((index, unit)) => {
@@ -147,7 +159,7 @@ fn check_all(codec: Codec, threads: u32) -> Result<()> {
     };
     let only = std::env::var("ENGINE_VECTORS").unwrap_or_default();
     let (mut count, mut failed) = (0, Vec::new());
-    for [file, pixfmt, raw_md5] in rows(&folder)? {
+    for [file, pixfmt, raw_md5, ..] in rows(&folder)? {
         if !FORMATS.contains(&pixfmt.as_str()) || !file.contains(&only) {
             continue;
         }
@@ -155,7 +167,7 @@ fn check_all(codec: Codec, threads: u32) -> Result<()> {
         let result =
             decode(codec, std::fs::read(folder.join(&file))?, threads).and_then(|(sum, pictures)| {
                 if sum != raw_md5 {
-                    bail!("{pictures} pictures, whose sum is {sum}");
+                    bail!("{} pictures, whose sum is {sum}", pictures.len());
                 }
                 Ok(())
             });
@@ -178,4 +190,49 @@ fn streams_are_exact() -> Result<()> {
         }
     }
     result
+}
+
+/// Returns the two shortest streams that have 8 bit and different sizes.
+fn of_two_sizes(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let mut found = Vec::new();
+    for [file, pixfmt, _, width, height] in rows(folder)? {
+        if pixfmt == "yuv420p" {
+            let path = folder.join(file);
+            found.push((path.metadata()?.len(), path, (width, height)));
+        }
+    }
+    found.sort();
+    let (_, first, size) = found.first().context("no stream")?;
+    let second = found.iter().find(|(.., other)| other != size);
+    let (_, second, _) = second.context("all streams have one size")?;
+    Ok(vec![std::fs::read(first)?, std::fs::read(second)?])
+}
+
+#[test]
+fn a_change_of_size_loses_no_picture() -> Result<()> {
+    for &codec in Codec::ALL {
+        if codec.info().stream != Stream::StartCodes {
+            continue;
+        }
+        let Some(folder) = daedalus_client::vectors::for_test(codec.name(), "changes of size") else {
+            continue;
+        };
+        let streams = of_two_sizes(&folder)?;
+        let order = [0, 1, 0, 1];
+        let mut wanted = Vec::new();
+        for stream in order {
+            wanted.extend(decode(codec, streams[stream].clone(), 2)?.1);
+        }
+        let joined = order.map(|stream| streams[stream].clone()).concat();
+        let (_, got) = decode(codec, joined, 2)?;
+        let wrong = got.iter().zip(&wanted).position(|(got, wanted)| got != wanted);
+        ensure!(wrong.is_none(), "{codec}: picture {wrong:?} is another one");
+        ensure!(
+            got.len() == wanted.len(),
+            "{codec}: {} pictures, not {}",
+            got.len(),
+            wanted.len()
+        );
+    }
+    Ok(())
 }

@@ -161,9 +161,10 @@ const WAYS: [Way; 3] = [
         options: "-s --stream-from-hdr={framed}",
         cuts: false,
     },
+    // Each second buffer holds the whole clip, since buffers are larger than it.
     Way {
         name: "bytes",
-        options: "-s --stream-from={raw}",
+        options: "-s 10 --stream-from={raw}",
         cuts: true,
     },
 ];

@@ -2,8 +2,9 @@
 //! Structured ioctls with a daemon that works: several processes, each with sessions of its own, some of
 //! which a thread or another process uses at the same time.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use daedalus_client::device::Nodes;
@@ -16,11 +17,12 @@ use super::common::{Common, ended, start};
 use super::raw::{self, Arg};
 use super::table::{Node, Op, Tally};
 use crate::guest::broker::{self, Broker};
-use crate::guest::clip::Clip;
+use crate::guest::clip::{Clip, Clips};
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
 use crate::guest::left;
 use crate::random::Random;
+use crate::stateful;
 
 /// Arguments of `ioctls`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,9 @@ pub(super) struct Options {
     /// Processes at the same time.
     #[arg(long, default_value_t = 3)]
     processes: u64,
+    /// On the stateful node.
+    #[arg(long)]
+    pub(super) stateful: bool,
 }
 
 /// Arguments of a process of it.
@@ -42,6 +47,52 @@ pub(super) struct ProcessOptions {
     /// Which of the seed's sequences it follows.
     #[arg(long)]
     part: u64,
+    /// On the stateful node.
+    #[arg(long)]
+    stateful: bool,
+}
+
+/// A node, and what its clients play there.
+struct Ground {
+    nodes: Nodes,
+    clips: Vec<Clip>,
+    /// Of each clip's stream; empty on the stateless node.
+    units: Vec<Arc<Vec<Vec<u8>>>>,
+}
+
+impl Ground {
+    fn new(common: &Common, is_stateful: bool) -> Result<Self> {
+        let mut nodes = broker::nodes()?;
+        let clips = common.small_clips()?;
+        let mut units = Vec::new();
+        if is_stateful {
+            nodes.video = daedalus_client::stateful::find(clips[0].codec.info().stateful_formats[0])?;
+            let list = Clips::load(&common.clips)?;
+            for clip in &clips {
+                let (file, codec) = list.file(&clip.name)?;
+                units.push(Arc::new(stateful::units(codec, &file)?));
+            }
+        }
+        Ok(Self { nodes, clips, units })
+    }
+
+    /// Makes a fuzzer of `video` that goes on with the clip of this number.
+    fn client(&self, video: OwnedFd, clip: usize, rng: Random) -> Result<Client<'_>> {
+        let client = Client::new(video, &self.nodes, &self.clips[clip], rng)?;
+        Ok(match self.units.get(clip) {
+            Some(units) => client.with_units(units),
+            None => client,
+        })
+    }
+
+    /// Words of a process that plays here.
+    fn words(&self, calls: u64, part: u64) -> Vec<String> {
+        let mut words = vec![format!("--calls={calls}"), format!("--part={part}")];
+        if !self.units.is_empty() {
+            words.push("--stateful".into());
+        }
+        words
+    }
 }
 
 /// What a process did.
@@ -95,14 +146,17 @@ fn no_priority(nodes: &Nodes) -> Result<()> {
 
 /// Runs the scenario.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
-    let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
-    no_priority(&nodes)?;
+    let faces = if options.stateful {
+        &["--faces=both"][..]
+    } else {
+        &[]
+    };
+    let (broker, _) = Broker::start_logged(&common.broker_log, faces)?;
+    let ground = Ground::new(common, options.stateful)?;
+    no_priority(&ground.nodes)?;
     let children: Vec<Child> = (0..options.processes)
         .map(|part| {
-            let words = [
-                format!("--calls={}", options.calls.div_ceil(options.processes)),
-                format!("--part={part}"),
-            ];
+            let words = ground.words(options.calls.div_ceil(options.processes), part);
             start(common, "ioctls-process", &words, Stdio::null())
         })
         .collect::<Result<_>>()?;
@@ -123,10 +177,17 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     figures.set("sessions", all.sessions);
     figures.set("racing_threads", all.racing_threads);
     figures.set("racing_processes", all.racing_processes);
-    shares(&all.tally, &[Node::Video, Node::Media], figures)?;
+    if options.stateful {
+        for op in Op::of(Node::Stream) {
+            let count = all.tally.0.get(&op).map_or(0, |count| count.succeeded);
+            ensure!(count > 0, "{op:?} has never succeeded");
+        }
+    } else {
+        shares(&all.tally, &[Node::Video, Node::Media], figures)?;
+    }
     ensure!(
         all.decoded > 0,
-        "no job was decoded: the workers were never reached"
+        "nothing was decoded: the workers were never reached"
     );
     ensure!(calls >= options.calls, "only {calls} ioctls were called");
     left
@@ -180,16 +241,14 @@ fn chance(part: u64, whole: u64) -> f64 {
 
 /// Runs one process of the fuzzer.
 pub(super) fn process(common: &Common, options: &ProcessOptions) -> Result<()> {
-    let nodes = broker::nodes()?;
-    let clips = common.small_clips()?;
+    let ground = Ground::new(common, options.stateful)?;
     let mut rng = Random::part(common.seed, options.part);
     let mut report = Report::default();
     let mut racers: Vec<Child> = Vec::new();
     while report.tally.total(None).0 < options.calls {
         report.sessions += 1;
-        let clip = &clips[rng.index(clips.len())];
         let left = options.calls - report.tally.total(None).0;
-        session(common, &nodes, clip, &mut rng, left, &mut report, &mut racers)?;
+        session(common, &ground, &mut rng, left, &mut report, &mut racers)?;
         // A racer outlives the session's first user, and not for long.
         while racers.len() > 2 {
             report.add(&ended(racers.remove(0), "a racing process")?);
@@ -205,23 +264,20 @@ pub(super) fn process(common: &Common, options: &ProcessOptions) -> Result<()> {
 /// Runs one session, alone or with somebody else who uses its descriptors.
 fn session(
     common: &Common,
-    nodes: &Nodes,
-    clip: &Clip,
+    ground: &Ground,
     rng: &mut Random,
     left: u64,
     report: &mut Report,
     racers: &mut Vec<Child>,
 ) -> Result<()> {
+    let clip = rng.index(ground.clips.len());
     let own = Random::new(rng.next());
-    let mut client = Client::new(client::open(&nodes.video)?, nodes, clip, own)?;
+    let mut client = ground.client(client::open(&ground.nodes.video)?, clip, own)?;
     let length = client.length().min(left + 50);
     let kind = rng.below(3);
     if kind == 0 {
         report.racing_processes += 1;
-        let words = [
-            format!("--calls={}", length / 2),
-            format!("--part={}", rng.next() >> 8),
-        ];
+        let words = ground.words(length / 2, rng.next() >> 8);
         racers.push(start(
             common,
             "ioctls-racer",
@@ -234,7 +290,7 @@ fn session(
         let (video, seed) = (client.share()?, rng.next());
         let raced = std::thread::scope(|scope| {
             let racer = scope.spawn(move || -> Result<Report> {
-                let mut racer = Client::new(video, nodes, clip, Random::new(seed))?;
+                let mut racer = ground.client(video, clip, Random::new(seed))?;
                 play(&mut racer, length / 2);
                 let mut report = Report::default();
                 report.take(&mut racer);
@@ -269,13 +325,12 @@ fn play(client: &mut Client<'_>, calls: u64) {
 
 /// Runs a further user of a session: its standard input is the video node that another process opened.
 pub(super) fn racer(common: &Common, options: &ProcessOptions) -> Result<()> {
-    let nodes = broker::nodes()?;
-    let clips = common.small_clips()?;
+    let ground = Ground::new(common, options.stateful)?;
     let mut rng = Random::part(common.seed, options.part);
     let video = rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3).context("the standard input")?;
     // The standard input itself is one more reference, which only this process's end gives up.
-    let clip = &clips[rng.index(clips.len())];
-    let mut client = Client::new(video, &nodes, clip, rng)?;
+    let clip = rng.index(ground.clips.len());
+    let mut client = ground.client(video, clip, rng)?;
     play(&mut client, options.calls);
     let mut report = Report::default();
     report.take(&mut client);

@@ -98,8 +98,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::StallVictim => return victim::process(common),
         Scenario::ExhaustClient(options) => return exhaust::client(common, options),
         Scenario::Ioctls(options) => {
-            guard("ioctls", Duration::from_secs(common.deadline));
-            ("ioctls", ioctls::run(common, options, &mut figures))
+            let name = if options.stateful {
+                "stateful-ioctls"
+            } else {
+                "ioctls"
+            };
+            guard(name, Duration::from_secs(common.deadline));
+            (name, ioctls::run(common, options, &mut figures))
         }
         Scenario::Daemon(options) => {
             guard("hostile-daemon", Duration::from_secs(common.deadline));

@@ -17,6 +17,8 @@ const RW: Direction = Direction::ReadWrite;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Node {
     Video,
+    /// What only the stateful video node has.
+    Stream,
     /// The media node and the requests that it allocates.
     Media,
     Control,
@@ -77,6 +79,8 @@ ops! {
     TryDecoderCmd Video RW b'V' 97 72;
     QueryExtCtrl Video RW b'V' 103 232;
     RemoveBufs Video RW b'V' 104 64;
+    GSelection Stream RW b'V' 94 64;
+    SSelection Stream RW b'V' 95 64;
     DeviceInfo Media RW b'|' 0 256;
     EnumEntities Media RW b'|' 1 256;
     EnumLinks Media RW b'|' 2 40;

@@ -19,7 +19,7 @@ use crate::guest::figures::Figures;
 use crate::guest::module::{parameter, set_parameter};
 
 /// The module's parameter with the watchdog's time.
-const WATCHDOG: &str = "watchdog_ms";
+pub(super) const WATCHDOG: &str = "watchdog_ms";
 /// Where the hierarchy is mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// How long a group may take to be frozen.
@@ -39,7 +39,7 @@ pub(super) struct FreezeArgs {
 }
 
 /// A group with one process, frozen until it is dropped.
-struct Freeze {
+pub(super) struct Freeze {
     group: PathBuf,
     home: PathBuf,
     pid: u32,
@@ -47,7 +47,7 @@ struct Freeze {
 
 impl Freeze {
     /// Moves a process into a group of its own, and freezes that.
-    fn new(pid: u32) -> Result<Self> {
+    pub(super) fn new(pid: u32) -> Result<Self> {
         let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).context("its group")?;
         let home = membership
             .lines()
@@ -233,7 +233,7 @@ fn client(common: &Common, watchdog: Duration, rounds: usize, figures: &mut Figu
 }
 
 /// A client's process.
-struct Client(Child);
+pub(super) struct Client(pub(super) Child);
 
 impl Drop for Client {
     fn drop(&mut self) {

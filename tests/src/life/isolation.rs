@@ -29,8 +29,10 @@ use crate::guest::process::kill;
 const MARGIN: Duration = Duration::from_millis(350);
 /// Jobs of each session that a fork server in trouble has to give a worker.
 const JOBS: usize = 12;
-/// Ids of buffers that are looked for.
-const IDS: u64 = 4096;
+/// Ids of buffers that are looked for: more than all sessions since the module was loaded had buffers.
+const IDS: u64 = 1 << 20;
+/// Ids in a row that are no buffer's, behind the last of a session.
+const GAP: u64 = 4096;
 
 /// Arguments of `replace-broker`.
 #[derive(Debug, clap::Args)]
@@ -80,11 +82,15 @@ fn session_fd_of(worker: u32) -> Result<OwnedFd> {
 /// Returns the ids of the buffers that a session fd hands out.
 fn buffers_of(fd: &impl AsFd) -> Result<HashSet<u64>> {
     let session = SessionFd::new(fd.as_fd());
-    let mut found = HashSet::new();
+    let (mut found, mut last) = (HashSet::new(), IDS);
     for id in 1..=IDS {
+        if id > last + GAP {
+            break;
+        }
         match session.buffer_fd(id) {
             Ok(_) => {
                 found.insert(id);
+                last = id;
             }
             Err(Errno::NOENT) => {}
             Err(error) => bail!("buffer {id}: {error}"),

@@ -103,7 +103,7 @@ enum Scenario {
     /// Pictures of several sizes in one session.
     Sizes(sizes::SizesArgs),
     /// The stateful face in every order that is allowed, with workers that are lost in every state.
-    Stateful,
+    Stateful(stateful::StatefulArgs),
     /// The colours of OUTPUT and CAPTURE.
     Colour,
     /// Pictures on a screen that imports their buffers.
@@ -150,12 +150,13 @@ impl Scenario {
             Self::Caches => "caches",
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
-            Self::Stateful => "stateful",
+            Self::Stateful(_) => "stateful",
             Self::Colour => "colour",
             Self::Screen => "screen",
             Self::Long(_) => "long",
             Self::Damage(_) => "damage",
             Self::Reload(_) => "reload",
+            Self::Storm(args) if args.stateful => "stateful-storm",
             Self::Storm(_) => "storm",
             Self::StormClient(_) => "storm-client",
         }
@@ -200,7 +201,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Caches => caches::caches(common, &mut figures),
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
-        Scenario::Stateful => stateful::stateful(common, &mut figures),
+        Scenario::Stateful(args) => stateful::stateful(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
         Scenario::Screen => screen::screen(common, &mut figures),
         Scenario::Long(args) => long::long(common, args, &mut figures),

@@ -2,7 +2,9 @@
 //! The stateful face's state machine, driven by the client that follows dev-decoder.rst: every order that the
 //! document allows, a worker that is lost in every state, and closing in every state.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,11 +18,13 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::common::{Common, within};
+use super::freeze::{Client, Freeze, WATCHDOG};
 use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
 use crate::guest::left;
+use crate::guest::module::parameter;
 use crate::guest::process::kill;
 use crate::random::Random;
 use crate::stateful::units;
@@ -31,20 +35,22 @@ const RECOVERY: Duration = Duration::from_secs(20);
 const CHANGES: usize = 16;
 
 /// A clip as units, with the checksums of its pictures in output order.
-struct Clip {
+pub(super) struct Clip {
+    name: String,
     codec: Codec,
     size: (u32, u32),
     file: PathBuf,
-    units: Vec<Vec<u8>>,
-    sums: Vec<String>,
+    pub(super) units: Vec<Vec<u8>>,
+    pub(super) sums: Vec<String>,
 }
 
 impl Clip {
-    fn load(common: &Common, name: &str) -> Result<Self> {
+    pub(super) fn load(common: &Common, name: &str) -> Result<Self> {
         let clips = common.clips()?;
         let (file, codec) = clips.file(name)?;
         let (width, height) = clips.size(name)?;
         Ok(Self {
+            name: name.to_owned(),
             codec,
             size: (u32::try_from(width)?, u32::try_from(height)?),
             units: units(codec, &file)?,
@@ -91,19 +97,19 @@ fn compare(received: &[Shown], sums: &[String]) -> Result<()> {
 }
 
 /// A stream in use, and its pictures.
-struct Player<'a> {
+pub(super) struct Player<'a> {
     clip: &'a Clip,
-    stream: Stream,
-    shown: Vec<Shown>,
+    pub(super) stream: Stream,
+    pub(super) shown: Vec<Shown>,
     /// Units that were fed.
-    fed: usize,
+    pub(super) fed: usize,
     /// Added to timestamps, so that those of a second run are other ones.
     offset: u64,
     over: bool,
 }
 
 impl<'a> Player<'a> {
-    fn open(clip: &'a Clip, settings: Settings) -> Result<Self> {
+    pub(super) fn open(clip: &'a Clip, settings: Settings) -> Result<Self> {
         Ok(Self {
             clip,
             stream: clip.open(settings)?,
@@ -145,7 +151,7 @@ impl<'a> Player<'a> {
     }
 
     /// Feeds and takes until `enough`.
-    fn until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) -> Result<()> {
+    pub(super) fn until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) -> Result<()> {
         let begun = Instant::now();
         while !enough(self) {
             within(what, begun.elapsed(), RECOVERY)?;
@@ -156,7 +162,7 @@ impl<'a> Player<'a> {
     }
 
     /// Feeds the rest, drains, and takes everything.
-    fn finish(&mut self) -> Result<()> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         self.over = false;
         let all = self.clip.units.len();
         self.until("feeding", |player| player.fed == all && player.stream.streams())?;
@@ -165,7 +171,7 @@ impl<'a> Player<'a> {
     }
 
     /// Takes everything up to the end of a drain.
-    fn take_end(&mut self) -> Result<()> {
+    pub(super) fn take_end(&mut self) -> Result<()> {
         self.until("the end of a drain", |player| player.over)?;
         ensure!(
             self.stream.take_ends() == 1,
@@ -179,21 +185,21 @@ impl<'a> Player<'a> {
     }
 
     /// Begins again from the first unit, with other timestamps.
-    fn rewind(&mut self) {
+    pub(super) fn rewind(&mut self) {
         self.fed = 0;
         self.offset += 1_000_000_000_000;
         self.over = false;
     }
 
     /// Returns the pictures since the last [`Player::rewind`]. Older ones may have come after it.
-    fn since_rewind(&mut self) -> Vec<Shown> {
+    pub(super) fn since_rewind(&mut self) -> Vec<Shown> {
         let offset = self.offset;
         self.shown.retain(|shown| shown.timestamp > offset);
         std::mem::take(&mut self.shown)
     }
 
     /// Demands that all pictures of the clip came since the last [`Player::rewind`].
-    fn check(&mut self) -> Result<()> {
+    pub(super) fn check(&mut self) -> Result<()> {
         let shown = self.since_rewind();
         compare(&shown, &self.clip.sums)
     }
@@ -201,7 +207,7 @@ impl<'a> Player<'a> {
 
 type Edge = fn(&Clip, &Common) -> Result<()>;
 
-const EDGES: [(&str, Edge); 14] = [
+const EDGES: [(&str, Edge); 17] = [
     (
         "CAPTURE before and after OUTPUT, few and many buffers",
         capture_orders,
@@ -218,18 +224,37 @@ const EDGES: [(&str, Edge); 14] = [
     ("STREAMOFF of CAPTURE while pictures come", capture_restart),
     ("sixteen changes of size", size_changes),
     ("a worker lost in every state", lost_worker),
+    ("a worker lost while draining at a change of size", lost_at_change),
+    ("a frozen worker", frozen_worker),
+    ("a frozen client", frozen_client),
     ("closing in every state", closing),
 ];
 
-pub(super) fn stateful(common: &Common, figures: &mut Figures) -> Result<()> {
+/// Arguments of `stateful`.
+#[derive(Debug, clap::Args)]
+pub(super) struct StatefulArgs {
+    /// Only this codec; may be repeated.
+    #[arg(long)]
+    codec: Vec<Codec>,
+}
+
+pub(super) fn stateful(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<()> {
     let (broker, _) = Broker::start_with(common, &["--faces=both"])?;
+    let mut wrong = Vec::new();
     for name in codec::every("240p") {
         let clip = Clip::load(common, &name)?;
-        for (what, edge) in EDGES {
-            edge(&clip, common).with_context(|| format!("{name}: {what}"))?;
+        if !args.codec.is_empty() && !args.codec.contains(&clip.codec) {
+            continue;
         }
-        figures.set(&name, clip.sums.len());
+        let begun = Instant::now();
+        for (what, edge) in EDGES {
+            if let Err(error) = edge(&clip, common) {
+                wrong.push(format!("{name}: {what}: {error:#}"));
+            }
+        }
+        figures.set(&name, begun.elapsed().as_secs_f64());
     }
+    ensure!(wrong.is_empty(), "{}", wrong.join("; "));
     broker.stop()?;
     left::nothing()
 }
@@ -473,18 +498,22 @@ fn settings_of(units: &[Vec<u8>]) -> Settings {
     }
 }
 
-/// Kills the worker of this process's only session.
-fn kill_worker() -> Result<()> {
+/// Returns the worker of this process's only session.
+fn own_worker() -> Result<u32> {
     let begun = Instant::now();
     loop {
         within("a worker", begun.elapsed(), RECOVERY)?;
         let sessions = debugfs::own_sessions()?;
         let worker = sessions.first().map_or(0, |session| session.number("worker"));
         if let Some(worker) = u32::try_from(worker).ok().filter(|worker| *worker > 0) {
-            return kill(worker, Signal::KILL);
+            return Ok(worker);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+fn kill_worker() -> Result<()> {
+    kill(own_worker()?, Signal::KILL)
 }
 
 fn lost_worker(clip: &Clip, _: &Common) -> Result<()> {
@@ -535,6 +564,71 @@ fn lost_in(clip: &Clip, state: &str) -> Result<()> {
     player.rewind();
     player.finish()?;
     player.check()
+}
+
+/// The last buffer of the old format is not that of the drain, although the next worker has nothing to drain.
+fn lost_at_change(clip: &Clip, common: &Common) -> Result<()> {
+    let other = Clip::load(common, &format!("{}-qvga", clip.codec))?;
+    let units = [clip.units.clone(), other.units].concat();
+    let settings = settings_of(&units);
+    let both = Clip {
+        name: clip.name.clone(),
+        codec: clip.codec,
+        size: clip.size,
+        file: clip.file.clone(),
+        units,
+        sums: Vec::new(),
+    };
+    let mut player = Player::open(&both, settings)?;
+    player.until("the last buffer of a format", |player| player.over)?;
+    player.stream.stop()?;
+    kill_worker()?;
+    player.stream.set_up()?;
+    player.over = false;
+    player.take_end()
+}
+
+/// The watchdog ends a worker that is frozen, and the session goes on with another.
+fn frozen_worker(clip: &Clip, _: &Common) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    player.until("pictures", |player| player.shown.len() >= 2)?;
+    let frozen = Freeze::new(own_worker()?)?;
+    player.stream.stop()?;
+    player.take_end()?;
+    drop(frozen);
+    player.stream.start()?;
+    player.stream.queue_all()?;
+    player.stream.seek()?;
+    player.rewind();
+    player.finish()?;
+    player.check()
+}
+
+/// A client that is frozen for longer than the watchdog's time loses nothing.
+fn frozen_client(clip: &Clip, common: &Common) -> Result<()> {
+    let list = common.clips.as_deref().context("this scenario needs --clips")?;
+    let mut process = Client(
+        Command::new(std::env::current_exe()?)
+            .args(["life", "storm-client", "--spared", "--stateful", "--seed=1"])
+            .args(["--clip", &clip.name, "--clips"])
+            .arg(list)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a client")?,
+    );
+    let mut lines = BufReader::new(process.0.stdout.take().context("no pipe from the client")?).lines();
+    let mut played = |what: &str| -> Result<()> {
+        let line = lines.next().with_context(|| format!("no line {what}"))??;
+        ensure!(line.contains("\"wrong\":null"), "{what}: {line}");
+        Ok(())
+    };
+    played("before it was frozen")?;
+    let frozen = Freeze::new(process.0.id())?;
+    std::thread::sleep(Duration::from_millis(2 * parameter(WATCHDOG)?));
+    drop(frozen);
+    played("when it was let go")?;
+    played("after it was let go")
 }
 
 fn closing(clip: &Clip, _: &Common) -> Result<()> {

@@ -51,6 +51,9 @@ pub(super) struct StormArgs {
     /// Of all random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Through the stateful node.
+    #[arg(long)]
+    pub(super) stateful: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +72,7 @@ struct Player {
 }
 
 impl Player {
-    fn start(common: &Common, number: usize, seed: u64) -> Result<Self> {
+    fn start(common: &Common, number: usize, seed: u64, is_stateful: bool) -> Result<Self> {
         let list = common.clips.as_deref().context("this scenario needs --clips")?;
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -85,6 +88,9 @@ impl Player {
             .arg(list);
         if number == 0 {
             command.arg("--spared");
+        }
+        if is_stateful {
+            command.arg("--stateful");
         }
         let mut child = command
             .stdin(Stdio::piped())
@@ -115,6 +121,7 @@ impl Player {
 
 struct Storm<'a> {
     common: &'a Common,
+    is_stateful: bool,
     rng: Random,
     players: Vec<Player>,
     broker: Option<Broker>,
@@ -134,21 +141,24 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
         (Event::Broker, part(args.brokers)),
         (Event::Client, part(args.clients)),
     ];
-    let (broker, _) = Broker::start(common)?;
     let mut storm = Storm {
         common,
+        is_stateful: args.stateful,
         rng: Random::new(args.seed),
         players: Vec::new(),
-        broker: Some(broker),
+        broker: None,
         before: ClientTally::default(),
         done: HashMap::new(),
         asleep: HashMap::new(),
         looked: Instant::now(),
     };
+    storm.start_broker()?;
     // One after the other: how long workers take to start when several do at once is another question.
     for number in 0..STORM.len() {
         let seed = storm.rng.next();
-        storm.players.push(Player::start(common, number, seed)?);
+        storm
+            .players
+            .push(Player::start(common, number, seed, args.stateful)?);
         storm
             .until(|storm| Ok(storm.players[number].seen().0.exact > 0))
             .context("before the storm")?;
@@ -201,6 +211,12 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
 }
 
 impl Storm<'_> {
+    fn start_broker(&mut self) -> Result<()> {
+        let faces = if self.is_stateful { "both" } else { "stateless" };
+        self.broker = Some(Broker::start_with(self.common, &[&format!("--faces={faces}")])?.0);
+        Ok(())
+    }
+
     fn spared(&self) -> (ClientTally, Instant) {
         self.players[0].seen()
     }
@@ -278,12 +294,12 @@ impl Storm<'_> {
                 }
                 let pause = self.rng.below(100);
                 std::thread::sleep(Duration::from_millis(pause));
-                self.broker = Some(Broker::start(self.common)?.0);
+                self.start_broker()?;
                 Ok(true)
             }
             Event::Client => {
                 let number = 1 + self.rng.index(self.players.len() - 1);
-                let fresh = Player::start(self.common, number, self.rng.next())?;
+                let fresh = Player::start(self.common, number, self.rng.next(), self.is_stateful)?;
                 let mut old = std::mem::replace(&mut self.players[number], fresh);
                 old.child.kill()?;
                 old.child.wait()?;

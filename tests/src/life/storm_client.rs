@@ -6,15 +6,18 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::decoder::{Options, Plan, Session};
 use daedalus_client::device::{ClientError, Longest, Nodes};
+use daedalus_client::stateful::Settings;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::common::Common;
+use super::stateful::{self, Player};
 use crate::guest::broker;
 use crate::guest::clip::Clip;
+use crate::guest::debugfs;
 use crate::random::Random;
 
 /// How long a client that starts looks for a device.
@@ -32,6 +35,9 @@ pub(super) struct ClientArgs {
     /// Nothing is aimed at it: one session for all the time, every picture exact, no error.
     #[arg(long)]
     spared: bool,
+    /// Through the stateful node.
+    #[arg(long)]
+    stateful: bool,
 }
 
 /// What a client saw since it last said so.
@@ -94,6 +100,10 @@ impl ClientTally {
 /// Runs the client's process.
 pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
     let clip = common.clips()?.repeated(&args.clip, 2)?;
+    let stream = args
+        .stateful
+        .then(|| stateful::Clip::load(common, &args.clip))
+        .transpose()?;
     let nodes = nodes()?;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -102,10 +112,12 @@ pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
             std::io::stdin().read_to_end(&mut Vec::new()).ok();
             over.store(true, Ordering::Relaxed);
         });
-        let result = if args.spared {
-            spared(&nodes, &clip, &over)
-        } else {
-            aimed_at(&nodes, &clip, &mut Random::new(args.seed), &over)
+        let rng = &mut Random::new(args.seed);
+        let result = match (&stream, args.spared) {
+            (None, true) => spared(&nodes, &clip, &over),
+            (None, false) => aimed_at(&nodes, &clip, rng, &over),
+            (Some(stream), true) => stream_spared(stream, &over),
+            (Some(stream), false) => stream_aimed_at(stream, rng, &over),
         };
         if let Err(error) = result {
             say(&ClientTally {
@@ -245,4 +257,135 @@ fn allowed(error: ClientError) -> Result<()> {
         Some(Errno::IO | Errno::NODEV) => Ok(()),
         _ => Err(error).context("an error that a lost worker does not explain"),
     }
+}
+
+fn settings() -> Settings {
+    Settings {
+        patience: Duration::from_secs(30),
+        ..Settings::default()
+    }
+}
+
+/// Plays a stream in one session from the first picture to the last.
+fn stream_spared(clip: &stateful::Clip, over: &AtomicBool) -> Result<()> {
+    let mut player = Player::open(clip, settings())?;
+    let (mut sessions, mut before) = (1, Longest::default());
+    while !over.load(Ordering::Relaxed) {
+        player.rewind();
+        player.finish()?;
+        player.check()?;
+        ensure!(
+            player.stream.lost() == 0,
+            "{} units were lost",
+            player.stream.lost()
+        );
+        player.stream.start()?;
+        player.stream.queue_all()?;
+        let mut seen = ClientTally {
+            exact: clip.sums.len() as u64,
+            sessions: std::mem::take(&mut sessions),
+            ..ClientTally::default()
+        };
+        let now = player.stream.device().longest();
+        seen.calls(&before, &now);
+        before = now;
+        say(&seen)?;
+    }
+    Ok(())
+}
+
+/// Plays a stream in sessions that end by chance, and whose workers are killed.
+fn stream_aimed_at(clip: &stateful::Clip, rng: &mut Random, over: &AtomicBool) -> Result<()> {
+    while !over.load(Ordering::Relaxed) {
+        let mut player = match Player::open(clip, settings()) {
+            Ok(player) => player,
+            Err(error) => {
+                allowed_within(error)?;
+                say(&ClientTally {
+                    given_up: 1,
+                    ..ClientTally::default()
+                })?;
+                continue;
+            }
+        };
+        let mut sessions = 1;
+        let (mut before, mut lost) = (Longest::default(), 0);
+        loop {
+            let mut seen = ClientTally {
+                sessions: std::mem::take(&mut sessions),
+                ..ClientTally::default()
+            };
+            let ended = stream_once(&mut player, clip, rng, &mut seen);
+            seen.failed_jobs = player.stream.lost() - lost;
+            lost = player.stream.lost();
+            let now = player.stream.device().longest();
+            seen.calls(&before, &now);
+            before = now;
+            let again = match ended {
+                Ok(again) => again,
+                Err(error) => {
+                    allowed_within(error)?;
+                    seen.given_up += 1;
+                    false
+                }
+            };
+            say(&seen)?;
+            if !again || over.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Plays a stream once. Every picture is exact if no worker was lost meanwhile. Returns false if the session
+/// is to be closed as it is.
+fn stream_once(
+    player: &mut Player<'_>,
+    clip: &stateful::Clip,
+    rng: &mut Random,
+    seen: &mut ClientTally,
+) -> Result<bool> {
+    let all = clip.units.len();
+    let restarts = || -> Result<u64> {
+        let sessions = debugfs::own_sessions()?;
+        Ok(sessions.first().map_or(0, |session| session.number("restarts")))
+    };
+    player.rewind();
+    if rng.one_in(3) {
+        let pictures = player.shown.len() + rng.index(clip.sums.len());
+        player.until("pictures", |player| {
+            player.shown.len() >= pictures || player.fed == all
+        })?;
+        if rng.one_in(3) {
+            seen.closes += 1;
+            return Ok(false);
+        }
+        seen.stops += 1;
+        player.stream.seek()?;
+        player.rewind();
+    }
+    let before = restarts()?;
+    player.until("feeding", |player| player.fed == all)?;
+    if !player.stream.streams() {
+        // The first units were lost with a worker, and nobody knows the format.
+        player.stream.seek()?;
+        return Ok(true);
+    }
+    player.stream.stop()?;
+    player.take_end()?;
+    if restarts()? == before {
+        player.check()?;
+        seen.exact += clip.sums.len() as u64;
+    } else {
+        player.since_rewind();
+    }
+    player.stream.start()?;
+    player.stream.queue_all()?;
+    Ok(true)
+}
+
+/// As [`allowed`].
+fn allowed_within(error: anyhow::Error) -> Result<()> {
+    allowed(error.downcast::<ClientError>()?)
 }

@@ -5,12 +5,17 @@
 use std::process::{Command, Stdio};
 
 use super::check::Check;
+use crate::device::Snapshot;
 use crate::system::System;
 
 pub(super) fn check(system: &System) -> Vec<Check> {
     let mut checks = Vec::new();
+    let stateful = Snapshot::take(system).stateful.is_some();
     if system.program("gst-launch-1.0").is_some() {
         checks.push(gstreamer());
+        if stateful {
+            checks.push(gstreamer_stateful());
+        }
     } else {
         checks.push(Check::note("GStreamer", "not installed"));
     }
@@ -23,6 +28,16 @@ pub(super) fn check(system: &System) -> Vec<Check> {
             "this build has the v4l2request hwaccel: ffmpeg -hwaccel v4l2request sees the device",
             "this build has no v4l2request hwaccel, so it decodes in software",
         ));
+        if stateful {
+            checks.push(prints(
+                "FFmpeg, stateful",
+                "ffmpeg",
+                &["-hide_banner", "-decoders"],
+                "_v4l2m2m",
+                "this build has the v4l2m2m decoders: ffmpeg -c:v CODEC_v4l2m2m takes the stateful node",
+                "this build has no v4l2m2m decoders for the stateful node",
+            ));
+        }
     } else {
         checks.push(Check::note("FFmpeg", "not installed"));
     }
@@ -110,11 +125,22 @@ fn gstreamer() -> Check {
     }
 }
 
-/// Returns the stateless decoders that gst-inspect lists for the plugin.
+fn gstreamer_stateful() -> Check {
+    const NAME: &str = "GStreamer, stateful";
+    let Some(text) = run("gst-inspect-1.0", &["video4linux2"]) else {
+        return Check::note(NAME, "gst-inspect-1.0 cannot be started");
+    };
+    match &elements(&text)[..] {
+        [] => Check::note(NAME, "its plugin video4linux2 finds no stateful decoder"),
+        elements => Check::good(NAME, format!("finds {}", elements.join(", "))),
+    }
+}
+
+/// Returns the decoders of V4L2 devices that gst-inspect lists for a plugin.
 fn elements(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| line.trim().split(':').next())
-        .filter(|name| name.starts_with("v4l2sl") && name.ends_with("dec"))
+        .filter(|name| name.starts_with("v4l2") && name.ends_with("dec"))
         .map(str::to_owned)
         .collect()
 }
@@ -126,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elements_are_those_of_stateless_decoders() {
+    fn elements_are_decoders_of_devices() {
         let [first, second] =
             [Codec::ALL[0], Codec::ALL[1]].map(|codec| format!("v4l2sl{}dec", codec.info().gstreamer_name));
         let text = format!(

@@ -25,17 +25,21 @@ pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
         )
     });
     let snapshot = Snapshot::take(system);
-    let (Some(video), Some(media)) = (snapshot.video, snapshot.media) else {
+    let stateless = [snapshot.video, snapshot.media];
+    let nodes: Vec<String> = stateless
+        .into_iter()
+        .chain([snapshot.stateful])
+        .flatten()
+        .collect();
+    if nodes.is_empty() {
         checks.push(Check::note(
             "nodes",
             "none yet: they appear with the first daemon",
         ));
         return checks;
-    };
-    let absent: Vec<&str> = [video.as_str(), media.as_str()]
-        .into_iter()
-        .filter(|node| !system.exists(node))
-        .collect();
+    }
+    let absent = nodes.iter().filter(|node| !system.exists(node));
+    let absent: Vec<&str> = absent.map(String::as_str).collect();
     if !absent.is_empty() {
         checks.push(Check::bad(
             "nodes",
@@ -45,8 +49,8 @@ pub(super) fn check(system: &System, user: &str) -> Vec<Check> {
         ));
         return checks;
     }
-    checks.push(Check::good("nodes", format!("{video}, {media}")));
-    checks.push(permissions(system, &[video, media], user));
+    checks.push(Check::good("nodes", nodes.join(", ")));
+    checks.push(permissions(system, &nodes, user));
     checks
 }
 

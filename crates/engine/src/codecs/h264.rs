@@ -50,7 +50,7 @@ use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketRing};
-use crate::stream_codec::{Nal, StreamCodec};
+use crate::stream_codec::{Nal, StreamCodec, behind_start_codes};
 use slices::Slices;
 
 /// libavcodec's decoder.
@@ -68,6 +68,7 @@ pub(crate) const STREAM: StreamCodec = StreamCodec {
     parser: Some(|whole| Parser::open(&DECODER, whole)),
     bytestream: true,
     nal: Some(nal),
+    key: Some(is_key),
     // For the reason in the module's description.
     fields_need_one_thread: true,
     ..StreamCodec::new(|threads| Ok(Box::new(Stream::open_strict(&DECODER, threads)?)))
@@ -80,6 +81,13 @@ fn nal(unit: &[u8]) -> Nal {
         Some(1..=5) => Nal::Picture,
         _ => Nal::Other,
     }
+}
+
+/// Tells whether an access unit is an IDR picture.
+fn is_key(access_unit: &[u8]) -> bool {
+    let mut units = behind_start_codes(access_unit);
+    let first = units.find(|unit| nal(unit) == Nal::Picture);
+    first.is_some_and(|unit| unit[0] & 0x1f == 5)
 }
 
 /// Returns whether libavcodec has the decoder.

@@ -41,7 +41,7 @@ use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketBuilder};
-use crate::stream_codec::{Nal, StreamCodec};
+use crate::stream_codec::{Nal, StreamCodec, behind_start_codes};
 use crate::unwritten::Marks;
 
 /// libavcodec's decoder.
@@ -58,6 +58,7 @@ pub(crate) const STREAM: StreamCodec = StreamCodec {
     parser: Some(|whole| Parser::open(&DECODER, whole)),
     bytestream: true,
     nal: Some(nal),
+    key: Some(is_key),
     ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(&DECODER, threads)?)))
 };
 
@@ -68,6 +69,13 @@ fn nal(unit: &[u8]) -> Nal {
         Some(0..=31) => Nal::Picture,
         _ => Nal::Other,
     }
+}
+
+/// Tells whether an access unit is an IRAP picture.
+fn is_key(access_unit: &[u8]) -> bool {
+    let mut units = behind_start_codes(access_unit);
+    let first = units.find(|unit| nal(unit) == Nal::Picture);
+    first.is_some_and(|unit| (16..=23).contains(&((unit[0] >> 1) & 0x3f)))
 }
 
 /// Returns whether libavcodec has the decoder.

@@ -42,7 +42,7 @@ use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketBuilder};
-use crate::stream_codec::StreamCodec;
+use crate::stream_codec::{StreamCodec, behind_start_codes};
 use slices::Rows;
 
 /// libavcodec's decoder.
@@ -58,8 +58,34 @@ static DECODER: CodecDecoder = CodecDecoder {
 pub(crate) const STREAM: StreamCodec = StreamCodec {
     parser: Some(|whole| Parser::open(&DECODER, whole)),
     bytestream: true,
+    sequence: Some(sequence),
+    key: Some(|access_unit| sequence(access_unit).is_some()),
     ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(&DECODER, threads)?)))
 };
+
+/// Reads the sizes, progressive_sequence and chroma_format from the headers of a sequence (ITU-T H.262, 6.2.2)
+/// in front of a picture. At other ones libavcodec begins anew, without the last picture in output order.
+fn sequence(access_unit: &[u8]) -> Option<u64> {
+    const PICTURE: u8 = 0x00;
+    const SEQUENCE: u8 = 0xb3;
+    const EXTENSION: u8 = 0xb5;
+    const SEQUENCE_EXTENSION: u8 = 1;
+    let mut found = None;
+    for unit in behind_start_codes(access_unit) {
+        match *unit {
+            [PICTURE, ..] => break,
+            [SEQUENCE, a, b, c, ..] => found = Some(u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]) << 16),
+            // Behind the identifier: profile and level, progressive_sequence, chroma_format, the upper bits
+            // of the sizes.
+            [EXTENSION, a, b, c, ..] if a >> 4 == SEQUENCE_EXTENSION => {
+                let extension = u64::from(u16::from_be_bytes([b & 0x0f, c & 0xe0]));
+                found = found.map(|size| (size & !0xffff) | extension);
+            }
+            _ => {}
+        }
+    }
+    found
+}
 
 /// Returns whether libavcodec has the decoder.
 pub(crate) fn is_available() -> bool {
@@ -377,5 +403,30 @@ impl Library for Mpeg2 {
         self.first = None;
         self.anchors = Anchors::default();
         self.geometry = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_size_is_another_sequence() {
+        let headers = |width: u8, chroma: u8, rest: &[u8]| {
+            let start = [0, 0, 1, 0xb3, width, 0x01, 0x20, 0x13, 0xff, 0xff, 0xe0, 0x18];
+            let extension = [0, 0, 1, 0xb5, 0x14, 0x80 | chroma, 0x00, 0x01, 0, 0];
+            [&start[..], &extension, rest].concat()
+        };
+        let first = sequence(&headers(0x16, 2, &[0, 0, 1, 0, 0, 0x0f]));
+        assert!(first.is_some());
+        // Bit rate and what follows a picture's header are no matter.
+        assert_eq!(
+            first,
+            sequence(&headers(0x16, 2, &[0, 0, 1, 0, 0, 0, 1, 0xb3, 9, 9, 9]))
+        );
+        assert_ne!(first, sequence(&headers(0x14, 2, &[])));
+        assert_ne!(first, sequence(&headers(0x16, 4, &[])));
+        assert_eq!(sequence(&[0, 0, 1, 0, 0, 0x0f, 0, 0, 1, 0xb3, 9, 9, 9]), None);
+        assert_eq!(sequence(&[0, 0, 1, 0xb3, 9]), None);
     }
 }

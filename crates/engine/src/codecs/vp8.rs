@@ -58,6 +58,8 @@ static DECODER: CodecDecoder = CodecDecoder {
 /// A unit is a frame. A stream has one thread, for the reason above.
 pub(crate) const STREAM: StreamCodec = StreamCodec {
     parser: Some(|whole| Parser::open(&DECODER, whole)),
+    // The first bit of a frame is 0 for key frames (RFC 6386, 9.1).
+    key: Some(|frame| frame.first().is_some_and(|byte| byte & 1 == 0)),
     ..StreamCodec::new(|_| Ok(Box::new(Stream::open(&DECODER, 1)?)))
 };
 

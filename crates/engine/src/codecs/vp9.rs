@@ -40,6 +40,7 @@ static DECODER: CodecDecoder = CodecDecoder {
 /// A unit is a frame, or a superframe, which libavcodec splits.
 pub(crate) const STREAM: StreamCodec = StreamCodec {
     find: Some(find_size),
+    key: Some(|frame| find_size(frame).is_some()),
     ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(&DECODER, threads)?)))
 };
 

@@ -180,11 +180,18 @@ impl StreamLibrary for Stream {
         output.map_or(Received::Lost(JobError::NoPicture), Received::Picture)
     }
 
+    fn resume(&mut self) -> bool {
+        // After the end, libavcodec takes packets only when it has been flushed.
+        self.flush();
+        false
+    }
+
     fn flush(&mut self) {
         // SAFETY: the context is open.
         unsafe { ff::avcodec_flush_buffers(self.context.as_ptr()) };
     }
 }
+
 impl Drop for Stream {
     fn drop(&mut self) {
         // SAFETY: the three objects are owned by this value and freed once. The `Shared` that callbacks use

@@ -128,6 +128,12 @@ impl StreamLibrary for Stream {
         output.map_or(Received::Lost(JobError::NoPicture), Received::Picture)
     }
 
+    fn resume(&mut self) -> bool {
+        self.ended = false;
+        self.empty = 0;
+        true
+    }
+
     fn flush(&mut self) {
         self.restart();
         self.ended = false;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The arguments of `./dev torture`.
 
+use daedalus_uapi::Codec;
+
 use crate::make::kernel::Kernel;
 
 /// What there is to run.
@@ -37,6 +39,12 @@ pub(crate) struct Args {
     /// What to run; everything if nothing is named
     #[arg(value_enum)]
     pub(super) parts: Vec<Part>,
+    /// Only this scenario of `life`; may be repeated
+    #[arg(long)]
+    pub(super) scenario: Vec<String>,
+    /// Only this codec in the scenario `stateful`; may be repeated
+    #[arg(long)]
+    pub(super) codec: Vec<Codec>,
     /// Cycles of `reload`
     #[arg(long, default_value_t = 200)]
     pub(super) cycles: u32,
@@ -76,6 +84,8 @@ impl Args {
     pub(crate) fn quick() -> Self {
         Self {
             parts: Vec::new(),
+            scenario: Vec::new(),
+            codec: Vec::new(),
             cycles: 5,
             replacements: 2,
             variants: 38,

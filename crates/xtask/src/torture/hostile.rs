@@ -41,6 +41,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         "daedalus_load {PARAMETERS}\n\
          {tool} imports --codecs {codecs} >>life.jsonl || true\n\
          {tool} ioctls --calls {calls} >>life.jsonl || true\n\
+         {tool} ioctls --stateful --calls {calls} >>life.jsonl || true\n\
          {tool} daemon --messages {calls} >>life.jsonl || true\n\
          {tool} fail-nth --rounds {rounds} --module /mnt/modules/daedalus_v4l2.ko --load-stride {stride} \
          --parameter {parameters} >>life.jsonl || true\n\
@@ -48,10 +49,16 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
     );
     let job = GuestJob::new("torture-hostile", &script)
         .kernel(kernel)
-        .timeout(Duration::from_secs(4 * limit));
+        .timeout(Duration::from_secs(5 * limit));
     let result = guest::run(bed, &job)?;
     let lines = lines(&result.out_dir.join("life.jsonl"));
-    for name in ["imports", "ioctls", "hostile-daemon", "fail-nth"] {
+    for name in [
+        "imports",
+        "ioctls",
+        "stateful-ioctls",
+        "hostile-daemon",
+        "fail-nth",
+    ] {
         record(
             outcome,
             &format!("{name} ({kernel}), {} %", args.scale),

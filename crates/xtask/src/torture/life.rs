@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `./dev torture life`: kills, several clients at once and what no real client does, in one guest.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use daedalus_common::vectors;
 
 use super::args::Args;
@@ -128,29 +128,42 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         in_guest(bed, &small)?
     );
     let limits = limits(kernel, args.quick);
+    let share = if args.scenario.is_empty() { 3 } else { 1 };
     let tool = format!(
         "daedalus-tests life {lists} --limit-ms {} --deadline {}",
         limits.pending_ms,
-        limits.life.as_secs() / 3
+        limits.life.as_secs() / share
     );
     let mut script = format!("daedalus_load {}\n", limits.parameters.join(" "));
+    let named =
+        |scenario: &str| args.scenario.is_empty() || args.scenario.iter().any(|name| name == scenario);
+    if let Some(unknown) = args
+        .scenario
+        .iter()
+        .find(|name| !SCENARIOS.contains(&name.as_str()))
+    {
+        bail!("`life` has no scenario {unknown}: {}", SCENARIOS.join(" "));
+    }
     let scenarios: Vec<&str> = SCENARIOS
         .into_iter()
-        .filter(|scenario| taken(scenario, kernel, args.quick))
+        .filter(|scenario| taken(scenario, kernel, args.quick) && named(scenario))
         .collect();
     for scenario in &scenarios {
         let scenario = match *scenario {
             REPLACE => format!("{REPLACE} --replacements {}", args.replacements),
             SIZES => format!("{SIZES} {}", resized(bed)?.join(" ")),
             FREEZE => format!("{FREEZE} {}", frozen(kernel, args.quick)),
+            STATEFUL => args.codec.iter().fold(STATEFUL.to_owned(), |line, codec| {
+                format!("{line} --codec {codec}")
+            }),
             VANISHED if kernel != Kernel::Plain => format!("{VANISHED} --worker-wait-ms 800"),
             other => other.to_owned(),
         };
         script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
     }
     let mut wanted: Vec<String> = scenarios.into_iter().map(String::from).collect();
-    if args.quick && kernel == Kernel::Sanitizers {
-        // Exactness again.
+    if args.quick && kernel == Kernel::Sanitizers || !args.scenario.is_empty() {
+        // Exactness again, or what was not asked for.
     } else if let Some(vectors) = bed.vectors() {
         for stream in streams::of(Use::Life)? {
             let (path, (sums, _)) = (in_vectors(&stream), stream.sums(&vectors)?);

@@ -24,21 +24,31 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
     let clips = in_guest(bed, &play::clips(bed)?.0)?;
     let pending_ms = limits(kernel, args.quick).pending_ms;
     let limit = 90 + u64::from(args.scale) * 45;
-    let script = format!(
-        "daedalus_load {PARAMETERS}\n\
-         daedalus-tests life --clips {clips} --limit-ms {pending_ms} --deadline {limit} storm --scale {} \
-         --seed {} >>life.jsonl || true\n\
-         daedalus_unload\n",
+    let tool = format!(
+        "daedalus-tests life --clips {clips} --limit-ms {pending_ms} --deadline {limit} storm --scale {} \
+         --seed {}",
         args.scale, args.seed
     );
+    let mut script = format!("daedalus_load {PARAMETERS}\n");
+    let mut names = vec!["storm"];
+    if !args.quick {
+        names.push("stateful-storm");
+    }
+    for name in &names {
+        let option = if *name == "storm" { "" } else { "--stateful" };
+        script.push_str(&format!("{tool} {option} >>life.jsonl || true\n"));
+    }
+    script.push_str("daedalus_unload\n");
     let job = GuestJob::new("torture-storm", &script)
         .kernel(kernel)
-        .timeout(Duration::from_secs(limit + 120));
+        .timeout(Duration::from_secs(names.len() as u64 * limit + 120));
     let result = guest::run(bed, &job)?;
     let lines = lines(&result.out_dir.join("life.jsonl"));
-    let name = format!("storm ({kernel}), {} %", args.scale);
-    record(outcome, &name, lines.get_named("storm"));
-    outcome.check(&format!("{name}: the guest and its kernel log"), || {
+    for name in names {
+        let check = format!("{name} ({kernel}), {} %", args.scale);
+        record(outcome, &check, lines.get_named(name));
+    }
+    outcome.check(&format!("storm ({kernel}): the guest and its kernel log"), || {
         result.judge()?;
         Ok(format!("{:.0} s", result.seconds))
     });

@@ -59,7 +59,13 @@ impl Client<'_> {
     }
 
     fn some_format(&mut self, buf_type: u32) -> u32 {
-        let coded: Vec<u32> = Codec::ALL.iter().map(|codec| codec.coded_format()).collect();
+        let coded: Vec<u32> = match self.units {
+            Some(_) => Codec::ALL
+                .iter()
+                .map(|codec| codec.info().stateful_formats[0])
+                .collect(),
+            None => Codec::ALL.iter().map(|codec| codec.coded_format()).collect(),
+        };
         let raw = [
             fourcc::NV12,
             fourcc::NV12M,
@@ -69,7 +75,7 @@ impl Client<'_> {
         ];
         match self.rng.below(10) {
             0 => self.rng.nasty(),
-            1..=4 => self.clip.codec.coded_format(),
+            1..=4 => self.coded_format(),
             _ if buf_type == BUF_TYPE_OUTPUT => self.rng.pick(&coded),
             _ => self.rng.pick(&raw),
         }
@@ -178,11 +184,25 @@ impl Client<'_> {
             Op::DecoderCmd | Op::TryDecoderCmd => {
                 let command = if self.rng.one_in(4) {
                     self.rng.below(6) as u32
+                } else if self.units.is_some() {
+                    self.rng.pick(&[v4l2::DEC_CMD_START, v4l2::DEC_CMD_STOP])
                 } else {
                     v4l2::DEC_CMD_FLUSH
                 };
                 self.arg.set(0, command);
                 self.damage(8, &[]);
+                self.attempt(op);
+            }
+            Op::GSelection | Op::SSelection => {
+                let (target, flags) = (
+                    self.rng.pick(&[0, 1, 2, 0x100, 0x101, 0x102, 0x103]),
+                    self.rng.below(4),
+                );
+                let (width, height) = (self.rng.nasty(), self.rng.nasty());
+                let buf_type = self.rng.pick(&[1, buf_type]);
+                self.arg.set(0, buf_type).set(4, target).set(8, flags as u32);
+                self.arg.set(20, width).set(24, height);
+                self.damage(28, &[]);
                 self.attempt(op);
             }
             _ => self.any_media(op),
@@ -195,7 +215,7 @@ impl Client<'_> {
             Op::SFmt => {
                 let job = &self.clip.jobs[0];
                 let (width, height) = (job.coded_width, job.coded_height);
-                let codec = self.clip.codec.coded_format();
+                let codec = self.coded_format();
                 self.format(BUF_TYPE_OUTPUT, codec, width, height);
                 self.attempt(op);
             }
@@ -214,7 +234,8 @@ impl Client<'_> {
                 let _ = self.stream(true, buf_type);
             }
             Op::CreateBufs => {
-                self.create(buf_type, self.clip.codec.coded_format(), 0);
+                let codec = self.coded_format();
+                self.create(buf_type, codec, 0);
                 self.attempt(op);
             }
             _ => {

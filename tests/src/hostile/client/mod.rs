@@ -18,9 +18,13 @@ impl Client<'_> {
             self.advance();
         } else {
             self.stuck = 0;
+            let nodes = match self.units {
+                Some(_) => [Node::Video, Node::Stream],
+                None => [Node::Video, Node::Media],
+            };
             let op = loop {
                 let op = self.rng.pick(Op::ALL);
-                if matches!(op.node(), Node::Video | Node::Media) {
+                if nodes.contains(&op.node()) {
                     break op;
                 }
             };

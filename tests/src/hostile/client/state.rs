@@ -72,6 +72,10 @@ pub(crate) struct Client<'a> {
     pub(crate) calls: u64,
     /// What makes allocations fail during calls.
     pub(crate) faults: Option<Faults>,
+    /// The units of the clip's stream, if the node is the stateful one.
+    pub(super) units: Option<Arc<Vec<Vec<u8>>>>,
+    /// The format of the stream has changed: CAPTURE needs other buffers.
+    changed: bool,
 }
 
 /// Makes a call, during which allocations fail if that is asked for.
@@ -120,7 +124,23 @@ impl<'a> Client<'a> {
             decoded: 0,
             calls: 0,
             faults: None,
+            units: None,
+            changed: false,
         })
+    }
+
+    /// From now on the node is the stateful one, which gets these units.
+    pub(crate) fn with_units(mut self, units: &Arc<Vec<Vec<u8>>>) -> Self {
+        self.units = Some(Arc::clone(units));
+        self
+    }
+
+    /// Returns the clip's format of OUTPUT.
+    pub(super) fn coded_format(&self) -> u32 {
+        match self.units {
+            Some(_) => self.clip.codec.info().stateful_formats[0],
+            None => self.clip.codec.coded_format(),
+        }
     }
 
     /// Returns the video node's descriptor, for another user.
@@ -165,6 +185,8 @@ impl<'a> Client<'a> {
     pub(crate) fn advance(&mut self) {
         let result = if self.coded.count == 0 || self.raw.count == 0 {
             self.prepare()
+        } else if self.changed {
+            self.adapt()
         } else if !self.coded.streaming {
             self.stream(true, BUF_TYPE_OUTPUT)
         } else if !self.raw.streaming {
@@ -172,7 +194,10 @@ impl<'a> Client<'a> {
         } else if let Some(index) = self.raw.free.pop() {
             self.queue_picture(index)
         } else if let Some(index) = self.coded.free.pop() {
-            self.submit(index)
+            match self.units.clone() {
+                Some(units) => self.submit_unit(index, &units),
+                None => self.submit(index),
+            }
         } else {
             self.collect()
         };
@@ -196,12 +221,21 @@ impl<'a> Client<'a> {
         }
         let job = &self.clip.jobs[0];
         let (width, height) = (job.coded_width, job.coded_height);
-        let codec = self.clip.codec.coded_format();
+        let codec = self.coded_format();
         self.format(BUF_TYPE_OUTPUT, codec, width, height);
         self.call(Op::SFmt)?;
-        let initial: Vec<usize> = (0..job.controls.len().min(1)).collect();
-        self.controls(job, &initial, None);
-        self.call(Op::SExtCtrls)?;
+        if self.units.is_some() {
+            for event in [v4l2::EVENT_EOS, v4l2::EVENT_SOURCE_CHANGE] {
+                self.arg = Arg::default();
+                self.arg.set(0, event);
+                self.call(Op::SubscribeEvent)?;
+            }
+            self.changed = false;
+        } else {
+            let initial: Vec<usize> = (0..job.controls.len().min(1)).collect();
+            self.controls(job, &initial, None);
+            self.call(Op::SExtCtrls)?;
+        }
         for buf_type in [BUF_TYPE_OUTPUT, BUF_TYPE_CAPTURE] {
             let count = if buf_type == BUF_TYPE_OUTPUT { 3 } else { 10 };
             let memory = if self.rng.one_in(4) {
@@ -214,6 +248,42 @@ impl<'a> Client<'a> {
         }
         self.next_job = 0;
         Ok(())
+    }
+
+    /// Gives CAPTURE buffers of the stream's format.
+    fn adapt(&mut self) -> rustix::io::Result<()> {
+        self.stream(false, BUF_TYPE_CAPTURE)?;
+        self.request_buffers(BUF_TYPE_CAPTURE, 0, MEMORY_MMAP)?;
+        self.request_buffers(BUF_TYPE_CAPTURE, 6, MEMORY_MMAP)?;
+        self.back(BUF_TYPE_CAPTURE);
+        self.changed = false;
+        Ok(())
+    }
+
+    /// Queues the stream's next unit; now and then a drain follows.
+    fn submit_unit(&mut self, index: u32, units: &[Vec<u8>]) -> rustix::io::Result<()> {
+        let unit = &units[self.next_job % units.len()];
+        self.next_job += 1;
+        if let Some(mapping) = self.coded.mapped.get(index as usize) {
+            // A unit that does not fit stays out, which is a damaged unit.
+            let _ = mapping.write(0, unit);
+        }
+        self.buffer(BUF_TYPE_OUTPUT, index, self.coded.memory);
+        self.arena.set(
+            offset_of!(v4l2::Plane, bytesused),
+            u32::try_from(unit.len()).unwrap_or(u32::MAX),
+        );
+        self.call(Op::QBuf)?;
+        if self.rng.one_in(40) {
+            self.command(v4l2::DEC_CMD_STOP)?;
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: u32) -> rustix::io::Result<()> {
+        self.arg = Arg::default();
+        self.arg.set(0, command);
+        self.call(Op::DecoderCmd).map(drop)
     }
 
     pub(super) fn request_buffers(
@@ -351,9 +421,19 @@ impl<'a> Client<'a> {
             tv_sec: 0,
             tv_nsec: 30_000_000,
         };
-        let mut fds = [PollFd::new(&self.video, PollFlags::IN | PollFlags::OUT)];
+        let mut wanted = PollFlags::IN | PollFlags::OUT;
+        if self.units.is_some() {
+            wanted |= PollFlags::PRI;
+        }
+        let mut fds = [PollFd::new(&self.video, wanted)];
         poll(&mut fds, Some(&timeout))?;
         let ready = fds[0].revents();
+        if ready.contains(PollFlags::PRI) {
+            self.arg = Arg::default();
+            self.call(Op::DqEvent)?;
+            self.changed |= self.arg.get(0) == v4l2::EVENT_SOURCE_CHANGE;
+            return Ok(());
+        }
         if ready.contains(PollFlags::IN) {
             self.dequeue(BUF_TYPE_CAPTURE)?;
         }
@@ -381,9 +461,15 @@ impl<'a> Client<'a> {
         let flags = self.arg.get(offset_of!(v4l2::Buffer, flags));
         if buf_type == BUF_TYPE_OUTPUT {
             self.returned += 1;
-            self.decoded += u64::from(flags & v4l2::BUF_FLAG_ERROR == 0);
+            self.decoded += u64::from(self.units.is_none() && flags & v4l2::BUF_FLAG_ERROR == 0);
+        } else if self.units.is_some() {
+            let bytes = self.arena.get(offset_of!(v4l2::Plane, bytesused));
+            self.decoded += u64::from(bytes > 0 && flags & v4l2::BUF_FLAG_ERROR == 0);
         }
         self.buffers(buf_type).free.push(index);
+        if buf_type == BUF_TYPE_CAPTURE && flags & v4l2::BUF_FLAG_LAST != 0 {
+            self.command(v4l2::DEC_CMD_START)?;
+        }
         Ok(())
     }
 
