@@ -7,7 +7,7 @@
 #include "daedalus_codec.h"
 
 /*
- * Decoders write whole blocks of up to 128x128 pixels (AV1's superblock), and
+ * Decoders write whole blocks of up to 128x128 pixels, the largest superblock, and
  * some need lines that start on 64 bytes. To let them write a picture straight
  * into its buffer, a line of luma is a multiple of 128 bytes (so the half line
  * of a chroma plane is a multiple of 64), and a plane has room below the picture

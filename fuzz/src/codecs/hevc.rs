@@ -11,8 +11,8 @@ use daedalus_uapi::v4l2_controls::{
 };
 use zerocopy::FromBytes;
 
-use super::Target;
 use super::controls::{control, value};
+use super::target::Target;
 
 /// Bytes of coded data in an input: the headers of slice segments are at its beginning.
 const CODED: usize = 2048;

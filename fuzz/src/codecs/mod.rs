@@ -6,19 +6,12 @@ mod controls;
 mod h264;
 mod hevc;
 mod mpeg2;
+mod target;
 mod vp8;
 
-use daedalus_trace::Job;
 use daedalus_uapi::Codec;
 
-/// The target of a codec's headers.
-pub struct Target {
-    /// Makes an input of a job: what is taken apart into the job's controls, or the coded data that is read.
-    /// `None` if the job lacks them.
-    pub input: fn(&Job) -> Option<Vec<u8>>,
-    /// Tries an input. It panics if the codec's writer or reader does what it must not.
-    pub run: fn(&[u8]),
-}
+pub use target::Target;
 
 /// Returns the target of a codec; `None` if it has neither headers to write nor headers to read.
 #[must_use]

@@ -10,8 +10,8 @@ use daedalus_uapi::v4l2_controls::{
 };
 use zerocopy::FromBytes;
 
-use super::Target;
 use super::controls::{control, value};
+use super::target::Target;
 
 /// The target.
 pub(super) const TARGET: Target = Target { input, run };

@@ -5,8 +5,8 @@ use daedalus_codecs::vp8::{CopyOrder, FrameHeader, Slots, Update};
 use daedalus_trace::Job;
 use daedalus_uapi::v4l2_controls::V4L2_CID_STATELESS_VP8_FRAME;
 
-use super::Target;
 use super::controls::control;
+use super::target::Target;
 
 /// The target.
 pub(super) const TARGET: Target = Target { input, run };

@@ -53,10 +53,10 @@ macro_rules! uapi_structs {
         )*
 
         /// The layout of each structure.
-        pub(super) const LAYOUTS: &[super::Layout] = &[$(super::Layout {
+        pub(super) const LAYOUTS: &[super::structs::Layout] = &[$(super::structs::Layout {
             name: stringify!($name),
             size: size_of::<$name>(),
-            fields: &[$(super::Field {
+            fields: &[$(super::structs::Field {
                 name: stringify!($field),
                 offset: core::mem::offset_of!($name, $field),
                 size: size_of::<$type>(),
