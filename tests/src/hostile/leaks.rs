@@ -21,8 +21,8 @@ use crate::guest::left::{self, Memory};
 
 /// KiB by which slab may differ between two looks at it: what the kernel keeps per processor.
 const SLAB_NOISE_KIB: i64 = 768;
-/// The same of available memory.
-const AVAILABLE_NOISE_KIB: i64 = 16 << 10;
+/// The same of available memory, with the free pages of the processors.
+const AVAILABLE_NOISE_KIB: i64 = 2 << 10;
 
 /// Arguments of `leaks`.
 #[derive(Debug, clap::Args)]
