@@ -108,3 +108,27 @@ fn a_sequence_may_begin_with_a_count_of_the_one_before() -> Result<()> {
     ensure!(pictures[0].1 == pictures[1].1);
     Ok(())
 }
+
+/// Whatever pictures are lost, the next sequence is right. libavcodec may hold something with the order count of
+/// its first picture.
+#[test]
+fn lost_pictures_harm_none_of_the_next_sequence() -> Result<()> {
+    let clean = clips::jobs(Codec::Hevc)?;
+    let keys: Vec<usize> = (0..clean.len()).filter(|at| clean[*at].key).collect();
+    ensure!(keys.len() >= 3, "key pictures at {keys:?}");
+    let expected = decode(&mut player(Codec::Hevc)?, &clean, 0)?;
+    let group = keys[1]..keys[2];
+    for lost in group.clone() {
+        // On the first picture all others depend.
+        let mut jobs = clean.clone();
+        for victim in [group.start].into_iter().chain(lost..group.end) {
+            jobs[victim].payload = vec![0xa5; 1000];
+        }
+        let pictures = decode(&mut player(Codec::Hevc)?, &jobs, 0xff)?;
+        let wrong: Vec<usize> = (0..clean.len())
+            .filter(|at| !group.contains(at) && pictures[*at] != expected[*at])
+            .collect();
+        ensure!(wrong.is_empty(), "{lost} and the rest are lost, and {wrong:?} are wrong");
+    }
+    Ok(())
+}

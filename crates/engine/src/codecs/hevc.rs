@@ -137,6 +137,8 @@ pub(crate) struct Hevc {
     writer: Writer,
     /// Timestamps and order counts of pictures, in the order in which they were last named.
     counts: VecDeque<(u64, i32)>,
+    /// libavcodec has complained of a picture of the sequence.
+    complained: bool,
 }
 
 impl Hevc {
@@ -185,6 +187,7 @@ impl Library for Hevc {
             payload: Vec::new(),
             writer: Writer::default(),
             counts: VecDeque::with_capacity(DEPTH),
+            complained: false,
         })
     }
 
@@ -222,13 +225,14 @@ impl Library for Hevc {
         let params = controls.params;
         if controls.ends_references() {
             history.reset();
-            // libavcodec refuses a CRA picture with the order count of one that it holds, though a sequence
-            // ends in between.
+            // libavcodec refuses a picture with the order count of one that it holds. It holds CRA pictures of
+            // the sequence before, and what it took for a reference that it had not got.
             let idr = params.flags & V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC != 0;
-            if !idr && self.has_count(params.pic_order_cnt_val) {
+            if self.complained || !idr && self.has_count(params.pic_order_cnt_val) {
                 self.context.renew();
                 self.writer.reset();
             }
+            self.complained = false;
             self.counts.clear();
         }
         let named = hevc::current(&params).flatten();
@@ -270,6 +274,7 @@ impl Library for Hevc {
             .out_of_order
             .then_some(JobError::Payload("slice segments are missing"));
         let complaints = decoded.complaints;
+        self.complained |= complaints > 0;
         let frame = decoded.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
         Outcome {
             picture: frame.map(|frame| {
@@ -290,5 +295,6 @@ impl Library for Hevc {
         self.context.renew();
         self.writer.reset();
         self.counts.clear();
+        self.complained = false;
     }
 }
