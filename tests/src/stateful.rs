@@ -36,9 +36,6 @@ pub(crate) fn check_ffmpeg(stream: &Stream) -> Result<()> {
     if stream.format.as_deref() == Some("P010_10LE") {
         bail!("{REFUSES}: v4l2_fmt.c has no format for 10 bit");
     }
-    if stream.width % 2 != 0 || stream.height % 2 != 0 {
-        bail!("{REFUSES}: v4l2_m2m_dec.c never reads the visible rectangle of an odd size");
-    }
     if stream.converted {
         bail!("{REFUSES}: a rawvideo output has one size");
     }

@@ -221,9 +221,20 @@ fn stateful(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
         std::fs::write(dir.join(&log), &text)?;
         let name = format!("compliance: stateful node, {codec}, {way}");
         if !text.contains(STATEFUL) {
-            let reason =
-                "this v4l2-compliance does not know the coded format, and takes the node for no decoder";
-            outcome.skip(&name, reason);
+            let seen = parse(&text).map_or_else(
+                |error| format!("{error:#}"),
+                |report| {
+                    let passed = report.tests - report.failed;
+                    format!(
+                        "{passed} of {} tests, not {}",
+                        report.tests,
+                        report.failures.join("; ")
+                    )
+                },
+            );
+            let reason = "this v4l2-compliance does not know the coded format, and takes the node for no \
+                          stateful decoder";
+            outcome.skip(&name, &format!("{reason}: {seen}"));
             continue;
         }
         outcome.check(&name, || {

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use daedalus_client::decoder::{Options as ClientSettings, Plan, Session};
 use daedalus_client::device::ClientError;
+use daedalus_client::stateful::{Settings, Stream, Turn, find as find_stream};
 use daedalus_uapi::codec::bits::CODECS_V1;
-use daedalus_uapi::protocol::{CONTROL_PATH, Event};
+use daedalus_uapi::protocol::{CONTROL_PATH, Event, FACE_STATEFUL, FACE_STATELESS};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -25,12 +26,13 @@ use super::table::{Node, Op, Tally};
 use super::worker::Worker;
 use super::{client as fuzz, ioctls};
 use crate::guest::broker::{self, Broker};
-use crate::guest::clip::Clip;
+use crate::guest::clip::{Clip, Clips};
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
 use crate::guest::left;
 use crate::guest::module::{parameter, set_parameter};
 use crate::random::Random;
+use crate::stateful;
 
 /// Arguments of `daemon`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +50,9 @@ pub(super) struct Options {
     /// daemon afterwards has as long as other scenarios'.
     #[arg(long, default_value_t = 1500)]
     watchdog_ms: u64,
+    /// Clients of the stateful node.
+    #[arg(long)]
+    pub(super) stateful: bool,
 }
 
 /// Arguments of its broker.
@@ -56,6 +61,9 @@ pub(super) struct BrokerOptions {
     /// Messages to send.
     #[arg(long)]
     messages: u64,
+    /// Offer the stateful face, too.
+    #[arg(long)]
+    stateful: bool,
 }
 
 /// Arguments of a client of it.
@@ -64,6 +72,9 @@ pub(super) struct ClientOptions {
     /// Which of the seed's sequences it follows.
     #[arg(long)]
     part: u64,
+    /// Of the stateful node.
+    #[arg(long)]
+    stateful: bool,
 }
 
 /// What the daemon did.
@@ -95,18 +106,27 @@ struct ClientReport {
 /// Runs the scenario.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
     // The nodes appear with the first registration.
-    let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
+    let faces = if options.stateful {
+        &["--faces=both"][..]
+    } else {
+        &[]
+    };
+    let (broker, nodes) = Broker::start_logged(&common.broker_log, faces)?;
     broker.stop()?;
     let watchdog = parameter("watchdog_ms")?;
     set_parameter("watchdog_ms", options.watchdog_ms)?;
-    let words = [format!("--messages={}", options.messages)];
+    let with_face = |mut words: Vec<String>| {
+        words.extend(options.stateful.then(|| "--stateful".to_owned()));
+        words
+    };
+    let words = with_face(vec![format!("--messages={}", options.messages)]);
     let hostile = start(common, "daemon-broker", &words, Stdio::null())?;
     let clients: Vec<Child> = (0..options.clients)
         .map(|part| {
             start(
                 common,
                 "daemon-client",
-                &[format!("--part={part}")],
+                &with_face(vec![format!("--part={part}")]),
                 Stdio::piped(),
             )
         })
@@ -153,16 +173,23 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
         past * 4 >= messages,
         "only {past} of {messages} messages came past the check of their form"
     );
-    ensure!(sum(|report| report.jobs) > 0, "no client had a job answered");
+    ensure!(sum(|report| report.jobs) > 0, "no client had anything answered");
     ensure!(longest <= options.limit_ms, "a client's call took {longest} ms");
-    ioctls::shares(&daemon.tally, &[Node::Control, Node::Session], figures)?;
+    if options.stateful {
+        for op in Op::of(Node::StreamSession) {
+            let count = daemon.tally.0.get(&op).map_or(0, |count| count.succeeded);
+            ensure!(count > 0, "{op:?} has never succeeded");
+        }
+    } else {
+        ioctls::shares(&daemon.tally, &[Node::Control, Node::Session], figures)?;
+    }
     // Whatever the daemon kept is gone with it: a good one finds a device as new.
     ensure!(
         debugfs::stat("busy")? == 0,
         "jobs are still counted as being with workers"
     );
     set_parameter("watchdog_ms", watchdog)?;
-    let (broker, _) = Broker::start_logged(&common.broker_log, &[])?;
+    let (broker, _) = Broker::start_logged(&common.broker_log, faces)?;
     for clip in common.small_clips()? {
         let jobs = &clip.jobs[..8.min(clip.jobs.len())];
         let session = daedalus_client::decoder::decode(&nodes, clip.codec, jobs, &ClientSettings::default())
@@ -184,6 +211,7 @@ pub(super) fn broker(common: &Common, options: &BrokerOptions) -> Result<()> {
         kept: Vec::new(),
         sessions: Vec::new(),
         version: 0,
+        is_stateful: options.stateful,
     };
     while hostile.report.tally.total(None).0 < options.messages {
         hostile.registration(options.messages)?;
@@ -211,6 +239,7 @@ struct HostileBroker<'a> {
     sessions: Vec<u64>,
     /// The version that the last greeting agreed on.
     version: u32,
+    is_stateful: bool,
 }
 
 impl HostileBroker<'_> {
@@ -285,6 +314,11 @@ impl HostileBroker<'_> {
             (Op::Register, 1)
         };
         self.arg.set(32, CODECS_V1).set(40, faces);
+        if self.is_stateful && !old {
+            self.arg
+                .set(40, FACE_STATELESS | FACE_STATEFUL)
+                .set(44, CODECS_V1);
+        }
         if self.rng.one_in(3) {
             let (at, value) = (self.rng.index(14) * 4, self.rng.nasty());
             self.arg.set(at, value);
@@ -409,6 +443,14 @@ pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
     let mut clips = common.small_clips()?;
     // The codecs that the hostile daemon registers, whichever version it speaks.
     clips.retain(|clip| clip.codec.bit() & CODECS_V1 != 0);
+    let mut streams = Vec::new();
+    if options.stateful {
+        let list = Clips::load(&common.clips)?;
+        for clip in &clips {
+            let (file, codec) = list.file(&clip.name)?;
+            streams.push((codec.info().stateful_formats[0], stateful::units(codec, &file)?));
+        }
+    }
     let mut rng = Random::part(common.seed, 2000 + options.part);
     let mut report = ClientReport::default();
     std::thread::scope(|scope| {
@@ -418,8 +460,12 @@ pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
             over.store(true, Ordering::Relaxed);
         });
         while !over.load(Ordering::Relaxed) {
-            let clip = &clips[rng.index(clips.len())];
-            match one_session(&nodes, clip, &mut rng, &mut report, &over) {
+            let clip = rng.index(clips.len());
+            let played = match streams.get(clip) {
+                Some(stream) => one_stream(stream, &mut rng, &mut report, &over),
+                None => one_session(&nodes, &clips[clip], &mut rng, &mut report, &over),
+            };
+            match played {
                 Ok(()) => {}
                 Err(ClientError::Call { errno, .. }) => {
                     *report.errors.entry(errno.raw_os_error()).or_default() += 1;
@@ -484,4 +530,78 @@ fn one_session(
     let longest = longest.call.max(longest.wait).as_millis();
     report.longest_ms = report.longest_ms.max(u64::try_from(longest).unwrap_or(u64::MAX));
     result
+}
+
+/// Plays a stream through the stateful node. The daemon may give it nonsense, or nothing for long.
+fn one_stream(
+    (coded_format, units): &(u32, Vec<Vec<u8>>),
+    rng: &mut Random,
+    report: &mut ClientReport,
+    over: &AtomicBool,
+) -> Result<(), ClientError> {
+    let Ok(node) = find_stream(*coded_format) else {
+        return Ok(());
+    };
+    let settings = Settings {
+        patience: Duration::from_secs(3),
+        ..Settings::default()
+    };
+    let mut stream = Stream::open(&node, *coded_format, settings)?;
+    report.sessions += 1;
+    let mut next = 0;
+    let result = loop {
+        if over.load(Ordering::Relaxed) || next == 200 {
+            break Ok(());
+        }
+        let result = turn(&mut stream, units, &mut next, rng, report);
+        match result {
+            Ok(()) => {}
+            Err(ClientError::Call { .. }) => break result,
+            // Nonsense, or nothing.
+            Err(_) => break Ok(()),
+        }
+    };
+    report.failed_jobs += stream.lost();
+    let longest = stream.device().longest().call.as_millis();
+    report.longest_ms = report.longest_ms.max(u64::try_from(longest).unwrap_or(u64::MAX));
+    result
+}
+
+fn turn(
+    stream: &mut Stream,
+    units: &[Vec<u8>],
+    next: &mut usize,
+    rng: &mut Random,
+    report: &mut ClientReport,
+) -> Result<(), ClientError> {
+    while stream.feed(&units[*next % units.len()], *next as u64 * 1_000_000)? {
+        *next += 1;
+    }
+    match rng.below(60) {
+        0 => stream.seek()?,
+        1 if stream.streams() => stream.set_up()?,
+        2 => ignore_busy(stream.stop())?,
+        3 => ignore_busy(stream.start())?,
+        _ => {}
+    }
+    match stream.turn()? {
+        Turn::NewFormat => stream.set_up(),
+        Turn::Last | Turn::End | Turn::Picture(_, true) => {
+            ignore_busy(stream.start())?;
+            stream.queue_all()
+        }
+        Turn::Coded => {
+            report.jobs += 1;
+            Ok(())
+        }
+        Turn::Picture(..) => Ok(()),
+    }
+}
+
+/// A drain is on its way.
+fn ignore_busy(result: Result<(), ClientError>) -> Result<(), ClientError> {
+    match result {
+        Err(error) if error.errno() == Some(Errno::BUSY) => Ok(()),
+        other => other,
+    }
 }

@@ -107,8 +107,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             (name, ioctls::run(common, options, &mut figures))
         }
         Scenario::Daemon(options) => {
-            guard("hostile-daemon", Duration::from_secs(common.deadline));
-            ("hostile-daemon", daemon::run(common, options, &mut figures))
+            let name = if options.stateful {
+                "stateful-daemon"
+            } else {
+                "hostile-daemon"
+            };
+            guard(name, Duration::from_secs(common.deadline));
+            (name, daemon::run(common, options, &mut figures))
         }
         Scenario::FailNth(options) => {
             guard("fail-nth", Duration::from_secs(common.deadline));

@@ -23,6 +23,8 @@ pub(super) enum Node {
     Media,
     Control,
     Session,
+    /// What only session fds of the stateful face have.
+    StreamSession,
 }
 
 macro_rules! ops {
@@ -97,6 +99,11 @@ ops! {
     JobDone Session W 0xda 0x21 32;
     Attach Session RW 0xda 0x22 48;
     Next Session RW 0xda 0x23 32;
+    Format StreamSession RW 0xda 0x30 48;
+    Picture StreamSession W 0xda 0x31 48;
+    CodedDone StreamSession W 0xda 0x32 16;
+    End StreamSession NONE 0xda 0x33 0;
+    Headers StreamSession W 0xda 0x34 16;
 }
 
 impl Op {
@@ -204,6 +211,11 @@ mod tests {
             (Op::JobDone, fd::IOC_JOB_DONE),
             (Op::Attach, fd::IOC_ATTACH),
             (Op::Next, fd::IOC_NEXT),
+            (Op::Format, fd::IOC_FORMAT),
+            (Op::Picture, fd::IOC_PICTURE),
+            (Op::CodedDone, fd::IOC_CODED_DONE),
+            (Op::End, fd::IOC_END),
+            (Op::Headers, fd::IOC_HEADERS),
         ] {
             assert_eq!(op.opcode(), opcode, "{op:?}");
         }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use daedalus_client::memory::Mapping;
-use daedalus_uapi::protocol::{MSG_BUFFER_GONE, MSG_JOB, MSG_MAX_V1, MsgJob};
+use daedalus_uapi::protocol::stateful::{MSG_CODED, MSG_RAW, MsgCoded, MsgRaw};
+use daedalus_uapi::protocol::{FACE_STATEFUL, MSG_BUFFER_GONE, MSG_JOB, MSG_MAX_V1, MsgJob};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use zerocopy::FromBytes;
@@ -42,6 +43,10 @@ pub(super) struct Worker<'a> {
     arena: Arena,
     /// Jobs read and maybe not answered, and answered ones.
     jobs: Vec<u64>,
+    /// The session is of the stateful face: units and raw buffers, like jobs.
+    is_stream: bool,
+    units: Vec<u64>,
+    raws: Vec<u64>,
     /// Buffers named in messages, some of which are gone.
     buffers: Vec<u64>,
     fds: Vec<OwnedFd>,
@@ -59,6 +64,9 @@ impl<'a> Worker<'a> {
             message: vec![0; LONGEST],
             arena: Arena::new(),
             jobs: Vec::new(),
+            is_stream: false,
+            units: Vec::new(),
+            raws: Vec::new(),
             buffers: Vec::new(),
             fds: Vec::new(),
             mappings: Vec::new(),
@@ -82,9 +90,13 @@ impl<'a> Worker<'a> {
                 match self.rng.below(40) {
                     0 => self.attach(),
                     1 => self.next(),
+                    2..21 if self.is_stream => self.any_of_stream(),
                     2..21 => self.job_done(),
                     _ => self.buffer_fd(),
                 }
+            }
+            if self.is_stream && !self.rng.one_in(5) {
+                self.answer_stream();
             }
             // Most jobs are answered in the end, or nobody would send more.
             if !self.rng.one_in(5) {
@@ -150,7 +162,9 @@ impl<'a> Worker<'a> {
             let (at, value) = (self.rng.index(12) * 4, self.rng.nasty());
             self.arg.set(at, value);
         }
-        let _ = self.call(Op::Attach);
+        if self.call(Op::Attach).is_ok() {
+            self.is_stream = self.arg.get(28) == FACE_STATEFUL;
+        }
     }
 
     /// Answers a job that there may be, and reads a message if there is one: without, the call would wait.
@@ -203,12 +217,27 @@ impl<'a> Worker<'a> {
                 self.buffers
                     .extend(planes.iter().map(|plane| plane.buffer).filter(|id| *id != 0));
             }
+            MSG_CODED => {
+                if let Ok((coded, _)) = MsgCoded::read_from_prefix(message) {
+                    self.units.push(coded.unit);
+                    self.buffers.push(coded.coded.buffer);
+                }
+            }
+            MSG_RAW => {
+                if let Ok((raw, _)) = MsgRaw::read_from_prefix(message) {
+                    self.raws.push(raw.raw);
+                    let planes = raw.planes.iter().map(|plane| plane.buffer);
+                    self.buffers.extend(planes.filter(|id| *id != 0));
+                }
+            }
             // The id stays: asking for it has to fail.
             MSG_BUFFER_GONE => {}
             _ => {}
         }
-        let excess = self.jobs.len().saturating_sub(8);
-        self.jobs.drain(..excess);
+        for ids in [&mut self.jobs, &mut self.units, &mut self.raws] {
+            let excess = ids.len().saturating_sub(8);
+            ids.drain(..excess);
+        }
         let excess = self.buffers.len().saturating_sub(48);
         self.buffers.drain(..excess);
     }
@@ -230,6 +259,93 @@ impl<'a> Worker<'a> {
         self.arg = Arg::default();
         self.arg.set64(0, job).set(8, status);
         let _ = self.call(Op::JobDone);
+    }
+
+    /// Makes one of the calls of the stateful face, about something that there may be.
+    fn any_of_stream(&mut self) {
+        let near = |rng: &mut Random, known: &[u64]| {
+            let last = known.last().copied().unwrap_or(1);
+            match rng.below(4) {
+                0 => rng.next(),
+                1 => last + rng.below(4),
+                _ => last,
+            }
+        };
+        match self.rng.below(8) {
+            0 => {
+                self.format();
+                self.damage(3);
+                let _ = self.call(Op::Format);
+            }
+            1..=3 => {
+                let raw = near(&mut self.rng, &self.raws);
+                let flags = self.rng.below(2) as u32;
+                self.picture(raw, flags);
+                self.damage(3);
+                let _ = self.call(Op::Picture);
+            }
+            4 | 5 => {
+                let unit = near(&mut self.rng, &self.units);
+                self.arg = Arg::default();
+                self.arg.set64(0, unit).set(8, self.rng.below(2) as u32);
+                self.damage(3);
+                let _ = self.call(Op::CodedDone);
+            }
+            6 => {
+                self.arg = Arg::default();
+                let _ = self.call(Op::End);
+            }
+            _ => {
+                self.arg = Arg::default();
+                let size = self.rng.below(10_000) as u32;
+                let address = if self.rng.one_in(6) {
+                    Arena::nowhere(self.rng.next())
+                } else {
+                    self.arena.address(0)
+                };
+                self.arg.set64(0, address).set(8, size);
+                let _ = self.call(Op::Headers);
+            }
+        }
+    }
+
+    /// Fills in a format, which the client may have asked for.
+    fn format(&mut self) {
+        let (width, height) = (
+            self.rng.pick(&[320, 426, 16, 1921]),
+            self.rng.pick(&[240, 15, 1080]),
+        );
+        let depth = self.rng.pick(&[8, 8, 8, 10]);
+        self.arg = Arg::default();
+        for (at, value) in [width, height, width, height, depth].into_iter().enumerate() {
+            self.arg.set(at * 4, value);
+        }
+    }
+
+    fn picture(&mut self, raw: u64, flags: u32) {
+        let status = self.rng.below(2) as u32;
+        self.arg = Arg::default();
+        self.arg.set64(0, raw).set64(8, self.rng.next());
+        self.arg.set(40, status).set(44, flags);
+    }
+
+    /// Gives back most of what there is, as a worker would.
+    fn answer_stream(&mut self) {
+        if self.rng.one_in(3) {
+            self.format();
+            let _ = self.call(Op::Format);
+        }
+        for unit in std::mem::take(&mut self.units) {
+            self.arg = Arg::default();
+            self.arg.set64(0, unit);
+            let _ = self.call(Op::CodedDone);
+        }
+        for raw in std::mem::take(&mut self.raws) {
+            self.picture(raw, 0);
+            let _ = self.call(Op::Picture);
+        }
+        self.arg = Arg::default();
+        let _ = self.call(Op::End);
     }
 
     /// Answers a job that there may be.

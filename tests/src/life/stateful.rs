@@ -24,13 +24,15 @@ use crate::guest::broker::Broker;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
 use crate::guest::left;
-use crate::guest::module::parameter;
+use crate::guest::module::{parameter, set_parameter};
 use crate::guest::process::kill;
 use crate::random::Random;
 use crate::stateful::units;
 
 /// Time that a lost worker's successor, and the pictures from the next key frame on, may take.
 const RECOVERY: Duration = Duration::from_secs(20);
+/// Parameters of the module meanwhile: what comes is of interest, not how soon.
+const PATIENCE: [(&str, u64); 2] = [(WATCHDOG, 3000), ("worker_wait_ms", 10_000)];
 /// Changes of size in one stream.
 const CHANGES: usize = 16;
 
@@ -239,6 +241,18 @@ pub(super) struct StatefulArgs {
 }
 
 pub(super) fn stateful(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<()> {
+    let before = PATIENCE.map(|(name, _)| parameter(name));
+    for (name, value) in PATIENCE {
+        set_parameter(name, value)?;
+    }
+    let result = edges(common, args, figures);
+    for ((name, _), value) in PATIENCE.into_iter().zip(before) {
+        set_parameter(name, value?)?;
+    }
+    result
+}
+
+fn edges(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<()> {
     let (broker, _) = Broker::start_with(common, &["--faces=both"])?;
     let mut wrong = Vec::new();
     for name in codec::every("240p") {
@@ -248,7 +262,9 @@ pub(super) fn stateful(common: &Common, args: &StatefulArgs, figures: &mut Figur
         }
         let begun = Instant::now();
         for (what, edge) in EDGES {
-            if let Err(error) = edge(&clip, common) {
+            let result = edge(&clip, common);
+            eprintln!("{name}: {what}: {result:?}, {:?}", begun.elapsed());
+            if let Err(error) = result {
                 wrong.push(format!("{name}: {what}: {error:#}"));
             }
         }

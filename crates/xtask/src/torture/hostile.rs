@@ -43,13 +43,14 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
          {tool} ioctls --calls {calls} >>life.jsonl || true\n\
          {tool} ioctls --stateful --calls {calls} >>life.jsonl || true\n\
          {tool} daemon --messages {calls} >>life.jsonl || true\n\
+         {tool} daemon --stateful --messages {calls} >>life.jsonl || true\n\
          {tool} fail-nth --rounds {rounds} --module /mnt/modules/daedalus_v4l2.ko --load-stride {stride} \
          --parameter {parameters} >>life.jsonl || true\n\
          daedalus_unload\n"
     );
     let job = GuestJob::new("torture-hostile", &script)
         .kernel(kernel)
-        .timeout(Duration::from_secs(5 * limit));
+        .timeout(Duration::from_secs(6 * limit));
     let result = guest::run(bed, &job)?;
     let lines = lines(&result.out_dir.join("life.jsonl"));
     for name in [
