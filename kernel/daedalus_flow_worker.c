@@ -58,6 +58,8 @@ static ssize_t put_start(struct daedalus_flow *flow, void *buffer, size_t room)
 	msg->headers_size = flow->headers_size;
 	memcpy(msg + 1, flow->headers, flow->headers_size);
 	flow->started = true;
+	/* The time that the process took to start is not the decoder's. */
+	daedalus_flow_tick(flow, true);
 	return size;
 }
 
