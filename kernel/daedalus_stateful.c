@@ -183,13 +183,17 @@ static int stateful_enum_framesizes(struct file *filp, void *unused,
 	if (fsize->index || !fourcc ||
 	    (!raw && !daedalus_find_stream(codecs_of(file_to_stream(filp)), fourcc)))
 		return -EINVAL;
+	/*
+	 * GStreamer looks for the visible size among those of raw formats, which may be odd. The
+	 * format's size is rounded up.
+	 */
 	fsize->type = V4L2_FRMSIZE_TYPE_STEPWISE;
 	fsize->stepwise.min_width = raw ? 2 : 1;
 	fsize->stepwise.max_width = DAEDALUS_MAX_DIM;
-	fsize->stepwise.step_width = raw ? 2 : 1;
+	fsize->stepwise.step_width = 1;
 	fsize->stepwise.min_height = raw ? 2 : 1;
 	fsize->stepwise.max_height = DAEDALUS_MAX_DIM;
-	fsize->stepwise.step_height = raw ? 2 : 1;
+	fsize->stepwise.step_height = 1;
 	return 0;
 }
 

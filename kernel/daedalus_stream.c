@@ -311,7 +311,10 @@ void daedalus_stream_announce(struct daedalus_stream *stream)
  * daedalus_stream_drain() - begin a drain (V4L2_DEC_CMD_STOP)
  * @stream: the session
  *
- * Return: 0, also if not both queues stream or a drain is over already; -EBUSY during one.
+ * CAPTURE need not stream yet: a client whose stream ends before it has set CAPTURE up waits for
+ * the last buffer all the same.
+ *
+ * Return: 0, also if OUTPUT does not stream or a drain is over already; -EBUSY during one.
  */
 int daedalus_stream_drain(struct daedalus_stream *stream)
 {
@@ -322,7 +325,7 @@ int daedalus_stream_drain(struct daedalus_stream *stream)
 	if (flow->drain == DAEDALUS_DRAIN_WANTED || flow->drain == DAEDALUS_DRAIN_HANDED)
 		ret = -EBUSY;
 	else if (flow->drain == DAEDALUS_DRAIN_NONE && !flow->lost &&
-		 stream->streaming == (DAEDALUS_OUTPUT | DAEDALUS_CAPTURE))
+		 (stream->streaming & DAEDALUS_OUTPUT))
 		daedalus_flow_drain(flow);
 	spin_unlock(stream_lock(stream));
 	return ret;

@@ -209,7 +209,7 @@ impl<'a> Player<'a> {
 
 type Edge = fn(&Clip, &Common) -> Result<()>;
 
-const EDGES: [(&str, Edge); 17] = [
+const EDGES: [(&str, Edge); 18] = [
     (
         "CAPTURE before and after OUTPUT, few and many buffers",
         capture_orders,
@@ -219,6 +219,7 @@ const EDGES: [(&str, Edge); 17] = [
     ("timestamps all equal", equal_timestamps),
     ("a drain of nothing, and STOP and START out of place", commands),
     ("the end with nothing queued on CAPTURE", end_without_capture),
+    ("STOP before CAPTURE is set up", stop_before_capture),
     ("START after a drain", start_after_drain),
     ("a seek while pictures come", seek_streaming),
     ("a seek while draining", seek_draining),
@@ -408,6 +409,31 @@ fn end_without_capture(clip: &Clip, _: &Common) -> Result<()> {
         }
         player.turn()?;
     }
+    player.check()
+}
+
+/// What a client does whose stream ends before it has looked at the format.
+fn stop_before_capture(clip: &Clip, _: &Common) -> Result<()> {
+    let mut player = Player::open(clip, Settings::default())?;
+    loop {
+        while player.feed()? {}
+        if matches!(player.stream.turn()?, Turn::NewFormat) {
+            break;
+        }
+    }
+    player.stream.stop()?;
+    player.stream.set_up()?;
+    // No further unit.
+    while !player.over {
+        player.turn()?;
+    }
+    ensure!(player.stream.take_ends() == 1, "the end is not announced once");
+    ensure!(!player.shown.is_empty(), "no picture of what came before the end");
+    player.stream.seek()?;
+    player.stream.start()?;
+    player.stream.queue_all()?;
+    player.rewind();
+    player.finish()?;
     player.check()
 }
 
