@@ -28,9 +28,9 @@
  *	It runs while there is something that the worker owes: a unit or a drain, and, once
  *	the format is known, a raw buffer to write to. It stands still while the client owes
  *	a raw buffer or a new format, and while user space is frozen. A worker that reads its
- *	first message, the end of the oldest unit and each picture restart it. A worker that makes no progress for watchdog_ms is
- *	killed; one that has not attached itself is spared a few times. If no worker comes
- *	for worker_wait_ms, the session is lost.
+ *	first message, the end of the oldest unit and each picture restart it. A worker that
+ *	makes no progress for watchdog_ms is killed; one that has not attached itself is
+ *	spared a few times. If no worker comes for worker_wait_ms, the session is lost.
  *
  * Locks: as in daedalus_sched.c.
  */
