@@ -261,7 +261,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::system::tests::Machine;
 
-    pub(crate) const STATS: &str = "state=serving\ndaemon=daedalusd 0.1.0\ncodecs=0x7\nstateful_codecs=0x3\nsessions=2\n\
+    pub(crate) const STATS: &str = "state=serving\ndaemon=daedalusd 0.1.0\ncodecs=0x7\n\
+        stateful_codecs=0x3\nsessions=2\n\
         sessions_ever=9\nbusy=1\nbusy_peak=3\nmemory=6291456\n";
     pub(crate) const SESSIONS: &str = "\
 id=8 client=77 worker=80 format=SFWH little-endian (0x48574653) state=streaming \

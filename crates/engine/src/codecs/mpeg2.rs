@@ -63,8 +63,9 @@ pub(crate) const STREAM: StreamCodec = StreamCodec {
     ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(&DECODER, threads)?)))
 };
 
-/// Reads the sizes, progressive_sequence and chroma_format from the headers of a sequence (ITU-T H.262, 6.2.2)
-/// in front of a picture. At other ones libavcodec begins anew, without the last picture in output order.
+/// Reads the sizes, progressive_sequence and chroma_format from the headers of a sequence in front of a
+/// picture (ITU-T H.262, 6.2.2). At other ones libavcodec begins anew, without the last picture in output
+/// order.
 fn sequence(access_unit: &[u8]) -> Option<u64> {
     const PICTURE: u8 = 0x00;
     const SEQUENCE: u8 = 0xb3;
