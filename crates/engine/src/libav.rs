@@ -647,7 +647,7 @@ unsafe extern "C" fn get_buffer(
 /// See [`CodecDecoder::plain_transform`].
 fn use_plain_transform(context: &mut ff::AVCodecContext) {
     // Not FF_IDCT_SIMPLEAUTO: on arm64 that takes another function, which rounds a row with nothing but DC in
-    // its own way (libavcodec/aarch64/simple_idct_neon.S). On x86-64 the vectors' function is equal, and taken.
+    // its own way (libavcodec/aarch64/simple_idct_neon.S). On x86-64 the vector function is equal, and taken.
     context.idct_algo = ff::FF_IDCT_SIMPLE as c_int;
     context.flags |= ff::AV_CODEC_FLAG_BITEXACT as c_int;
 }

@@ -8,6 +8,9 @@ use crate::stream_library::{Found, StreamLibrary};
 /// Finds the size of the pictures at the beginning of a unit.
 pub(crate) type Find = fn(&[u8]) -> Option<Found>;
 
+/// Reads the properties of the sequence that an access unit begins; `None` if it begins none.
+pub(crate) type Sequence = fn(&[u8]) -> Option<u64>;
+
 /// A codec's part of decoding a stream.
 #[derive(Clone, Copy)]
 pub(crate) struct StreamCodec {
@@ -23,9 +26,8 @@ pub(crate) struct StreamCodec {
     pub(crate) nal: Option<fn(&[u8]) -> Nal>,
     /// Interlaced streams have one thread.
     pub(crate) fields_need_one_thread: bool,
-    /// Reads the properties of the sequence that an access unit begins, for codecs whose library drops the
-    /// pictures that it holds back when these change.
-    pub(crate) sequence: Option<fn(&[u8]) -> Option<u64>>,
+    /// For codecs whose library drops the pictures that it holds back when the properties change.
+    pub(crate) sequence: Option<Sequence>,
     /// Tells whether decoding may begin with an access unit, for codecs whose library forgets its references
     /// when it has been drained.
     pub(crate) key: Option<fn(&[u8]) -> bool>,

@@ -109,8 +109,8 @@ fn a_sequence_may_begin_with_a_count_of_the_one_before() -> Result<()> {
     Ok(())
 }
 
-/// Whatever pictures are lost, the next sequence is right. libavcodec may hold something with the order count of
-/// its first picture.
+/// Whatever pictures are lost, the next sequence is right. libavcodec may hold something with the order count
+/// of its first picture.
 #[test]
 fn lost_pictures_harm_none_of_the_next_sequence() -> Result<()> {
     let clean = clips::jobs(Codec::Hevc)?;
@@ -128,7 +128,10 @@ fn lost_pictures_harm_none_of_the_next_sequence() -> Result<()> {
         let wrong: Vec<usize> = (0..clean.len())
             .filter(|at| !group.contains(at) && pictures[*at] != expected[*at])
             .collect();
-        ensure!(wrong.is_empty(), "{lost} and the rest are lost, and {wrong:?} are wrong");
+        ensure!(
+            wrong.is_empty(),
+            "{lost} and the rest are lost, and {wrong:?} are wrong"
+        );
     }
     Ok(())
 }

@@ -176,8 +176,8 @@ pub(crate) fn total(bufinfo: &str) -> Option<(u64, u64)> {
 pub(crate) struct Memory {
     /// Slab that cannot be reclaimed.
     pub(crate) slab: i64,
-    /// Memory that programs can have, and free pages that are on the processors' own lists. The kernel does not
-    /// count those as available, and lets the lists grow with the pages that are freed at once.
+    /// Memory that programs can have, and free pages that are on the processors' own lists. The kernel does
+    /// not count those as available, and lets the lists grow with the pages that are freed at once.
     pub(crate) available: i64,
 }
 
@@ -220,7 +220,9 @@ impl Memory {
 
 /// Reads from the text of /proc/zoneinfo how many free pages are on the processors' lists.
 fn processor_lists(zoneinfo: &str) -> i64 {
-    let counts = zoneinfo.lines().filter_map(|line| line.trim_start().strip_prefix("count:"));
+    let counts = zoneinfo
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("count:"));
     counts.filter_map(|count| count.trim().parse::<i64>().ok()).sum()
 }
 

@@ -225,8 +225,8 @@ impl Library for Hevc {
         let params = controls.params;
         if controls.ends_references() {
             history.reset();
-            // libavcodec refuses a picture with the order count of one that it holds. It holds CRA pictures of
-            // the sequence before, and what it took for a reference that it had not got.
+            // libavcodec refuses a picture with the order count of one that it holds: of one of the sequence
+            // before, if this is a CRA picture, or of what it took for a missing reference.
             let idr = params.flags & V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC != 0;
             if self.complained || !idr && self.has_count(params.pic_order_cnt_val) {
                 self.context.renew();

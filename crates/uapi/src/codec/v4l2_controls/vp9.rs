@@ -242,7 +242,6 @@ uapi_structs! {
         /// `tx_probs_32x32`.
         pub tx32: [[u8; 3]; 2],
         /// `coef_probs`.
-        #[expect(clippy::type_complexity, reason = "the shape is the kernel's")]
         pub coef: [[[[[[u8; 3]; 6]; 6]; 2]; 2]; 4],
         /// `skip_prob`.
         pub skip: [u8; 3],
