@@ -255,6 +255,19 @@ fn worker() -> Result<(u64, usize)> {
     }
 }
 
+/// Waits until the worker has a job, for few rounds may all have ended before. Returns how many it has; 0 if
+/// it takes none.
+fn jobs_in_worker() -> Result<usize> {
+    let begun = Instant::now();
+    loop {
+        let (_, jobs) = worker()?;
+        if jobs > 0 || begun.elapsed() > PATIENCE {
+            return Ok(jobs);
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
 /// Stops and starts one session's queues, `rounds` times.
 fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut SeekTally) -> Result<()> {
     ensure!(
@@ -281,9 +294,13 @@ fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut
         for job in 0..jobs {
             player.submit(clip, job, job)?;
         }
-        // From before the worker reads the first job to when it writes the last one.
-        std::thread::sleep(usual.mul_f64(rng.index(100) as f64 / 100.0));
-        let (_, in_worker) = worker()?;
+        let in_worker = if seen.in_worker == 0 && round + 1 == rounds {
+            jobs_in_worker()?
+        } else {
+            // From before the worker reads the first job to when it writes the last one.
+            std::thread::sleep(usual.mul_f64(rng.index(100) as f64 / 100.0));
+            worker()?.1
+        };
         let begun = Instant::now();
         player.stream(false)?;
         seen.stops.push(begun.elapsed());
