@@ -795,12 +795,13 @@ void daedalus_flow_init(struct daedalus_flow *flow, const struct daedalus_flow_o
  * daedalus_flow_exit() - end a scheduler
  * @flow: the scheduler, with neither a unit nor a raw buffer nor a worker
  *
+ * The session fd of a dismissed worker may be closed later, which takes @flow->revoke_lock.
+ *
  * Context: waits for the watchdog.
  */
 void daedalus_flow_exit(struct daedalus_flow *flow)
 {
 	cancel_delayed_work_sync(&flow->watchdog);
 	WARN_ON(!list_empty(&flow->units) || !list_empty(&flow->raws));
-	mutex_destroy(&flow->revoke_lock);
 	kfree(flow->headers);
 }
