@@ -85,6 +85,7 @@ void daedalus_planes_init(struct daedalus_planes *planes, struct daedalus_dev *d
 	planes->dev = dev;
 	planes->pool = pool;
 	mutex_init(&planes->lock);
+	mutex_init(&planes->map_lock);
 	INIT_LIST_HEAD(&planes->reserve.entries);
 }
 
@@ -94,6 +95,7 @@ void daedalus_planes_init(struct daedalus_planes *planes, struct daedalus_dev *d
  */
 void daedalus_planes_exit(struct daedalus_planes *planes)
 {
+	mutex_destroy(&planes->map_lock);
 	mutex_destroy(&planes->lock);
 }
 
@@ -165,6 +167,61 @@ int daedalus_planes_usable(struct vb2_buffer *vb)
 
 	for (i = 0; i < vb->num_planes && !ret; i++)
 		ret = daedalus_mem_usable(vb->planes[i].mem_priv, vb->planes[i].length);
+	return ret;
+}
+
+/**
+ * daedalus_planes_request() - allocate or free the buffers of a queue (VIDIOC_REQBUFS)
+ * @vq: the queue, whose lock is held
+ * @rb: the ioctl's argument
+ *
+ * Return: as vb2_reqbufs().
+ */
+int daedalus_planes_request(struct vb2_queue *vq, struct v4l2_requestbuffers *rb)
+{
+	struct daedalus_planes *planes = daedalus_queue_planes(vq);
+	int ret;
+
+	mutex_lock(&planes->map_lock);
+	ret = vb2_reqbufs(vq, rb);
+	mutex_unlock(&planes->map_lock);
+	return ret;
+}
+
+/**
+ * daedalus_planes_create() - allocate more buffers of a queue (VIDIOC_CREATE_BUFS)
+ * @vq: the queue, whose lock is held
+ * @create: the ioctl's argument
+ *
+ * Return: as vb2_create_bufs().
+ */
+int daedalus_planes_create(struct vb2_queue *vq, struct v4l2_create_buffers *create)
+{
+	struct daedalus_planes *planes = daedalus_queue_planes(vq);
+	int ret;
+
+	mutex_lock(&planes->map_lock);
+	ret = vb2_create_bufs(vq, create);
+	mutex_unlock(&planes->map_lock);
+	return ret;
+}
+
+/**
+ * daedalus_planes_remove() - free buffers of a queue (VIDIOC_REMOVE_BUFS)
+ * @vq: the queue, whose lock is held
+ * @index: the first buffer
+ * @count: number of buffers
+ *
+ * Return: as vb2_core_remove_bufs().
+ */
+int daedalus_planes_remove(struct vb2_queue *vq, unsigned int index, unsigned int count)
+{
+	struct daedalus_planes *planes = daedalus_queue_planes(vq);
+	int ret;
+
+	mutex_lock(&planes->map_lock);
+	ret = vb2_core_remove_bufs(vq, index, count);
+	mutex_unlock(&planes->map_lock);
 	return ret;
 }
 
@@ -267,11 +324,18 @@ void daedalus_mark_offsets(struct vb2_queue *vq, struct v4l2_buffer *buf)
 int daedalus_queues_mmap(struct vb2_queue *src, struct vb2_queue *dst, struct vm_area_struct *vma)
 {
 	const unsigned long first = CAPTURE_OFFSET >> PAGE_SHIFT;
+	struct daedalus_planes *planes = daedalus_queue_planes(src);
+	struct vb2_queue *vq = src;
+	int ret;
 
-	if (vma->vm_pgoff < first)
-		return vb2_mmap(src, vma);
-	vma->vm_pgoff -= first;
-	return vb2_mmap(dst, vma);
+	if (vma->vm_pgoff >= first) {
+		vma->vm_pgoff -= first;
+		vq = dst;
+	}
+	mutex_lock(&planes->map_lock);
+	ret = vb2_mmap(vq, vma);
+	mutex_unlock(&planes->map_lock);
+	return ret;
 }
 
 static bool has_done(struct vb2_queue *vq)

@@ -41,6 +41,8 @@ struct daedalus_need {
  * @dev: the device
  * @pool: the session's memory
  * @lock: outermost; held over an ioctl that allocates
+ * @map_lock: held while buffers come and go, and while one is mapped: vb2_mmap() looks for
+ *	buffers that vb2_reqbufs() is still making. Innermost but for vb2's own locks.
  * @reserve: planes for the ioctl that holds @lock
  * @need: planes that the ioctl lacks
  * @reserved: the ioctl has got all the memory there is
@@ -50,6 +52,7 @@ struct daedalus_planes {
 	struct daedalus_dev *dev;
 	struct daedalus_pool *pool;
 	struct mutex lock;	/* reserve, need */
+	struct mutex map_lock;	/* planes that a client may map */
 	struct daedalus_reserve reserve;
 	struct daedalus_need need;
 	bool reserved;
@@ -64,6 +67,9 @@ int daedalus_planes_queue(struct daedalus_planes *planes, struct vb2_queue *vq, 
 int daedalus_planes_setup(struct vb2_queue *vq, unsigned int count, unsigned int num_planes,
 			  const unsigned int *sizes);
 int daedalus_planes_usable(struct vb2_buffer *vb);
+int daedalus_planes_request(struct vb2_queue *vq, struct v4l2_requestbuffers *rb);
+int daedalus_planes_create(struct vb2_queue *vq, struct v4l2_create_buffers *create);
+int daedalus_planes_remove(struct vb2_queue *vq, unsigned int index, unsigned int count);
 long daedalus_planes_ioctl(struct daedalus_planes *planes, struct file *filp, unsigned int cmd,
 			   unsigned long arg);
 void daedalus_fill_plane(struct daedalus_plane *plane, struct vb2_buffer *vb, unsigned int i,

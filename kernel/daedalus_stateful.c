@@ -397,7 +397,7 @@ static int stateful_reqbufs(struct file *filp, void *unused, struct v4l2_request
 	/* The core has found this lock in fh->m2m_ctx. */
 	lockdep_assert_held(&stream->lock);
 	refresh_raw_fmt(stream);
-	ret = vb2_reqbufs(queue_of(stream, rb->type), rb);
+	ret = daedalus_planes_request(queue_of(stream, rb->type), rb);
 	if (!ret && V4L2_TYPE_IS_CAPTURE(rb->type))
 		remember_fmt(stream, 0, rb->count, &stream->raw_fmt);
 	return ret;
@@ -422,7 +422,7 @@ static int stateful_create_bufs(struct file *filp, void *unused,
 	if (create->count && (pix.pixelformat != asked->pixelformat ||
 			      !daedalus_sizes_suffice(asked, &pix)))
 		return -EINVAL;
-	ret = vb2_create_bufs(queue_of(stream, create->format.type), create);
+	ret = daedalus_planes_create(queue_of(stream, create->format.type), create);
 	if (!ret && create->count && capture)
 		remember_fmt(stream, create->index, create->count, &pix);
 	return ret;
@@ -434,7 +434,7 @@ static int stateful_remove_bufs(struct file *filp, void *unused, struct v4l2_rem
 
 	if (vq->type != remove->type)
 		return -EINVAL;
-	return vb2_core_remove_bufs(vq, remove->index, remove->count);
+	return daedalus_planes_remove(vq, remove->index, remove->count);
 }
 
 static int stateful_querybuf(struct file *filp, void *unused, struct v4l2_buffer *buf)

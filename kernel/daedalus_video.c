@@ -259,7 +259,7 @@ static int daedalus_reqbufs(struct file *filp, void *unused, struct v4l2_request
 		vb2_streamoff(vq, rb->type);
 	}
 	refresh_raw_fmt(ctx);
-	ret = vb2_reqbufs(vq, rb);
+	ret = daedalus_planes_request(vq, rb);
 	if (!ret && V4L2_TYPE_IS_CAPTURE(rb->type))
 		remember_fmt(&ctx->dst, 0, rb->count, &ctx->raw_fmt);
 	return ret;
@@ -290,7 +290,7 @@ static int daedalus_create_bufs(struct file *filp, void *unused,
 	}
 	if (create->count && !daedalus_sizes_suffice(asked, &pix))
 		return -EINVAL;
-	ret = vb2_create_bufs(queue_of(ctx, create->format.type), create);
+	ret = daedalus_planes_create(queue_of(ctx, create->format.type), create);
 	if (!ret && create->count && V4L2_TYPE_IS_CAPTURE(create->format.type))
 		remember_fmt(&ctx->dst, create->index, create->count, &pix);
 	return ret;
@@ -302,7 +302,7 @@ static int daedalus_remove_bufs(struct file *filp, void *unused, struct v4l2_rem
 
 	if (vq->type != remove->type)
 		return -EINVAL;
-	return vb2_core_remove_bufs(vq, remove->index, remove->count);
+	return daedalus_planes_remove(vq, remove->index, remove->count);
 }
 
 static int daedalus_querybuf(struct file *filp, void *unused, struct v4l2_buffer *buf)
