@@ -42,6 +42,11 @@ pub(crate) fn behind_start_codes(mut rest: &[u8]) -> impl Iterator<Item = &[u8]>
     })
 }
 
+/// Returns the first unit of an access unit that is a part of a picture, by what `nal` tells.
+pub(crate) fn first_picture(access_unit: &[u8], nal: fn(&[u8]) -> Nal) -> Option<&[u8]> {
+    behind_start_codes(access_unit).find(|unit| nal(unit) == Nal::Picture)
+}
+
 /// A unit behind a start code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nal {

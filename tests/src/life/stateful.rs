@@ -193,6 +193,14 @@ impl<'a> Player<'a> {
         self.over = false;
     }
 
+    /// Seeks to the first unit, plays to the end, and demands that every picture is right.
+    fn play_anew(&mut self) -> Result<()> {
+        self.stream.seek()?;
+        self.rewind();
+        self.finish()?;
+        self.check()
+    }
+
     /// Returns the pictures since the last [`Player::rewind`]. Older ones may have come after it.
     pub(super) fn since_rewind(&mut self) -> Vec<Shown> {
         let offset = self.offset;
@@ -602,10 +610,7 @@ fn lost_in(clip: &Clip, state: &str) -> Result<()> {
         }
     }
     // Units of the lost worker come back with an error. What follows begins with a key frame.
-    player.stream.seek()?;
-    player.rewind();
-    player.finish()?;
-    player.check()
+    player.play_anew()
 }
 
 /// The last buffer of the old format is not that of the drain, although the next worker has nothing to drain.
@@ -640,10 +645,7 @@ fn frozen_worker(clip: &Clip, _: &Common) -> Result<()> {
     drop(frozen);
     player.stream.start()?;
     player.stream.queue_all()?;
-    player.stream.seek()?;
-    player.rewind();
-    player.finish()?;
-    player.check()
+    player.play_anew()
 }
 
 /// A client that is frozen for longer than the watchdog's time loses nothing.

@@ -50,7 +50,7 @@ use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketRing};
-use crate::stream_codec::{Nal, StreamCodec, behind_start_codes};
+use crate::stream_codec::{Nal, StreamCodec, first_picture};
 use slices::Slices;
 
 /// libavcodec's decoder.
@@ -85,9 +85,7 @@ fn nal(unit: &[u8]) -> Nal {
 
 /// Tells whether an access unit is an IDR picture.
 fn is_key(access_unit: &[u8]) -> bool {
-    let mut units = behind_start_codes(access_unit);
-    let first = units.find(|unit| nal(unit) == Nal::Picture);
-    first.is_some_and(|unit| unit[0] & 0x1f == 5)
+    first_picture(access_unit, nal).is_some_and(|unit| unit[0] & 0x1f == 5)
 }
 
 /// Returns whether libavcodec has the decoder.

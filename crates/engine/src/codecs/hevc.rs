@@ -41,7 +41,7 @@ use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, Packet, PacketBuilder};
-use crate::stream_codec::{Nal, StreamCodec, behind_start_codes};
+use crate::stream_codec::{Nal, StreamCodec, first_picture};
 use crate::unwritten::Marks;
 
 /// libavcodec's decoder.
@@ -73,9 +73,7 @@ fn nal(unit: &[u8]) -> Nal {
 
 /// Tells whether an access unit is an IRAP picture.
 fn is_key(access_unit: &[u8]) -> bool {
-    let mut units = behind_start_codes(access_unit);
-    let first = units.find(|unit| nal(unit) == Nal::Picture);
-    first.is_some_and(|unit| (16..=23).contains(&((unit[0] >> 1) & 0x3f)))
+    first_picture(access_unit, nal).is_some_and(|unit| (16..=23).contains(&((unit[0] >> 1) & 0x3f)))
 }
 
 /// Returns whether libavcodec has the decoder.
