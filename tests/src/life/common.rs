@@ -9,6 +9,10 @@ use daedalus_client::device::Nodes;
 
 use crate::guest::broker::Broker;
 use crate::guest::clip::Clips;
+use crate::guest::module::{parameter, set_parameter};
+
+/// The module's parameter with the watchdog's time.
+pub(super) const WATCHDOG: &str = "watchdog_ms";
 
 /// The arguments of all scenarios.
 #[derive(Debug, clap::Args)]
@@ -74,4 +78,28 @@ pub(super) fn within(what: &str, duration: Duration, limit: Duration) -> Result<
         );
     }
     Ok(())
+}
+
+/// The watchdog's time while a scenario runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct WatchdogArgs {
+    /// The watchdog's time meanwhile, in milliseconds; the module's own without it.
+    #[arg(long)]
+    watchdog_ms: Option<u64>,
+}
+
+impl WatchdogArgs {
+    /// Sets the watchdog's time, runs `scenario` with it, and sets the time from before again.
+    ///
+    /// # Errors
+    ///
+    /// Those of `scenario`, and when the module refuses the time.
+    pub(super) fn run(&self, scenario: impl FnOnce(Duration) -> Result<()>) -> Result<()> {
+        let before = parameter(WATCHDOG)?;
+        let watchdog_ms = self.watchdog_ms.unwrap_or(before);
+        set_parameter(WATCHDOG, watchdog_ms)?;
+        let result = scenario(Duration::from_millis(watchdog_ms));
+        set_parameter(WATCHDOG, before)?;
+        result
+    }
 }

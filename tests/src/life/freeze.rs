@@ -11,15 +11,13 @@ use anyhow::{Context, Result, ensure};
 use daedalus_client::decoder::{Options, Plan, Session, decode};
 use daedalus_client::device::Nodes;
 
-use super::common::{Common, within};
+use super::common::{Common, WatchdogArgs, within};
 use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
-use crate::guest::module::{parameter, set_parameter};
+use crate::guest::module::parameter;
 
-/// The module's parameter with the watchdog's time.
-pub(super) const WATCHDOG: &str = "watchdog_ms";
 /// Where the hierarchy is mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// How long a group may take to be frozen.
@@ -33,9 +31,8 @@ pub(super) struct FreezeArgs {
     /// How often the client is frozen.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// The watchdog's time meanwhile, in milliseconds; the module's own without it.
-    #[arg(long)]
-    watchdog_ms: Option<u64>,
+    #[command(flatten)]
+    watchdog: WatchdogArgs,
 }
 
 /// A group with one process, frozen until it is dropped.
@@ -85,18 +82,14 @@ impl Drop for Freeze {
 
 /// Runs the scenario.
 pub(super) fn freeze(common: &Common, args: &FreezeArgs, figures: &mut Figures) -> Result<()> {
-    let before = parameter(WATCHDOG)?;
-    set_parameter(WATCHDOG, args.watchdog_ms.unwrap_or(before))?;
-    let result = each(common, args.rounds, figures);
-    set_parameter(WATCHDOG, before)?;
-    result?;
+    args.watchdog
+        .run(|watchdog| each(common, args.rounds, watchdog, figures))?;
     crate::guest::left::nothing_and_nobody()
 }
 
 /// Freezes each of the three.
-fn each(common: &Common, rounds: usize, figures: &mut Figures) -> Result<()> {
+fn each(common: &Common, rounds: usize, watchdog: Duration, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start(common)?;
-    let watchdog = Duration::from_millis(parameter(WATCHDOG)?);
     figures.longest("watchdog_ms", watchdog);
     worker(common, &nodes, watchdog, figures).context("a frozen worker")?;
     the_broker(common, &nodes, &broker, figures).context("a frozen broker")?;

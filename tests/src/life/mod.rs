@@ -70,7 +70,7 @@ enum Scenario {
     /// SIGSTOP of a worker.
     StopWorker,
     /// The fork server stopped and killed, and the server of a worker that crashed.
-    ForkServer,
+    ForkServer(common::WatchdogArgs),
     /// Workers without memory.
     StarveWorker,
     /// Workers that crash at every job.
@@ -134,7 +134,7 @@ impl Scenario {
             Self::Edges => "edges",
             Self::Sandbox => "sandbox",
             Self::StopWorker => "stop-worker",
-            Self::ForkServer => "fork-server",
+            Self::ForkServer(_) => "fork-server",
             Self::StarveWorker => "starve-worker",
             Self::CrashLoop => "crash-loop",
             Self::Abort => "abort",
@@ -185,7 +185,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Edges => edges::edges(common, &mut figures),
         Scenario::Sandbox => isolation::sandbox(common, &mut figures),
         Scenario::StopWorker => isolation::stop_worker(common, &mut figures),
-        Scenario::ForkServer => isolation::fork_server(common, &mut figures),
+        Scenario::ForkServer(args) => {
+            args.run(|watchdog| isolation::fork_server(common, watchdog, &mut figures))
+        }
         Scenario::StarveWorker => isolation::starve_worker(common, &mut figures),
         Scenario::CrashLoop => isolation::crash_loop(common, &mut figures),
         Scenario::Abort => isolation::abort(common, &mut figures),

@@ -17,8 +17,8 @@ use md5::{Digest, Md5};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::common::{Common, within};
-use super::freeze::{Client, Freeze, WATCHDOG};
+use super::common::{Common, WATCHDOG, within};
+use super::freeze::{Client, Freeze};
 use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::debugfs;

@@ -38,7 +38,7 @@ const SCENARIOS: [&str; 24] = [
     FREEZE,
     "formats",
     "colour",
-    "fork-server",
+    FORK_SERVER,
     "screen",
     SIZES,
     REPLACE,
@@ -83,6 +83,8 @@ const VANISHED: &str = "vanished-client";
 
 /// Takes how often a client is frozen, and the watchdog's time, which passes each time by the clock.
 const FREEZE: &str = "freeze";
+/// Takes the watchdog's time.
+const FORK_SERVER: &str = "fork-server";
 /// The scenario of the stateful face: several minutes.
 const STATEFUL: &str = "stateful";
 
@@ -95,6 +97,16 @@ fn frozen(kernel: Kernel, quick: bool) -> String {
         Kernel::Sanitizers | Kernel::Coverage => " --watchdog-ms 2200",
     };
     format!("--rounds {rounds}{watchdog}")
+}
+
+/// Returns the arguments of [`FORK_SERVER`]. A job's time holds the patience with a stopped server and the
+/// start of another one, which loads libraries: on a machine that is busy otherwise that takes seconds.
+fn served(kernel: Kernel, quick: bool) -> String {
+    match (kernel, quick) {
+        (Kernel::Sanitizers | Kernel::Coverage, _) => "--watchdog-ms 20000".to_owned(),
+        (Kernel::Plain | Kernel::Image, true) => "--watchdog-ms 4000".to_owned(),
+        (Kernel::Plain | Kernel::Image, false) => String::new(),
+    }
 }
 
 /// Returns the streams whose pictures change their size, as the guest sees them: generated ones, and the
@@ -153,6 +165,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
             REPLACE => format!("{REPLACE} --replacements {}", args.replacements),
             SIZES => format!("{SIZES} {}", resized(bed)?.join(" ")),
             FREEZE => format!("{FREEZE} {}", frozen(kernel, args.quick)),
+            FORK_SERVER => format!("{FORK_SERVER} {}", served(kernel, args.quick)),
             STATEFUL => args.codec.iter().fold(STATEFUL.to_owned(), |line, codec| {
                 format!("{line} --codec {codec}")
             }),
