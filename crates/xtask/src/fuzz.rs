@@ -91,7 +91,7 @@ impl Args {
     pub(crate) fn quick() -> Self {
         Self {
             targets: Vec::new(),
-            seconds: 20,
+            seconds: 12,
             jobs: 2,
         }
     }

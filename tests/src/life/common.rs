@@ -80,6 +80,21 @@ pub(super) fn within(what: &str, duration: Duration, limit: Duration) -> Result<
     Ok(())
 }
 
+/// Which cases of a scenario run with which codecs.
+#[derive(Debug, clap::Args)]
+pub(super) struct TurnArgs {
+    /// Run each case with one codec, the codecs taking turns, instead of each case with each codec.
+    #[arg(long)]
+    in_turn: bool,
+}
+
+impl TurnArgs {
+    /// Returns whether a case runs with a codec. Both are numbers, and there are `codecs` codecs.
+    pub(super) fn take(&self, case: usize, codec: usize, codecs: usize) -> bool {
+        !self.in_turn || case % codecs == codec
+    }
+}
+
 /// The watchdog's time while a scenario runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct WatchdogArgs {

@@ -15,7 +15,7 @@ use daedalus_uapi::codec::Codec;
 use daedalus_uapi::fourcc;
 use rustix::io::Errno;
 
-use super::common::{Common, within};
+use super::common::{Common, TurnArgs, within};
 use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::clip::Clip;
@@ -92,16 +92,19 @@ const EDGES: [(&str, Edge); 12] = [
     ("open and close, nothing else", open_and_close),
 ];
 
-pub(super) fn edges(common: &Common, figures: &mut Figures) -> Result<()> {
-    let clips = common.clips()?;
+pub(super) fn edges(common: &Common, turns: &TurnArgs, figures: &mut Figures) -> Result<()> {
+    let clips = common.clips()?.every_usual_first("qvga")?;
     let (broker, nodes) = Broker::start(common)?;
     let mut passed = Vec::new();
-    for clip in clips.every_usual_first("qvga")? {
+    for (codec, clip) in clips.iter().enumerate() {
         let name = &clip.name;
-        for (what, edge) in EDGES {
+        for (case, (what, edge)) in EDGES.into_iter().enumerate() {
+            if !turns.take(case, codec, clips.len()) {
+                continue;
+            }
             let mut bench = Bench {
                 nodes: &nodes,
-                clip: &clip,
+                clip,
                 limit: common.limit(),
                 figures,
             };

@@ -64,7 +64,7 @@ enum Scenario {
     /// `V4L2_DEC_CMD_FLUSH` and a held CAPTURE buffer.
     FlushHeld,
     /// What may be closed, stopped, freed and kept in any order.
-    Edges,
+    Edges(common::TurnArgs),
     /// What the workers' sandbox refuses, tried from inside.
     Sandbox,
     /// SIGSTOP of a worker.
@@ -131,7 +131,7 @@ impl Scenario {
             Self::KillWorker(_) => "kill-worker",
             Self::KillBroker => "kill-broker",
             Self::FlushHeld => "flush-held",
-            Self::Edges => "edges",
+            Self::Edges(_) => "edges",
             Self::Sandbox => "sandbox",
             Self::StopWorker => "stop-worker",
             Self::ForkServer(_) => "fork-server",
@@ -182,7 +182,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::KillWorker(worker) => kills::kill_worker(common, worker, &mut figures),
         Scenario::KillBroker => kills::kill_broker(common, &mut figures),
         Scenario::FlushHeld => edges::flush_held(common, &mut figures),
-        Scenario::Edges => edges::edges(common, &mut figures),
+        Scenario::Edges(turns) => edges::edges(common, turns, &mut figures),
         Scenario::Sandbox => isolation::sandbox(common, &mut figures),
         Scenario::StopWorker => isolation::stop_worker(common, &mut figures),
         Scenario::ForkServer(args) => {

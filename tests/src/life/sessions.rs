@@ -13,7 +13,7 @@ use daedalus_client::device::Device;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::common::Common;
+use super::common::{Common, TurnArgs};
 use super::long::private;
 use crate::codec;
 use crate::guest::broker::{self, Broker};
@@ -410,32 +410,39 @@ pub(super) struct VanishArgs {
     /// How long a worker may outlive its client meanwhile, in milliseconds; the module's own time without it.
     #[arg(long)]
     worker_wait_ms: Option<u64>,
+    #[command(flatten)]
+    turns: TurnArgs,
 }
 
 /// Kills clients, and looks for what is left of them.
 pub(super) fn vanished_client(common: &Common, args: &VanishArgs, figures: &mut Figures) -> Result<()> {
     let before = parameter(WORKER_WAIT)?;
     set_parameter(WORKER_WAIT, args.worker_wait_ms.unwrap_or(before))?;
-    let result = vanish_all(common, figures);
+    let result = vanish_all(common, &args.turns, figures);
     set_parameter(WORKER_WAIT, before)?;
     result
 }
 
-/// Kills a client of each codec at each moment.
-fn vanish_all(common: &Common, figures: &mut Figures) -> Result<()> {
+/// Kills clients of each codec, at each moment.
+fn vanish_all(common: &Common, turns: &TurnArgs, figures: &mut Figures) -> Result<()> {
     let (broker, _) = Broker::start(common)?;
     let watchdog = Duration::from_millis(parameter("watchdog_ms")?);
-    for (round, name) in codec::every(SIZE).iter().enumerate() {
-        for (moment, figure) in Moment::ALL {
+    let (names, mut killed) = (codec::every(SIZE), 0);
+    for (codec, name) in names.iter().enumerate() {
+        for (case, (moment, figure)) in Moment::ALL.into_iter().enumerate() {
+            if !turns.take(case, codec, names.len()) {
+                continue;
+            }
             // A process that cannot run is given the watchdog's time, as for a job.
             let limit = common.limit() + if moment.stops() { watchdog } else { Duration::ZERO };
             let (took, mapped) =
                 vanish(common, name, moment, limit).with_context(|| format!("{name}, {moment:?}"))?;
             figures.longest(figure, took);
             figures.most("mapped_buffers", mapped);
+            killed += 1;
         }
-        figures.set("rounds", round + 1);
     }
+    figures.set("killed_clients", killed);
     figures.longest("watchdog_ms", watchdog);
     broker.stop()?;
     Ok(())

@@ -24,7 +24,7 @@ const SCENARIOS: [&str; 24] = [
     "four-clients",
     "kill-worker",
     "kill-broker",
-    "edges",
+    EDGES,
     STATEFUL,
     "sandbox",
     "stop-worker",
@@ -51,7 +51,7 @@ const EXACTNESS: [&str; 6] = ["streams", "many-sessions", "formats", SIZES, "scr
 const STATES: [&str; 12] = [
     "first-frame",
     "flush-held",
-    "edges",
+    EDGES,
     STATEFUL,
     "sandbox",
     "starve-worker",
@@ -78,7 +78,10 @@ const REPLACE: &str = "replace-broker";
 /// Takes streams.
 const SIZES: &str = "sizes";
 
-/// Takes how long a stopped worker outlives its client, which passes each time by the clock.
+/// Takes whether its cases are shared among the codecs.
+const EDGES: &str = "edges";
+
+/// Takes that, too, and how long a stopped worker outlives its client, which passes each time by the clock.
 const VANISHED: &str = "vanished-client";
 
 /// Takes how often a client is frozen, and the watchdog's time, which passes each time by the clock.
@@ -160,6 +163,8 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         .into_iter()
         .filter(|scenario| taken(scenario, kernel, args.quick) && named(scenario))
         .collect();
+    // A codec more does not make `./dev test` longer: the module's part is the same for all of them.
+    let turns = if args.quick { "--in-turn" } else { "" };
     for scenario in &scenarios {
         let scenario = match *scenario {
             REPLACE => format!("{REPLACE} --replacements {}", args.replacements),
@@ -169,7 +174,8 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
             STATEFUL => args.codec.iter().fold(STATEFUL.to_owned(), |line, codec| {
                 format!("{line} --codec {codec}")
             }),
-            VANISHED if kernel != Kernel::Plain => format!("{VANISHED} --worker-wait-ms 800"),
+            EDGES => format!("{EDGES} {turns}"),
+            VANISHED if kernel != Kernel::Plain => format!("{VANISHED} --worker-wait-ms 800 {turns}"),
             other => other.to_owned(),
         };
         script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
