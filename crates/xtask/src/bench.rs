@@ -17,6 +17,7 @@ mod plot;
 mod report;
 mod runs;
 mod stages;
+mod stateful;
 mod table;
 
 use std::time::Instant;
@@ -47,6 +48,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             Part::Engine => measure(bed, args, part, engine::measure),
             Part::Clients => measure(bed, args, part, clients::measure),
             Part::Memory => measure(bed, args, part, memory::measure),
+            Part::Stateful => measure(bed, args, part, stateful::measure),
             Part::Stages => measure(bed, args, part, stages::measure),
         });
     }

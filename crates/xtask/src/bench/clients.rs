@@ -54,7 +54,7 @@ fn named(name: &str, clients: usize) -> String {
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips = clips::repeated(bed, Kind::Demo("360p"), args.times(TIMES))?;
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(clip.codec)).collect();
-    let mut script = pipelines::begin(bed)?;
+    let mut script = pipelines::begin(bed, "")?;
     for clip in &clips {
         let entries = pipelines::of(clip, &pipelines::place(clip)?)?;
         let mut commands = Vec::new();

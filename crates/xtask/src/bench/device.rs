@@ -66,7 +66,7 @@ pub(crate) struct Row {
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips = clips::repeated(bed, Kind::Demo(&args.size), args.times(TIMES))?;
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(clip.codec)).collect();
-    let mut script = pipelines::begin(bed)?;
+    let mut script = pipelines::begin(bed, "")?;
     for clip in &clips {
         let plan = Plan {
             runs: args.runs,

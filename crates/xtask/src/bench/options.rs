@@ -17,17 +17,20 @@ pub(crate) enum Part {
     Clients,
     /// A worker's private memory by owner
     Memory,
+    /// Through the stateful node in the guest, against software in the same program
+    Stateful,
     /// Instructions by callgrind: against ffmpeg, and by stage
     Stages,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Null,
         Self::Device,
         Self::Engine,
         Self::Clients,
         Self::Memory,
+        Self::Stateful,
         Self::Stages,
     ];
 
@@ -38,6 +41,7 @@ impl Part {
             Self::Engine => "engine",
             Self::Clients => "clients",
             Self::Memory => "memory",
+            Self::Stateful => "stateful",
             Self::Stages => "stages",
         }
     }

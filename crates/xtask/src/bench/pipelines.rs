@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use daedalus_uapi::Codec;
 
 use super::clips::{self, Clip, Kind};
 use super::dav1ddec;
@@ -24,10 +25,11 @@ pub(crate) const NV12: &str = "software, NV12";
 pub(crate) const I420: &str = "software, I420";
 
 /// Begins a script whose pipelines these are. A small client plays first: GStreamer gives a job one second,
-/// which a worker whose files the guest has never read may need for its start.
-pub(crate) fn begin(bed: &Bed) -> Result<String> {
+/// which a worker whose files the guest has never read may need for its start. `daemon` are further arguments
+/// of `daedalusd broker`.
+pub(crate) fn begin(bed: &Bed, daemon: &str) -> Result<String> {
     let clips = clips::repeated(bed, Kind::Demo("qvga"), 1)?;
-    let mut script = PATIENT.to_owned() + "daedalus_start --threads=1\n";
+    let mut script = format!("{PATIENT}daedalus_start --threads=1 {daemon}\n");
     for clip in &clips {
         script.push_str(&format!(
             "daedalus-measure memory --clip {} --broker $DAEDALUS_BROKER >/dev/null\n",
@@ -88,19 +90,30 @@ pub(crate) fn of(clip: &Clip, path: &str) -> Result<Vec<Entry>> {
         pipeline(DEVICE, &device),
         pipeline(DEVICE_COPIED, &format!("{device} ! video/x-raw,format=NV12")),
     ];
-    let decoder = format!("{} {}", element(clip.codec), codecs::row(clip.codec)?.one_thread);
-    entries.push(pipeline(
-        NV12,
-        &format!("{decoder} ! videoconvert ! video/x-raw,format=NV12"),
-    ));
+    let decoder = software(clip.codec)?;
+    entries.push(pipeline(NV12, &software_nv12(clip.codec)?));
     entries.push(pipeline(I420, &format!("{decoder} ! video/x-raw,format=I420")));
     Ok(entries)
 }
 
+/// Returns the software decoder of a codec, with one thread.
+fn software(codec: Codec) -> Result<String> {
+    Ok(format!("{} {}", element(codec), codecs::row(codec)?.one_thread))
+}
+
+/// Returns the elements that decode a codec by software to NV12, with one thread.
+///
+/// # Errors
+/// If the table of codecs has no row for it.
+pub(crate) fn software_nv12(codec: Codec) -> Result<String> {
+    Ok(format!(
+        "{} ! videoconvert ! video/x-raw,format=NV12",
+        software(codec)?
+    ))
+}
+
 #[cfg(test)]
 mod tests {
-    use daedalus_uapi::Codec;
-
     use super::*;
 
     #[test]

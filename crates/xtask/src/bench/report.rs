@@ -13,7 +13,7 @@ use super::machine::{Machine, Measured};
 use super::options::Part;
 use super::plot;
 use super::table::Table;
-use super::{clients, device, engine, memory, null, stages};
+use super::{clients, device, engine, memory, null, stages, stateful};
 use crate::bed::Bed;
 use crate::site::files::{read, write_json, write_whole};
 
@@ -25,6 +25,7 @@ pub(crate) struct Results {
     clients: Option<Measured<clients::Row>>,
     memory: Option<Measured<memory::Row>>,
     stages: Option<Measured<stages::Row>>,
+    stateful: Option<Measured<stateful::Row>>,
 }
 
 /// The file of a part's results.
@@ -62,6 +63,7 @@ impl Results {
             clients: load(bed, Part::Clients)?,
             memory: load(bed, Part::Memory)?,
             stages: load(bed, Part::Stages)?,
+            stateful: load(bed, Part::Stateful)?,
         })
     }
 
@@ -70,6 +72,7 @@ impl Results {
         let mut targets = stages::targets(rows(&self.stages));
         targets.extend(engine::targets(rows(&self.engine)));
         targets.extend(device::targets(rows(&self.device)));
+        targets.extend(stateful::targets(rows(&self.stateful)));
         targets.extend(null::targets(rows(&self.null)));
         targets.extend(clients::targets(rows(&self.clients)));
         targets.extend(memory::targets(rows(&self.memory)));
@@ -160,6 +163,7 @@ impl Results {
             };
         }
         part!(device, ["device.svg"]);
+        part!(stateful, []);
         part!(null, []);
         part!(engine, ["engine.svg", "threads.svg"]);
         part!(stages, []);
@@ -224,6 +228,7 @@ mod tests {
             clients: None,
             memory: None,
             stages: None,
+            stateful: None,
         };
         let targets = none.targets();
         assert!(targets.iter().all(|target| target.met().is_none()));
