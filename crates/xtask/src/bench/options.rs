@@ -63,9 +63,9 @@ pub(crate) struct Args {
     /// How often a clip is played in a row within a run, instead of each part's own number
     #[arg(long, value_parser = above_zero())]
     pub(crate) times: Option<usize>,
-    /// Only this codec
+    /// Only this codec; may be repeated
     #[arg(long)]
-    pub(crate) codec: Option<Codec>,
+    pub(crate) codec: Vec<Codec>,
     /// Size of the clips of `device`; the targets are for 1080p
     #[arg(long, default_value = "1080p", value_parser = ["1080p", "480p", "360p", "240p", "qvga"])]
     pub(crate) size: String,
@@ -92,6 +92,6 @@ impl Args {
     }
 
     pub(crate) fn takes(&self, codec: Codec) -> bool {
-        self.codec.is_none_or(|only| only == codec)
+        self.codec.is_empty() || self.codec.contains(&codec)
     }
 }
