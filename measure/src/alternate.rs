@@ -253,6 +253,8 @@ fn proven(entry: &Entry, args: &Args) -> Result<String> {
         Some(file) => fs::read_to_string(file)
             .with_context(|| format!("no {}", file.display()))?
             .trim()
+            // FFmpeg's muxer `md5` puts this in front.
+            .trim_start_matches("MD5=")
             .to_owned(),
         None => posted(&printed).context("videocodectestsink posted no checksum")?,
     };

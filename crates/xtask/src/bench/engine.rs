@@ -52,6 +52,8 @@ enum Aim {
     OneThread,
     /// How many times as fast as with one thread it is at least with two.
     TwoThreads,
+    /// The same for the decoder of streams.
+    StreamTwoThreads,
 }
 
 /// The bound with one thread where the table has no other.
@@ -120,19 +122,28 @@ pub(crate) struct Row {
     fps: Spread,
     against: Vec<Against>,
     threads: Vec<Threads>,
+    /// Of the decoder of streams.
+    streams: Vec<Threads>,
     /// Of the engine, and of the peers.
     libraries: Vec<String>,
     peer_libraries: Vec<String>,
 }
 
-/// The example that decodes a file by the engine, built in the root; its path there.
-pub(crate) fn decoder(bed: &Bed) -> Result<PathBuf> {
+/// The example that decodes a file as a client of the stateless node gives it.
+pub(crate) const JOBS: &str = "decode";
+/// The one that decodes it as a client of the stateful node does.
+const STREAM: &str = "decode_stream";
+
+/// An example of the engine, built in the root; its path there.
+pub(crate) fn example(bed: &Bed, name: &str) -> Result<PathBuf> {
     bed.command("cargo")?
         .args(["build", "--release", "--locked", "--offline", "--quiet"])
-        .args(["--package", "daedalus-engine", "--example", "decode"])
+        .args(["--package", "daedalus-engine", "--example", name])
         .run()
         .context("building the engine's example failed")?;
-    Ok(Path::new(root::TREE).join("target/root/release/examples/decode"))
+    Ok(Path::new(root::TREE)
+        .join("target/root/release/examples")
+        .join(name))
 }
 
 /// ffmpeg's words for a clip: decoded to `format`, or to what the decoder makes.
@@ -172,6 +183,9 @@ fn once(name: &str) -> String {
 }
 
 const ENGINE: &str = "engine";
+const ENGINE_STREAM: &str = "engine, stream";
+/// The latter as far as it decodes nothing.
+const STREAM_START: &str = "engine, stream, start";
 
 /// Returns the program of a codec's own, as a peer.
 fn own(codec: Codec) -> Option<String> {
@@ -186,11 +200,12 @@ fn peers(clip: &Clip) -> Vec<String> {
     peers
 }
 
-fn plan(bed: &Bed, clip: &Clip, decoder: &Path, runs: usize, most: usize) -> Plan {
+fn plan(bed: &Bed, clip: &Clip, examples: &[PathBuf; 2], runs: usize, most: usize) -> Plan {
     let (several, single) = (root::inside(bed, &clip.path), root::inside(bed, &clip.once));
-    let engine = |threads: usize, rounds: usize| {
-        format!("{} {} {threads} {rounds}", decoder.display(), several.display())
+    let run = |example: &Path, threads: usize, rounds: usize| {
+        format!("{} {} {threads} {rounds}", example.display(), several.display())
     };
+    let [jobs, stream] = examples;
     let command = |peer: &str, file: &Path, threads: usize| match peer.split_once(", as decoded") {
         Some((program, _)) if peer != NULL => {
             let file = file.display();
@@ -198,9 +213,16 @@ fn plan(bed: &Bed, clip: &Clip, decoder: &Path, runs: usize, most: usize) -> Pla
         }
         _ => ffmpeg(clip, file, threads, pixels(peer, clip.depth)),
     };
-    let mut commands = vec![Entry::new(START, &engine(1, 0))];
+    let mut commands = vec![
+        Entry::new(START, &run(jobs, 1, 0)),
+        Entry::new(STREAM_START, &run(stream, 1, 0)),
+    ];
     for threads in 1..=most {
-        commands.push(Entry::new(&named(ENGINE, threads), &engine(threads, 1)));
+        commands.push(Entry::new(&named(ENGINE, threads), &run(jobs, threads, 1)));
+        commands.push(Entry::new(
+            &named(ENGINE_STREAM, threads),
+            &run(stream, threads, 1),
+        ));
         for peer in peers(clip) {
             let name = named(&peer, threads);
             commands.push(Entry::new(&once(&name), &command(&peer, &single, threads)));
@@ -216,7 +238,7 @@ fn pixels(peer: &str, depth: u8) -> Option<&'static str> {
 
 /// Measures.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
-    let decoder = decoder(bed)?;
+    let examples = [example(bed, JOBS)?, example(bed, STREAM)?];
     let mut clips = clips::repeated(bed, Kind::Demo("1080p"), args.times(TIMES).max(2))?;
     clips.extend(clips::repeated(
         bed,
@@ -245,7 +267,7 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
             dir.join(format!("plan-engine-{}.json", clip.name)),
             dir.join(format!("rows-engine-{}.jsonl", clip.name)),
         );
-        write_json(&plan_file, &plan(bed, clip, &decoder, args.runs, most))?;
+        write_json(&plan_file, &plan(bed, clip, &examples, args.runs, most))?;
         let command = if spread {
             bed.command(REAL_TIME[0])?.args(&REAL_TIME[1..]).arg(&program)
         } else {
@@ -289,28 +311,6 @@ fn row(clip: &Clip, rows: &Rows, runs: usize, most: usize) -> Result<Row> {
         }
     }
     let one = rows.of(&named(ENGINE, 1))?;
-    let threads = (2..=most)
-        .map(|threads| {
-            let several = rows.of(&named(ENGINE, threads))?;
-            let pairs = || one.iter().zip(&several).enumerate();
-            Ok(Threads {
-                threads,
-                faster: Spread::of(
-                    pairs()
-                        .map(|(_, (one, several))| Ok(seconds(one)? / seconds(several)?))
-                        .collect::<Result<_>>()?,
-                )?,
-                cpu: Spread::of(
-                    pairs()
-                        .map(|(at, (one, several))| {
-                            let start = engine_start[at].cpu();
-                            (several.cpu() - start) / (one.cpu() - start)
-                        })
-                        .collect(),
-                )?,
-            })
-        })
-        .collect::<Result<_>>()?;
     let libraries = names_of_files(&rows.libraries(&named(ENGINE, 1)));
     let peer_libraries: std::collections::BTreeSet<String> = peers(clip)
         .iter()
@@ -330,10 +330,31 @@ fn row(clip: &Clip, rows: &Rows, runs: usize, most: usize) -> Result<Row> {
                 .collect::<Result<_>>()?,
         )?,
         against,
-        threads,
+        threads: against_one(rows, ENGINE, START, most)?,
+        streams: against_one(rows, ENGINE_STREAM, STREAM_START, most)?,
         libraries,
         peer_libraries: names_of_files(&peer_libraries),
     })
+}
+
+/// Compares runs of `name` with several threads with those with one. `start` decodes nothing.
+fn against_one(rows: &Rows, name: &str, start: &str, most: usize) -> Result<Vec<Threads>> {
+    let (one, start) = (rows.of(&named(name, 1))?, rows.of(start)?);
+    (2..=most)
+        .map(|threads| {
+            let several = rows.of(&named(name, threads))?;
+            let pairs = || one.iter().zip(&several);
+            let faster = pairs().map(|(one, several)| Ok(seconds(one)? / seconds(several)?));
+            let cpu = pairs()
+                .zip(&start)
+                .map(|((one, several), start)| (several.cpu() - start.cpu()) / (one.cpu() - start.cpu()));
+            Ok(Threads {
+                threads,
+                faster: Spread::of(faster.collect::<Result<_>>()?)?,
+                cpu: Spread::of(cpu.collect())?,
+            })
+        })
+        .collect()
 }
 
 /// The seconds that the engine's jobs took, of what the example prints.
@@ -365,6 +386,10 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
         "The engine with several threads against itself with one",
         &["clip", "runs", "threads", "times as fast", "CPU"],
     );
+    let mut streams = Table::new(
+        "The engine's decoder of streams with several threads against itself with one",
+        &["clip", "runs", "threads", "times as fast", "CPU"],
+    );
     let mut libraries = Table::new("Decoder libraries that were loaded", &["clip", "engine", "peers"]);
     for row in rows {
         for one in &row.against {
@@ -380,14 +405,16 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
                 one.wall.text(),
             ]);
         }
-        for one in &row.threads {
-            threads.row(vec![
-                row.clip.clone(),
-                row.runs.to_string(),
-                one.threads.to_string(),
-                one.faster.text(),
-                one.cpu.text(),
-            ]);
+        for (table, list) in [(&mut threads, &row.threads), (&mut streams, &row.streams)] {
+            for one in list {
+                table.row(vec![
+                    row.clip.clone(),
+                    row.runs.to_string(),
+                    one.threads.to_string(),
+                    one.faster.text(),
+                    one.cpu.text(),
+                ]);
+            }
         }
         libraries.row(vec![
             row.clip.clone(),
@@ -395,7 +422,7 @@ pub(crate) fn tables(rows: &[Row]) -> Vec<Table> {
             row.peer_libraries.join(", "),
         ]);
     }
-    vec![against, threads, libraries, raspberry_pi(rows)]
+    vec![against, threads, streams, libraries, raspberry_pi(rows)]
 }
 
 /// How fast a core of a Raspberry Pi 5 is, of one of the machine on which the document's figures were made:
@@ -470,20 +497,26 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
             against.map(|one| one.cpu.median),
         ));
     }
-    for Bounded {
-        codec,
-        depth,
-        bound,
-        clip,
-        ..
-    } in listed(Aim::TwoThreads)
-    {
-        let threads = find(codec, depth).and_then(|row| row.threads.iter().find(|one| one.threads == 2));
-        targets.push(Target::new(
-            format!("2: {} ({clip}), 2 threads, times as fast as 1", codec.title()),
-            Bound::AtLeast(bound),
-            threads.map(|one| one.faster.median),
-        ));
+    for aim in [Aim::TwoThreads, Aim::StreamTwoThreads] {
+        for Bounded {
+            codec,
+            depth,
+            bound,
+            clip,
+            ..
+        } in listed(aim)
+        {
+            let list = find(codec, depth).map(|row| match aim {
+                Aim::StreamTwoThreads => &row.streams,
+                Aim::TwoThreads | Aim::OneThread => &row.threads,
+            });
+            let two = list.and_then(|list| list.iter().find(|one| one.threads == 2));
+            targets.push(Target::new(
+                format!("2: {} ({clip}), 2 threads, times as fast as 1", codec.title()),
+                Bound::AtLeast(bound),
+                two.map(|one| one.faster.median),
+            ));
+        }
     }
     targets
 }
@@ -541,6 +574,7 @@ mod tests {
                 .any(|row| row.depth == 10 && row.bound == ONE_THREAD)
         );
         let used = targets.iter().filter(|row| row.bound != ONE_THREAD).count();
-        assert_eq!(used + listed(Aim::TwoThreads).len(), rows.len());
+        let threads = listed(Aim::TwoThreads).len() + listed(Aim::StreamTwoThreads).len();
+        assert_eq!(used + threads, rows.len());
     }
 }

@@ -64,7 +64,7 @@ impl Row {
 
 /// Counts.
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
-    let decoder = engine::decoder(bed)?;
+    let decoder = engine::example(bed, engine::JOBS)?;
     let root = root::make(bed, root::BENCH)?;
     let mut clips = clips::repeated(bed, Kind::Demo("1080p"), TIMES)?;
     clips.extend(clips::repeated(bed, Kind::TenBit, TIMES)?);
