@@ -94,6 +94,21 @@ fn a_lost_slice_is_reported_in_frames_and_fields() -> Result<()> {
     Ok(())
 }
 
+/// FFmpeg's hwaccel sends the end code with the last picture (mpeg12dec.c, decode_chunks).
+#[test]
+fn the_end_of_a_sequence_behind_a_picture_is_no_damage() -> Result<()> {
+    let mut jobs = clips::jobs(Codec::Mpeg2)?[..4].to_vec();
+    let expected = decode(&mut player(Codec::Mpeg2)?, &jobs, 0xff)?;
+    jobs.iter_mut()
+        .for_each(|job| job.payload.extend([0, 0, 1, 0xb7]));
+    let pictures = decode(&mut player(Codec::Mpeg2)?, &jobs, 0xff)?;
+    ensure!(
+        pictures == expected && pictures.iter().all(|picture| picture.0 == Status::Ok),
+        "a picture has the error flag"
+    );
+    Ok(())
+}
+
 /// Wherever a picture is cut off, it is reported, or nothing that matters is missing.
 #[test]
 fn a_truncated_picture_is_reported() -> Result<()> {

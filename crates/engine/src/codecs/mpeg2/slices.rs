@@ -6,6 +6,8 @@ use crate::fields::Structure;
 
 /// `slice_start_code` (ITU-T H.262, table 6-1).
 const SLICES: std::ops::RangeInclusive<u8> = 0x01..=0xaf;
+/// `sequence_end_code`. FFmpeg takes the one behind the last picture of a sequence for a part of its slices.
+const SEQUENCE_END: u8 = 0xb7;
 /// Above this height, the first bits of a slice continue its row (6.3.16). libavcodec counts macroblocks.
 const TALL: usize = 2800 / 16;
 /// Lines of a row of macroblocks.
@@ -62,7 +64,7 @@ impl Rows {
 }
 
 /// Checks the slices in `bytes` from `start` on, and removes everything else. Returns the damage that was
-/// found, if any.
+/// found, if any. The end of a sequence behind the slices is none.
 ///
 /// # Errors
 /// [`JobError::Payload`] if there is no slice.
@@ -87,6 +89,9 @@ pub(super) fn check(
             damage = Some("a start code is cut off");
             continue;
         };
+        if *code == SEQUENCE_END && next.is_none() && payload.iter().all(|&byte| byte == 0) {
+            continue;
+        }
         let row = rows.of_slice(*code, payload);
         damage = match row {
             None => Some("it is more than slices"),
@@ -181,6 +186,10 @@ mod tests {
             (&[], &[0, 0, 1, 2, 1, 2], Some("a slice is below the picture")),
             (&[], &[0, 0, 1, 1, 1], Some("a slice is cut off")),
             (&[], &[0, 0, 1], Some("a start code is cut off")),
+            (&[], &[0, 0, 1, 0xb7], None),
+            (&[], &[0, 0, 1, 0xb7, 0, 0], None),
+            (&[], &[0, 0, 1, 0xb7, 5], Some("it is more than slices")),
+            (&[0, 0, 1, 0xb7], &[], Some("it is more than slices")),
         ] {
             let payload = [before, &slice, after].concat();
             assert_eq!(
