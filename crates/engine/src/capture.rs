@@ -170,6 +170,42 @@ impl Target {
         self.clean();
     }
 
+    /// Makes grey what an exact picture, which is smaller than the buffer, leaves of it. The library keeps all
+    /// that it may touch where it decoded into the buffer.
+    pub(crate) fn fill_rest(&self, frame: &Frame) {
+        let (width, height) = frame.layout.plane_size(0);
+        if width >= self.size.width as usize && height >= self.size.height as usize {
+            return;
+        }
+        let grey = self.format.grey();
+        let rest = |to: &View, plane: usize, samples: usize| {
+            let (width, height) = frame.layout.plane_size(plane);
+            let line = width.saturating_mul(samples * frame.layout.sample_bytes());
+            if frame.is_lent(plane) {
+                let touched = frame.layout.touched_lines(plane);
+                around(to, to.line_len(), touched)
+            } else {
+                around(to, line, height)
+            }
+        };
+        let luma = rest(&self.luma, 0, 1);
+        let chroma = match &self.chroma {
+            Chroma::Interleaved(plane) => rest(plane, 1, 2).to_vec(),
+            Chroma::Separate([cb, cr]) => [rest(cb, 1, 1), rest(cr, 2, 1)].concat(),
+        };
+        let parts = luma.iter().chain(&chroma);
+        let mut parts = parts
+            .filter(|part| part.line_len() > 0 && part.lines() > 0)
+            .peekable();
+        if parts.peek().is_none() {
+            return;
+        }
+        if let Err(error) = parts.try_for_each(|part| part.fill(grey)) {
+            tracing::debug!(%error, "CAPTURE cannot be filled");
+        }
+        self.clean();
+    }
+
     /// Writes the picture in `frame`. Its pixels must be final.
     ///
     /// # Errors
@@ -468,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn around_a_smaller_picture_it_is_grey() {
+    fn around_a_smaller_picture_it_is_grey_also_if_it_is_exact() {
         for (format, depth, planes) in [
             (fourcc::NV12, 8, vec![(12 * 12, 12)]),
             (fourcc::NV12M, 8, vec![(12 * 8, 12), (12 * 4, 12)]),
@@ -478,20 +514,26 @@ mod tests {
         ] {
             let sample = if depth > 8 { 2 } else { 1 };
             let picture = frame(6, 4, depth, true);
-            let [whole, part] = [true, false].map(|grey_first| {
-                let buffer = Guarded::new(format, 10, 8, &planes);
-                let target = Target::of(&buffer.raw).expect("target");
-                if grey_first {
-                    target.fill_grey();
-                }
-                target.write(&picture, Lines::All).expect("fits");
-                target.fill_around(&picture);
-                buffer.check_guards();
-                (0..planes.len())
-                    .map(|plane| buffer.plane(plane))
-                    .collect::<Vec<_>>()
-            });
+            let [whole, part, exact] =
+                [(true, false), (false, false), (false, true)].map(|(grey_first, exact)| {
+                    let buffer = Guarded::new(format, 10, 8, &planes);
+                    let target = Target::of(&buffer.raw).expect("target");
+                    if grey_first {
+                        target.fill_grey();
+                    }
+                    target.write(&picture, Lines::All).expect("fits");
+                    if exact {
+                        target.fill_rest(&picture);
+                    } else {
+                        target.fill_around(&picture);
+                    }
+                    buffer.check_guards();
+                    (0..planes.len())
+                        .map(|plane| buffer.plane(plane))
+                        .collect::<Vec<_>>()
+                });
             assert_eq!(whole, part, "{}", fourcc::name(format));
+            assert_eq!(whole, exact, "{}", fourcc::name(format));
             assert_eq!(part[0][10 * sample..12 * sample], [UNTOUCHED; 4][..2 * sample]);
         }
     }

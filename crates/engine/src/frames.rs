@@ -117,9 +117,14 @@ impl Layout {
         self.stride[plane] * if plane == 0 { lines } else { lines / 2 } + SLACK
     }
 
+    /// Returns the lines of a plane that a library may touch.
+    pub(crate) fn touched_lines(&self, plane: usize) -> usize {
+        if plane == 0 { self.lines } else { self.lines / 2 }
+    }
+
     /// Returns the bytes of a plane that a library may touch.
     fn touched_len(&self, plane: usize) -> usize {
-        self.stride[plane] * if plane == 0 { self.lines } else { self.lines / 2 } + SLACK
+        self.stride[plane] * self.touched_lines(plane) + SLACK
     }
 }
 

@@ -51,6 +51,7 @@ impl LastGood {
                 Err(damage)
             }
             None => {
+                target.fill_rest(&frame);
                 self.picture = Some((frame, lines));
                 Ok(())
             }
