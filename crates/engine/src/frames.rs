@@ -21,7 +21,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::memory::{Mapping, View};
+use crate::memory::{Mapping, OutOfBounds, View};
 use crate::options::MAX_PIXELS;
 
 /// Alignment of lines, in bytes, and of blocks, in samples.
@@ -190,6 +190,15 @@ impl Frame {
     /// Returns whether a plane is in CAPTURE.
     pub(crate) fn is_lent(&self, plane: usize) -> bool {
         self.lent[plane]
+    }
+
+    /// Makes the planes in CAPTURE grey: what a client had in them is no part of any picture.
+    pub(crate) fn fill_lent(&self) -> Result<(), OutOfBounds> {
+        for plane in (0..3).filter(|plane| self.is_lent(*plane)) {
+            let (stride, (_, lines)) = (self.layout.stride[plane], self.layout.plane_size(plane));
+            self.planes[plane].sub(0, stride, stride, lines).fill([0x80; 2])?;
+        }
+        Ok(())
     }
 
     /// Returns the part of the picture that begins at `corner` and has this size. An odd corner is moved to

@@ -71,6 +71,8 @@ pub(crate) struct CodecDecoder {
     /// The standard leaves the rounding of the inverse transform open: take that of the library's plain code,
     /// on every processor.
     pub(crate) plain_transform: bool,
+    /// It may leave parts of a damaged picture as they are, and says nothing of which.
+    pub(crate) leaves_parts: bool,
 }
 
 /// Which of a packet's frames has its picture. The others stand for pictures that are missing.
@@ -125,6 +127,8 @@ struct Allocator {
     marks: bool,
     /// See [`CodecDecoder::picture`].
     picture: PictureFrame,
+    /// See [`CodecDecoder::leaves_parts`].
+    leaves_parts: bool,
     /// Several packets are decoded at a time, each by a context of its own.
     frame_threads: bool,
     /// [`Progress::sequence`] of the newest packet.
@@ -279,6 +283,7 @@ impl Context {
             reports: true,
         };
         this.allocator().picture = decoder.picture;
+        this.allocator().leaves_parts = decoder.leaves_parts;
         // SAFETY: the context is valid, not yet opened, and not shared.
         let fields = unsafe { this.context.as_mut() };
         fields.opaque = Arc::as_ptr(&this.shared).cast_mut().cast();
@@ -593,6 +598,7 @@ unsafe extern "C" fn get_buffer(
         pool,
         packets,
         picture,
+        leaves_parts,
         early,
         marks,
         ..
@@ -623,6 +629,10 @@ unsafe extern "C" fn get_buffer(
         .and_then(|layout| packet.acquire(pool, layout, is_picture))
         .and_then(|memory| lend(&memory, frame).map(|()| memory));
     let of_blocks = packet.state.marks.filter(|_| is_picture);
+    if let (true, Ok(memory)) = (*leaves_parts && is_picture, &memory) {
+        let filled = memory.fill_lent();
+        tracing::trace!(?filled, "grey");
+    }
     if let (Some(of_blocks), Ok(memory)) = (of_blocks, &memory) {
         let put = of_blocks.put(memory);
         tracing::debug!(?put, "marks");

@@ -30,10 +30,7 @@ impl Marks {
     /// Puts a mark into each block of the frame, whose planes in CAPTURE are made grey before.
     pub(crate) fn put(&self, frame: &Frame) -> Result<(), OutOfBounds> {
         let luma = frame.plane(0);
-        for plane in (0..3).filter(|plane| frame.is_lent(*plane)) {
-            let (stride, (_, lines)) = (frame.layout.stride[plane], frame.layout.plane_size(plane));
-            frame.plane(plane).sub(0, stride, stride, lines).fill([0x80; 2])?;
-        }
+        frame.fill_lent()?;
         for (index, at) in self.places(frame).enumerate() {
             let mark = self.mark(frame, index);
             let (first, second) = mark.split_at(mark.len() / LINES);

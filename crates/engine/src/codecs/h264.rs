@@ -61,6 +61,7 @@ static DECODER: CodecDecoder = CodecDecoder {
     blank: Some(&[0, 0, 1, 9, 0xf0]),
     picture: PictureFrame::Last,
     plain_transform: false,
+    leaves_parts: false,
 };
 
 /// Streams may be cut anywhere: some clients put each NAL unit into a buffer of its own.

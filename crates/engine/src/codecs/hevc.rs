@@ -52,6 +52,7 @@ static DECODER: CodecDecoder = CodecDecoder {
     blank: Some(&[0, 0, 1, 0x46, 1, 0x50]),
     picture: PictureFrame::First,
     plain_transform: false,
+    leaves_parts: false,
 };
 
 /// Decodes streams.

@@ -52,6 +52,7 @@ static DECODER: CodecDecoder = CodecDecoder {
     blank: None,
     picture: PictureFrame::First,
     plain_transform: true,
+    leaves_parts: true,
 };
 
 /// Streams may be cut anywhere. Sequence headers are repeated, and the parser keeps them with their pictures.

@@ -53,6 +53,7 @@ static DECODER: CodecDecoder = CodecDecoder {
     blank: None,
     picture: PictureFrame::Last,
     plain_transform: false,
+    leaves_parts: false,
 };
 
 /// A unit is a frame. A stream has one thread, for the reason above.

@@ -35,6 +35,7 @@ static DECODER: CodecDecoder = CodecDecoder {
     blank: None,
     picture: PictureFrame::Last,
     plain_transform: false,
+    leaves_parts: false,
 };
 
 /// A unit is a frame, or a superframe, which libavcodec splits.
