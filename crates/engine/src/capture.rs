@@ -170,8 +170,8 @@ impl Target {
         self.clean();
     }
 
-    /// Makes grey what an exact picture, which is smaller than the buffer, leaves of it. The library keeps all
-    /// that it may touch where it decoded into the buffer.
+    /// Makes grey the part of the buffer that an exact picture, which is smaller, leaves. Where the library
+    /// decoded into the buffer, all that it may touch stays as it is.
     pub(crate) fn fill_rest(&self, frame: &Frame) {
         let (width, height) = frame.layout.plane_size(0);
         if width >= self.size.width as usize && height >= self.size.height as usize {
