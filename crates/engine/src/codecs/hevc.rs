@@ -14,9 +14,9 @@
 //! libavcodec conceals nothing, and says nothing of slice segments that are missing. So the frame gets marks
 //! before it is decoded, which tell the blocks that are not.
 //!
-//! Threads decode pictures side by side, and wait for the lines of references that they need. They do not
-//! decode the rows of one picture side by side, even if it is coded for that (wavefront parallel processing):
-//! libavcodec then filters blocks at the edges of slices before it knows whether it may.
+//! There is one thread: with several, libavcodec decodes the rows of blocks side by side where a picture is
+//! coded for that (wavefront parallel processing), and filters blocks at the edges of slices before it knows
+//! whether it may. A picture is final when the call returns.
 
 use std::collections::VecDeque;
 
@@ -48,8 +48,7 @@ use crate::unwritten::Marks;
 static DECODER: CodecDecoder = CodecDecoder {
     codec: Codec::Hevc,
     name: c"hevc",
-    // An access unit delimiter (7.3.2.5).
-    blank: Some(&[0, 0, 1, 0x46, 1, 0x50]),
+    blank: None,
     picture: PictureFrame::First,
     plain_transform: false,
     leaves_parts: false,
@@ -175,12 +174,14 @@ impl Hevc {
 }
 
 impl Library for Hevc {
+    const MOST_THREADS: u32 = 1;
+
     type Controls = Controls;
     type Coded = Coded;
 
     fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
-            context: Context::open(&DECODER, Threading::Frames(threads))?,
+            context: Context::open(&DECODER, Threading::Slices(threads))?,
             packet: PacketBuilder::default(),
             payload: Vec::new(),
             writer: Writer::default(),
@@ -190,7 +191,7 @@ impl Library for Hevc {
     }
 
     fn reopen(&mut self, threads: u32) -> Result<(), EngineError> {
-        self.context = Context::open(&DECODER, Threading::Frames(threads))?;
+        self.context = Context::open(&DECODER, Threading::Slices(threads))?;
         self.writer.reset();
         Ok(())
     }
@@ -209,17 +210,8 @@ impl Library for Hevc {
         })
     }
 
-    /// The picture that ends all references needs to know of every complaint before it.
-    fn in_flight_before(&self, controls: &Controls) -> usize {
-        if controls.ends_references() {
-            0
-        } else {
-            self.context.depth() - 1
-        }
-    }
-
     fn depth(&self) -> usize {
-        self.context.depth()
+        0
     }
 
     fn begin(
