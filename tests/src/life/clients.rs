@@ -20,6 +20,9 @@ use crate::guest::figures::Figures;
 /// at the same time must not depend on the scheduler.
 const HELD: &str = "--fault=stall:all:5";
 
+/// Rounds until all workers have a job at the same time. On a busy machine one round may not do.
+const ROUNDS: usize = 5;
+
 /// The most sessions seen at one time with jobs, and with a job that their worker has read.
 #[derive(Default)]
 struct Peaks {
@@ -33,17 +36,20 @@ pub(super) fn four_clients(common: &Common, figures: &mut Figures) -> Result<()>
     let clips: Vec<_> = clips.into_iter().collect::<Result<_>>()?;
     let (broker, nodes) = Broker::start_with(common, &[HELD])?;
     let most = Peaks::default();
-    let mut pictures = 0;
-    for result in play(&nodes, &clips, &most) {
-        let (count, longest) = result?;
-        pictures += count;
-        figures.calls(longest);
+    let (mut pictures, mut peak, mut streaming) = (0, 0, 0);
+    for _ in 0..ROUNDS {
+        for result in play(&nodes, &clips, &most) {
+            let (count, longest) = result?;
+            pictures += count;
+            figures.calls(longest);
+        }
+        peak = debugfs::stat("busy_peak")?;
+        streaming = most.streaming.load(Ordering::Relaxed);
+        if streaming == FOUR_CLIENTS.len() && peak >= FOUR_CLIENTS.len() as u64 {
+            break;
+        }
     }
-    let peak = debugfs::stat("busy_peak")?;
-    let (streaming, busy) = (
-        most.streaming.load(Ordering::Relaxed),
-        most.busy.load(Ordering::Relaxed),
-    );
+    let busy = most.busy.load(Ordering::Relaxed);
     figures.set("pictures", pictures);
     figures.set("clients", FOUR_CLIENTS.to_vec());
     figures.set("sessions_with_jobs_at_once", streaming);
