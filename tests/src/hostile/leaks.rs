@@ -143,8 +143,8 @@ fn repeated(
     Ok(())
 }
 
-/// Returns the KiB by which slab grew since `first`, and available memory shrank. On a busy machine the kernel
-/// takes a while to free what was given back: that passes, and a leak does not.
+/// Returns the KiB by which slab grew since `first`, and available memory shrank. On a busy machine the
+/// kernel takes a while to free what was given back: that passes, and a leak does not.
 fn growth(first: &Memory) -> Result<(i64, i64)> {
     let (mut slab, mut available) = (i64::MAX, i64::MAX);
     for _ in 0..LOOKS {
