@@ -151,56 +151,38 @@ impl Target {
 
     /// Makes grey what the picture in `frame`, which is smaller than the buffer, leaves of it.
     pub(crate) fn fill_around(&self, frame: &Frame) {
-        let grey = self.format.grey();
-        let around = |to: &View, plane: usize, samples: usize| {
-            let (width, height) = frame.layout.plane_size(plane);
-            let line = width.saturating_mul(samples * frame.layout.sample_bytes());
-            around(to, line, height)
-                .into_iter()
-                .try_for_each(|part| part.fill(grey))
-        };
-        let luma = around(&self.luma, 0, 1);
-        let chroma = match &self.chroma {
-            Chroma::Interleaved(plane) => around(plane, 1, 2),
-            Chroma::Separate([cb, cr]) => around(cb, 1, 1).and_then(|()| around(cr, 2, 1)),
-        };
-        if let Err(error) = luma.and(chroma) {
-            tracing::debug!(%error, "CAPTURE cannot be filled");
-        }
-        self.clean();
+        self.fill_outside(frame, false);
     }
 
-    /// Makes grey the part of the buffer that an exact picture, which is smaller, leaves. Where the library
-    /// decoded into the buffer, all that it may touch stays as it is.
+    /// Does the same for an exact picture. Where the library decoded into the buffer, all that it may touch
+    /// stays as it is, since later pictures may be predicted from it.
     pub(crate) fn fill_rest(&self, frame: &Frame) {
         let (width, height) = frame.layout.plane_size(0);
-        if width >= self.size.width as usize && height >= self.size.height as usize {
-            return;
+        if width < self.size.width as usize || height < self.size.height as usize {
+            self.fill_outside(frame, true);
         }
+    }
+
+    /// Makes grey the part of each plane that the picture in `frame` leaves; with `keep`, without what the
+    /// library may touch of the planes that it decoded into.
+    fn fill_outside(&self, frame: &Frame, keep: bool) {
         let grey = self.format.grey();
-        let rest = |to: &View, plane: usize, samples: usize| {
+        let outside = |to: &View, plane: usize, samples: usize| {
             let (width, height) = frame.layout.plane_size(plane);
             let line = width.saturating_mul(samples * frame.layout.sample_bytes());
-            if frame.is_lent(plane) {
-                let touched = frame.layout.touched_lines(plane);
-                around(to, to.line_len(), touched)
+            let parts = if keep && frame.is_lent(plane) {
+                around(to, to.line_len(), frame.layout.touched_lines(plane))
             } else {
                 around(to, line, height)
-            }
+            };
+            parts.into_iter().try_for_each(|part| part.fill(grey))
         };
-        let luma = rest(&self.luma, 0, 1);
+        let luma = outside(&self.luma, 0, 1);
         let chroma = match &self.chroma {
-            Chroma::Interleaved(plane) => rest(plane, 1, 2).to_vec(),
-            Chroma::Separate([cb, cr]) => [rest(cb, 1, 1), rest(cr, 2, 1)].concat(),
+            Chroma::Interleaved(plane) => outside(plane, 1, 2),
+            Chroma::Separate([cb, cr]) => outside(cb, 1, 1).and_then(|()| outside(cr, 2, 1)),
         };
-        let parts = luma.iter().chain(&chroma);
-        let mut parts = parts
-            .filter(|part| part.line_len() > 0 && part.lines() > 0)
-            .peekable();
-        if parts.peek().is_none() {
-            return;
-        }
-        if let Err(error) = parts.try_for_each(|part| part.fill(grey)) {
+        if let Err(error) = luma.and(chroma) {
             tracing::debug!(%error, "CAPTURE cannot be filled");
         }
         self.clean();

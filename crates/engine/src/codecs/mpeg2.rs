@@ -14,7 +14,8 @@
 //!   where there is none yet: for the forward reference of B pictures behind the first I picture, whose group
 //!   is closed then, and for a second field behind an intra field;
 //! - if a slice is missing. libavcodec reports that of frames, and conceals it; it says nothing of fields;
-//! - if the payload has anything but slices of the picture, and the end of the sequence. That is left out.
+//! - if the payload has anything but slices of the picture and, behind them, the end of the sequence. All
+//!   that is no slice is left out.
 //!
 //! Another size ends all earlier references: libavcodec drops them then. The threads of a session decode
 //! slices side by side. A picture is final when the call returns.
