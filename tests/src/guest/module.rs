@@ -50,6 +50,25 @@ pub(crate) fn set_parameter(name: &str, value: u64) -> Result<()> {
     set_parameter_text(name, &value.to_string())
 }
 
+/// Sets a parameter that is a number, unless `value` is none. Runs `scenario` with the value in force, and
+/// sets the one from before again.
+///
+/// # Errors
+///
+/// Those of `scenario` and of [`set_parameter`].
+pub(crate) fn with_parameter<T>(
+    name: &str,
+    value: Option<u64>,
+    scenario: impl FnOnce(u64) -> Result<T>,
+) -> Result<T> {
+    let before = parameter(name)?;
+    let value = value.unwrap_or(before);
+    set_parameter(name, value)?;
+    let result = scenario(value);
+    set_parameter(name, before)?;
+    result
+}
+
 /// Unloads the module, and returns how long that took. A request that was closed a moment ago pins the module
 /// until the kernel's next grace period.
 ///

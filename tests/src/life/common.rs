@@ -9,7 +9,7 @@ use daedalus_client::device::Nodes;
 
 use crate::guest::broker::Broker;
 use crate::guest::clip::Clips;
-use crate::guest::module::{parameter, set_parameter};
+use crate::guest::module::with_parameter;
 
 /// The module's parameter with the watchdog's time.
 pub(super) const WATCHDOG: &str = "watchdog_ms";
@@ -110,11 +110,8 @@ impl WatchdogArgs {
     ///
     /// Those of `scenario`, and when the module refuses the time.
     pub(super) fn run(&self, scenario: impl FnOnce(Duration) -> Result<()>) -> Result<()> {
-        let before = parameter(WATCHDOG)?;
-        let watchdog_ms = self.watchdog_ms.unwrap_or(before);
-        set_parameter(WATCHDOG, watchdog_ms)?;
-        let result = scenario(Duration::from_millis(watchdog_ms));
-        set_parameter(WATCHDOG, before)?;
-        result
+        with_parameter(WATCHDOG, self.watchdog_ms, |watchdog_ms| {
+            scenario(Duration::from_millis(watchdog_ms))
+        })
     }
 }

@@ -13,7 +13,7 @@ use daedalus_client::device::Device;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::common::{Common, TurnArgs};
+use super::common::{Common, TurnArgs, WATCHDOG};
 use super::long::private;
 use crate::codec;
 use crate::guest::broker::{self, Broker};
@@ -21,7 +21,7 @@ use crate::guest::clip::Clip;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
 use crate::guest::left::Left;
-use crate::guest::module::{parameter, set_parameter};
+use crate::guest::module::{parameter, set_parameter, with_parameter};
 use crate::guest::process::kill;
 
 /// Sessions that are open at one time.
@@ -94,7 +94,7 @@ fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>
 /// Runs `body` while pictures and workers may take their time: time is not measured here, and the machine may
 /// be busy otherwise.
 pub(super) fn patiently<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let names = ["watchdog_ms", WORKER_WAIT];
+    let names = [WATCHDOG, WORKER_WAIT];
     let before = [parameter(names[0])?, parameter(names[1])?];
     for (name, value) in names.into_iter().zip(before) {
         set_parameter(name, value.max(PATIENCE_MS))?;
@@ -416,17 +416,15 @@ pub(super) struct VanishArgs {
 
 /// Kills clients, and looks for what is left of them.
 pub(super) fn vanished_client(common: &Common, args: &VanishArgs, figures: &mut Figures) -> Result<()> {
-    let before = parameter(WORKER_WAIT)?;
-    set_parameter(WORKER_WAIT, args.worker_wait_ms.unwrap_or(before))?;
-    let result = vanish_all(common, &args.turns, figures);
-    set_parameter(WORKER_WAIT, before)?;
-    result
+    with_parameter(WORKER_WAIT, args.worker_wait_ms, |_| {
+        vanish_all(common, &args.turns, figures)
+    })
 }
 
 /// Kills clients of each codec, at each moment.
 fn vanish_all(common: &Common, turns: &TurnArgs, figures: &mut Figures) -> Result<()> {
     let (broker, _) = Broker::start(common)?;
-    let watchdog = Duration::from_millis(parameter("watchdog_ms")?);
+    let watchdog = Duration::from_millis(parameter(WATCHDOG)?);
     let (names, mut killed) = (codec::every(SIZE), 0);
     for (codec, name) in names.iter().enumerate() {
         for (case, (moment, figure)) in Moment::ALL.into_iter().enumerate() {
