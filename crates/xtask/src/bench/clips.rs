@@ -35,6 +35,23 @@ pub(crate) struct Clip {
     pub(crate) mbit: f64,
 }
 
+#[cfg(test)]
+impl Clip {
+    /// Returns one without a file.
+    pub(crate) fn sample(codec: Codec) -> Self {
+        Self {
+            name: "x".into(),
+            codec,
+            path: "x".into(),
+            once: "x".into(),
+            times: 1,
+            frames: 1,
+            depth: 8,
+            mbit: 1.0,
+        }
+    }
+}
+
 /// What is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind<'a> {

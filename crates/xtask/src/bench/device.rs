@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Through the device in the guest with one decoding thread, against software in the same guest.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +10,10 @@ use super::figures::{Bound, Spread, Target};
 use super::options::Args;
 use super::pipelines::{self, DEVICE, DEVICE_COPIED, I420, NV12};
 use super::plot::Bar;
-use super::runs::{Plan, Row as Run, Rows};
+use super::runs::{Row as Run, Rows};
 use super::table::{Table, names_of_files};
 use crate::bed::Bed;
 use crate::codecs::element;
-use crate::guest::{self, GuestJob};
 
 /// A clip's frames are played so often in a run.
 const TIMES: usize = 4;
@@ -66,29 +63,14 @@ pub(crate) struct Row {
 pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
     let clips = clips::repeated(bed, Kind::Demo(&args.size), args.times(TIMES))?;
     let clips: Vec<Clip> = clips.into_iter().filter(|clip| args.takes(clip.codec)).collect();
-    let mut script = pipelines::begin(bed, "")?;
-    for clip in &clips {
-        let plan = Plan {
-            runs: args.runs,
-            commands: pipelines::of(clip, &pipelines::place(clip)?)?,
-        };
-        pipelines::alternate(bed, &mut script, "device", clip, &plan)?;
-    }
-    script.push_str("daedalus_stop\ndaedalus_unload\n");
-    // A run and its proof take about 10 s on an idle machine.
-    let timeout = Duration::from_secs(300 + 400 * (args.runs as u64 + 1));
-    let job = GuestJob::new("bench-device", &script)
-        .cpus(args.cpus)
-        .timeout(timeout);
-    let result = guest::run(bed, &job)?;
-    result.judge()?;
-    clips
-        .iter()
-        .map(|clip| {
-            let rows = pipelines::rows(&result.out_dir, clip)?;
-            row(clip, &rows, args.runs).with_context(|| clip.name.clone())
-        })
-        .collect()
+    let measurement = pipelines::Measurement {
+        part: "device",
+        daemon: "",
+        // A run and its proof take about 10 s on an idle machine.
+        seconds: 400,
+        commands: pipelines::of,
+    };
+    measurement.measure(bed, args, &clips, row)
 }
 
 fn row(clip: &Clip, rows: &Rows, runs: usize) -> Result<Row> {

@@ -3,16 +3,19 @@
 //! it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use daedalus_uapi::Codec;
 
 use super::clips::{self, Clip, Kind};
 use super::dav1ddec;
+use super::options::Args;
 use super::runs::{Entry, PATIENT, Plan, Rows};
 use crate::bed::Bed;
 use crate::codecs::{self, element};
 use crate::guest::paths::in_guest;
+use crate::guest::{self, GuestJob};
 use crate::site::files::write_json;
 
 /// Names of the pipelines.
@@ -74,18 +77,56 @@ pub(crate) fn rows(out_dir: &Path, clip: &Clip) -> Result<Rows> {
     Rows::read(&out_dir.join(rows_file(clip)))
 }
 
+/// A part that compares commands for each clip in one guest.
+pub(crate) struct Measurement<'a> {
+    /// Its name.
+    pub(crate) part: &'a str,
+    /// Further arguments of `daedalusd broker`.
+    pub(crate) daemon: &'a str,
+    /// The most that a round with all clips may take, in seconds.
+    pub(crate) seconds: u64,
+    /// Makes the commands for a clip at a path in the guest.
+    pub(crate) commands: fn(&Clip, &str) -> Result<Vec<Entry>>,
+}
+
+impl Measurement<'_> {
+    /// Runs the commands of all clips, and makes a row of the runs of each.
+    pub(crate) fn measure<T>(
+        &self,
+        bed: &Bed,
+        args: &Args,
+        clips: &[Clip],
+        row: impl Fn(&Clip, &Rows, usize) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut script = begin(bed, self.daemon)?;
+        for clip in clips {
+            let plan = Plan {
+                runs: args.runs,
+                commands: (self.commands)(clip, &place(clip)?)?,
+            };
+            alternate(bed, &mut script, self.part, clip, &plan)?;
+        }
+        script.push_str("daedalus_stop\ndaedalus_unload\n");
+        let timeout = Duration::from_secs(300 + self.seconds * (args.runs as u64 + 1));
+        let job = GuestJob::new(&format!("bench-{}", self.part), &script)
+            .cpus(args.cpus)
+            .timeout(timeout);
+        let result = guest::run(bed, &job)?;
+        result.judge()?;
+        clips
+            .iter()
+            .map(|clip| {
+                let rows = rows(&result.out_dir, clip)?;
+                row(clip, &rows, args.runs).with_context(|| clip.name.clone())
+            })
+            .collect()
+    }
+}
+
 /// Returns the pipelines of a clip at `path` in the guest.
 pub(crate) fn of(clip: &Clip, path: &str) -> Result<Vec<Entry>> {
-    let info = clip.codec.info();
-    let container = if path.ends_with(".ivf") { "ivfparse ! " } else { "" };
-    let source = format!("filesrc location={path} ! {container}{}", info.gstreamer_parser);
-    let pipeline = |name: &str, rest: &str| {
-        Entry::new(name, &format!("gst-launch-1.0 -q {source} ! {rest} ! fakesink")).proof(
-            &format!("gst-launch-1.0 -m {source} ! {rest} ! videocodectestsink"),
-            None,
-        )
-    };
-    let device = format!("v4l2sl{}dec", info.gstreamer_name);
+    let pipeline = |name: &str, rest: &str| pipeline(clip, path, name, rest);
+    let device = format!("v4l2sl{}dec", clip.codec.info().gstreamer_name);
     let mut entries = vec![
         pipeline(DEVICE, &device),
         pipeline(DEVICE_COPIED, &format!("{device} ! video/x-raw,format=NV12")),
@@ -94,6 +135,17 @@ pub(crate) fn of(clip: &Clip, path: &str) -> Result<Vec<Entry>> {
     entries.push(pipeline(NV12, &software_nv12(clip.codec)?));
     entries.push(pipeline(I420, &format!("{decoder} ! video/x-raw,format=I420")));
     Ok(entries)
+}
+
+/// Returns the command `name`, and its proof: a clip at `path` in the guest through the elements `rest`.
+pub(crate) fn pipeline(clip: &Clip, path: &str, name: &str, rest: &str) -> Entry {
+    let parser = clip.codec.info().gstreamer_parser;
+    let container = if path.ends_with(".ivf") { "ivfparse ! " } else { "" };
+    let source = format!("filesrc location={path} ! {container}{parser}");
+    Entry::new(name, &format!("gst-launch-1.0 -q {source} ! {rest} ! fakesink")).proof(
+        &format!("gst-launch-1.0 -m {source} ! {rest} ! videocodectestsink"),
+        None,
+    )
 }
 
 /// Returns the software decoder of a codec, with one thread.
@@ -119,16 +171,7 @@ mod tests {
     #[test]
     fn every_pipeline_has_a_proof() {
         for codec in Codec::ALL {
-            let clip = Clip {
-                name: "x".into(),
-                codec: *codec,
-                path: "x".into(),
-                once: "x".into(),
-                times: 1,
-                frames: 1,
-                depth: 8,
-                mbit: 1.0,
-            };
+            let clip = Clip::sample(*codec);
             let entries = of(&clip, "/tmp/x").unwrap();
             assert!(entries.iter().all(|entry| !entry.proof.is_empty()));
             assert!(entries.iter().any(|entry| entry.name == DEVICE));

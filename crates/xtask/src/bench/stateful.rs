@@ -3,9 +3,8 @@
 //! FFmpeg and GStreamer, both with NV12.
 
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +13,9 @@ use super::engine;
 use super::figures::{Bound, Spread, Target};
 use super::options::Args;
 use super::pipelines;
-use super::runs::{Entry, Plan, Row as Run, Rows};
+use super::runs::{Entry, Row as Run, Rows};
 use super::table::{Table, names_of_files};
 use crate::bed::Bed;
-use crate::guest::{self, GuestJob};
 
 /// A clip's frames are played so often in a run.
 const TIMES: usize = 4;
@@ -104,7 +102,6 @@ fn codecs(bed: &Bed) -> Result<Vec<Codec>> {
 
 /// Returns the commands for a clip at `path` in the guest.
 fn commands(clip: &Clip, path: &str) -> Result<Vec<Entry>> {
-    let info = clip.codec.info();
     let place = Path::new(path);
     let input = format!("-c:v {} -i {path} -fps_mode passthrough", decoder(clip.codec));
     let device = format!("ffmpeg -v error -nostdin {input} -f null -");
@@ -114,18 +111,14 @@ fn commands(clip: &Clip, path: &str) -> Result<Vec<Entry>> {
     let sum = |command: &str| command.replace("-f null -", &format!("-pix_fmt nv12 -y -f md5 {sums}"));
     let ffmpeg = |name: String, command: &str| Entry::new(&name, command).proof(&sum(command), Some(sums));
 
-    let container = if path.ends_with(".ivf") { "ivfparse ! " } else { "" };
-    let source = format!("filesrc location={path} ! {container}{}", info.gstreamer_parser);
-    let gst = |name: String, rest: &str| {
-        Entry::new(&name, &format!("gst-launch-1.0 -q {source} ! {rest} ! fakesink")).proof(
-            &format!("gst-launch-1.0 -m {source} ! {rest} ! videocodectestsink"),
-            None,
-        )
-    };
+    let gst = |name: String, rest: &str| pipelines::pipeline(clip, path, &name, rest);
     Ok(vec![
         ffmpeg(FFMPEG.device(), &device),
         ffmpeg(FFMPEG.software(), &software),
-        gst(GSTREAMER.device(), &format!("v4l2{}dec", info.gstreamer_name)),
+        gst(
+            GSTREAMER.device(),
+            &format!("v4l2{}dec", clip.codec.info().gstreamer_name),
+        ),
         gst(GSTREAMER.software(), &pipelines::software_nv12(clip.codec)?),
         ffmpeg(FIRST_PICTURE.device(), &first(&device)),
         ffmpeg(FIRST_PICTURE.software(), &first(&software)),
@@ -142,29 +135,14 @@ pub(crate) fn measure(bed: &Bed, args: &Args) -> Result<Vec<Row>> {
         !clips.is_empty(),
         "FFmpeg has no decoder for a stateful device of this codec"
     );
-    let mut script = pipelines::begin(bed, "--faces=both")?;
-    for clip in &clips {
-        let plan = Plan {
-            runs: args.runs,
-            commands: commands(clip, &pipelines::place(clip)?)?,
-        };
-        pipelines::alternate(bed, &mut script, "stateful", clip, &plan)?;
-    }
-    script.push_str("daedalus_stop\ndaedalus_unload\n");
-    // A run and its proof take about 10 s on an idle machine.
-    let timeout = Duration::from_secs(300 + 500 * (args.runs as u64 + 1));
-    let job = GuestJob::new("bench-stateful", &script)
-        .cpus(args.cpus)
-        .timeout(timeout);
-    let result = guest::run(bed, &job)?;
-    result.judge()?;
-    clips
-        .iter()
-        .map(|clip| {
-            let rows = pipelines::rows(&result.out_dir, clip)?;
-            row(clip, &rows, args.runs).with_context(|| clip.name.clone())
-        })
-        .collect()
+    let measurement = pipelines::Measurement {
+        part: "stateful",
+        daemon: "--faces=both",
+        // A run and its proof take about 10 s on an idle machine.
+        seconds: 500,
+        commands,
+    };
+    measurement.measure(bed, args, &clips, row)
 }
 
 fn row(clip: &Clip, rows: &Rows, runs: usize) -> Result<Row> {
@@ -266,16 +244,7 @@ mod tests {
 
     #[test]
     fn each_comparison_has_both_commands_and_their_proofs() {
-        let clip = Clip {
-            name: "x".into(),
-            codec: Codec::ALL[0],
-            path: "x".into(),
-            once: "x".into(),
-            times: 1,
-            frames: 1,
-            depth: 8,
-            mbit: 1.0,
-        };
+        let clip = Clip::sample(Codec::ALL[0]);
         let commands = commands(&clip, "/tmp/x").unwrap();
         for comparison in COMPARISONS {
             for name in [comparison.device(), comparison.software()] {
