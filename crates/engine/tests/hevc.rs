@@ -8,12 +8,12 @@ mod support;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob, Control};
-use daedalus_engine::Status;
+use daedalus_engine::{Options, Status, Threads};
 use daedalus_uapi::v4l2_controls::{
     V4L2_CID_STATELESS_HEVC_DECODE_PARAMS, V4L2_HEVC_DECODE_PARAM_FLAG_IDR_PIC,
     V4L2_HEVC_DECODE_PARAM_FLAG_IRAP_PIC, V4l2CtrlHevcDecodeParams,
 };
-use support::{decode, player};
+use support::{Player, decode, player};
 
 /// Returns where the slice segments of a payload begin, and its end.
 fn segments(payload: &[u8]) -> Vec<usize> {
@@ -118,20 +118,27 @@ fn lost_pictures_harm_none_of_the_next_sequence() -> Result<()> {
     ensure!(keys.len() >= 3, "key pictures at {keys:?}");
     let expected = decode(&mut player(Codec::Hevc)?, &clean, 0)?;
     let group = keys[1]..keys[2];
-    for lost in group.clone() {
-        // On the first picture all others depend.
-        let mut jobs = clean.clone();
-        for victim in [group.start].into_iter().chain(lost..group.end) {
-            jobs[victim].payload = vec![0xa5; 1000];
+    for threads in [1, 2] {
+        let options = Options {
+            threads: Threads::Fixed(threads),
+            ..Options::default()
+        };
+        for lost in group.clone() {
+            // On the first picture all others depend.
+            let mut jobs = clean.clone();
+            for victim in [group.start].into_iter().chain(lost..group.end) {
+                jobs[victim].payload = vec![0xa5; 1000];
+            }
+            let mut player = Player::new(Codec::Hevc.coded_format(), &options)?;
+            let pictures = decode(&mut player, &jobs, 0xff)?;
+            let wrong: Vec<usize> = (0..clean.len())
+                .filter(|at| !group.contains(at) && pictures[*at] != expected[*at])
+                .collect();
+            ensure!(
+                wrong.is_empty(),
+                "{threads} threads: {lost} and the rest are lost, and {wrong:?} are wrong"
+            );
         }
-        let pictures = decode(&mut player(Codec::Hevc)?, &jobs, 0xff)?;
-        let wrong: Vec<usize> = (0..clean.len())
-            .filter(|at| !group.contains(at) && pictures[*at] != expected[*at])
-            .collect();
-        ensure!(
-            wrong.is_empty(),
-            "{lost} and the rest are lost, and {wrong:?} are wrong"
-        );
     }
     Ok(())
 }

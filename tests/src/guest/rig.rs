@@ -13,13 +13,15 @@ use daedalus_client::memory::Mapping;
 use daedalus_client::picture::Layout;
 use daedalus_client::queue::{Backing, Dequeued, Queue};
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
-use daedalus_client::{CodedJob, Visible};
+use daedalus_client::{CodedJob, Control, Visible};
 use daedalus_uapi::codec::Codec;
 
 use crate::random::Random;
 
 /// Jobs in flight.
 const DEPTH: usize = 4;
+/// Attempts to make a buffer of the stream's raw format while jobs with wild controls are in flight.
+const ATTEMPTS: usize = 100;
 /// A session without an answer for so long is hung.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Offsets at which the noise of a buffer may begin: it is another one each time.
@@ -72,6 +74,10 @@ pub(crate) struct Rig {
     payload: u32,
     /// OUTPUT's format's size.
     size: Size,
+    /// CAPTURE's format that suits the stream's bit depth.
+    raw_format: u32,
+    /// The control that says the stream's bit depth.
+    depth: Option<Control>,
     /// By index; `None` where a buffer was removed.
     buffers: Vec<Option<Buffer>>,
     free_raw: Vec<usize>,
@@ -104,6 +110,8 @@ impl Rig {
             codec,
             payload: u32::try_from(payload)?,
             size: (0, 0),
+            raw_format: 0,
+            depth: None,
             buffers: Vec::new(),
             free_raw: Vec::new(),
             requests: (0..DEPTH)
@@ -123,9 +131,10 @@ impl Rig {
         };
         rig.resize((first.coded_width, first.coded_height))?;
         let depth_control = codec.info().depth_control;
-        for control in first.controls.iter().filter(|c| c.id == depth_control) {
-            rig.device.set_controls(std::slice::from_ref(control), None)?;
-        }
+        let mut controls = first.controls.iter();
+        rig.depth = controls.find(|control| control.id == depth_control).cloned();
+        rig.set_depth()?;
+        rig.raw_format = rig.capture_format()?.pixelformat;
         rig.coded.allocate(u32::try_from(DEPTH)?, &Backing::Mmap)?;
         rig.free_coded = (0..rig.coded.len().min(DEPTH)).collect();
         Ok(rig)
@@ -170,8 +179,16 @@ impl Rig {
         Ok(())
     }
 
+    /// Tells the device the stream's bit depth, from which CAPTURE's formats follow.
+    fn set_depth(&self) -> Result<()> {
+        if let Some(control) = &self.depth {
+            self.device.set_controls(std::slice::from_ref(control), None)?;
+        }
+        Ok(())
+    }
+
     /// Returns CAPTURE's format for pictures of the size that OUTPUT has.
-    fn raw_format(&self) -> Result<PixFormatMplane> {
+    fn capture_format(&self) -> Result<PixFormatMplane> {
         let mut format = v4l2::Format {
             type_: BUF_TYPE_CAPTURE,
             pix_mp: self.device.format(BUF_TYPE_CAPTURE)?,
@@ -181,10 +198,30 @@ impl Rig {
         Ok(format.pix_mp)
     }
 
-    /// Makes one more CAPTURE buffer of the present size.
+    /// Makes one more CAPTURE buffer of the present size. The controls of a damaged job, which take effect
+    /// when it is decoded, may name another bit depth: a buffer for that is of no use.
     fn create(&mut self) -> Result<usize> {
-        let format = self.raw_format()?;
-        let index = self.raw.create(1, format)? as usize;
+        for _ in 0..ATTEMPTS {
+            let format = self.capture_format()?;
+            if format.pixelformat != self.raw_format {
+                self.set_depth()?;
+                continue;
+            }
+            let index = self.raw.create(1, format)? as usize;
+            let planes = format.plane_fmt.iter().take(format.num_planes.into());
+            let asked: Vec<_> = planes.map(|plane| plane.size() as usize).collect();
+            let made: Vec<_> = self.raw.mappings(index)?.map(Mapping::len).collect();
+            if made == asked {
+                self.add(index, &format)?;
+                return Ok(index);
+            }
+            self.raw.remove(u32::try_from(index)?, 1)?;
+        }
+        Err(anyhow!("CAPTURE does not get the stream's format"))
+    }
+
+    /// Adds the buffer that was made.
+    fn add(&mut self, index: usize, format: &PixFormatMplane) -> Result<()> {
         if self.buffers.len() <= index {
             self.buffers.resize_with(index + 1, || None);
         }
@@ -201,13 +238,13 @@ impl Rig {
         self.buffers[index] = Some(Buffer {
             size: self.size,
             new: true,
-            layout: Layout::new(&format)?,
+            layout: Layout::new(format)?,
         });
         let mut sizes: Vec<Size> = self.buffers.iter().flatten().map(|buffer| buffer.size).collect();
         sizes.sort_unstable();
         sizes.dedup();
         self.most_sizes = self.most_sizes.max(sizes.len());
-        Ok(index)
+        Ok(())
     }
 
     fn buffer(&self, index: usize) -> Result<&Buffer> {

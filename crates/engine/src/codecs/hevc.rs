@@ -14,9 +14,9 @@
 //! libavcodec conceals nothing, and says nothing of slice segments that are missing. So the frame gets marks
 //! before it is decoded, which tell the blocks that are not.
 //!
-//! There is one thread: with several, libavcodec decodes the rows of blocks side by side where a picture is
-//! coded for that (wavefront parallel processing), and filters blocks at the edges of slices before it knows
-//! whether it may. A picture is final when the call returns.
+//! Threads decode pictures side by side, and wait for the lines of references that they need. They do not
+//! decode the rows of one picture side by side, even if it is coded for that (wavefront parallel processing):
+//! libavcodec then filters blocks at the edges of slices before it knows whether it may.
 
 use std::collections::VecDeque;
 
@@ -48,7 +48,8 @@ use crate::unwritten::Marks;
 static DECODER: CodecDecoder = CodecDecoder {
     codec: Codec::Hevc,
     name: c"hevc",
-    blank: None,
+    // An access unit delimiter (7.3.2.5).
+    blank: Some(&[0, 0, 1, 0x46, 1, 0x50]),
     picture: PictureFrame::First,
     plain_transform: false,
     leaves_parts: false,
@@ -174,14 +175,12 @@ impl Hevc {
 }
 
 impl Library for Hevc {
-    const MOST_THREADS: u32 = 1;
-
     type Controls = Controls;
     type Coded = Coded;
 
     fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
-            context: Context::open(&DECODER, Threading::Slices(threads))?,
+            context: Context::open(&DECODER, Threading::Frames(threads))?,
             packet: PacketBuilder::default(),
             payload: Vec::new(),
             writer: Writer::default(),
@@ -191,7 +190,7 @@ impl Library for Hevc {
     }
 
     fn reopen(&mut self, threads: u32) -> Result<(), EngineError> {
-        self.context = Context::open(&DECODER, Threading::Slices(threads))?;
+        self.context = Context::open(&DECODER, Threading::Frames(threads))?;
         self.writer.reset();
         Ok(())
     }
@@ -210,8 +209,17 @@ impl Library for Hevc {
         })
     }
 
+    /// The picture that ends all references needs to know of every complaint before it.
+    fn in_flight_before(&self, controls: &Controls) -> usize {
+        if controls.ends_references() {
+            0
+        } else {
+            self.context.depth() - 1
+        }
+    }
+
     fn depth(&self) -> usize {
-        0
+        self.context.depth()
     }
 
     fn begin(
@@ -273,7 +281,8 @@ impl Library for Hevc {
             .out_of_order
             .then_some(JobError::Payload("slice segments are missing"));
         let complaints = decoded.complaints;
-        self.complained |= complaints > 0;
+        // With several threads, complaints of a packet that has no frame are not counted.
+        self.complained |= complaints > 0 || !matches!(decoded.frame, Ok(Some(_)));
         let frame = decoded.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
         Outcome {
             picture: frame.map(|frame| {
