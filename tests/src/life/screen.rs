@@ -36,6 +36,8 @@ const PICTURES: &str = "/tmp/pictures.raw";
 /// How often each picture comes from a file. That path may write to a buffer that is on the screen, so single
 /// checksums are of torn pictures.
 const REPEATS: usize = 10;
+/// How often the screen is looked at without a picture.
+const LOOKS: usize = 3;
 /// The number of refreshes for which a picture from a file is on the screen at least.
 const HELD: usize = 4;
 
@@ -91,10 +93,15 @@ pub(super) fn screen(common: &Common, figures: &mut Figures) -> Result<()> {
 }
 
 /// Returns the checksums of what is no picture: no plane, the black one that sets the mode, and a grey one.
+/// The first pipeline turns the screen on, and may have the black one behind it when the checksums begin.
 fn nothing_shown() -> Result<BTreeSet<String>> {
     let grey = "videotestsrc pattern=solid-color foreground-color=0xff808080 num-buffers=8 ! \
                 video/x-raw,format=NV12,width=640,height=480";
-    Ok(crcs(grey)?.into_iter().map(|run| run.crc).collect())
+    let mut seen = BTreeSet::new();
+    for _ in 0..LOOKS {
+        seen.extend(crcs(grey)?.into_iter().map(|run| run.crc));
+    }
+    Ok(seen)
 }
 
 /// Shows a clip both ways. Returns how many pictures there were.
