@@ -128,30 +128,71 @@ int daedalus_planes_queue(struct daedalus_planes *planes, struct vb2_queue *vq, 
 }
 
 /**
- * daedalus_planes_setup() - check whether the planes of new buffers are reserved
+ * daedalus_planes_setup() - size the planes of new buffers, and check whether they are reserved
  * @vq: the queue
+ * @pix: the queue's format
  * @count: number of buffers
- * @num_planes: planes of each buffer
+ * @num_planes: planes of each buffer; 0 for those of the format, otherwise the sizes were
+ *	checked against it
  * @sizes: bytes of each plane
  *
  * Context: called by queue_setup, under daedalus_planes_ioctl().
  * Return: 0, or -EAGAIN: the ioctl is called again when they are.
  */
-int daedalus_planes_setup(struct vb2_queue *vq, unsigned int count, unsigned int num_planes,
-			  const unsigned int *sizes)
+int daedalus_planes_setup(struct vb2_queue *vq, const struct v4l2_pix_format_mplane *pix,
+			  unsigned int count, unsigned int *num_planes, unsigned int *sizes)
 {
 	struct daedalus_planes *planes = daedalus_queue_planes(vq);
 	struct daedalus_need *need = &planes->need;
+	unsigned int i;
 
+	if (!*num_planes) {
+		*num_planes = pix->num_planes;
+		for (i = 0; i < pix->num_planes; i++)
+			sizes[i] = pix->plane_fmt[i].sizeimage;
+	}
 	if (vq->memory != VB2_MEMORY_MMAP || planes->reserved ||
-	    daedalus_reserve_has(&planes->reserve, count, num_planes, sizes))
+	    daedalus_reserve_has(&planes->reserve, count, *num_planes, sizes))
 		return 0;
 	need->capture = !vq->is_output;
 	need->fresh = !vb2_get_num_buffers(vq);
 	need->count = count;
-	need->num_planes = num_planes;
-	memcpy(need->sizes, sizes, num_planes * sizeof(*sizes));
+	need->num_planes = *num_planes;
+	memcpy(need->sizes, sizes, *num_planes * sizeof(*sizes));
 	return -EAGAIN;
+}
+
+/**
+ * daedalus_planes_validate() - check a coded buffer that a client queues
+ * @vb: the buffer
+ *
+ * Return: 0.
+ */
+int daedalus_planes_validate(struct vb2_buffer *vb)
+{
+	to_vb2_v4l2_buffer(vb)->field = V4L2_FIELD_NONE;
+	return 0;
+}
+
+/**
+ * daedalus_planes_prepare() - check whether a raw buffer has room for a picture
+ * @vb: the buffer
+ * @pix: the buffer's format
+ *
+ * Return: 0, or -EINVAL if it has not.
+ */
+int daedalus_planes_prepare(struct vb2_buffer *vb, const struct v4l2_pix_format_mplane *pix)
+{
+	unsigned int i;
+
+	if (!pix->num_planes || pix->num_planes != vb->num_planes)
+		return -EINVAL;
+	for (i = 0; i < vb->num_planes; i++) {
+		if (vb2_plane_size(vb, i) < pix->plane_fmt[i].sizeimage)
+			return -EINVAL;
+		vb2_set_plane_payload(vb, i, pix->plane_fmt[i].sizeimage);
+	}
+	return 0;
 }
 
 /**

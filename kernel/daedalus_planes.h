@@ -64,8 +64,10 @@ void daedalus_planes_init(struct daedalus_planes *planes, struct daedalus_dev *d
 void daedalus_planes_exit(struct daedalus_planes *planes);
 int daedalus_planes_queue(struct daedalus_planes *planes, struct vb2_queue *vq, struct mutex *lock,
 			  enum v4l2_buf_type type, const struct vb2_ops *ops, size_t size);
-int daedalus_planes_setup(struct vb2_queue *vq, unsigned int count, unsigned int num_planes,
-			  const unsigned int *sizes);
+int daedalus_planes_setup(struct vb2_queue *vq, const struct v4l2_pix_format_mplane *pix,
+			  unsigned int count, unsigned int *num_planes, unsigned int *sizes);
+int daedalus_planes_validate(struct vb2_buffer *vb);
+int daedalus_planes_prepare(struct vb2_buffer *vb, const struct v4l2_pix_format_mplane *pix);
 int daedalus_planes_usable(struct vb2_buffer *vb);
 int daedalus_planes_request(struct vb2_queue *vq, struct v4l2_requestbuffers *rb);
 int daedalus_planes_create(struct vb2_queue *vq, struct v4l2_create_buffers *create);

@@ -530,40 +530,14 @@ static int queue_setup(struct vb2_queue *vq, unsigned int *num_buffers, unsigned
 		       unsigned int sizes[], struct device *alloc_devs[])
 {
 	struct daedalus_ctx *ctx = queue_to_ctx(vq);
-	const struct v4l2_pix_format_mplane *pix =
-		vq->is_output ? &ctx->coded_fmt : &ctx->raw_fmt;
-	unsigned int i;
 
-	/* CREATE_BUFS: daedalus_video.c has checked the sizes against the format. */
-	if (!*num_planes) {
-		*num_planes = pix->num_planes;
-		for (i = 0; i < pix->num_planes; i++)
-			sizes[i] = pix->plane_fmt[i].sizeimage;
-	}
-	return daedalus_planes_setup(vq, *num_buffers, *num_planes, sizes);
-}
-
-static int buf_out_validate(struct vb2_buffer *vb)
-{
-	to_vb2_v4l2_buffer(vb)->field = V4L2_FIELD_NONE;
-	return 0;
+	return daedalus_planes_setup(vq, vq->is_output ? &ctx->coded_fmt : &ctx->raw_fmt,
+				     *num_buffers, num_planes, sizes);
 }
 
 static int buf_prepare(struct vb2_buffer *vb)
 {
-	struct daedalus_buf *buf = to_daedalus_buf(vb);
-	unsigned int i;
-
-	if (vb->vb2_queue->is_output)
-		return 0;
-	if (!buf->fmt.num_planes || buf->fmt.num_planes != vb->num_planes)
-		return -EINVAL;
-	for (i = 0; i < vb->num_planes; i++) {
-		if (vb2_plane_size(vb, i) < buf->fmt.plane_fmt[i].sizeimage)
-			return -EINVAL;
-		vb2_set_plane_payload(vb, i, buf->fmt.plane_fmt[i].sizeimage);
-	}
-	return 0;
+	return vb->vb2_queue->is_output ? 0 : daedalus_planes_prepare(vb, &to_daedalus_buf(vb)->fmt);
 }
 
 static void buf_queue(struct vb2_buffer *vb)
@@ -643,7 +617,7 @@ static void stop_streaming(struct vb2_queue *vq)
 static const struct vb2_ops vb2_ops = {
 	.queue_setup = queue_setup,
 	.buf_init = daedalus_planes_usable,
-	.buf_out_validate = buf_out_validate,
+	.buf_out_validate = daedalus_planes_validate,
 	.buf_prepare = buf_prepare,
 	.buf_queue = buf_queue,
 	.buf_request_complete = buf_request_complete,
