@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_common::play::Stream;
 use daedalus_uapi::codec::Codec;
 
 use crate::codec;
-use crate::stream::Stream;
 
 /// The decoder elements of a run.
 #[derive(Clone, Debug)]

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::Nodes;
 use daedalus_client::personality::{self, Personality, ShownPicture, Summary};
 use daedalus_client::raw::{RawFormat, Shape};
+use daedalus_common::play::Stream;
 use daedalus_uapi::fourcc;
 
 use crate::rows::Comparison;
-use crate::stream::Stream;
 
 /// Plays `stream`, whose path is relative to `base`; a `prompt` user takes every picture at once.
 ///

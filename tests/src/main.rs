@@ -17,7 +17,6 @@ mod play;
 mod random;
 mod rows;
 mod stateful;
-mod stream;
 
 /// End-to-end tests of the device.
 #[derive(Debug, Parser)]

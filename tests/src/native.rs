@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::raw::{RawFormat, Shape};
 use daedalus_client::{CodedJob, Visible};
+use daedalus_common::play::Stream;
 use daedalus_engine::memory::{Mapping, View};
 use daedalus_engine::{Job, Options, RawPicture, Session, Status};
 use daedalus_uapi::formats::{self, ChromaLayout, Size};
@@ -17,8 +18,7 @@ use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
 
 use crate::codec;
-use crate::rows::{Comparison, Results};
-use crate::stream::Stream;
+use crate::rows::{self, Comparison, Results};
 
 /// Arguments of `daedalus-tests native`.
 #[derive(Debug, clap::Args)]
@@ -65,9 +65,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .load_references(&stream, &base)
             .and_then(|()| play(&stream, &base, &mut comparison));
         let row = comparison.end(outcome);
-        row.print();
+        rows::print(&row);
         results.push(&row)?;
-        failed += usize::from(!row.equal());
+        failed += usize::from(!row.equal);
     }
     ensure!(failed == 0, "{failed} streams are not equal to their references");
     Ok(())

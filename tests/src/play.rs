@@ -16,14 +16,14 @@ use daedalus_client::device::{self, Nodes};
 use daedalus_client::gdp;
 use daedalus_client::personality::Personality;
 use daedalus_client::raw::Shape;
+use daedalus_common::play::{Row, Stream};
 use daedalus_uapi::codec::{Codec, UnknownCodec};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::gst::{self, Decoders, Element};
 use crate::imitate;
-use crate::rows::{Comparison, Results, Row, flat};
+use crate::rows::{self, Comparison, Results, flat};
 use crate::stateful;
-use crate::stream::Stream;
 
 /// Arguments of `daedalus-tests play`.
 #[derive(Debug, clap::Args)]
@@ -162,12 +162,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                         return;
                     };
                     let row = row(args, &base, &stream, &player);
-                    row.print();
+                    rows::print(&row);
                     let written = lock(&results).push(&row);
                     if let Err(error) = &written {
                         eprintln!("{error:#}");
                     }
-                    if !row.equal() || written.is_err() {
+                    if !row.equal || written.is_err() {
                         *lock(&failed) += 1;
                     }
                 }

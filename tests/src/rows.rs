@@ -8,69 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::raw::{Shape, hex, md5_hex};
-use daedalus_uapi::codec::Codec;
 use md5::{Digest, Md5};
-use serde::Serialize;
 
-use crate::stream::Stream;
-
-/// One line of `results.jsonl`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Row {
-    name: String,
-    codec: Codec,
-    client: &'static str,
-    /// Decoder element, and the video node behind it.
-    element: String,
-    device: Option<String>,
-    /// Of the last picture received; of the list if none was.
-    width: usize,
-    height: usize,
-    expected_frames: usize,
-    frames: usize,
-    /// Raw format that the client received.
-    format: Option<String>,
-    /// From starting the client to its end.
-    seconds: f64,
-    /// Pictures per second from the first to the last picture, checksums included; absent below two pictures.
-    fps: Option<f64>,
-    /// Whether every picture met every reference, none was missing or surplus, and the client reported no
-    /// error.
-    equal: bool,
-    /// Names of the references that were compared.
-    references: Vec<String>,
-    first_difference: Option<Difference>,
-    /// Set if the whole stream was compared with its suite's checksum: whether it has it.
-    planar_md5_equal: Option<bool>,
-    /// Why the client failed, in its own words where it has any.
-    error: Option<String>,
-    /// Kept pictures.
-    kept: Vec<KeptPicture>,
-}
-
-/// The first picture that is not as it must be.
-#[derive(Debug, Serialize)]
-struct Difference {
-    /// Display-order index.
-    frame: usize,
-    reference: String,
-    /// Checksum of the received picture; absent if it never came.
-    got: Option<String>,
-    /// Checksum it must have; absent if there must be none.
-    want: Option<String>,
-}
-
-/// A picture whose received bytes were kept.
-#[derive(Debug, Serialize)]
-struct KeptPicture {
-    /// Relative to the output directory.
-    file: String,
-    frame: usize,
-    width: usize,
-    height: usize,
-    /// `NV12` or `P010`, without padding.
-    layout: &'static str,
-}
+use daedalus_common::play::{Difference, KeptPicture, Row, Stream};
 
 struct Reference {
     name: String,
@@ -103,7 +43,7 @@ impl Comparison {
             row: Row {
                 name: stream.name.clone(),
                 codec: stream.codec,
-                client,
+                client: client.to_owned(),
                 element: element.to_owned(),
                 device: device.map(str::to_owned),
                 width: stream.width,
@@ -206,7 +146,7 @@ impl Comparison {
                 frame,
                 width: shape.width,
                 height: shape.height,
-                layout,
+                layout: layout.to_owned(),
             });
         }
         self.row.frames += 1;
@@ -249,39 +189,32 @@ impl Comparison {
     }
 }
 
-impl Row {
-    /// Returns whether everything is as it must be.
-    pub(crate) fn equal(&self) -> bool {
-        self.equal
-    }
-
-    /// Prints it for people.
-    pub(crate) fn print(&self) {
-        let verdict = if self.equal { "equal" } else { "DIFFERS" };
-        let fps = self.fps.map_or_else(|| "-".to_owned(), |f| format!("{f:.1}"));
+/// Prints a row for people.
+pub(crate) fn print(row: &Row) {
+    let verdict = if row.equal { "equal" } else { "DIFFERS" };
+    let fps = row.fps.map_or_else(|| "-".to_owned(), |f| format!("{f:.1}"));
+    println!(
+        "{verdict:7} {:4} {}x{} {}/{} frames {fps} fps {:.1} s {}",
+        row.codec.name(),
+        row.width,
+        row.height,
+        row.frames,
+        row.expected_frames,
+        row.seconds,
+        row.name
+    );
+    if let Some(d) = row.first_difference.as_ref().filter(|_| !row.equal) {
+        let text = |s: &Option<String>| s.clone().unwrap_or_else(|| "no picture".into());
         println!(
-            "{verdict:7} {:4} {}x{} {}/{} frames {fps} fps {:.1} s {}",
-            self.codec.name(),
-            self.width,
-            self.height,
-            self.frames,
-            self.expected_frames,
-            self.seconds,
-            self.name
+            "        frame {} against {}: got {}, want {}",
+            d.frame,
+            d.reference,
+            text(&d.got),
+            text(&d.want)
         );
-        if let Some(d) = self.first_difference.as_ref().filter(|_| !self.equal) {
-            let text = |s: &Option<String>| s.clone().unwrap_or_else(|| "no picture".into());
-            println!(
-                "        frame {} against {}: got {}, want {}",
-                d.frame,
-                d.reference,
-                text(&d.got),
-                text(&d.want)
-            );
-        }
-        if let Some(error) = &self.error {
-            println!("        {error}");
-        }
+    }
+    if let Some(error) = &row.error {
+        println!("        {error}");
     }
 }
 
@@ -321,8 +254,8 @@ pub(crate) fn flat(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::ReferenceList;
     use daedalus_client::raw::RawFormat;
+    use daedalus_common::play::ReferenceList;
 
     const SHAPE: Shape = Shape {
         format: RawFormat::Nv12,

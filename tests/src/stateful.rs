@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::ClientError;
 use daedalus_client::raw::{RawFormat, Shape};
 use daedalus_client::stateful::{self, Settings};
+use daedalus_common::play::{Row, Stream};
 use daedalus_uapi::codec::{self, Codec};
 use daedalus_uapi::fourcc;
 
-use crate::rows::{Comparison, Row};
-use crate::stream::Stream;
+use crate::rows::Comparison;
 
 /// Bytes of a unit of a stream that may be cut anywhere.
 const PIECE: usize = 100_003;

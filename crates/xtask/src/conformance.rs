@@ -15,13 +15,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_common::play::{ReferenceList, Stream};
 use daedalus_common::vectors;
 use daedalus_uapi::Codec;
 
 use crate::bed::Bed;
 use crate::guest::paths;
 use crate::outcome::{self, Check, Outcome};
-use crate::play::{self, Playing, ReferenceList, Stream};
+use crate::play::{self, Playing};
 use crate::site::files::write_json;
 use crate::site::ui;
 use crate::streams::{self, Chosen, Use};

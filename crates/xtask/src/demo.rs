@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use daedalus_common::play::{Row, Stream};
 use daedalus_uapi::Codec;
 use serde_json::json;
 
@@ -18,7 +19,7 @@ use crate::image::archive;
 use crate::make::kernel::Kernel;
 use crate::make::root;
 use crate::outcome::Outcome;
-use crate::play::{self, Played, Playing, Row, Stream};
+use crate::play::{self, Played, Playing};
 use crate::site::cmd::Cmd;
 use crate::site::files::write_json;
 use crate::site::ui;

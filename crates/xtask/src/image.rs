@@ -9,6 +9,7 @@ mod checks;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use daedalus_common::play::Stream;
 use daedalus_uapi::Codec;
 
 use crate::bed::Bed;
@@ -16,7 +17,7 @@ use crate::build;
 use crate::make::kernel::Kernel;
 use crate::make::{module, root};
 use crate::outcome::Outcome;
-use crate::play::{self, Stream};
+use crate::play;
 use crate::site::cmd::Cmd;
 use crate::site::files::{lock_file, read, write_json, write_whole};
 use crate::site::ui;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Playing a list of streams in the guest by `daedalus-tests play`: the list that it reads and the rows that
-//! it writes (tests/src/stream.rs and tests/src/play.rs are the other side).
+//! Plays lists of streams in the guest by `daedalus-tests play` (tests/src/play.rs).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use daedalus_uapi::Codec;
-use serde::{Deserialize, Serialize};
+use daedalus_common::play::{Row, Stream};
 
 use crate::bed::Bed;
 use crate::guest::{self, GuestJob};
@@ -17,151 +15,6 @@ use crate::site::ui;
 
 /// Clips that the demonstration shows: the name's end.
 pub(crate) const SHOWN: &str = "1080p";
-
-/// A list of picture checksums.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ReferenceList {
-    /// The decoder that made it.
-    pub(crate) name: String,
-    /// Path; a relative one is relative to the stream list.
-    pub(crate) path: PathBuf,
-}
-
-/// What a generated clip puts through the device.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Coded {
-    /// Size of the file.
-    pub(crate) bytes: usize,
-    /// Mean rate at the clip's frame rate.
-    pub(crate) bits_per_second: usize,
-    /// Bytes of a key frame.
-    pub(crate) key_frame: usize,
-}
-
-/// One stream to play.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Stream {
-    /// Unique in its list.
-    pub(crate) name: String,
-    /// Path; a relative one is relative to the stream list.
-    pub(crate) path: PathBuf,
-    /// Its codec.
-    pub(crate) codec: Codec,
-    /// Raw format to demand from the client, as GStreamer names it.
-    #[serde(default)]
-    pub(crate) format: Option<String>,
-    /// Width in samples.
-    pub(crate) width: usize,
-    /// Height in samples.
-    pub(crate) height: usize,
-    /// Number of pictures.
-    pub(crate) frames: usize,
-    /// All must be met, unless `planar_md5` decides.
-    pub(crate) references: Vec<ReferenceList>,
-    /// MD5 of all pictures as packed I420 or I010.
-    #[serde(default)]
-    pub(crate) planar_md5: Option<String>,
-    /// Display-order indices of pictures to keep.
-    #[serde(default)]
-    pub(crate) keep: Vec<usize>,
-    /// GStreamer's decoder hands its pictures on as they lie in CAPTURE, instead of copying them.
-    #[serde(default)]
-    pub(crate) converted: bool,
-    /// Only of generated clips.
-    #[serde(default)]
-    pub(crate) coded: Option<Coded>,
-}
-
-/// The first picture that is not as it must be.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Difference {
-    /// Display-order index.
-    pub(crate) frame: usize,
-    /// Name of the reference list.
-    pub(crate) reference: String,
-    /// Checksum received, if the picture came.
-    pub(crate) got: Option<String>,
-    /// Checksum due, if there must be such a picture.
-    pub(crate) want: Option<String>,
-}
-
-/// A picture whose received bytes were kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Kept {
-    /// File name in the job's directory.
-    pub(crate) file: String,
-    /// Display-order index.
-    pub(crate) frame: usize,
-    /// Width in samples.
-    pub(crate) width: usize,
-    /// Height in samples.
-    pub(crate) height: usize,
-    /// `NV12` or `P010`, without padding.
-    pub(crate) layout: String,
-}
-
-/// What one stream came to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Row {
-    /// Name in the list.
-    pub(crate) name: String,
-    /// Its codec.
-    pub(crate) codec: Codec,
-    /// The client.
-    pub(crate) client: String,
-    /// The client's decoder.
-    pub(crate) element: String,
-    /// The video node that it opened.
-    pub(crate) device: Option<String>,
-    /// Width of the last picture in samples.
-    pub(crate) width: usize,
-    /// Height of the last picture in samples.
-    pub(crate) height: usize,
-    /// Number of pictures that must come.
-    pub(crate) expected_frames: usize,
-    /// Number of pictures that came.
-    pub(crate) frames: usize,
-    /// Raw format received.
-    pub(crate) format: Option<String>,
-    /// From the client's start to its end.
-    pub(crate) seconds: f64,
-    /// Pictures per second from the first to the last.
-    pub(crate) fps: Option<f64>,
-    /// Whether everything is as it must be.
-    pub(crate) equal: bool,
-    /// Names of the references compared with.
-    pub(crate) references: Vec<String>,
-    /// Where it first is not.
-    pub(crate) first_difference: Option<Difference>,
-    /// Whether the whole stream has its suite's checksum, if it was compared with one.
-    #[serde(default)]
-    pub(crate) planar_md5_equal: Option<bool>,
-    /// Why the client failed.
-    pub(crate) error: Option<String>,
-    /// Pictures kept.
-    pub(crate) kept: Vec<Kept>,
-}
-
-impl Row {
-    /// Why the row is not equal, in one line.
-    pub(crate) fn reason(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(error) = &self.error {
-            parts.push(error.clone());
-        }
-        if let Some(d) = self.first_difference.as_ref().filter(|_| !self.equal) {
-            parts.push(match (&d.got, &d.want) {
-                (Some(_), Some(_)) => format!("first difference at frame {} ({})", d.frame, d.reference),
-                (None, _) => format!("frame {} of {} never came", d.frame, self.expected_frames),
-                (Some(_), None) => format!("frame {} is one too many ({})", d.frame, d.reference),
-            });
-        }
-        if parts.is_empty() && self.planar_md5_equal == Some(false) {
-            parts.push("every picture is as listed, but the whole has not the published checksum".to_owned());
-        }
-        parts.join("; ")
-    }
-}
 
 /// What a whole list came to.
 pub(crate) struct Played {

@@ -23,11 +23,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::raw::{RawFormat, Shape};
+use daedalus_common::play::{CodedFigures, ReferenceList, Stream};
 use daedalus_uapi::codec::Codec;
 
 use crate::codec;
 use crate::codec::clips::Files;
-use crate::stream::{CodedFigures, ReferenceList, Stream};
 use scene::Scene;
 use set::{RATE, set_of, sources};
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::raw::{RawFormat, Shape};
+use daedalus_common::play::{ReferenceList, Stream};
 use daedalus_uapi::codec::Codec;
 
 use super::encode;
@@ -15,7 +16,6 @@ use super::scene::Scene;
 use crate::codec;
 use crate::codec::clips::{Files, SmallClip, Subject};
 use crate::random::Random;
-use crate::stream::{ReferenceList, Stream};
 
 /// Makes all clips in `dir`.
 ///

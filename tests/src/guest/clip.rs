@@ -8,12 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::decoder::Picture;
 use daedalus_client::raw::hex;
 use daedalus_client::{CodedJob, jobs_of};
+use daedalus_common::play::Stream;
 use daedalus_uapi::codec::Codec;
 use md5::{Digest, Md5};
 
 use super::rig::ReturnedPicture;
 use crate::codec;
-use crate::stream::Stream;
 
 /// Bytes before the first frame of an IVF file.
 const IVF_HEADER: usize = 32;

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use daedalus_common::junit::{self, Case};
+use daedalus_common::play::Row;
 use daedalus_uapi::Codec;
 use serde::Serialize;
 
 use super::client::Client;
 use super::folders::Item;
 use super::limits::{Limit, When};
-use crate::play::{Played, Row};
+use crate::play::Played;
 use crate::site::files::write_json;
 
 /// What a stream came to through a client.
