@@ -205,18 +205,6 @@ impl Stream {
         self.raw.queue_picture(self.held.remove(0))
     }
 
-    /// Returns whether a CAPTURE buffer or an event can be dequeued now.
-    ///
-    /// # Errors
-    /// The error of `poll()`.
-    pub fn raw_is_ready(&self) -> Result<bool, ClientError> {
-        match self.device.wait_all(Duration::ZERO) {
-            Ok(ready) => Ok(ready.raw || ready.event),
-            Err(ClientError::Timeout(..)) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Returns whether [`Stream::feed`] has a buffer.
     #[must_use]
     pub fn has_free(&self) -> bool {
@@ -288,8 +276,24 @@ impl Stream {
     /// # Errors
     /// The driver's, and [`ClientError::Unexpected`] for what dev-decoder.rst forbids.
     pub fn turn(&mut self) -> Result<Turn, ClientError> {
+        self.turn_within(self.settings.patience)
+    }
+
+    /// Returns the next thing that the driver has now, if any. Events come first.
+    ///
+    /// # Errors
+    /// As [`Stream::turn`].
+    pub fn turn_if_ready(&mut self) -> Result<Option<Turn>, ClientError> {
+        match self.turn_within(Duration::ZERO) {
+            Ok(turn) => Ok(Some(turn)),
+            Err(ClientError::Timeout(..)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn turn_within(&mut self, patience: Duration) -> Result<Turn, ClientError> {
         loop {
-            let ready = self.device.wait_all(self.settings.patience)?;
+            let ready = self.device.wait_all(patience)?;
             if ready.event {
                 if let Some(turn) = self.take_event()? {
                     return Ok(turn);
@@ -334,6 +338,11 @@ impl Stream {
             return Ok(None);
         }
         if ready.error {
+            // DQBUF says which.
+            self.coded.dequeue()?;
+            if self.raw_streams {
+                self.raw.dequeue()?;
+            }
             return Err(ClientError::Unexpected("poll() reports an error".into()));
         }
         Ok(None)

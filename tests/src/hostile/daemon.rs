@@ -321,7 +321,10 @@ impl HostileBroker<'_> {
         }
         if self.rng.one_in(3) {
             let (at, value) = (self.rng.index(14) * 4, self.rng.nasty());
-            self.arg.set(at, value);
+            // Without its codec a client has nothing to play.
+            if ![32, 44].contains(&at) {
+                self.arg.set(at, value);
+            }
         }
         self.call(control, op).is_ok()
     }

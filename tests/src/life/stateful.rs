@@ -135,7 +135,12 @@ impl<'a> Player<'a> {
 
     /// Handles what comes next. A new format is set up at once if CAPTURE does not stream yet.
     fn turn(&mut self) -> Result<()> {
-        match self.stream.turn()? {
+        let turn = self.stream.turn()?;
+        self.handle(turn)
+    }
+
+    fn handle(&mut self, turn: Turn) -> Result<()> {
+        match turn {
             Turn::Picture(shown, last) => {
                 self.shown.push(*shown);
                 self.over |= last;
@@ -475,10 +480,14 @@ fn seek_draining(clip: &Clip, _: &Common) -> Result<()> {
         player.stream.stop()?;
         player.stream.seek()?;
         player.rewind();
-        // The drain ended with the seek; its last buffer may be among those that came back.
+        // The drain ended with the seek. Its last buffer may be among those that came back, or none may have
+        // been there for it.
         player.stream.start()?;
-        while !player.over && player.stream.raw_is_ready()? {
-            player.turn()?;
+        while !player.over {
+            let Some(turn) = player.stream.turn_if_ready()? else {
+                break;
+            };
+            player.handle(turn)?;
         }
         player.stream.start()?;
         player.stream.queue_all()?;
