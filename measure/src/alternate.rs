@@ -137,7 +137,7 @@ fn timed<'a>(entry: &'a Entry, round: usize, args: &Args) -> Result<Row<'a>> {
         .map(|copy| command(&entry.words, &log(copy)))
         .collect::<Result<Vec<_>>>()?;
     let before = others(args.broker)?;
-    let started = Instant::now();
+    let start = Instant::now();
     // Not waited for through these handles: wait4 gives what each has used.
     let mut running = Vec::new();
     for command in &mut commands {
@@ -155,7 +155,7 @@ fn timed<'a>(entry: &'a Entry, round: usize, args: &Args) -> Result<Row<'a>> {
         }
         let ended = (0..running.len()).try_for_each(|_| {
             let ended = process::wait()?;
-            each.push(started.elapsed().as_secs_f64());
+            each.push(start.elapsed().as_secs_f64());
             user += ended.user;
             system += ended.system;
             let copy = running
@@ -173,7 +173,7 @@ fn timed<'a>(entry: &'a Entry, round: usize, args: &Args) -> Result<Row<'a>> {
         watched.done.store(true, Ordering::Release);
         ended
     })?;
-    let wall = started.elapsed().as_secs_f64();
+    let wall = start.elapsed().as_secs_f64();
     let after = others(args.broker)?;
     Ok(Row {
         name: &entry.name,

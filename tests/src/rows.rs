@@ -85,7 +85,7 @@ pub(crate) struct Comparison {
     planar: Vec<u8>,
     keep: Vec<usize>,
     out: PathBuf,
-    began: Instant,
+    start: Instant,
     first: Option<Instant>,
     last: Option<Instant>,
 }
@@ -125,7 +125,7 @@ impl Comparison {
             planar: Vec::new(),
             keep: stream.keep.clone(),
             out: out.to_owned(),
-            began: Instant::now(),
+            start: Instant::now(),
             first: None,
             last: None,
         }
@@ -234,7 +234,7 @@ impl Comparison {
                 self.row.fps = Some((self.row.frames - 1) as f64 / seconds);
             }
         }
-        self.row.seconds = self.began.elapsed().as_secs_f64();
+        self.row.seconds = self.start.elapsed().as_secs_f64();
         self.row.error = outcome.err().map(|error| format!("{error:#}"));
         let pictures = match self.planar_md5.take() {
             Some((want, hash)) => {

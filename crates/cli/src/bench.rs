@@ -135,11 +135,11 @@ fn row(file: &Path, runs: u32) -> Result<Row> {
 /// Runs a command: its seconds, and the processor seconds of the whole machine meanwhile.
 fn timed(mut command: Command) -> Result<(f64, f64)> {
     let before = busy()?;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let output = command
         .output()
         .context("cannot start gst-launch-1.0: sudo apt install gstreamer1.0-tools")?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started_at.elapsed().as_secs_f64();
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success() && !said.contains("ERROR"),

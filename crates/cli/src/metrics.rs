@@ -353,9 +353,9 @@ mod tests {
             }
         });
         let time = Duration::from_millis(200);
-        let begun = Instant::now();
+        let start = Instant::now();
         assert!(answer_within(&machine.system, &own, time).is_err());
-        assert!(begun.elapsed() < 10 * time, "{:?}", begun.elapsed());
+        assert!(start.elapsed() < 10 * time, "{:?}", start.elapsed());
         drop(own);
         dawdling.join().unwrap();
     }

@@ -69,7 +69,7 @@ fn once(clip: &Path, threads: u32, direct: bool) -> Result<()> {
         capture.fill(0)?;
         free.push_back(capture);
     }
-    let (started, cpu_before) = (Instant::now(), own_cpu()?);
+    let (start, cpu_before) = (Instant::now(), own_cpu()?);
     for (index, job) in jobs.iter().enumerate() {
         let capture = match held.remove(&job.timestamp).filter(|_| job.same_capture) {
             Some(capture) => capture,
@@ -85,7 +85,7 @@ fn once(clip: &Path, threads: u32, direct: bool) -> Result<()> {
             .collect();
         free.extend(over.iter().filter_map(|timestamp| held.remove(timestamp)));
     }
-    let wall = started.elapsed().as_secs_f64();
+    let wall = start.elapsed().as_secs_f64();
     let cpu = own_cpu()? - cpu_before;
     println!("cpu={cpu:.6} wall={wall:.6} pictures={}", jobs.len());
     Ok(())

@@ -49,13 +49,13 @@ fn main() -> Result<()> {
     };
     for _ in 0..rounds.parse().context("ROUNDS")? {
         let mut decoder = daedalus_engine::open(format, &options)?;
-        let begin = Instant::now();
+        let start = Instant::now();
         decode(decoder.as_mut(), &jobs, &captures)?;
         println!(
             "{} jobs, {} buffers, {:.4} s",
             jobs.len(),
             captures.len(),
-            begin.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         );
     }
     Ok(())

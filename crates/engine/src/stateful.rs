@@ -408,12 +408,12 @@ impl<T: Copy> StreamDecoder<T> {
         if self.echoes.len() > ECHOES {
             self.echoes.pop_front();
         }
-        let begun = self.codec.sequence.and_then(|read| read(packet.data()));
-        let renews = match (begun, self.sequence) {
+        let sequence = self.codec.sequence.and_then(|read| read(packet.data()));
+        let renews = match (sequence, self.sequence) {
             (Some(new), Some(old)) => new != old,
             _ => false,
         };
-        self.sequence = begun.or(self.sequence);
+        self.sequence = sequence.or(self.sequence);
         self.pending.push_back(AccessUnit {
             packet,
             tag: self.next_tag,

@@ -36,11 +36,11 @@ fn a_packet_without_memory_is_an_error_and_no_hang() -> Result<()> {
         let (mut reports, mut longest) = (Vec::new(), Duration::ZERO);
         for (i, job) in jobs.iter().enumerate() {
             let capture = Capture::new(fourcc::NV12, job.coded_width, job.coded_height)?;
-            let begun = Instant::now();
+            let start = Instant::now();
             limit(if i == 2 { 1 } else { i32::MAX as usize });
             player.submit(job, &job.payload, &capture)?;
             limit(i32::MAX as usize);
-            longest = longest.max(begun.elapsed());
+            longest = longest.max(start.elapsed());
             reports.extend(player.reports());
         }
         while reports.len() < jobs.len() {

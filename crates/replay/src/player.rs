@@ -138,9 +138,9 @@ impl Player {
 
     /// Completes every pending job.
     pub fn drain(&mut self, finished: &mut dyn FnMut(FinishedJob<'_>)) {
-        let begin = Instant::now();
+        let start = Instant::now();
         self.session.drain();
-        self.decoding += begin.elapsed();
+        self.decoding += start.elapsed();
         self.complete(finished);
     }
 
@@ -185,9 +185,9 @@ impl Player {
             },
             coded,
         };
-        let begin = Instant::now();
+        let start = Instant::now();
         self.session.submit(&submitted, submission);
-        self.decoding += begin.elapsed();
+        self.decoding += start.elapsed();
         self.complete(finished);
         if self.pace == Pace::LockStep && !self.session.is_idle() {
             self.drain(finished);

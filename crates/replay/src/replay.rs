@@ -149,7 +149,7 @@ pub fn replay<R: Read>(trace: &mut Reader<R>, options: &Options) -> Result<Repor
     if trace.session().big_endian != cfg!(target_endian = "big") {
         return Err(ReplayError::ByteOrder);
     }
-    let begin = Instant::now();
+    let start = Instant::now();
     let mut player = Player::new(options.engine.clone(), options.pace);
     let mut comparison = Comparison {
         unchecked: options.unchecked,
@@ -183,7 +183,7 @@ pub fn replay<R: Read>(trace: &mut Reader<R>, options: &Options) -> Result<Repor
     let mut report = comparison.report;
     report.unanswered = comparison.open.len() as u64;
     report.decoding = player.decoding();
-    report.elapsed = begin.elapsed();
+    report.elapsed = start.elapsed();
     Ok(report)
 }
 

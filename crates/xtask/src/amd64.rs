@@ -100,7 +100,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     if args.packages {
         return packages::run(bed, &args.cpu);
     }
-    let started = Instant::now();
+    let start = Instant::now();
     bed.host.ready()?;
     let outcome = Outcome::new();
     let name = args.name();
@@ -152,7 +152,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     });
     results::write(
         &bed.target.join(format!("amd64/{name}.json")),
-        started,
+        start,
         fields,
         &outcome,
     )?;

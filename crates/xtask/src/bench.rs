@@ -91,7 +91,7 @@ fn measure<T: Serialize>(
 ) -> Result<String> {
     // Nothing is to be built while time is taken.
     bed.binaries()?;
-    let (load_before, begun) = (load()?, Instant::now());
+    let (load_before, start) = (load()?, Instant::now());
     let rows = measure(bed, args)?;
     let measured = Measured {
         machine: Machine {
@@ -102,7 +102,7 @@ fn measure<T: Serialize>(
                 .to_owned(),
             load_before,
             load_after: load()?,
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds: start.elapsed().as_secs_f64(),
         },
         rows,
     };

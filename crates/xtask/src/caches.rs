@@ -56,7 +56,7 @@ struct Parts {
 
 /// Makes what the guest needs, and runs it.
 pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
-    let started = Instant::now();
+    let start = Instant::now();
     bed.host.ready()?;
     let dir = bed.target.join("caches");
     std::fs::create_dir_all(&dir)?;
@@ -75,7 +75,7 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let kernel = parts.as_ref().map(|parts| &parts.stock.release);
     results::write(
         &dir.join("results.json"),
-        started,
+        start,
         json!({ "kernel": kernel }),
         &outcome,
     )?;
@@ -205,7 +205,7 @@ fn guest(bed: &Bed, parts: &Parts, dir: &Path, outcome: &Outcome) -> Result<()> 
         .env("CLIPS", &in_guest(bed, &parts.clips)?)
         .timeout(LIMIT);
     let (out_dir, _lock) = guest::place(bed, dir, &job)?;
-    let started = Instant::now();
+    let start = Instant::now();
     let boot = boot(bed, parts, &out_dir)?
         .log(out_dir.join(guest::LOG))
         .timeout(job.limit());
@@ -213,7 +213,7 @@ fn guest(bed: &Bed, parts: &Parts, dir: &Path, outcome: &Outcome) -> Result<()> 
         let _step = ui::Step::begin("running the arm64 guest");
         checks::watched(&boot, &out_dir.join(checks::FILE), "caches", outcome)?
     };
-    let result = guest::collect(bed, out_dir, &ended, started)?;
+    let result = guest::collect(bed, out_dir, &ended, start)?;
     outcome.check(
         "caches: the guest came to its end, and its kernel reported nothing",
         || {

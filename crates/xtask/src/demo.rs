@@ -161,13 +161,13 @@ fn from_image(bed: &Bed, archive: &Path, results: &Path) -> Result<String> {
     );
     let log = results.join("from-image.log");
     std::fs::remove_file(&log).ok();
-    let started = Instant::now();
+    let start = Instant::now();
     let ran = Cmd::new(image.join("run"))
         .args(["--timeout", "480", "--", "sh", "-c", &script])
         .cwd(&out)
         .log(&log)
         .run();
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     bed.host.remove_tree(&place)?;
     let rows = play::rows(&out)?;
     let guest = ran.err().map(|error| format!("{error:#}"));

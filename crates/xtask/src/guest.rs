@@ -210,7 +210,7 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
     }
     std::fs::write(out_dir.join("mounts"), mounts)?;
     let log = out_dir.join(LOG);
-    let started = Instant::now();
+    let start = Instant::now();
     let cmd = Cmd::new(&kernel.program)
         .args([
             "root=/dev/root",
@@ -242,7 +242,7 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
     } else {
         cmd.status()?
     };
-    collect(bed, out_dir, &ended, started)
+    collect(bed, out_dir, &ended, start)
 }
 
 /// Makes the job's directory in `parent` anew, with the job's script in it; nobody else uses it while the
@@ -260,7 +260,7 @@ pub(crate) fn place(bed: &Bed, parent: &Path, job: &GuestJob) -> Result<(PathBuf
 }
 
 /// What a guest left in the job's directory, whose console is in [`LOG`] there.
-pub(crate) fn collect(bed: &Bed, out_dir: PathBuf, ended: &Ended, started: Instant) -> Result<GuestResult> {
+pub(crate) fn collect(bed: &Bed, out_dir: PathBuf, ended: &Ended, start: Instant) -> Result<GuestResult> {
     let log = out_dir.join(LOG);
     let kernel_log = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
     let status = std::fs::read_to_string(out_dir.join("status")).ok();
@@ -270,7 +270,7 @@ pub(crate) fn collect(bed: &Bed, out_dir: PathBuf, ended: &Ended, started: Insta
         reports: reports::find(&kernel_log, &reports::known(bed)?),
         kernel_log,
         out_dir,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: start.elapsed().as_secs_f64(),
         ended: describe(ended),
         timed_out: ended.timed_out,
     })

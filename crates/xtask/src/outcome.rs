@@ -49,7 +49,7 @@ impl Outcome {
     /// Runs `body` as the check `name`. `Ok(note)` is a pass and `Err` a failure with the error's chain as
     /// note. Returns whether it passed.
     pub(crate) fn check(&self, name: &str, body: impl FnOnce() -> Result<String>) -> bool {
-        let started = Instant::now();
+        let start = Instant::now();
         let (verdict, note) = match body() {
             Ok(note) => (Verdict::Passed, note),
             Err(error) => (Verdict::Failed, format!("{error:#}")),
@@ -58,7 +58,7 @@ impl Outcome {
             name: name.into(),
             verdict,
             note,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: start.elapsed().as_secs_f64(),
         });
         verdict == Verdict::Passed
     }

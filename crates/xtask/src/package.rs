@@ -48,7 +48,7 @@ pub(crate) struct Args {
 
 /// Builds, examines and installs the packages.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
-    let started = Instant::now();
+    let start = Instant::now();
     bed.host.ready()?;
     let part = if args.kernels {
         "package/kernels"
@@ -85,7 +85,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         .collect::<Result<_>>()?;
     results::write(
         &dir.join("results.json"),
-        started,
+        start,
         json!({ "packages": packages }),
         &outcome,
     )?;

@@ -29,7 +29,7 @@ pub(crate) fn run(
     dir: &Path,
     scene: Scene<'_>,
 ) -> Result<Outcome> {
-    let started = Instant::now();
+    let start = Instant::now();
     let architecture = machine.architecture;
     bed.host.ready()?;
     std::fs::create_dir_all(dir)?;
@@ -97,7 +97,7 @@ pub(crate) fn run(
         }
     }
     let file = dir.join("results.json");
-    results::write(&file, started, json!({ "guests": rows }), &outcome)?;
+    results::write(&file, start, json!({ "guests": rows }), &outcome)?;
     let shown = dir.strip_prefix(&bed.repo).unwrap_or(dir).display();
     ui::note(&format!(
         "results.json, and the console and the logs of each guest, are in {shown}"

@@ -63,13 +63,13 @@ impl Left {
     ///
     /// What is there besides.
     pub(crate) fn back_to(before: Self) -> Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let now = Self::now()?;
             if now == before {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
+            if start.elapsed() > PATIENCE {
                 bail!("{}", difference(before, now));
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -119,14 +119,14 @@ pub(crate) fn nothing() -> Result<()> {
 ///
 /// What is left.
 pub(crate) fn nothing_and_nobody() -> Result<()> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let others = processes()?;
         if others.is_empty() {
             return nothing();
         }
         ensure!(
-            begun.elapsed() < PATIENCE,
+            start.elapsed() < PATIENCE,
             "processes are left: {}",
             others.join(", ")
         );

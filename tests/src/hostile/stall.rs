@@ -314,7 +314,7 @@ fn stopped(common: &Common, nodes: &Nodes, clips: &[Clip], count: usize, busy: b
         }
         sessions.push(session);
     }
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let sessions = debugfs::own_sessions()?;
         let reading = sessions.iter().filter(|session| session.number("in_flight") > 0);
@@ -322,7 +322,7 @@ fn stopped(common: &Common, nodes: &Nodes, clips: &[Clip], count: usize, busy: b
             break;
         }
         ensure!(
-            begun.elapsed() < Duration::from_secs(120),
+            start.elapsed() < Duration::from_secs(120),
             "not every session has a worker with a job"
         );
         std::thread::sleep(Duration::from_millis(20));

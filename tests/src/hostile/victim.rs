@@ -82,19 +82,20 @@ fn voluntary(status: &str) -> Option<u64> {
 /// One round of calls, or a call of another session. Times are in µs, of the clock that all processes share.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Span {
-    begun: u64,
+    #[serde(rename = "begun")]
+    start: u64,
     took: u64,
 }
 
 impl Span {
     /// Times a call.
     pub(super) fn of<T>(body: impl FnOnce() -> T) -> (T, Self) {
-        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let begun = u64::try_from(begun.as_micros()).unwrap_or_default();
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start = u64::try_from(start.as_micros()).unwrap_or_default();
         let since = Instant::now();
         let result = body();
         let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        (result, Self { begun, took })
+        (result, Self { start, took })
     }
 
     /// Returns how long it took.
@@ -104,8 +105,8 @@ impl Span {
 
     /// Returns for how many µs of it `other` went on, too.
     fn overlap(&self, other: &Self) -> u64 {
-        let end = (self.begun + self.took).min(other.begun + other.took);
-        end.saturating_sub(self.begun.max(other.begun))
+        let end = (self.start + self.took).min(other.start + other.took);
+        end.saturating_sub(self.start.max(other.start))
     }
 }
 
@@ -241,10 +242,10 @@ impl Beside {
 
     /// Waits until the victim has gone on for `beats` times [`BEAT`] at least.
     pub(super) fn moves(&self, beats: usize, limit: Duration) -> Result<()> {
-        let (before, begun) = (self.beats.load(Ordering::Relaxed), Instant::now());
+        let (before, start) = (self.beats.load(Ordering::Relaxed), Instant::now());
         while self.beats.load(Ordering::Relaxed) < before + beats {
             ensure!(
-                begun.elapsed() < limit,
+                start.elapsed() < limit,
                 "another session's calls did not go on for {} ms",
                 limit.as_millis()
             );
@@ -287,7 +288,7 @@ mod tests {
 
     #[test]
     fn only_sleep_during_a_call_counts() {
-        let span = |begun, took| Span { begun, took };
+        let span = |start, took| Span { start, took };
         let seen = Seen {
             rounds: 3,
             slept: vec![(span(0, 150_000), 1), (span(250_000, 100_000), 2)],

@@ -37,7 +37,7 @@ pub(super) fn reload(common: &Common, args: &ReloadArgs, figures: &mut Figures) 
     let mut slowest = Duration::ZERO;
     let mut slowest_unload = Duration::ZERO;
     for cycle in 0..args.cycles {
-        let begun = Instant::now();
+        let start = Instant::now();
         let clip = &clips[cycle % clips.len()];
         let mut one = || -> Result<usize> {
             let mut insmod = vec![module];
@@ -52,7 +52,7 @@ pub(super) fn reload(common: &Common, args: &ReloadArgs, figures: &mut Figures) 
             Ok(seen)
         };
         pictures += one().with_context(|| format!("cycle {cycle}, {}", clip.name))?;
-        slowest = slowest.max(begun.elapsed());
+        slowest = slowest.max(start.elapsed());
     }
     ensure!(pictures > 0, "no cycle was asked for");
     figures.set("cycles", args.cycles);

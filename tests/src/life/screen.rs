@@ -186,7 +186,7 @@ fn crcs(pipeline: &str) -> Result<Vec<Run>> {
         .stdout(Stdio::null())
         .spawn()
         .context("cannot start gst-launch-1.0")?;
-    let begun = Instant::now();
+    let start = Instant::now();
     let (mut text, mut data) = (String::new(), None);
     let status = loop {
         let ended = child.try_wait()?;
@@ -205,7 +205,7 @@ fn crcs(pipeline: &str) -> Result<Vec<Run>> {
         if let Some(status) = ended {
             break status;
         }
-        if begun.elapsed() > PATIENCE {
+        if start.elapsed() > PATIENCE {
             child.kill()?;
             child.wait()?;
             bail!("{pipeline}: still running after {} s", PATIENCE.as_secs());

@@ -258,10 +258,10 @@ fn worker() -> Result<(u64, usize)> {
 /// Waits until the worker has a job, for few rounds may all have ended before. Returns how many it has; 0 if
 /// it takes none.
 fn jobs_in_worker() -> Result<usize> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let (_, jobs) = worker()?;
-        if jobs > 0 || begun.elapsed() > PATIENCE {
+        if jobs > 0 || start.elapsed() > PATIENCE {
             return Ok(jobs);
         }
         std::thread::sleep(Duration::from_micros(200));
@@ -278,9 +278,9 @@ fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut
     let mut usual = Duration::ZERO;
     // The first picture takes the start of a worker, too.
     for _ in 0..2 {
-        let begun = Instant::now();
+        let start = Instant::now();
         player.first_picture(clip, 0).context("the first picture")?;
-        usual = begun.elapsed().min(Duration::from_secs(1));
+        usual = start.elapsed().min(Duration::from_secs(1));
         player.stream(false)?;
         player.stream(true)?;
     }
@@ -301,9 +301,9 @@ fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut
             std::thread::sleep(usual.mul_f64(rng.index(100) as f64 / 100.0));
             worker()?.1
         };
-        let begun = Instant::now();
+        let start = Instant::now();
         player.stream(false)?;
-        seen.stops.push(begun.elapsed());
+        seen.stops.push(start.elapsed());
         seen.given_up += jobs;
         seen.in_worker += in_worker;
         for request in &player.requests[..jobs] {

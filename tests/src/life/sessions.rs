@@ -79,16 +79,16 @@ fn state(pid: u32) -> Option<char> {
 
 /// Waits until `check` holds; returns how long that took.
 fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>) -> Result<Duration> {
-    let begun = Instant::now();
+    let start = Instant::now();
     while !check()? {
         ensure!(
-            begun.elapsed() <= limit,
+            start.elapsed() <= limit,
             "{what}: not within {} ms",
             limit.as_millis()
         );
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(begun.elapsed())
+    Ok(start.elapsed())
 }
 
 /// Runs `body` while pictures and workers may take their time: time is not measured here, and the machine may
@@ -469,7 +469,7 @@ fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Resul
         held.charged > before.charged && held.exported > before.exported,
         "a session with buffers holds {held:?}, and none {before:?}"
     );
-    let begun = Instant::now();
+    let start = Instant::now();
     victim.process.kill().context("cannot kill the client")?;
     victim.process.wait()?;
     let mut left = before;
@@ -478,7 +478,7 @@ fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Resul
         Ok(left == before && matches!(state(worker), None | Some('Z' | 'X')))
     })
     .with_context(|| format!("{left:?} is left of {held:?}, {:?} of the worker", state(worker)))?;
-    Ok((begun.elapsed(), mapped))
+    Ok((start.elapsed(), mapped))
 }
 
 #[cfg(test)]

@@ -154,9 +154,9 @@ impl<'a> Player<'a> {
 
     /// Feeds and takes until `enough`.
     pub(super) fn until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) -> Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         while !enough(self) {
-            within(what, begun.elapsed(), RECOVERY)?;
+            within(what, start.elapsed(), RECOVERY)?;
             while self.feed()? {}
             self.turn()?;
         }
@@ -269,15 +269,15 @@ fn edges(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<
         if !args.codec.is_empty() && !args.codec.contains(&clip.codec) {
             continue;
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         for (what, edge) in EDGES {
             let result = edge(&clip, common);
-            eprintln!("{name}: {what}: {result:?}, {:?}", begun.elapsed());
+            eprintln!("{name}: {what}: {result:?}, {:?}", start.elapsed());
             if let Err(error) = result {
                 wrong.push(format!("{name}: {what}: {error:#}"));
             }
         }
-        figures.set(&name, begun.elapsed().as_secs_f64());
+        figures.set(&name, start.elapsed().as_secs_f64());
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
     broker.stop()?;
@@ -550,9 +550,9 @@ fn settings_of(units: &[Vec<u8>]) -> Settings {
 
 /// Returns the worker of this process's only session.
 fn own_worker() -> Result<u32> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
-        within("a worker", begun.elapsed(), RECOVERY)?;
+        within("a worker", start.elapsed(), RECOVERY)?;
         let sessions = debugfs::own_sessions()?;
         let worker = sessions.first().map_or(0, |session| session.number("worker"));
         if let Some(worker) = u32::try_from(worker).ok().filter(|worker| *worker > 0) {

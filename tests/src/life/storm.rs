@@ -163,7 +163,7 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
             .until(|storm| Ok(storm.players[number].seen().0.exact > 0))
             .context("before the storm")?;
     }
-    let begun = Instant::now();
+    let start = Instant::now();
     while !left.is_empty() {
         let total: u64 = left.iter().map(|(_, number)| number).sum();
         let mut at = storm.rng.below(total);
@@ -191,7 +191,7 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
             Ok(seen.stops + seen.closes >= stops)
         })
         .context("waiting for the random STREAMOFF and close")?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     // Everybody plays on for a moment after the last blow, and is exact.
     let exact = storm
         .players
@@ -232,10 +232,10 @@ impl Storm<'_> {
 
     /// Waits until something is so, or something is wrong.
     fn until(&mut self, so: impl Fn(&Self) -> Result<bool>) -> Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         while !so(self)? {
             self.look()?;
-            ensure!(begun.elapsed() < SILENCE * 2, "it did not come to that");
+            ensure!(start.elapsed() < SILENCE * 2, "it did not come to that");
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -336,9 +336,9 @@ impl Storm<'_> {
             drop(player.child.stdin.take());
         }
         for (number, player) in self.players.iter_mut().enumerate() {
-            let begun = Instant::now();
+            let start = Instant::now();
             while player.child.try_wait()?.is_none() {
-                ensure!(begun.elapsed() < SILENCE, "client {number} does not end");
+                ensure!(start.elapsed() < SILENCE, "client {number} does not end");
                 std::thread::sleep(Duration::from_millis(20));
             }
         }

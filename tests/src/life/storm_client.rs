@@ -132,10 +132,10 @@ pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
 /// Finds the device. Brokers that are killed one after the other may leave it without one for longer than
 /// open() waits.
 fn nodes() -> Result<Nodes> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         match broker::nodes() {
-            Err(_) if begun.elapsed() < UNSERVED => {}
+            Err(_) if start.elapsed() < UNSERVED => {}
             found => return found,
         }
     }

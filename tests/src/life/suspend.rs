@@ -130,7 +130,7 @@ fn everybody(args: &SuspendArgs, nodes: &Nodes, clip: &Clip, figures: &mut Figur
 
 /// Freezes all processes until the test is over, this one too.
 fn freeze_all(busy: &AtomicU64) -> Result<()> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let flying: u64 = debugfs::own_sessions()?
             .iter()
@@ -141,7 +141,7 @@ fn freeze_all(busy: &AtomicU64) -> Result<()> {
             break;
         }
         // Then it is frozen as it is.
-        if begun.elapsed() > Duration::from_secs(5) {
+        if start.elapsed() > Duration::from_secs(5) {
             break;
         }
     }

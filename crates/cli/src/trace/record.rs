@@ -159,14 +159,14 @@ fn take_over() -> Result<()> {
     said(Command::new("systemctl").arg("daemon-reload"))?;
     let before = property("MainPID")?;
     said(Command::new("systemctl").args(["reload", UNIT]))?;
-    let began = Instant::now();
+    let started_at = Instant::now();
     loop {
         let now = property("MainPID")?;
         if now != before && now != "0" && property("ActiveState")? == "active" {
             return Ok(());
         }
         ensure!(
-            began.elapsed() < TAKEOVER,
+            started_at.elapsed() < TAKEOVER,
             "the service was not ready within {} s: systemctl status daedalus-v4l2",
             TAKEOVER.as_secs()
         );
@@ -196,9 +196,9 @@ fn said(command: &mut Command) -> Result<()> {
 
 /// Until a signal comes or the time is over; says which traces begin.
 fn wait(directory: &Path, limit: Option<Duration>, signals: &mut Signals) {
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut known = BTreeMap::new();
-    while signals.pending().next().is_none() && limit.is_none_or(|limit| began.elapsed() < limit) {
+    while signals.pending().next().is_none() && limit.is_none_or(|limit| started_at.elapsed() < limit) {
         let now = traces(directory);
         for name in now.keys().filter(|name| !known.contains_key(*name)) {
             eprintln!("recording {name}");

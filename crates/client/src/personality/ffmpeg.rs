@@ -97,7 +97,7 @@ struct Session {
     coded: Queue,
     raw: Queue,
     /// Size and bit depth with which the session began.
-    begun_for: ((u32, u32), u8),
+    parameters: ((u32, u32), u8),
     /// The formats of OUTPUT and of new CAPTURE buffers, and the size of both.
     coded_format: PixFormatMplane,
     raw_format: PixFormatMplane,
@@ -145,9 +145,9 @@ impl Client for Ffmpeg {
             return Change::Afresh;
         };
         let row = codecs::row(self.codec);
-        let wanted = ((row.session_size)(job), job.bit_depth);
+        let parameters = ((row.session_size)(job), job.bit_depth);
         let keeps = row.hwaccel.keeps_session(job);
-        if wanted == session.begun_for || keeps && wanted.1 == session.begun_for.1 {
+        if parameters == session.parameters || keeps && parameters.1 == session.parameters.1 {
             Change::None
         } else {
             Change::Afresh
@@ -231,7 +231,7 @@ impl Session {
             device,
             coded,
             raw,
-            begun_for: (size, job.bit_depth),
+            parameters: (size, job.bit_depth),
             coded_format,
             raw_format,
             size,

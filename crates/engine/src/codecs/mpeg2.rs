@@ -375,8 +375,8 @@ impl Library for Mpeg2 {
             // The first field was judged by itself.
             && !(coded.first.is_some() && history.is_wrong(timestamp));
         let frame = decoded.frame.map(|frame| frame.filter(|_| coded.first.is_none()));
-        let begun = matches!(&frame, Ok(Some(_)));
-        if begun && !coded.is_b() {
+        let has_picture = matches!(&frame, Ok(Some(_)));
+        if has_picture && !coded.is_b() {
             self.anchors = Anchors {
                 before_last: self.anchors.last,
                 last: Some(timestamp),

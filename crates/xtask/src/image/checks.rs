@@ -44,7 +44,7 @@ impl User<'_> {
     /// `run` with these words, as nobody, in the user's directory.
     fn run(&self, words: &[&str]) -> Result<Ran> {
         let (out, err) = (self.home.join("out"), self.home.join("err"));
-        let started = Instant::now();
+        let start = Instant::now();
         let ended = self
             .bed
             .host
@@ -75,7 +75,7 @@ impl User<'_> {
             status: ended.status.code(),
             out: text(&out)?,
             err: text(&err)?,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: start.elapsed().as_secs_f64(),
         })
     }
 

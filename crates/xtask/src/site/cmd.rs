@@ -289,11 +289,11 @@ mod tests {
 
     #[test]
     fn the_time_limit_kills_the_whole_group() {
-        let started = Instant::now();
+        let start = Instant::now();
         let cmd = Cmd::new("sh")
             .args(["-c", "sleep 60 & sleep 60"])
             .timeout(Duration::from_millis(100));
         let ended = cmd.status().unwrap();
-        assert!(ended.timed_out && started.elapsed() < Duration::from_secs(10));
+        assert!(ended.timed_out && start.elapsed() < Duration::from_secs(10));
     }
 }
