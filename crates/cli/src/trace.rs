@@ -180,7 +180,7 @@ impl Totals {
             }
             Record::Done(done) => {
                 self.answered += 1;
-                self.errors += u64::from(done.verdict == daedalus_trace::Verdict::Error);
+                self.errors += u64::from(done.status == daedalus_trace::JobStatus::Error);
             }
             Record::Reset => self.resets += 1,
             Record::Buffer(_) => self.buffers += 1,
@@ -201,12 +201,12 @@ impl Line {
             Record::Job(job) => Self::job(&job),
             Record::Done(Done {
                 job,
-                verdict,
+                status,
                 md5,
                 reason,
             }) => Self::Done {
                 job,
-                status: verdict.to_string(),
+                status: status.to_string(),
                 md5: md5.map(|sum| format!("{:032x}", u128::from_be_bytes(sum))),
                 reason,
             },

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use daedalus_client::raw::Shape;
-use daedalus_common::junit::{self, Case, Verdict};
+use daedalus_common::junit::{self, Case, TestResult};
 use serde::Serialize;
 
 use crate::player::{By, files, is_wide, progress, start};
@@ -65,10 +65,10 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
             class: "verify".into(),
             name: row.file.clone(),
             seconds: started_at.elapsed().as_secs_f64(),
-            verdict: if row.equal {
-                Verdict::Passed
+            result: if row.equal {
+                TestResult::Passed
             } else {
-                Verdict::Failed(text(&row))
+                TestResult::Failed(text(&row))
             },
         });
         if args.json {

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use daedalus_engine as engine;
-use daedalus_trace::{Done, Reader, Record, TraceError, Verdict};
+use daedalus_trace::{Done, JobStatus, Reader, Record, TraceError};
 
 use crate::error::ReplayError;
 use crate::picture::{Md5Sum, checksum};
@@ -85,11 +85,11 @@ pub enum What {
     /// The status.
     Status {
         /// As recorded.
-        recorded: Verdict,
+        recorded: JobStatus,
         /// Why, as recorded.
         recorded_reason: String,
         /// As replayed.
-        replayed: Verdict,
+        replayed: JobStatus,
         /// Why, as replayed.
         replayed_reason: String,
     },
@@ -198,7 +198,7 @@ struct Open {
 }
 
 struct Replayed {
-    verdict: Verdict,
+    status: JobStatus,
     reason: String,
     md5: Option<Md5Sum>,
 }
@@ -274,7 +274,7 @@ impl Comparison {
             checksum(finished.raw, finished.size)
         };
         open.replayed = Some(Replayed {
-            verdict: finished.verdict,
+            status: finished.status,
             reason: finished.reason.clone(),
             md5,
         });
@@ -308,13 +308,13 @@ impl Comparison {
         };
         let report = &mut self.report;
         report.statuses += 1;
-        report.errors += u64::from(recorded.verdict == Verdict::Error);
+        report.errors += u64::from(recorded.status == JobStatus::Error);
         let mut what = None;
-        if recorded.verdict != replayed.verdict {
+        if recorded.status != replayed.status {
             what = Some(What::Status {
-                recorded: recorded.verdict,
+                recorded: recorded.status,
                 recorded_reason: recorded.reason,
-                replayed: replayed.verdict,
+                replayed: replayed.status,
                 replayed_reason: replayed.reason,
             });
         }

@@ -152,14 +152,14 @@ pub struct Job {
 
 /// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum JobStatus {
     /// The picture is as it should be.
     Ok,
     /// The picture is wrong, or there is none.
     Error,
 }
 
-impl std::fmt::Display for Verdict {
+impl std::fmt::Display for JobStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Ok => "ok",
@@ -173,12 +173,12 @@ impl std::fmt::Display for Verdict {
 pub struct Done {
     /// The job's id.
     pub job: u64,
-    /// Its verdict.
-    pub verdict: Verdict,
+    /// How it ended.
+    pub status: JobStatus,
     /// MD5 of the picture after the job. `None`: there is none, or a later job was writing to the same
     /// buffer already.
     pub md5: Option<[u8; 16]>,
-    /// The fault; empty for [`Verdict::Ok`].
+    /// The fault; empty for [`JobStatus::Ok`].
     pub reason: String,
 }
 
@@ -350,9 +350,9 @@ impl Done {
         put_u64(out, self.job);
         put_u32(
             out,
-            match self.verdict {
-                Verdict::Ok => 0,
-                Verdict::Error => 1,
+            match self.status {
+                JobStatus::Ok => 0,
+                JobStatus::Error => 1,
             },
         );
         put_u32(out, u32::from(self.md5.is_some()) * DONE_F_PICTURE);
@@ -363,16 +363,16 @@ impl Done {
 
     fn parse(input: &mut Input<'_>) -> Result<Self, Malformed> {
         let job = input.u64()?;
-        let verdict = match input.u32()? {
-            0 => Verdict::Ok,
-            1 => Verdict::Error,
+        let status = match input.u32()? {
+            0 => JobStatus::Ok,
+            1 => JobStatus::Error,
             _ => return Err("a job's status"),
         };
         let flags = input.u32()?;
         let md5 = *input.bytes(16)?.first_chunk().ok_or("a checksum")?;
         Ok(Self {
             job,
-            verdict,
+            status,
             md5: (flags & DONE_F_PICTURE != 0).then_some(md5),
             reason: input.text()?,
         })

@@ -2,7 +2,7 @@
 //! The file: what is written is read, and nothing that is not whole and right is.
 
 use daedalus_trace::{
-    Buffer, Control, Done, Job, Limits, Plane, Reader, Record, Session, TraceError, Verdict, Writer, format,
+    Buffer, Control, Done, Job, JobStatus, Limits, Plane, Reader, Record, Session, TraceError, Writer, format,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -103,7 +103,7 @@ fn record() -> impl Strategy<Value = Record> {
         .prop_map(|(job, ok, md5, reason)| {
             Record::Done(Done {
                 job,
-                verdict: if ok { Verdict::Ok } else { Verdict::Error },
+                status: if ok { JobStatus::Ok } else { JobStatus::Error },
                 md5,
                 reason,
             })
@@ -162,7 +162,7 @@ fn sample() -> Vec<Record> {
         Record::Job(Box::new(job)),
         Record::Done(Done {
             job: 1,
-            verdict: Verdict::Error,
+            status: JobStatus::Error,
             md5: Some([7; 16]),
             reason: "zu kurz für ein Bild".to_owned(),
         }),
@@ -382,7 +382,7 @@ fn long_texts_are_cut_at_a_character() {
     let reason = "ä".repeat(format::MAX_TEXT);
     let done = Done {
         job: 1,
-        verdict: Verdict::Error,
+        status: JobStatus::Error,
         md5: None,
         reason,
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::outcome::{Check, Outcome, Verdict};
+use crate::outcome::{Check, CheckResult, Outcome};
 use crate::site::cmd::{Cmd, Ended};
 
 /// The script that guests source.
@@ -57,15 +57,15 @@ pub(crate) fn watched(guest: &Cmd, file: &Path, label: &str, outcome: &Outcome) 
 /// Reads NAME, VERDICT, the times of begin and end in seconds, NOTE.
 fn parse(line: &str) -> Result<Check> {
     let cells: Vec<&str> = line.splitn(5, '\t').collect();
-    let [name, verdict, begin, end, note] = cells.as_slice() else {
+    let [name, result, begin, end, note] = cells.as_slice() else {
         bail!("not five columns: {line}");
     };
     Ok(Check {
         name: (*name).to_owned(),
-        verdict: match *verdict {
-            "passed" => Verdict::Passed,
-            "failed" => Verdict::Failed,
-            "skipped" => Verdict::Skipped,
+        result: match *result {
+            "passed" => CheckResult::Passed,
+            "failed" => CheckResult::Failed,
+            "skipped" => CheckResult::Skipped,
             other => bail!("{name}: verdict {other}"),
         },
         note: (*note).to_owned(),
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn lines_of_the_guest() {
         let check = parse("apt install\tpassed\t10.25\t12.75\tone\ttwo").unwrap();
-        assert_eq!((check.verdict, check.seconds), (Verdict::Passed, 2.5));
+        assert_eq!((check.result, check.seconds), (CheckResult::Passed, 2.5));
         assert_eq!(check.note, "one\ttwo");
         assert!(parse("a\tpassed\t1\t2").is_err());
         assert!(parse("a\tmaybe\t1\t2\t").is_err());

@@ -27,7 +27,7 @@ use crate::site::ui;
 use crate::streams::{self, Chosen, Use};
 use client::{Choice, Client, Face};
 use folders::{Item, Set};
-use report::{Line, Report, Verdict};
+use report::{Line, Report, StreamResult};
 
 /// Arguments of `./dev conformance`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -370,10 +370,10 @@ fn stream(set: &Set, codec: Codec, item: &Item) -> Stream {
 fn judge(outcome: &Outcome, args: &Args, report: &Report) {
     let mut skips: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for line in &report.lines {
-        if line.verdict == Verdict::Wrong || !args.silent {
+        if line.result == StreamResult::Wrong || !args.silent {
             ui::line(&line.text());
         }
-        if line.verdict.skipped() {
+        if line.result.is_skipped() {
             skips.entry(&line.reason).or_default().push(line);
         }
     }
@@ -396,26 +396,26 @@ fn judge(outcome: &Outcome, args: &Args, report: &Report) {
             &format!("{reason}{also}"),
         );
     }
-    if report.guest.is_none() && report.count(Verdict::ClientRefuses) == report.lines.len() {
+    if report.guest.is_none() && report.count(StreamResult::ClientRefuses) == report.lines.len() {
         // The client does not know the codec.
         return;
     }
-    let verdict = verdict(report);
+    let result = require_exact(report);
     outcome.record(Check {
         name: format!("conformance {} {} ({})", report.codec, report.client, args.mode()),
-        verdict: if verdict.is_ok() {
-            outcome::Verdict::Passed
+        result: if result.is_ok() {
+            outcome::CheckResult::Passed
         } else {
-            outcome::Verdict::Failed
+            outcome::CheckResult::Failed
         },
-        note: verdict.unwrap_or_else(|error| format!("{error:#}")),
+        note: result.unwrap_or_else(|error| format!("{error:#}")),
         seconds: report.seconds,
     });
 }
 
 /// `Err` unless every stream is exact or of no concern, and the guest is clean.
-fn verdict(report: &Report) -> Result<String> {
-    let wrong = report.count(Verdict::Wrong);
+fn require_exact(report: &Report) -> Result<String> {
+    let wrong = report.count(StreamResult::Wrong);
     if wrong > 0 {
         let guest = report.guest.as_deref().unwrap_or("the guest is clean");
         bail!(
@@ -426,7 +426,7 @@ fn verdict(report: &Report) -> Result<String> {
     if let Some(guest) = &report.guest {
         bail!("every stream is as it must be, but the guest is not clean: {guest}");
     }
-    ensure!(report.count(Verdict::Exact) > 0, "no stream is exact");
+    ensure!(report.count(StreamResult::Exact) > 0, "no stream is exact");
     Ok(report.text())
 }
 

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::bed::Bed;
 use crate::make::kernel::Kernel;
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::{CheckResult, Outcome};
 use crate::site::ui;
 use crate::{
     amd64, build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay,
@@ -237,9 +237,9 @@ fn group(outcome: &Outcome, parts: &Parts, part: Part<'_>) {
 
 fn write_results(bed: &Bed, outcome: &Outcome, parts: &[(String, f64)], start: Instant) -> Result<()> {
     let fields = json!({
-        "passed": outcome.count(Verdict::Passed),
-        "failed": outcome.count(Verdict::Failed),
-        "skipped": outcome.count(Verdict::Skipped),
+        "passed": outcome.count(CheckResult::Passed),
+        "failed": outcome.count(CheckResult::Failed),
+        "skipped": outcome.count(CheckResult::Skipped),
         "parts": parts,
     });
     results::write(&bed.target.join("test/results.json"), start, fields, outcome)
@@ -269,7 +269,7 @@ mod tests {
         let mut names: Vec<String> = outcome.checks().into_iter().map(|check| check.name).collect();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), outcome.count(Verdict::Failed)), (22, 2));
+        assert_eq!((names.len(), outcome.count(CheckResult::Failed)), (22, 2));
         assert_eq!(parts.into_list().len(), 22);
     }
 }

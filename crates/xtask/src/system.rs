@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::bed::Bed;
 use crate::make::root;
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::{CheckResult, Outcome};
 use crate::site::files::lock_file;
 use crate::site::ui;
 use crate::{package, results};
@@ -49,7 +49,7 @@ pub(crate) fn run(
             built.as_path()
         }
     };
-    if outcome.count(Verdict::Failed) == 0 {
+    if outcome.count(CheckResult::Failed) == 0 {
         outcome.check(
             &format!("the {architecture} disk and the clips are there"),
             || {
@@ -125,7 +125,7 @@ fn orders(steps: &[Value], outcome: &Outcome) -> Value {
             .checks()
             .into_iter()
             .find(|check| check.name.ends_with(&end));
-        row["verdict"] = json!(check.map(|check| check.verdict));
+        row["verdict"] = json!(check.map(|check| check.result));
     }
     rows.into()
 }
