@@ -29,7 +29,7 @@ use crate::bed::Bed;
 use crate::outcome::Outcome;
 use crate::site::files::read;
 use crate::site::ui;
-use machine::{Machine, Measured, load, processor};
+use machine::{Machine, PartResult, load, processor};
 pub(crate) use options::Args;
 use options::Part;
 use report::Results;
@@ -93,7 +93,7 @@ fn measure<T: Serialize>(
     bed.binaries()?;
     let (load_before, start) = (load()?, Instant::now());
     let rows = measure(bed, args)?;
-    let measured = Measured {
+    let result = PartResult {
         machine: Machine {
             processor: processor()?,
             processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -106,10 +106,10 @@ fn measure<T: Serialize>(
         },
         rows,
     };
-    report::keep(bed, part, &measured)?;
+    report::keep(bed, part, &result)?;
     Ok(format!(
         "{} rows in target/bench/{}.json",
-        measured.rows.len(),
+        result.rows.len(),
         part.name()
     ))
 }

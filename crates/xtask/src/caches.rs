@@ -209,11 +209,11 @@ fn guest(bed: &Bed, parts: &Parts, dir: &Path, outcome: &Outcome) -> Result<()> 
     let boot = boot(bed, parts, &out_dir)?
         .log(out_dir.join(guest::LOG))
         .timeout(job.limit());
-    let ended = {
+    let exit = {
         let _step = ui::Step::begin("running the arm64 guest");
         checks::watched(&boot, &out_dir.join(checks::FILE), "caches", outcome)?
     };
-    let result = guest::collect(bed, out_dir, &ended, start)?;
+    let result = guest::collect(bed, out_dir, &exit, start)?;
     outcome.check(
         "caches: the guest came to its end, and its kernel reported nothing",
         || {

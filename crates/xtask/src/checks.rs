@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::outcome::{Check, CheckResult, Outcome};
-use crate::site::cmd::{Cmd, Ended};
+use crate::site::cmd::{Cmd, Exit};
 
 /// The script that guests source.
 pub(crate) const SCRIPT: &str = "testbed/check.sh";
@@ -17,7 +17,7 @@ pub(crate) const SCRIPT: &str = "testbed/check.sh";
 pub(crate) const FILE: &str = "checks.tsv";
 
 /// Runs a guest, and records its checks, with `label` before their names, as the guest writes them to `file`.
-pub(crate) fn watched(guest: &Cmd, file: &Path, label: &str, outcome: &Outcome) -> Result<Ended> {
+pub(crate) fn watched(guest: &Cmd, file: &Path, label: &str, outcome: &Outcome) -> Result<Exit> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let follower = scope.spawn(|| {
@@ -45,12 +45,12 @@ pub(crate) fn watched(guest: &Cmd, file: &Path, label: &str, outcome: &Outcome) 
                 std::thread::sleep(Duration::from_millis(500));
             }
         });
-        let ended = guest.status();
+        let exit = guest.status();
         done.store(true, Ordering::Release);
         if follower.join().is_err() {
             bail!("following the guest's checks ended by a panic");
         }
-        ended
+        exit
     })
 }
 

@@ -21,10 +21,10 @@ use daedalus_uapi::Codec;
 use crate::bed::Bed;
 use crate::guest::paths;
 use crate::outcome::{self, Check, Outcome};
-use crate::play::{self, Playing, ReferenceList, Stream};
+use crate::play::{self, PlayOptions, ReferenceList, Stream};
 use crate::site::files::write_json;
 use crate::site::ui;
-use crate::streams::{self, Chosen, Use};
+use crate::streams::{self, ListedStream, Use};
 use client::{Choice, Client, Face};
 use folders::{Item, Set};
 use report::{Line, Report, StreamResult};
@@ -159,7 +159,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     std::fs::create_dir_all(&dir)?;
     let mut works = Vec::new();
     for codec in args.codecs() {
-        let items = chosen(args, &set, codec)?;
+        let items = select(args, &set, codec)?;
         if !items.is_empty() {
             works.push(Work { codec, items });
         }
@@ -172,7 +172,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     };
     let mut reports = Vec::new();
     for group in works.chunks(per_guest) {
-        for report in played(bed, args, &set, group)? {
+        for report in play_streams(bed, args, &set, group)? {
             judge(&outcome, args, &report);
             report.write(
                 &dir,
@@ -214,7 +214,7 @@ fn file_name(set: &Set, args: &Args, name: &str) -> String {
 }
 
 /// The streams of a codec that the arguments mean.
-fn chosen(args: &Args, set: &Set, codec: Codec) -> Result<Vec<Item>> {
+fn select(args: &Args, set: &Set, codec: Codec) -> Result<Vec<Item>> {
     let mut items = if args.quick {
         set.items(codec, manifest::quick)?
     } else {
@@ -232,13 +232,13 @@ fn chosen(args: &Args, set: &Set, codec: Codec) -> Result<Vec<Item>> {
 /// Returns those of a codec's streams that stand for all. One that is not there is an error: a subset that
 /// shrinks by itself would test less and less.
 fn subset(codec: Codec, items: &[Item]) -> Result<Vec<Item>> {
-    let mut chosen = streams::of(Use::Subset)?;
-    chosen.retain(|stream| stream.codec == codec);
-    let item = |stream: &Chosen| {
+    let mut streams = streams::of(Use::Subset)?;
+    streams.retain(|stream| stream.codec == codec);
+    let item = |stream: &ListedStream| {
         let item = items.iter().find(|item| item.name == stream.file).cloned();
         item.with_context(|| format!("streams.tsv names {}, which no MANIFEST has", stream.file))
     };
-    chosen.iter().map(item).collect()
+    streams.iter().map(item).collect()
 }
 
 /// A codec's streams that are to be played.
@@ -248,7 +248,7 @@ struct Work {
 }
 
 /// Plays the streams of some codecs in one guest through each client, and compares the clients.
-fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Report>> {
+fn play_streams(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Report>> {
     let streams: Vec<Stream> = works
         .iter()
         .flat_map(|work| work.items.iter().map(|item| (work.codec, item)))
@@ -269,9 +269,9 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
         .iter()
         .map(|client| (client.name(), list.clone()))
         .collect();
-    let played = play::play(
+    let results = play::play(
         bed,
-        &Playing {
+        &PlayOptions {
             job: &format!("conformance-{name}"),
             lists: &lists,
             // What is asked is whether pictures are right. One of 2160p may take a busy machine's guest
@@ -290,13 +290,13 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
     for work in works {
         let mut reports: Vec<Report> = clients
             .iter()
-            .zip(&played)
-            .map(|(client, played)| {
+            .zip(&results)
+            .map(|(client, result)| {
                 Report::new(
                     (&set.name, work.codec, args.mode()),
                     *client,
                     &work.items,
-                    played,
+                    result,
                     &limits,
                 )
             })

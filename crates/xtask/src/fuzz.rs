@@ -237,7 +237,7 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, target: &Target, seconds: u32)
     // libFuzzer counts real time, of which a busy machine gives it a part: what is left is run again.
     while clean && used < f64::from(seconds) * ENOUGH {
         let left = (f64::from(seconds) - used).ceil();
-        let ended = bed
+        let exit = bed
             .command("bash")?
             .args(["-c", TIMED, "fuzz", "env"])
             .args(codec.map(|codec| format!("DAEDALUS_FUZZ_CODEC={codec}")))
@@ -248,7 +248,7 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, target: &Target, seconds: u32)
             .log(&log)
             .timeout(Duration::from_secs(u64::from(seconds) + 120))
             .status()?;
-        clean = ended.status.success() && !ended.timed_out;
+        clean = exit.status.success() && !exit.timed_out;
         let before = used;
         used = processor_seconds(&read(&log)?);
         clean &= used > before;

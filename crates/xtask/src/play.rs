@@ -29,7 +29,7 @@ pub(crate) struct ReferenceList {
 
 /// What a generated clip puts through the device.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Coded {
+pub(crate) struct CodedFigures {
     /// Size of the file.
     pub(crate) bytes: usize,
     /// Mean rate at the clip's frame rate.
@@ -69,7 +69,7 @@ pub(crate) struct Stream {
     pub(crate) converted: bool,
     /// Only of generated clips.
     #[serde(default)]
-    pub(crate) coded: Option<Coded>,
+    pub(crate) coded: Option<CodedFigures>,
 }
 
 /// The first picture that is not as it must be.
@@ -164,7 +164,7 @@ impl Row {
 }
 
 /// What a whole list came to.
-pub(crate) struct Played {
+pub(crate) struct PlayResult {
     /// One row per stream that the runner got to, in order of completion.
     pub(crate) rows: Vec<Row>,
     /// What the guest as a whole is accused of: kernel reports, panics, hangs, the runner's own failure; not
@@ -182,7 +182,7 @@ pub(crate) struct Played {
 const TARGET_IN_GUEST: &str = "/mnt/target";
 
 /// Lists of streams to play in one guest.
-pub(crate) struct Playing<'a> {
+pub(crate) struct PlayOptions<'a> {
     /// Name of the guest's job.
     pub(crate) job: &'a str,
     /// Clients by name, each with its list, which is under the tree's target.
@@ -201,7 +201,7 @@ pub(crate) struct Playing<'a> {
 
 /// Plays lists of streams, one client after the other; what each came to, in the order of the lists. `Err` is
 /// for what kept the guest from starting.
-pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
+pub(crate) fn play(bed: &Bed, options: &PlayOptions<'_>) -> Result<Vec<PlayResult>> {
     // The registry is rebuilt in every guest: GStreamer finds stateless devices while it scans its plugins.
     let mut script = format!(
         "daedalus_load {}\n\
@@ -209,9 +209,9 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
          export GST_REGISTRY=/tmp/gstreamer-registry.bin\n\
          gst-launch-1.0 --version | sed -n 2p >/mnt/out/gstreamer-version\n\
          status=0\n",
-        playing.parameters, playing.daemon
+        options.parameters, options.daemon
     );
-    for (client, list) in playing.lists {
+    for (client, list) in options.lists {
         let list = list
             .strip_prefix(&bed.target)
             .context("the stream list is not under target/")?;
@@ -219,18 +219,18 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
             "daedalus-tests play --client {client} --list {TARGET_IN_GUEST}/{} --out /mnt/out/{client} {} || \
              status=$?\n",
             list.display(),
-            playing.arguments
+            options.arguments
         ));
     }
     script.push_str("daedalus_stop\ndaedalus_unload\nexit $status\n");
-    let mut job = GuestJob::new(playing.job, &script).timeout(playing.timeout);
-    if let Some(vectors) = playing.vectors {
+    let mut job = GuestJob::new(options.job, &script).timeout(options.timeout);
+    if let Some(vectors) = options.vectors {
         job = job.vectors(vectors);
     }
     let mut result = guest::run(bed, &job)?;
     let version = std::fs::read_to_string(result.out_dir.join("gstreamer-version")).unwrap_or_default();
     let mut all = Vec::new();
-    for (client, _) in playing.lists {
+    for (client, _) in options.lists {
         let out_dir = result.out_dir.join(client);
         all.push((*client, rows(&out_dir)?, out_dir));
     }
@@ -242,7 +242,7 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
     let guest = result.judge().err().map(|error| format!("{error:#}"));
     Ok(all
         .into_iter()
-        .map(|(client, rows, out_dir)| Played {
+        .map(|(client, rows, out_dir)| PlayResult {
             rows,
             guest: guest.clone(),
             seconds: result.seconds,

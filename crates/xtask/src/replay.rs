@@ -16,7 +16,7 @@ use crate::make::root;
 use crate::outcome::Outcome;
 use crate::play;
 use crate::site::files::{read, write_json};
-use crate::streams::{self, Chosen, Use};
+use crate::streams::{self, ListedStream, Use};
 
 /// Arguments of `./dev replay`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -133,11 +133,11 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
 
 /// The list for `daedalus-tests play` (tests/src/stream.rs).
 fn streams(vectors: &Path) -> Result<Vec<Value>> {
-    let chosen = streams::of(Use::Replay)?;
-    chosen.iter().map(|stream| listed(vectors, stream)).collect()
+    let streams = streams::of(Use::Replay)?;
+    streams.iter().map(|stream| entry(vectors, stream)).collect()
 }
 
-fn listed(vectors: &Path, stream: &Chosen) -> Result<Value> {
+fn entry(vectors: &Path, stream: &ListedStream) -> Result<Value> {
     let path = stream.path();
     let rows = manifest::load(&vectors.join(stream.codec.name()))?;
     let row = rows.iter().find(|row| row.file == stream.file);

@@ -44,11 +44,11 @@ pub(super) fn run(
     let boot = boot(bed, place, &out_dir)?
         .log(out_dir.join(guest::LOG))
         .timeout(job.limit());
-    let ended = {
+    let exit = {
         let _step = ui::Step::begin(&format!("running the guest {label}"));
         checks::watched(&boot, &out_dir.join(checks::FILE), label, outcome)?
     };
-    let result = guest::collect(bed, out_dir, &ended, start)?;
+    let result = guest::collect(bed, out_dir, &exit, start)?;
     outcome.check(
         &format!("{label}: the guest came to its end, and its kernel reported nothing"),
         || {

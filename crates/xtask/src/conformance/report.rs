@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::client::Client;
 use super::folders::Item;
 use super::limits::{Limit, When};
-use crate::play::{Played, Row};
+use crate::play::{PlayResult, Row};
 use crate::site::files::write_json;
 
 /// What a stream came to through a client.
@@ -152,13 +152,13 @@ impl Report {
         (set, codec, mode): (&str, Codec, &'static str),
         client: Client,
         items: &[Item],
-        played: &Played,
+        run: &PlayResult,
         limits: &[Limit],
     ) -> Self {
         let lines: Vec<Line> = items
             .iter()
             .map(|item| {
-                let row = played
+                let row = run
                     .rows
                     .iter()
                     .find(|row| row.name == item.name && row.codec == codec);
@@ -194,14 +194,14 @@ impl Report {
             set: set.into(),
             mode,
             client: client.name(),
-            client_version: played.client_version.clone(),
+            client_version: run.client_version.clone(),
             exact: lines
                 .iter()
                 .filter(|line| line.result == StreamResult::Exact)
                 .count(),
             streams: lines.len(),
             pictures: lines.iter().map(|line| line.frames).sum(),
-            guest: played.guest.clone(),
+            guest: run.guest.clone(),
             seconds: lines.iter().map(|line| line.seconds).sum(),
             lines,
         }

@@ -45,7 +45,7 @@ impl User<'_> {
     fn run(&self, words: &[&str]) -> Result<Ran> {
         let (out, err) = (self.home.join("out"), self.home.join("err"));
         let start = Instant::now();
-        let ended = self
+        let exit = self
             .bed
             .host
             .privileged(
@@ -72,7 +72,7 @@ impl User<'_> {
             .into_owned())
         };
         Ok(Ran {
-            status: ended.status.code(),
+            status: exit.status.code(),
             out: text(&out)?,
             err: text(&err)?,
             seconds: start.elapsed().as_secs_f64(),
@@ -308,11 +308,11 @@ fn bare(bed: &Bed, user: &User<'_>) -> Result<String> {
         .log(&log)
         .timeout(Duration::from_secs(180))
         .status()
-        .and_then(|ended| {
+        .and_then(|exit| {
             ensure!(
-                ended.status.code() == Some(5),
+                exit.status.code() == Some(5),
                 "{:?}: {}",
-                ended.status,
+                exit.status,
                 last_lines(&read(&log)?, 10)
             );
             Ok(last_lines(&read(&log)?, 1))

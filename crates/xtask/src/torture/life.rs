@@ -14,7 +14,7 @@ use crate::guest::{self, GuestJob};
 use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
 use crate::play;
-use crate::streams::{self, Chosen, Use};
+use crate::streams::{self, ListedStream, Use};
 
 /// The scenarios of `life`, in the order in which they run.
 const SCENARIOS: [&str; 24] = [
@@ -130,7 +130,7 @@ fn resized(bed: &Bed) -> Result<Vec<String>> {
 }
 
 /// Returns where the guest sees a stream of the vectors.
-fn in_vectors(stream: &Chosen) -> String {
+fn in_vectors(stream: &ListedStream) -> String {
     format!("/mnt/vectors/{}", stream.path())
 }
 
