@@ -167,7 +167,7 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
     let list = to.join("clips.json");
     let rows = codecs::rows()?;
     let file = |row: &Row| format!("{}-{}p.{}", row.codec, SCENE.height, row.ending);
-    let wanted: Vec<_> = rows
+    let clips: Vec<_> = rows
         .iter()
         .map(|row| {
             json!({
@@ -182,8 +182,8 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
             })
         })
         .collect();
-    let wanted = serde_json::to_string_pretty(&wanted)?;
-    if std::fs::read_to_string(&list).is_ok_and(|there| there == wanted) {
+    let text = serde_json::to_string_pretty(&clips)?;
+    if std::fs::read_to_string(&list).is_ok_and(|there| there == text) {
         return Ok(list);
     }
     std::fs::create_dir_all(to)?;
@@ -195,7 +195,7 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
             ffmpeg::sums(bed, &clip, SCENE.frames)?,
         )?;
     }
-    write_whole(&list, &wanted)?;
+    write_whole(&list, &text)?;
     Ok(list)
 }
 

@@ -102,10 +102,11 @@ pub(crate) fn everything(bed: &Bed, dir: &Path) -> Result<String> {
 fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|end| ["deb", "changes", "buildinfo"].iter().any(|known| end == *known))
-        {
+        if path.extension().is_some_and(|end| {
+            ["deb", "changes", "buildinfo"]
+                .iter()
+                .any(|suffix| end == *suffix)
+        }) {
             std::fs::remove_file(path)?;
         }
     }

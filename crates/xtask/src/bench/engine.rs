@@ -456,7 +456,7 @@ fn raspberry_pi(rows: &[Row]) -> Table {
             continue;
         };
         let [least, most] = expected(row.fps.median, two.faster.median);
-        let over = |wanted: f64| format!("{:.1} to {:.1}", least / wanted, most / wanted);
+        let over = |fps: f64| format!("{:.1} to {:.1}", least / fps, most / fps);
         table.row(vec![
             row.clip.clone(),
             format!("{:.0}", row.fps.median),

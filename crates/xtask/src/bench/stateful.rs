@@ -93,11 +93,11 @@ fn codecs(bed: &Bed) -> Result<Vec<Codec>> {
         .command("ffmpeg")?
         .args(["-hide_banner", "-v", "error", "-decoders"])
         .output()?;
-    let known = |codec: &&Codec| {
+    let is_listed = |codec: &&Codec| {
         let name = decoder(**codec);
         listing.split_whitespace().any(|word| word == name)
     };
-    Ok(Codec::ALL.iter().filter(known).copied().collect())
+    Ok(Codec::ALL.iter().filter(is_listed).copied().collect())
 }
 
 /// Returns the commands for a clip at `path` in the guest.

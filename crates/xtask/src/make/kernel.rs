@@ -220,10 +220,10 @@ fn kernel_make(source: &Path, tree: &Path) -> Cmd {
         .env("MAKEFLAGS", "")
 }
 
-/// Makes sure that every line of `wanted` is in `config`, which Kconfig wrote.
-fn verify_config(wanted: &str, config: &str) -> Result<()> {
+/// Makes sure that every line of `fragment` is in `config`, which Kconfig wrote.
+fn verify_config(fragment: &str, config: &str) -> Result<()> {
     let mut missing = Vec::new();
-    for line in wanted.lines() {
+    for line in fragment.lines() {
         let (symbol, value) = line
             .split_once('=')
             .with_context(|| format!("no configuration line: {line}"))?;

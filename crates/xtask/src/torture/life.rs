@@ -180,7 +180,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         };
         script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
     }
-    let mut wanted: Vec<String> = scenarios.into_iter().map(String::from).collect();
+    let mut names: Vec<String> = scenarios.into_iter().map(String::from).collect();
     if args.quick && kernel == Kernel::Sanitizers || !args.scenario.is_empty() {
         // Exactness again, or what was not asked for.
     } else if let Some(vectors) = bed.vectors() {
@@ -189,7 +189,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
             script.push_str(&format!(
                 "{tool} play {path} --reference /mnt/vectors/{sums} >>life.jsonl || true\n"
             ));
-            wanted.push(format!("play {path}"));
+            names.push(format!("play {path}"));
         }
     } else {
         outcome.skip(
@@ -205,7 +205,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         .mem_mib(LIFE_MIB);
     let result = guest::run(bed, &job)?;
     let lines = lines(&result.out_dir.join("life.jsonl"));
-    for name in &wanted {
+    for name in &names {
         record(
             outcome,
             &format!("life ({kernel}): {name}"),
