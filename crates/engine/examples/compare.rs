@@ -32,7 +32,7 @@ const BUFFERS: usize = 40;
 
 /// What one run took, in seconds.
 #[derive(Clone, Copy, Debug)]
-struct Took {
+struct RunTimes {
     cpu: f64,
     wall: f64,
 }
@@ -75,8 +75,12 @@ fn once(clip: &Path, threads: u32, direct: bool) -> Result<()> {
             Some(capture) => capture,
             None => free.pop_front().context("the clip needs more buffers")?,
         };
-        let done = player.play(job, &capture)?;
-        ensure!(done.status == Status::Ok, "picture {index}: {:?}", done.reason);
+        let report = player.play(job, &capture)?;
+        ensure!(
+            report.status == Status::Ok,
+            "picture {index}: {:?}",
+            report.reason
+        );
         held.insert(job.timestamp, capture);
         let over: Vec<_> = held
             .keys()
@@ -113,7 +117,7 @@ fn number(text: &str, name: &str) -> Result<f64> {
     rest[..end].parse().with_context(|| rest.to_owned())
 }
 
-fn engine(clip: &str, threads: u32, direct: bool) -> Result<Took> {
+fn engine(clip: &str, threads: u32, direct: bool) -> Result<RunTimes> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--once", clip, &threads.to_string(), &direct.to_string()])
         .output()?;
@@ -123,25 +127,25 @@ fn engine(clip: &str, threads: u32, direct: bool) -> Result<Took> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(Took {
+    Ok(RunTimes {
         cpu: number(&text, "cpu=")?,
         wall: number(&text, "wall=")?,
     })
 }
 
-fn ffmpeg(codec: Codec, clip: &str) -> Result<Took> {
+fn ffmpeg(codec: Codec, clip: &str) -> Result<RunTimes> {
     let (all, one) = (
         ffmpeg_pictures(codec, clip, "1000000")?,
         ffmpeg_pictures(codec, clip, "1")?,
     );
-    Ok(Took {
+    Ok(RunTimes {
         cpu: all.cpu - one.cpu,
         wall: all.wall - one.wall,
     })
 }
 
 /// Decodes at most so many pictures.
-fn ffmpeg_pictures(codec: Codec, clip: &str, pictures: &str) -> Result<Took> {
+fn ffmpeg_pictures(codec: Codec, clip: &str, pictures: &str) -> Result<RunTimes> {
     let decoder = codec.info().ffmpeg;
     let output = Command::new("ffmpeg")
         .args([
@@ -171,7 +175,7 @@ fn ffmpeg_pictures(codec: Codec, clip: &str, pictures: &str) -> Result<Took> {
         .context("this needs the ffmpeg program")?;
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{text}");
-    Ok(Took {
+    Ok(RunTimes {
         cpu: number(&text, "utime=")? + number(&text, "stime=")?,
         wall: number(&text, "rtime=")?,
     })

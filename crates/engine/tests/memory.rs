@@ -54,7 +54,7 @@ fn a_packet_without_memory_is_an_error_and_no_hang() -> Result<()> {
         );
         let after = reports.iter().skip(clips::GOP);
         ensure!(
-            after.filter(|done| done.status == Status::Ok).count() == jobs.len() - clips::GOP,
+            after.filter(|report| report.status == Status::Ok).count() == jobs.len() - clips::GOP,
             "from the next key frame on: {said}"
         );
         ensure!(longest < Duration::from_secs(5), "{longest:?}: {said}");

@@ -115,7 +115,7 @@ impl<W: Write> Recorder<W> {
     ///
     /// # Errors
     /// As [`Recorder::new`].
-    pub fn done(&mut self, report: &engine::Done) -> io::Result<()> {
+    pub fn done(&mut self, report: &engine::JobReport) -> io::Result<()> {
         let reason = report.reason.as_ref().map(ToString::to_string);
         self.answer(report.job, job_status(report.status), reason.unwrap_or_default())
     }

@@ -88,7 +88,7 @@ pub(crate) fn one_thread() -> Vec<EngineTarget> {
 
 /// The engine against a peer with as many threads: ratios, so less than 1 is less than the peer.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Against {
+pub(crate) struct Ratios {
     peer: String,
     threads: usize,
     /// Of processor time, without what either does once: starting, and for the engine parsing, which a client
@@ -120,7 +120,7 @@ pub(crate) struct Row {
     runs: usize,
     /// Frames per second with one thread.
     fps: Spread,
-    against: Vec<Against>,
+    against: Vec<Ratios>,
     threads: Vec<Threads>,
     /// Of the decoder of streams.
     streams: Vec<Threads>,
@@ -301,7 +301,7 @@ fn row(clip: &Clip, rows: &Rows, runs: usize, most: usize) -> Result<Row> {
                 });
                 Spread::of(ratios.collect::<Result<_>>()?)
             };
-            against.push(Against {
+            against.push(Ratios {
                 threads,
                 cpu: ratio(&|at| Ok(engine[at].cpu() - engine_start[at].cpu()), Run::cpu)?,
                 at_most: ratio(&|at| Ok(engine[at].cpu()), Run::cpu)?,

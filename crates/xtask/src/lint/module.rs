@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::bed::Bed;
 use crate::make::apt::{self, PrivateApt};
-use crate::make::kernel::{Built, Kernel};
+use crate::make::kernel::{Kernel, KernelBuild};
 use crate::make::module;
 use crate::outcome::Outcome;
 use crate::site::cache::Stamp;
@@ -99,7 +99,7 @@ pub(crate) fn warnings(bed: &Bed, outcome: &Outcome, which: Kernel) {
 }
 
 /// Builds it; the number of files that sparse looked at.
-fn build(bed: &Bed, kernel: &Built, which: Kernel, flags: &[String]) -> Result<String> {
+fn build(bed: &Bed, kernel: &KernelBuild, which: Kernel, flags: &[String]) -> Result<String> {
     let name = format!("{which}-checked");
     let _lock = lock_file(
         &bed.target.join(format!("module/.{name}.lock")),

@@ -44,7 +44,7 @@ fn messages() -> Vec<Vec<u8>> {
 }
 
 /// What the worker did; its decoder is the one that paints grey.
-fn run(recording: Recording) -> Vec<Did> {
+fn run(recording: Recording) -> Vec<JournalEntry> {
     let session = replay(&messages(), |_| Ok(()));
     let journal = Rc::clone(&session.journal);
     let options = Options {
