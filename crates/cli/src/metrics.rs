@@ -77,7 +77,7 @@ fn serve<S: Stream>(system: &System, peers: impl Iterator<Item = io::Result<S>>)
 /// Answers a peer that has a time for its request, however it sends it, and for reading the answer.
 fn answer_within<S: Stream>(system: &System, stream: &S, time: Duration) -> Result<()> {
     let end = Instant::now() + time;
-    answer(system, Timed { stream, end }, Timed { stream, end })
+    answer(system, TimedStream { stream, end }, TimedStream { stream, end })
 }
 
 /// A connection.
@@ -110,12 +110,12 @@ stream!(UnixStream);
 stream!(TcpStream);
 
 /// A connection that is of no use after `end`.
-struct Timed<'s, S> {
+struct TimedStream<'s, S> {
     stream: &'s S,
     end: Instant,
 }
 
-impl<S> Timed<'_, S> {
+impl<S> TimedStream<'_, S> {
     fn left(&self) -> io::Result<Duration> {
         let left = self.end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -125,13 +125,13 @@ impl<S> Timed<'_, S> {
     }
 }
 
-impl<S: Stream> Read for Timed<'_, S> {
+impl<S: Stream> Read for TimedStream<'_, S> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.stream.read_within(bytes, self.left()?)
     }
 }
 
-impl<S: Stream> Write for Timed<'_, S> {
+impl<S: Stream> Write for TimedStream<'_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write_within(bytes, self.left()?)
     }

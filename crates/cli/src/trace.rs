@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use daedalus_trace::{Done, Job, Reader, Record, TraceError};
+use daedalus_trace::{Job, JobResult, Reader, Record, TraceError};
 use daedalus_uapi::fourcc;
 use serde::Serialize;
 
@@ -199,7 +199,7 @@ impl Line {
                 imported: buffer.imported,
             },
             Record::Job(job) => Self::job(&job),
-            Record::Done(Done {
+            Record::Done(JobResult {
                 job,
                 status,
                 md5,

@@ -69,7 +69,7 @@ pub struct Queue {
 
 /// A buffer that came back.
 #[derive(Clone, Copy, Debug)]
-pub struct Dequeued {
+pub struct DequeuedBuffer {
     /// Its index.
     pub index: usize,
     /// Its timestamp in ns.
@@ -441,7 +441,7 @@ impl Queue {
     ///
     /// # Errors
     /// The driver's: `EIO` if the queue is in error, `EINVAL` if it does not stream.
-    pub fn dequeue(&self) -> Result<Option<Dequeued>, ClientError> {
+    pub fn dequeue(&self) -> Result<Option<DequeuedBuffer>, ClientError> {
         let mut planes = [v4l2::Plane::default(); v4l2::MAX_PLANES];
         let mut buffer = self.header(0);
         let device = &self.device;
@@ -454,7 +454,7 @@ impl Queue {
         }
         let seconds = u64::try_from(buffer.tv_sec).unwrap_or_default();
         let micros = u64::try_from(buffer.tv_usec).unwrap_or_default();
-        Ok(Some(Dequeued {
+        Ok(Some(DequeuedBuffer {
             index: buffer.index as usize,
             timestamp: seconds * 1_000_000_000 + micros * 1000,
             error: buffer.flags & v4l2::BUF_FLAG_ERROR != 0,

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use daedalus_engine as engine;
 use daedalus_engine::RawPicture;
 use daedalus_trace::format::MAX_CONTROLS;
-use daedalus_trace::{Buffer, Control, Done, Job, JobStatus, Plane, Record, Session, Writer};
+use daedalus_trace::{Buffer, Control, Job, JobResult, JobStatus, Plane, Record, Session, Writer};
 use daedalus_uapi::Codec;
 use daedalus_uapi::formats::Size;
 use daedalus_uapi::protocol::{JOB_F_SAME_CAPTURE, MsgJob};
@@ -140,7 +140,7 @@ impl<W: Write> Recorder<W> {
                 checksum(&ended.raw, ended.size)
             }
         });
-        self.writer.write(&Record::Done(Done {
+        self.writer.write(&Record::Done(JobResult {
             job,
             status,
             md5,

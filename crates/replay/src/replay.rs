@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use daedalus_engine as engine;
-use daedalus_trace::{Done, JobStatus, Reader, Record, TraceError};
+use daedalus_trace::{JobResult, JobStatus, Reader, Record, TraceError};
 
 use crate::error::ReplayError;
 use crate::picture::{Md5Sum, checksum};
@@ -189,15 +189,15 @@ pub fn replay<R: Read>(trace: &mut Reader<R>, options: &Options) -> Result<Repor
 
 /// A job that is not compared yet.
 #[derive(Default)]
-struct Open {
+struct OpenJob {
     index: u64,
-    recorded: Option<Done>,
-    replayed: Option<Replayed>,
+    recorded: Option<JobResult>,
+    replayed: Option<ReplayResult>,
     /// Whether the next job goes on in the same buffer; `None` while it is not known.
     held: Option<bool>,
 }
 
-struct Replayed {
+struct ReplayResult {
     status: JobStatus,
     reason: String,
     md5: Option<Md5Sum>,
@@ -206,7 +206,7 @@ struct Replayed {
 #[derive(Default)]
 struct Comparison {
     unchecked: bool,
-    open: HashMap<u64, Open>,
+    open: HashMap<u64, OpenJob>,
     /// The job that was submitted last.
     last: Option<u64>,
     report: Report,
@@ -222,14 +222,14 @@ impl Comparison {
                 let index = self.report.jobs;
                 self.report.jobs += 1;
                 self.last = Some(job.job);
-                let known = self.open.insert(
+                let old = self.open.insert(
                     job.job,
-                    Open {
+                    OpenJob {
                         index,
-                        ..Open::default()
+                        ..OpenJob::default()
                     },
                 );
-                let what = match known {
+                let what = match old {
                     Some(_) => "a job with this id is not answered yet",
                     None if self.open.len() > OUTSTANDING => "too many jobs before it are not answered",
                     None => return Ok(()),
@@ -273,7 +273,7 @@ impl Comparison {
         } else {
             checksum(finished.raw, finished.size)
         };
-        open.replayed = Some(Replayed {
+        open.replayed = Some(ReplayResult {
             status: finished.status,
             reason: finished.reason.clone(),
             md5,
@@ -282,11 +282,12 @@ impl Comparison {
 
     /// Compares the jobs of which everything is known.
     fn settle(&mut self) {
-        let known = |open: &Open| open.recorded.is_some() && open.replayed.is_some() && open.held.is_some();
+        let is_complete =
+            |open: &OpenJob| open.recorded.is_some() && open.replayed.is_some() && open.held.is_some();
         let ids: Vec<u64> = self
             .open
             .iter()
-            .filter(|(_, open)| known(open))
+            .filter(|(_, open)| is_complete(open))
             .map(|(&job, _)| job)
             .collect();
         let mut ready: Vec<_> = ids.iter().filter_map(|job| self.open.remove_entry(job)).collect();
@@ -296,8 +297,8 @@ impl Comparison {
         }
     }
 
-    fn compare(&mut self, job: u64, open: Open) {
-        let Open {
+    fn compare(&mut self, job: u64, open: OpenJob) {
+        let OpenJob {
             index,
             recorded: Some(recorded),
             replayed: Some(replayed),

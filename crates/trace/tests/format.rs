@@ -2,7 +2,8 @@
 //! The file: what is written is read, and nothing that is not whole and right is.
 
 use daedalus_trace::{
-    Buffer, Control, Done, Job, JobStatus, Limits, Plane, Reader, Record, Session, TraceError, Writer, format,
+    Buffer, Control, Job, JobResult, JobStatus, Limits, Plane, Reader, Record, Session, TraceError, Writer,
+    format,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -101,7 +102,7 @@ fn record() -> impl Strategy<Value = Record> {
         "\\PC{0,40}",
     )
         .prop_map(|(job, ok, md5, reason)| {
-            Record::Done(Done {
+            Record::Done(JobResult {
                 job,
                 status: if ok { JobStatus::Ok } else { JobStatus::Error },
                 md5,
@@ -160,7 +161,7 @@ fn sample() -> Vec<Record> {
             imported: false,
         }),
         Record::Job(Box::new(job)),
-        Record::Done(Done {
+        Record::Done(JobResult {
             job: 1,
             status: JobStatus::Error,
             md5: Some([7; 16]),
@@ -380,7 +381,7 @@ fn a_bomb_takes_no_memory() {
 #[test]
 fn long_texts_are_cut_at_a_character() {
     let reason = "ä".repeat(format::MAX_TEXT);
-    let done = Done {
+    let done = JobResult {
         job: 1,
         status: JobStatus::Error,
         md5: None,

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use daedalus_client::device::{ClientError, Device, Nodes, Request};
 use daedalus_client::memory::Mapping;
 use daedalus_client::picture::Layout;
-use daedalus_client::queue::{Backing, Dequeued, Queue};
+use daedalus_client::queue::{Backing, DequeuedBuffer, Queue};
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
 use daedalus_client::{CodedJob, Visible};
 use daedalus_uapi::codec::Codec;
@@ -367,7 +367,7 @@ impl Rig {
     }
 
     /// Takes the picture that came back in `buffer`, which has to be that of the oldest job without one.
-    fn take_picture(&mut self, buffer: &Dequeued, returned: &mut Vec<ReturnedPicture>) -> Result<()> {
+    fn take_picture(&mut self, buffer: &DequeuedBuffer, returned: &mut Vec<ReturnedPicture>) -> Result<()> {
         let at = self.in_flight.iter().position(|job| !job.shown);
         let at = at.context("a picture that no job asked for")?;
         let job = &self.in_flight[at];

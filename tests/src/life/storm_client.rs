@@ -353,9 +353,9 @@ fn stream_once(
     };
     player.rewind();
     if rng.one_in(3) {
-        let pictures = player.shown.len() + rng.index(clip.sums.len());
+        let pictures = player.pictures.len() + rng.index(clip.sums.len());
         player.until("pictures", |player| {
-            player.shown.len() >= pictures || player.fed == all
+            player.pictures.len() >= pictures || player.fed == all
         })?;
         if rng.one_in(3) {
             seen.closes += 1;

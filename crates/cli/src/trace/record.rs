@@ -197,13 +197,13 @@ fn said(command: &mut Command) -> Result<()> {
 /// Until a signal comes or the time is over; says which traces begin.
 fn wait(directory: &Path, limit: Option<Duration>, signals: &mut Signals) {
     let started_at = Instant::now();
-    let mut known = BTreeMap::new();
+    let mut before = BTreeMap::new();
     while signals.pending().next().is_none() && limit.is_none_or(|limit| started_at.elapsed() < limit) {
         let now = traces(directory);
-        for name in now.keys().filter(|name| !known.contains_key(*name)) {
+        for name in now.keys().filter(|name| !before.contains_key(*name)) {
             eprintln!("recording {name}");
         }
-        known = now;
+        before = now;
         sleep(POLL);
     }
 }
