@@ -147,8 +147,8 @@ impl Queue {
         self.buffers.clear();
         self.memory = backing.memory();
         let format = self.device.format(self.buf_type)?;
-        let granted = self.request_buffers(count)?;
-        for index in 0..granted {
+        let count = self.request_buffers(count)?;
+        for index in 0..count {
             let planes = self.backed(index as usize, &format, backing)?;
             self.buffers.push(planes);
         }
@@ -163,9 +163,9 @@ impl Queue {
     pub fn allocate_for_import(&mut self, count: u32) -> Result<u32, ClientError> {
         self.buffers.clear();
         self.memory = v4l2::MEMORY_DMABUF;
-        let granted = self.request_buffers(count)?;
-        self.buffers = vec![Vec::new(); granted as usize];
-        Ok(granted)
+        let count = self.request_buffers(count)?;
+        self.buffers = vec![Vec::new(); count as usize];
+        Ok(count)
     }
 
     /// From now on buffer `index` has the memory of `planes`, which are imported when it is queued.
