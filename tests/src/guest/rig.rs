@@ -79,7 +79,7 @@ pub(crate) struct Rig {
     free_coded: Vec<usize>,
     free_requests: Vec<usize>,
     in_flight: VecDeque<JobInFlight>,
-    kept: HashMap<u64, usize>,
+    reference_buffers: HashMap<u64, usize>,
     references: Vec<u64>,
     random: Random,
     noise: Vec<u8>,
@@ -112,7 +112,7 @@ impl Rig {
             free_coded: Vec::new(),
             free_requests: (0..DEPTH).collect(),
             in_flight: VecDeque::new(),
-            kept: HashMap::new(),
+            reference_buffers: HashMap::new(),
             references: Vec::new(),
             random: Random::new(seed),
             noise: Vec::new(),
@@ -156,12 +156,12 @@ impl Rig {
             ..Default::default()
         };
         format.plane_fmt[0].sizeimage = self.payload.to_ne_bytes();
-        let granted = self
+        let answer = self
             .device
             .set_format(BUF_TYPE_OUTPUT, format)
             .context("a new OUTPUT size")?;
         ensure!(
-            (granted.width, granted.height) == size && granted.pixelformat == format.pixelformat,
+            (answer.width, answer.height) == size && answer.pixelformat == format.pixelformat,
             "OUTPUT of {}x{} was not granted",
             size.0,
             size.1
@@ -221,9 +221,14 @@ impl Rig {
             self.references.contains(timestamp)
                 || self.in_flight.iter().any(|job| job.needs.contains(timestamp))
         };
-        let free: Vec<u64> = self.kept.keys().copied().filter(|ts| !needed(ts)).collect();
+        let free: Vec<u64> = self
+            .reference_buffers
+            .keys()
+            .copied()
+            .filter(|ts| !needed(ts))
+            .collect();
         for timestamp in free {
-            self.free_raw.extend(self.kept.remove(&timestamp));
+            self.free_raw.extend(self.reference_buffers.remove(&timestamp));
         }
         let size = self.size;
         self.remove_free(|buffer| buffer.size != size)
@@ -389,7 +394,7 @@ impl Rig {
             packed,
             took: job.submitted.elapsed(),
         });
-        let before = self.kept.insert(buffer.timestamp, buffer.index);
+        let before = self.reference_buffers.insert(buffer.timestamp, buffer.index);
         self.free_raw.extend(before);
         Ok(())
     }
@@ -404,7 +409,7 @@ impl Rig {
         self.raw.allocate(0, &Backing::Mmap)?;
         self.buffers.clear();
         self.free_raw.clear();
-        self.kept.clear();
+        self.reference_buffers.clear();
         self.references.clear();
         Ok(())
     }

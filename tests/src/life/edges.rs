@@ -28,13 +28,13 @@ pub(super) fn flush_held(common: &Common, figures: &mut Figures) -> Result<()> {
     let clip = common.clips()?.usual("240p")?;
     let (broker, nodes) = Broker::start(common)?;
     let mut session = open(&nodes, &clip)?;
-    let held = |job: &CodedJob| CodedJob {
+    let with_hold = |job: &CodedJob| CodedJob {
         hold_capture: true,
         ..job.clone()
     };
 
     // Held: the job is done, its picture does not come.
-    session.submit(&held(&clip.jobs[0]))?;
+    session.submit(&with_hold(&clip.jobs[0]))?;
     while session.in_flight() > 0 {
         session.collect()?;
     }
@@ -50,7 +50,7 @@ pub(super) fn flush_held(common: &Common, figures: &mut Figures) -> Result<()> {
     clip.compare(session.pictures(), 0..1)?;
 
     // Held again, and released by the next job, which has another timestamp.
-    session.submit(&held(&clip.jobs[1]))?;
+    session.submit(&with_hold(&clip.jobs[1]))?;
     for job in &clip.jobs[2..] {
         session.submit(job)?;
     }
@@ -335,13 +335,10 @@ fn set_format_busy(bench: &mut Bench<'_>) -> Result<()> {
     let (width, height) = (coded.width, coded.height);
     coded.width *= 2;
     coded.height *= 2;
-    let granted = device
+    let answer = device
         .set_format(BUF_TYPE_OUTPUT, coded)
         .context("S_FMT to another size")?;
-    ensure!(
-        granted.width == 2 * width,
-        "S_FMT to another size was not granted"
-    );
+    ensure!(answer.width == 2 * width, "S_FMT to another size was not granted");
     // For buffers yet to be added; those that there are keep the format of their allocation.
     let now = device.format(BUF_TYPE_CAPTURE)?;
     ensure!(

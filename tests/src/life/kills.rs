@@ -218,14 +218,14 @@ pub(super) fn kill_broker(common: &Common, figures: &mut Figures) -> Result<()> 
 
     // A client whose open waits while the broker restarts.
     broker.end(Signal::KILL)?;
-    let (tell, told) = mpsc::channel();
+    let (news_sender, news) = mpsc::channel();
     let waiting = nodes.clone();
     let opener = std::thread::spawn(move || {
         // It cannot fail: the receiver waits below.
-        let _ = tell.send(());
+        let _ = news_sender.send(());
         Device::open(&waiting, false).map(drop)
     });
-    told.recv().context("the opening thread ended")?;
+    news.recv().context("the opening thread ended")?;
     let (broker, _) = Broker::start(common)?;
     let opened = opener
         .join()

@@ -45,11 +45,11 @@ pub(super) fn reload(common: &Common, args: &ReloadArgs, figures: &mut Figures) 
             command("insmod", &insmod)?;
             let (broker, nodes) = Broker::start(common)?;
             let session = decode(&nodes, clip.codec, &clip.jobs[..PICTURES], &Options::default())?;
-            let seen = clip.compare(session.pictures(), 0..PICTURES)?;
+            let count = clip.compare(session.pictures(), 0..PICTURES)?;
             drop(session);
             broker.stop()?;
             slowest_unload = slowest_unload.max(unload()?);
-            Ok(seen)
+            Ok(count)
         };
         pictures += one().with_context(|| format!("cycle {cycle}, {}", clip.name))?;
         slowest = slowest.max(start.elapsed());

@@ -158,13 +158,13 @@ fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
     ))
 }
 
-/// Returns the checksums of the runs that are at least as long as `held`, each once in a row, without those
+/// Returns the checksums of the runs that are at least as long as `least`, each once in a row, without those
 /// that are no pictures.
-fn pictures_of(runs: Vec<Run>, held: usize, empty: &BTreeSet<String>) -> Vec<String> {
-    let held = runs
+fn pictures_of(runs: Vec<Run>, least: usize, empty: &BTreeSet<String>) -> Vec<String> {
+    let long = runs
         .into_iter()
-        .filter(|run| run.refreshes >= held && !empty.contains(&run.crc));
-    let mut pictures: Vec<String> = held.map(|run| run.crc).collect();
+        .filter(|run| run.refreshes >= least && !empty.contains(&run.crc));
+    let mut pictures: Vec<String> = long.map(|run| run.crc).collect();
     pictures.dedup();
     pictures
 }

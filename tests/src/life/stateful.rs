@@ -85,9 +85,9 @@ fn sum(picture: &OutputPicture) -> String {
 
 /// Demands that exactly these pictures came, in this order.
 fn compare(received: &[OutputPicture], sums: &[String]) -> Result<()> {
-    for (number, (picture, wanted)) in received.iter().zip(sums).enumerate() {
+    for (number, (picture, md5)) in received.iter().zip(sums).enumerate() {
         ensure!(!picture.error, "picture {number} has the error flag");
-        ensure!(sum(picture) == *wanted, "picture {number} is not exact");
+        ensure!(sum(picture) == *md5, "picture {number} is not exact");
     }
     ensure!(
         received.len() == sums.len(),

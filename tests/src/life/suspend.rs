@@ -172,13 +172,13 @@ fn one_session(nodes: &Nodes, clip: &Clip, done: &AtomicBool) -> Result<usize> {
             .collect();
         exact += clip.compare_all(&own).with_context(|| format!("round {round}"))?;
         round += 1;
-        kept()?;
+        demand_no_loss()?;
     }
     Ok(exact)
 }
 
 /// Demands that no session of this process has lost a worker or a job.
-fn kept() -> Result<()> {
+fn demand_no_loss() -> Result<()> {
     for session in debugfs::own_sessions()? {
         ensure!(
             session.number("restarts") == 0 && session.number("failed") == 0,
@@ -198,7 +198,7 @@ fn many_sessions(nodes: &Nodes, clip: &Clip, done: &AtomicBool) -> Result<usize>
     while !done.load(Ordering::Acquire) {
         let session = decode(nodes, clip.codec, &clip.jobs[..4], &options)?;
         exact += clip.compare(session.pictures(), 0..4)?;
-        kept()?;
+        demand_no_loss()?;
     }
     Ok(exact)
 }
