@@ -140,14 +140,15 @@ fn timed(mut command: Command) -> Result<(f64, f64)> {
         .output()
         .context("cannot start gst-launch-1.0: sudo apt install gstreamer1.0-tools")?;
     let seconds = started_at.elapsed().as_secs_f64();
-    let said = String::from_utf8_lossy(&output.stderr);
+    let messages = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.status.success() && !said.contains("ERROR"),
+        output.status.success() && !messages.contains("ERROR"),
         "gst-launch-1.0 failed ({}): {}",
         output.status,
-        said.lines()
+        messages
+            .lines()
             .find(|line| line.contains("ERROR"))
-            .unwrap_or(said.trim())
+            .unwrap_or(messages.trim())
     );
     Ok((seconds, busy()? - before))
 }

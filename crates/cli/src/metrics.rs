@@ -194,9 +194,16 @@ impl Text {
         let _ = writeln!(self.0, "{name} {value}");
     }
 
-    fn each(&mut self, seen: &Snapshot, name: &str, kind: &str, help: &str, value: impl Fn(&Session) -> f64) {
+    fn each(
+        &mut self,
+        snapshot: &Snapshot,
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: impl Fn(&Session) -> f64,
+    ) {
         self.family(name, kind, help);
-        for session in &seen.sessions {
+        for session in &snapshot.sessions {
             let _ = writeln!(
                 self.0,
                 "{name}{{session=\"{}\",format=\"{}\",program=\"{}\"}} {}",
@@ -216,16 +223,18 @@ fn escaped(text: &str) -> String {
 }
 
 /// Prometheus' text format, version 0.0.4.
-fn text(seen: &Snapshot) -> String {
+fn text(snapshot: &Snapshot) -> String {
     let mut text = Text(String::new());
-    let serving = u64::from(seen.serves());
+    let serving = u64::from(snapshot.serves());
     text.one(
         "daedalus_serving",
         "gauge",
         "Whether clients find a device that decodes.",
         serving,
     );
-    let Some(stats) = &seen.stats else { return text.0 };
+    let Some(stats) = &snapshot.stats else {
+        return text.0;
+    };
     text.one(
         "daedalus_sessions",
         "gauge",
@@ -251,7 +260,7 @@ fn text(seen: &Snapshot) -> String {
         stats.memory,
     );
     let mut each = |name: &str, kind: &str, help: &str, value: fn(&Session) -> f64| {
-        text.each(seen, &format!("daedalus_session_{name}"), kind, help, value);
+        text.each(snapshot, &format!("daedalus_session_{name}"), kind, help, value);
     };
     each(
         "jobs_done_total",
@@ -303,7 +312,7 @@ fn text(seen: &Snapshot) -> String {
         "gauge",
         "1 for the state that a session has.",
     );
-    for session in &seen.sessions {
+    for session in &snapshot.sessions {
         let _ = writeln!(
             text.0,
             "daedalus_session_state{{session=\"{}\",state=\"{}\"}} 1",

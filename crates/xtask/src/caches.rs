@@ -64,9 +64,9 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let outcome = Outcome::new();
     let mut parts = None;
     outcome.check("caches: kernel, modules, programs and clips are there", || {
-        let made = make(bed, &dir)?;
-        let release = made.stock.release.clone();
-        parts = Some(made);
+        let arm64 = make(bed, &dir)?;
+        let release = arm64.stock.release.clone();
+        parts = Some(arm64);
         Ok(release)
     });
     if let Some(parts) = &parts {

@@ -21,14 +21,14 @@ pub(crate) fn watched(guest: &Cmd, file: &Path, label: &str, outcome: &Outcome) 
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let follower = scope.spawn(|| {
-            let mut seen = 0;
+            let mut count = 0;
             loop {
                 let last = done.load(Ordering::Acquire);
                 let text = fs::read_to_string(file).unwrap_or_default();
                 // A line counts when it is whole.
                 let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-                for line in whole.lines().skip(seen) {
-                    seen += 1;
+                for line in whole.lines().skip(count) {
+                    count += 1;
                     match parse(line) {
                         Ok(mut check) => {
                             check.name = format!("{label}: {}", check.name);

@@ -221,7 +221,7 @@ fn stateful(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
         std::fs::write(dir.join(&log), &text)?;
         let name = format!("compliance: stateful node, {codec}, {way}");
         if !text.contains(STATEFUL) {
-            let seen = parse(&text).map_or_else(
+            let summary = parse(&text).map_or_else(
                 |error| format!("{error:#}"),
                 |report| {
                     let passed = report.tests - report.failed;
@@ -234,7 +234,7 @@ fn stateful(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
             );
             let reason = "this v4l2-compliance does not know the coded format, and takes the node for no \
                           stateful decoder";
-            outcome.skip(&name, &format!("{reason}: {seen}"));
+            outcome.skip(&name, &format!("{reason}: {summary}"));
             continue;
         }
         outcome.check(&name, || {

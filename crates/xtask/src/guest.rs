@@ -137,10 +137,10 @@ impl GuestResult {
     /// nothing.
     pub(crate) fn judge(&self) -> Result<()> {
         let tail = |text: &str| last_lines(text, 15);
-        let kept = self.out_dir.display();
+        let out_dir = self.out_dir.display();
         if let Some(panic) = self.kernel_log.lines().find(|line| line.contains("Kernel panic")) {
             bail!(
-                "the guest's kernel panicked: {panic}\n{}\n(all of it: {kept}/kernel.log)",
+                "the guest's kernel panicked: {panic}\n{}\n(all of it: {out_dir}/kernel.log)",
                 tail(&self.kernel_log)
             );
         }
@@ -148,7 +148,7 @@ impl GuestResult {
             let from = self.kernel_log.lines().skip_while(|line| line.trim() != first);
             let text: Vec<&str> = from.take(25).collect();
             bail!(
-                "the guest's kernel reported {} fault(s), the first:\n{}\n(all of it: {kept}/kernel.log)",
+                "the guest's kernel reported {} fault(s), the first:\n{}\n(all of it: {out_dir}/kernel.log)",
                 self.reports.len(),
                 text.join("\n")
             );
@@ -171,7 +171,7 @@ impl GuestResult {
         match self.status {
             Some(0) => Ok(()),
             Some(status) => bail!(
-                "the job's exit status is {status}; its last lines:\n{}\n(all of it: {kept}/job.log)",
+                "the job's exit status is {status}; its last lines:\n{}\n(all of it: {out_dir}/job.log)",
                 tail(&self.output())
             ),
             None => bail!("the guest left no exit status of its job"),

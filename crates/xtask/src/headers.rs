@@ -148,8 +148,8 @@ pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers, source: &Sour
     };
     make("clean")?.run()?;
     make("modules")?.run()?;
-    let said = read(&log)?;
-    let warnings = warnings(&said);
+    let output = read(&log)?;
+    let warnings = warnings(&output);
     if !warnings.is_empty() {
         bail!("{}", last_lines(&warnings.join("\n"), 10));
     }

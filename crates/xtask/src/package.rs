@@ -250,15 +250,16 @@ fn lintian(bed: &Bed, dir: &Path) -> Result<String> {
         .args(packages.map(|deb| root::inside(bed, &deb)))
         .log(&log)
         .status()?;
-    let said = read(&log)?;
+    let output = read(&log)?;
     let of = |kind: &str| {
-        said.lines()
+        output
+            .lines()
             .filter(|line| line.starts_with(kind))
             .collect::<Vec<_>>()
     };
     let (errors, warnings, overridden) = (of("E: "), of("W: "), of("O: ").len());
     // What is neither a tag nor a remark on one is lintian's own failure.
-    let strange: Vec<&str> = said
+    let strange: Vec<&str> = output
         .lines()
         .filter(|line| {
             !["E: ", "W: ", "O: ", "N:"]

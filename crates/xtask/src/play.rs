@@ -87,7 +87,7 @@ pub(crate) struct Difference {
 
 /// A picture whose received bytes were kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct KeptPicture {
     /// File name in the job's directory.
     pub(crate) file: String,
     /// Display-order index.
@@ -139,7 +139,7 @@ pub(crate) struct Row {
     /// Why the client failed.
     pub(crate) error: Option<String>,
     /// Pictures kept.
-    pub(crate) kept: Vec<Kept>,
+    pub(crate) kept: Vec<KeptPicture>,
 }
 
 impl Row {

@@ -113,12 +113,12 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
         names.len(),
         traces.len()
     );
-    let kept = dir.join("traces");
-    bed.host.remove_tree(&kept)?;
-    std::fs::create_dir_all(&kept)?;
+    let directory = dir.join("traces");
+    bed.host.remove_tree(&directory)?;
+    std::fs::create_dir_all(&directory)?;
     let (mut paired, mut bytes) = (Vec::new(), 0);
     for (name, trace) in names.into_iter().zip(traces) {
-        let to = kept.join(trace.file_name().context("a trace without a name")?);
+        let to = directory.join(trace.file_name().context("a trace without a name")?);
         bytes += std::fs::copy(&trace, &to)?;
         paired.push((name, to));
     }

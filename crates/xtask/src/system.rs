@@ -53,12 +53,12 @@ pub(crate) fn run(
         outcome.check(
             &format!("the {architecture} disk and the clips are there"),
             || {
-                let made = (
+                let machine_inputs = (
                     root::make(bed, machine.emulator)?,
                     disk::make(bed, machine, chromium)?,
                     clips::make(bed, dir, chromium)?,
                 );
-                inputs = Some(made);
+                inputs = Some(machine_inputs);
                 Ok(String::new())
             },
         );

@@ -75,7 +75,7 @@ pub(super) fn run(args: &Record) -> Result<bool> {
     // Whatever failed: the service must not go on recording.
     let stopped = stop();
     let traces = traces(&directory);
-    let given = if traces.is_empty() {
+    let cleanup = if traces.is_empty() {
         // So that it can be named again.
         fs::remove_dir(&directory).context("the directory without a trace")
     } else {
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Record) -> Result<bool> {
     };
     recorded?;
     stopped?;
-    given?;
+    cleanup?;
     print(&directory, &traces, args.json)?;
     ensure!(!traces.is_empty(), "no session was opened meanwhile");
     Ok(true)
@@ -115,7 +115,7 @@ fn make(directory: &Path) -> Result<()> {
         .mode(0o700)
         .create(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    said(Command::new("chown").args(["--", USER]).arg(directory)).inspect_err(|_| {
+    run_quietly(Command::new("chown").args(["--", USER]).arg(directory)).inspect_err(|_| {
         fs::remove_dir(directory).ok();
     })
 }
@@ -128,7 +128,7 @@ fn give_back(directory: &Path) -> Result<()> {
         text.and_then(|text| text.parse::<u32>().ok()).unwrap_or(0)
     };
     let owner = format!("{}:{}", id("SUDO_UID"), id("SUDO_GID"));
-    said(Command::new("chown").args(["-hR", "--", &owner]).arg(directory))
+    run_quietly(Command::new("chown").args(["-hR", "--", &owner]).arg(directory))
 }
 
 fn start(setting: &str) -> Result<()> {
@@ -156,9 +156,9 @@ fn stop() -> Result<()> {
 
 /// Another broker, with the settings as they are now. Sessions keep their workers.
 fn take_over() -> Result<()> {
-    said(Command::new("systemctl").arg("daemon-reload"))?;
+    run_quietly(Command::new("systemctl").arg("daemon-reload"))?;
     let before = property("MainPID")?;
-    said(Command::new("systemctl").args(["reload", UNIT]))?;
+    run_quietly(Command::new("systemctl").args(["reload", UNIT]))?;
     let started_at = Instant::now();
     loop {
         let now = property("MainPID")?;
@@ -184,13 +184,13 @@ fn property(name: &str) -> Result<String> {
 }
 
 /// Runs a command that has nothing to say if all is well.
-fn said(command: &mut Command) -> Result<()> {
+fn run_quietly(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .output()
         .with_context(|| format!("cannot run {program}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program}: {}", said.trim());
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program}: {}", message.trim());
     Ok(())
 }
 

@@ -262,7 +262,7 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
 fn faults(user: &User<'_>, outcome: &Outcome) {
     let verify = format!("daedalus verify {}", clip(FIRST));
     // GStreamer shows a picture that carries the error flag, and loses those of a worker that is lost.
-    for (fault, lost, said) in [
+    for (fault, lost, phrase) in [
         ("error:5", false, "failed job=5 reason=on purpose"),
         ("stall:5:300", false, "stalling on purpose job=5"),
         ("drop:5", true, "not answered on purpose job=5"),
@@ -273,7 +273,7 @@ fn faults(user: &User<'_>, outcome: &Outcome) {
                 let words = ["--logs", "logs", "--fault", fault, "--", "sh", "-c", &verify];
                 let result = user.ends(&words, i32::from(lost))?;
                 let log = read(&user.home.join("logs/daedalusd.log"))?;
-                ensure!(log.contains(said), "the daemon does not say '{said}':\n{log}");
+                ensure!(log.contains(phrase), "the daemon does not say '{phrase}':\n{log}");
                 Ok(result)
             };
             let (one, two) = (once()?, once()?);

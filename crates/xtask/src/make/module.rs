@@ -171,7 +171,7 @@ mod tests {
         std::fs::create_dir_all(&include).unwrap();
         std::fs::create_dir_all(repo.join("kernel")).unwrap();
         let now = || stamp(&repo, OWN.parts, Stamp::new()).unwrap().text().to_owned();
-        let mut seen = BTreeSet::from([now()]);
+        let mut stamps = BTreeSet::from([now()]);
         for (file, text) in [
             ("kernel/a.c", "int a;"),
             ("kernel/a.c", "int a;\n"),
@@ -181,10 +181,10 @@ mod tests {
             ("include/uapi/linux/a.h", "#define A 2"),
         ] {
             std::fs::write(repo.join(file), text).unwrap();
-            assert!(seen.insert(now()), "{file} is no input");
+            assert!(stamps.insert(now()), "{file} is no input");
         }
         std::fs::write(repo.join("kernel/a.o"), "").unwrap();
-        assert!(!seen.insert(now()), "what is built is an input");
+        assert!(!stamps.insert(now()), "what is built is an input");
         std::fs::remove_dir_all(repo).unwrap();
     }
 }

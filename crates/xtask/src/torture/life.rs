@@ -64,7 +64,7 @@ const STATES: [&str; 12] = [
 ];
 
 /// Whether a scenario is run.
-fn taken(scenario: &str, kernel: Kernel, quick: bool) -> bool {
+fn is_selected(scenario: &str, kernel: Kernel, quick: bool) -> bool {
     let left = match kernel {
         Kernel::Plain | Kernel::Coverage | Kernel::Image => &STATES[..],
         Kernel::Sanitizers => &EXACTNESS[..],
@@ -161,7 +161,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
     }
     let scenarios: Vec<&str> = SCENARIOS
         .into_iter()
-        .filter(|scenario| taken(scenario, kernel, args.quick) && named(scenario))
+        .filter(|scenario| is_selected(scenario, kernel, args.quick) && named(scenario))
         .collect();
     // A codec more does not make `./dev test` longer: the module's part is the same for all of them.
     let turns = if args.quick { "--in-turn" } else { "" };
