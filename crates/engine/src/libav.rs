@@ -20,9 +20,9 @@
 //!
 //! Invariants of the unsafe code:
 //! - `Context` owns the three C objects, and nobody else has pointers to them.
-//! - `AVCodecContext.opaque` points to the [`CallbackState`] of `Context`'s `Arc`, from before the decoder is opened
-//!   until after it is freed. The library's copies of the context, one per frame thread, have the same
-//!   pointer.
+//! - `AVCodecContext.opaque` points to the [`CallbackState`] of `Context`'s `Arc`, from before the decoder is
+//!   opened until after it is freed. The library's copies of the context, one per frame thread, have the
+//!   same pointer.
 //! - An `AVBufferRef` of a frame or of a packet owns one count of its `Arc`. The free callback gives it back.
 
 pub(crate) mod stream;
