@@ -79,12 +79,12 @@ static ssize_t broker_read(struct file *filp, char __user *to, size_t room, loff
 	if (room < sizeof(event))
 		return -EINVAL;
 	while (room - done >= sizeof(event)) {
-		if (!daedalus_take_wanted(dev, &event)) {
+		if (!daedalus_take_demand(dev, &event)) {
 			if (done)
 				return done;
 			if (filp->f_flags & O_NONBLOCK)
 				return -EAGAIN;
-			if (wait_event_interruptible(dev->wanted_wq, daedalus_any_wanted(dev)))
+			if (wait_event_interruptible(dev->demand_wq, daedalus_any_demand(dev)))
 				return -ERESTARTSYS;
 			continue;
 		}
@@ -99,10 +99,10 @@ static __poll_t broker_poll(struct file *filp, struct poll_table_struct *wait)
 {
 	struct daedalus_broker *broker = filp->private_data;
 
-	poll_wait(filp, &broker->dev->wanted_wq, wait);
+	poll_wait(filp, &broker->dev->demand_wq, wait);
 	if (!is_registered(broker))
 		return EPOLLERR;
-	return daedalus_any_wanted(broker->dev) ? EPOLLIN | EPOLLRDNORM : 0;
+	return daedalus_any_demand(broker->dev) ? EPOLLIN | EPOLLRDNORM : 0;
 }
 
 static int broker_hello(struct daedalus_broker *broker, struct daedalus_hello __user *arg)

@@ -88,11 +88,11 @@ struct daedalus_dev *daedalus_dev_create(struct device *parent)
 		return NULL;
 	dev->parent = parent;
 	mutex_init(&dev->lock);
-	spin_lock_init(&dev->wanted_lock);
+	spin_lock_init(&dev->demand_lock);
 	INIT_LIST_HEAD(&dev->sessions);
-	INIT_LIST_HEAD(&dev->wanted);
+	INIT_LIST_HEAD(&dev->demand);
 	init_waitqueue_head(&dev->broker_wq);
-	init_waitqueue_head(&dev->wanted_wq);
+	init_waitqueue_head(&dev->demand_wq);
 	dev->wq = alloc_workqueue("daedalus", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	/* Each session may have one waiting claim, which must not delay another's. */
 	dev->claim_wq = alloc_workqueue("daedalus_claim", WQ_UNBOUND, WQ_MAX_ACTIVE);
@@ -135,7 +135,7 @@ void daedalus_session_init(struct daedalus_session *session, struct daedalus_dev
 	session->face = face;
 	session->pid = task_tgid_nr(current);
 	session->uid = current_euid();
-	INIT_LIST_HEAD(&session->wanted_entry);
+	INIT_LIST_HEAD(&session->demand_entry);
 	spin_lock_init(&session->lock);
 	mutex_lock(&dev->lock);
 	session->codecs = face == DAEDALUS_FACE_STATELESS ? dev->codecs : dev->stateful_codecs;
@@ -234,12 +234,12 @@ void daedalus_want_worker(struct daedalus_session *session)
 {
 	struct daedalus_dev *dev = session->dev;
 
-	spin_lock(&dev->wanted_lock);
-	if (list_empty(&session->wanted_entry))
-		list_add_tail(&session->wanted_entry, &dev->wanted);
+	spin_lock(&dev->demand_lock);
+	if (list_empty(&session->demand_entry))
+		list_add_tail(&session->demand_entry, &dev->demand);
 	session->reported = false;
-	spin_unlock(&dev->wanted_lock);
-	wake_up(&dev->wanted_wq);
+	spin_unlock(&dev->demand_lock);
+	wake_up(&dev->demand_wq);
 }
 
 /**
@@ -248,50 +248,50 @@ void daedalus_want_worker(struct daedalus_session *session)
  */
 void daedalus_unwant_worker(struct daedalus_session *session)
 {
-	spin_lock(&session->dev->wanted_lock);
-	list_del_init(&session->wanted_entry);
-	spin_unlock(&session->dev->wanted_lock);
+	spin_lock(&session->dev->demand_lock);
+	list_del_init(&session->demand_entry);
+	spin_unlock(&session->dev->demand_lock);
 }
 
-static struct daedalus_session *next_wanted(struct daedalus_dev *dev)
+static struct daedalus_session *next_demand(struct daedalus_dev *dev)
 {
 	struct daedalus_session *session;
 
-	lockdep_assert_held(&dev->wanted_lock);
-	list_for_each_entry(session, &dev->wanted, wanted_entry)
+	lockdep_assert_held(&dev->demand_lock);
+	list_for_each_entry(session, &dev->demand, demand_entry)
 		if (!session->reported)
 			return session;
 	return NULL;
 }
 
 /**
- * daedalus_any_wanted() - tell whether daedalus_take_wanted() would find a session
+ * daedalus_any_demand() - tell whether daedalus_take_demand() would find a session
  * @dev: the device
  */
-bool daedalus_any_wanted(struct daedalus_dev *dev)
+bool daedalus_any_demand(struct daedalus_dev *dev)
 {
 	bool ret;
 
-	spin_lock(&dev->wanted_lock);
-	ret = next_wanted(dev);
-	spin_unlock(&dev->wanted_lock);
+	spin_lock(&dev->demand_lock);
+	ret = next_demand(dev);
+	spin_unlock(&dev->demand_lock);
 	return ret;
 }
 
 /**
- * daedalus_take_wanted() - describe, once, a session that needs a worker
+ * daedalus_take_demand() - describe, once, a session that needs a worker
  * @dev: the device
  * @event: the description
  *
  * Return: whether there is one.
  */
-bool daedalus_take_wanted(struct daedalus_dev *dev, struct daedalus_event *event)
+bool daedalus_take_demand(struct daedalus_dev *dev, struct daedalus_event *event)
 {
 	struct daedalus_session *session;
 
 	memset(event, 0, sizeof(*event));
-	spin_lock(&dev->wanted_lock);
-	session = next_wanted(dev);
+	spin_lock(&dev->demand_lock);
+	session = next_demand(dev);
 	if (session) {
 		session->reported = true;
 		event->type = DAEDALUS_EVENT_WORKER_WANTED;
@@ -300,7 +300,7 @@ bool daedalus_take_wanted(struct daedalus_dev *dev, struct daedalus_event *event
 		event->client_pid = session->pid;
 		event->restarts = READ_ONCE(session->restarts);
 	}
-	spin_unlock(&dev->wanted_lock);
+	spin_unlock(&dev->demand_lock);
 	return session;
 }
 
@@ -312,10 +312,10 @@ void daedalus_forget_reports(struct daedalus_dev *dev)
 {
 	struct daedalus_session *session;
 
-	spin_lock(&dev->wanted_lock);
-	list_for_each_entry(session, &dev->wanted, wanted_entry)
+	spin_lock(&dev->demand_lock);
+	list_for_each_entry(session, &dev->demand, demand_entry)
 		session->reported = false;
-	spin_unlock(&dev->wanted_lock);
+	spin_unlock(&dev->demand_lock);
 }
 
 /**

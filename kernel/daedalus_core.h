@@ -77,9 +77,9 @@ extern unsigned int daedalus_max_requests_per_session;
  * @faces: DAEDALUS_FACE_* that are offered
  * @name: the daemon's name
  * @sessions: every struct daedalus_session with an open file
- * @wanted_lock: guards @wanted
- * @wanted: sessions that need a worker
- * @wanted_wq: woken when @wanted gets an entry
+ * @demand_lock: guards @demand
+ * @demand: sessions that need a worker
+ * @demand_wq: woken when @demand gets an entry
  * @next_session: the next session's id
  * @next_id: the next plane's id
  * @frozen: user space is frozen, or about to be: clocks stand still
@@ -111,9 +111,9 @@ struct daedalus_dev {
 	char name[32];
 	struct list_head sessions;
 
-	spinlock_t wanted_lock;	/* wanted */
-	struct list_head wanted;
-	wait_queue_head_t wanted_wq;
+	spinlock_t demand_lock;	/* demand */
+	struct list_head demand;
+	wait_queue_head_t demand_wq;
 
 	u64 next_session;
 	atomic64_t next_id;
@@ -173,9 +173,9 @@ struct daedalus_session_ops {
  * @face: DAEDALUS_FACE_* of the node
  * @ops: the face's operations; set before the session is listed
  * @entry: in &daedalus_dev.sessions
- * @wanted_entry: in &daedalus_dev.wanted
+ * @demand_entry: in &daedalus_dev.demand
  * @reported: the broker knows that a worker is wanted; guarded by
- *	&daedalus_dev.wanted_lock
+ *	&daedalus_dev.demand_lock
  * @id: never reused
  * @pid: the client's process id, for logs and debugfs
  * @uid: the user who opened it
@@ -194,7 +194,7 @@ struct daedalus_session {
 	u32 face;
 	const struct daedalus_session_ops *ops;
 	struct list_head entry;
-	struct list_head wanted_entry;
+	struct list_head demand_entry;
 	bool reported;
 	u64 id;
 	pid_t pid;
@@ -221,8 +221,8 @@ void daedalus_session_put(struct daedalus_session *session);
 
 void daedalus_want_worker(struct daedalus_session *session);
 void daedalus_unwant_worker(struct daedalus_session *session);
-bool daedalus_any_wanted(struct daedalus_dev *dev);
-bool daedalus_take_wanted(struct daedalus_dev *dev, struct daedalus_event *event);
+bool daedalus_any_demand(struct daedalus_dev *dev);
+bool daedalus_take_demand(struct daedalus_dev *dev, struct daedalus_event *event);
 void daedalus_forget_reports(struct daedalus_dev *dev);
 int daedalus_wait_broker(struct daedalus_dev *dev);
 

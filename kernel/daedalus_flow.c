@@ -108,7 +108,8 @@ struct daedalus_lend *daedalus_flow_next_raw(struct daedalus_flow *flow)
 	struct daedalus_lend *raw;
 
 	lockdep_assert_held(&flow->session.lock);
-	if (!flow->writing || !flow->known || flow->waiting || flow->drain == DAEDALUS_DRAIN_OVER)
+	if (!flow->writing || !flow->has_format || flow->waiting ||
+	    flow->drain == DAEDALUS_DRAIN_OVER)
 		return NULL;
 	list_for_each_entry(raw, &flow->raws, entry)
 		if (!raw->lent && !raw->revoked && flow->ops->suits(flow, raw))
@@ -149,7 +150,7 @@ static bool owes(struct daedalus_flow *flow)
 	if (!daedalus_flow_is_draining(flow) &&
 	    (list_empty(&flow->units) || flow->drain == DAEDALUS_DRAIN_OVER))
 		return false;
-	if (!flow->session.worker || !flow->known)
+	if (!flow->session.worker || !flow->has_format)
 		return true;
 	return !flow->waiting && (flow->lent || daedalus_flow_next_raw(flow));
 }
@@ -432,7 +433,7 @@ void daedalus_flow_add_raw(struct daedalus_flow *flow, struct daedalus_lend *raw
 void daedalus_flow_restart(struct daedalus_flow *flow)
 {
 	lockdep_assert_held(&flow->session.lock);
-	flow->known = false;
+	flow->has_format = false;
 	flow->waiting = false;
 	flow->go_on = false;
 	flow->started = false;
@@ -751,7 +752,7 @@ static const char *state_name(struct daedalus_flow *flow)
 		return "waiting";
 	if (flow->waiting)
 		return "format";
-	return flow->known ? "streaming" : "parsing";
+	return flow->has_format ? "streaming" : "parsing";
 }
 
 /**

@@ -98,7 +98,7 @@ struct daedalus_flow_ops {
  * @go_on: DAEDALUS_MSG_CONTINUE is due
  * @reading: OUTPUT streams
  * @writing: CAPTURE streams
- * @known: the stream's format is known
+ * @has_format: the stream's format is known
  * @waiting: the worker waits for DAEDALUS_MSG_CONTINUE, or the client must act before that
  * @width: of the OUTPUT format
  * @height: of the OUTPUT format
@@ -133,7 +133,7 @@ struct daedalus_flow {
 	bool go_on;
 	bool reading;
 	bool writing;
-	bool known;
+	bool has_format;
 	bool waiting;
 	u32 width;
 	u32 height;

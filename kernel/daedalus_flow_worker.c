@@ -15,7 +15,7 @@
 #include "daedalus_memory.h"
 #include "daedalus_worker.h"
 
-static bool worker_wanted(struct daedalus_session *session)
+static bool wants_worker(struct daedalus_session *session)
 {
 	return daedalus_flow_wants_worker(daedalus_session_to_flow(session));
 }
@@ -150,7 +150,7 @@ static int take_format(struct daedalus_flow *flow, struct daedalus_format *forma
 	ret = flow->ops->format(flow, format);
 	if (ret < 0)
 		return ret;
-	flow->known = true;
+	flow->has_format = true;
 	flow->waiting = !ret;
 	flow->go_on = false;
 	if (ret)
@@ -375,7 +375,7 @@ static void worker_lost(struct daedalus_session *session, struct daedalus_worker
 }
 
 const struct daedalus_worker_ops daedalus_flow_worker_ops = {
-	.wants = worker_wanted,
+	.wants = wants_worker,
 	.seated = worker_seated,
 	.pending = worker_pending,
 	.next = worker_next,

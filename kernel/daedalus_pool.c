@@ -93,7 +93,7 @@ const char *daedalus_contiguous_reason(struct daedalus_dev *dev)
 	return dev->cma ? "tried: there is a CMA area" : "not tried: there is no CMA area";
 }
 
-static bool contiguous_wanted(struct daedalus_dev *dev)
+static bool wants_contiguous(struct daedalus_dev *dev)
 {
 	return daedalus_contiguous > 0 || (daedalus_contiguous && dev->cma);
 }
@@ -111,7 +111,7 @@ bool daedalus_contiguous_fits(struct daedalus_pool *pool, u64 size)
 	struct daedalus_dev *dev = pool->dev;
 	u64 need = size * CONTIGUOUS_BUFFERS;
 
-	if (!contiguous_wanted(dev))
+	if (!wants_contiguous(dev))
 		return false;
 	if (dev->cma && free_cma_bytes() < need)
 		return false;
@@ -420,21 +420,21 @@ int daedalus_reserve_add(struct daedalus_pool *pool, struct daedalus_reserve *re
 bool daedalus_reserve_has(struct daedalus_reserve *reserve, unsigned int count,
 			  unsigned int num_planes, const unsigned int *sizes)
 {
-	unsigned int i, wanted[VB2_MAX_PLANES];
+	unsigned int i, need[VB2_MAX_PLANES];
 	struct daedalus_mem *mem;
 
 	for (i = 0; i < num_planes; i++)
-		wanted[i] = count;
+		need[i] = count;
 	list_for_each_entry(mem, &reserve->entries, entry) {
 		for (i = 0; i < num_planes; i++) {
-			if (wanted[i] && mem->size == PAGE_ALIGN(sizes[i])) {
-				wanted[i]--;
+			if (need[i] && mem->size == PAGE_ALIGN(sizes[i])) {
+				need[i]--;
 				break;
 			}
 		}
 	}
 	for (i = 0; i < num_planes; i++)
-		if (wanted[i])
+		if (need[i])
 			return false;
 	return true;
 }

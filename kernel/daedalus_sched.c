@@ -35,7 +35,7 @@
  *	revoke_lock
  *	memory's mutexes
  *	session->lock	spinlock
- *	dev->wanted_lock, pool->lock, vb2's done_lock, wait queues
+ *	dev->demand_lock, pool->lock, vb2's done_lock, wait queues
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -373,7 +373,7 @@ unlock:
 
 /* --- operations for workers --- */
 
-static bool worker_wanted(struct daedalus_session *session)
+static bool wants_worker(struct daedalus_session *session)
 {
 	return should_have_worker(to_sched(session));
 }
@@ -492,7 +492,7 @@ static void worker_lost(struct daedalus_session *session, struct daedalus_worker
 }
 
 static const struct daedalus_worker_ops worker_ops = {
-	.wants = worker_wanted,
+	.wants = wants_worker,
 	.seated = worker_seated,
 	.pending = worker_pending,
 	.next = worker_next,

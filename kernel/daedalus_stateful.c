@@ -92,20 +92,20 @@ static const struct daedalus_raw *find_raw(const struct daedalus_format *format,
 /* Completes a CAPTURE format. The stream decides about the size, once there is one. */
 static void try_raw(struct daedalus_stream *stream, struct v4l2_pix_format_mplane *pix)
 {
-	struct daedalus_format format, *known = NULL;
+	struct daedalus_format format, *stream_format = NULL;
 	u32 formats;
 
 	if (daedalus_stream_format(stream, &format, &formats))
-		known = &format;
-	if (known) {
-		pix->width = known->width;
-		pix->height = known->height;
+		stream_format = &format;
+	if (stream_format) {
+		pix->width = stream_format->width;
+		pix->height = stream_format->height;
 	} else if (!pix->width || !pix->height) {
 		pix->width = stream->coded_fmt.width;
 		pix->height = stream->coded_fmt.height;
 	}
-	fill_colour(stream, known, pix);
-	daedalus_fill_raw(find_raw(known, pix->pixelformat), pix);
+	fill_colour(stream, stream_format, pix);
+	daedalus_fill_raw(find_raw(stream_format, pix->pixelformat), pix);
 }
 
 /* Lets the CAPTURE format follow the stream's, for buffers that are allocated from now on. */
@@ -293,11 +293,11 @@ static int find_rect(struct daedalus_stream *stream, u32 target, struct v4l2_rec
 {
 	struct daedalus_format format;
 	u32 formats;
-	bool known;
+	bool has_format;
 
 	lockdep_assert_held(&stream->lock);
 	refresh_raw_fmt(stream);
-	known = daedalus_stream_format(stream, &format, &formats);
+	has_format = daedalus_stream_format(stream, &format, &formats);
 	r->left = 0;
 	r->top = 0;
 	r->width = stream->raw_fmt.width;
@@ -307,11 +307,11 @@ static int find_rect(struct daedalus_stream *stream, u32 target, struct v4l2_rec
 	case V4L2_SEL_TGT_CROP_DEFAULT:
 	case V4L2_SEL_TGT_COMPOSE:
 	case V4L2_SEL_TGT_COMPOSE_DEFAULT:
-		r->width = known ? format.width : min(r->width, stream->coded_fmt.width);
-		r->height = known ? format.height : min(r->height, stream->coded_fmt.height);
+		r->width = has_format ? format.width : min(r->width, stream->coded_fmt.width);
+		r->height = has_format ? format.height : min(r->height, stream->coded_fmt.height);
 		return 0;
 	case V4L2_SEL_TGT_CROP_BOUNDS:
-		if (known) {
+		if (has_format) {
 			r->width = format.coded_width;
 			r->height = format.coded_height;
 		}
@@ -601,13 +601,13 @@ static long stateful_ioctl(struct file *filp, unsigned int cmd, unsigned long ar
 static __poll_t stateful_poll(struct file *filp, struct poll_table_struct *wait)
 {
 	struct daedalus_stream *stream = file_to_stream(filp);
-	__poll_t wanted = poll_requested_events(wait), events = 0;
+	__poll_t interest = poll_requested_events(wait), events = 0;
 
 	poll_wait(filp, &stream->src.done_wq, wait);
 	poll_wait(filp, &stream->dst.done_wq, wait);
 	poll_wait(filp, &stream->fh.wait, wait);
 	spin_lock(&stream->flow.session.lock);
-	if (wanted & (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM))
+	if (interest & (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM))
 		events = daedalus_queues_poll(&stream->src, &stream->dst);
 	if (v4l2_event_pending(&stream->fh))
 		events |= EPOLLPRI;

@@ -53,7 +53,7 @@ struct daedalus_stateful {
  * @adopted: value of @formats that @raw_fmt has followed
  * @destroy_work: ends the session after its file is closed
  * @streaming: (S) DAEDALUS_OUTPUT, DAEDALUS_CAPTURE
- * @format: (S) the stream's format, valid if flow.known
+ * @format: (S) the stream's format, valid if flow.has_format
  * @formats: (S) number of formats so far
  * @announce: (S) the client does not know @format yet
  * @last_due: (S) the next CAPTURE buffer goes back empty, as the last one

@@ -190,7 +190,7 @@ static void flow_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
 static int flow_format(struct daedalus_flow *flow, const struct daedalus_format *format)
 {
 	struct daedalus_stream *stream = flow_to_stream(flow);
-	const bool first = !flow->known;
+	const bool first = !flow->has_format;
 	bool same;
 
 	if (!format->width || format->width > format->coded_width ||
@@ -286,14 +286,14 @@ void daedalus_stream_allocated(struct daedalus_stream *stream,
 bool daedalus_stream_format(struct daedalus_stream *stream, struct daedalus_format *format,
 			    u32 *formats)
 {
-	bool known;
+	bool has_format;
 
 	spin_lock(stream_lock(stream));
-	known = stream->flow.known;
+	has_format = stream->flow.has_format;
 	*format = stream->format;
 	*formats = stream->formats;
 	spin_unlock(stream_lock(stream));
-	return known;
+	return has_format;
 }
 
 /**

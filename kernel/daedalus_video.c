@@ -461,13 +461,13 @@ static long daedalus_ioctl(struct file *filp, unsigned int cmd, unsigned long ar
 static __poll_t daedalus_poll(struct file *filp, struct poll_table_struct *wait)
 {
 	struct daedalus_ctx *ctx = file_to_ctx(filp);
-	__poll_t wanted = poll_requested_events(wait), events = 0;
+	__poll_t interest = poll_requested_events(wait), events = 0;
 
 	/* Waits on all of them unconditionally: only the first call adds wait queues. */
 	poll_wait(filp, &ctx->src.done_wq, wait);
 	poll_wait(filp, &ctx->dst.done_wq, wait);
 	poll_wait(filp, &ctx->fh.wait, wait);
-	if (wanted & (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM))
+	if (interest & (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM))
 		events = daedalus_queues_poll(&ctx->src, &ctx->dst);
 	if (v4l2_event_pending(&ctx->fh))
 		events |= EPOLLPRI;

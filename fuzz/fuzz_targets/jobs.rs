@@ -85,9 +85,9 @@ impl Run {
 
     /// Takes the answers, none of which may be for a job that the decoder has lost.
     fn answers(&mut self) {
-        while let Some((done, ())) = self.session.next_done() {
-            assert!(!matches!(done.reason, Some(JobError::Unreported)), "{done:?}");
-            self.answered.push(done.job);
+        while let Some((report, ())) = self.session.next_done() {
+            assert!(!matches!(report.reason, Some(JobError::Unreported)), "{report:?}");
+            self.answered.push(report.job);
         }
     }
 

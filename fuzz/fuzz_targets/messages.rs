@@ -4,13 +4,13 @@
 
 #![no_main]
 
-use daedalus_fuzz::Aligned;
+use daedalus_fuzz::AlignedMessage;
 use daedalus_uapi::protocol::{MAX_PLANES, Message};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let aligned = Aligned::new(data);
-    let Ok(Message::Job(job)) = Message::parse(aligned.bytes()) else {
+    let message = AlignedMessage::new(data);
+    let Ok(Message::Job(job)) = Message::parse(message.bytes()) else {
         return;
     };
     assert!((1..=MAX_PLANES).contains(&job.raw_planes().len()));

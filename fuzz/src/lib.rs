@@ -15,9 +15,9 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// A message, 8-byte aligned as [`daedalus_uapi::protocol::Message::parse`] wants it.
 #[derive(Debug, Default)]
-pub struct Aligned(Vec<u64>, usize);
+pub struct AlignedMessage(Vec<u64>, usize);
 
-impl Aligned {
+impl AlignedMessage {
     /// Returns a copy of `bytes`.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
@@ -35,14 +35,14 @@ impl Aligned {
 
 /// Splits a session's input into messages and the coded data behind those of jobs. What the header's size
 /// says is taken as far as there are bytes, so that every input is some session.
-pub fn messages(mut input: &[u8]) -> impl Iterator<Item = (Aligned, &[u8])> {
+pub fn messages(mut input: &[u8]) -> impl Iterator<Item = (AlignedMessage, &[u8])> {
     std::iter::from_fn(move || {
         let (head, _) = Msg::read_from_prefix(input).ok()?;
         let size = (head.size as usize)
             .clamp(size_of::<Msg>(), MSG_MAX_V1)
             .min(input.len());
         let (message, rest) = input.split_at(size);
-        let message = Aligned::new(message);
+        let message = AlignedMessage::new(message);
         let coded = match MsgJob::read_from_prefix(message.bytes()) {
             Ok((job, _)) if head.kind == MSG_JOB => job.coded.length as usize,
             _ => 0,

@@ -137,7 +137,7 @@ fn timed<'a>(entry: &'a Entry, round: usize, args: &Args) -> Result<Row<'a>> {
         .map(|copy| command(&entry.words, &log(copy)))
         .collect::<Result<Vec<_>>>()?;
     let before = others(args.broker)?;
-    let started = Instant::now();
+    let start = Instant::now();
     // Not waited for through these handles: wait4 gives what each has used.
     let mut running = Vec::new();
     for command in &mut commands {
@@ -146,16 +146,16 @@ fn timed<'a>(entry: &'a Entry, round: usize, args: &Args) -> Result<Row<'a>> {
             .with_context(|| format!("cannot start {}", entry.words[0]))?;
         running.push(child.id());
     }
-    let watched = Watched::default();
+    let watch = LibraryWatch::default();
     let mut each = Vec::new();
     let (mut user, mut system) = (0.0, 0.0);
     std::thread::scope(|scope| -> Result<()> {
         if round == 0 {
-            scope.spawn(|| watched.watch(&running, args.broker));
+            scope.spawn(|| watch.watch(&running, args.broker));
         }
         let ended = (0..running.len()).try_for_each(|_| {
             let ended = process::wait()?;
-            each.push(started.elapsed().as_secs_f64());
+            each.push(start.elapsed().as_secs_f64());
             user += ended.user;
             system += ended.system;
             let copy = running
@@ -170,10 +170,10 @@ fn timed<'a>(entry: &'a Entry, round: usize, args: &Args) -> Result<Row<'a>> {
             );
             Ok(())
         });
-        watched.done.store(true, Ordering::Release);
+        watch.done.store(true, Ordering::Release);
         ended
     })?;
-    let wall = started.elapsed().as_secs_f64();
+    let wall = start.elapsed().as_secs_f64();
     let after = others(args.broker)?;
     Ok(Row {
         name: &entry.name,
@@ -186,7 +186,7 @@ fn timed<'a>(entry: &'a Entry, round: usize, args: &Args) -> Result<Row<'a>> {
         broker: after.broker - before.broker,
         kernel_threads: after.kernel_threads - before.kernel_threads,
         printed: end_of(&log(0))?,
-        libraries: watched
+        libraries: watch
             .found
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner),
@@ -217,12 +217,12 @@ fn others(broker: Option<u32>) -> Result<Others> {
 
 /// Looks which libraries are loaded, by the commands and by the broker's workers.
 #[derive(Default)]
-struct Watched {
+struct LibraryWatch {
     done: AtomicBool,
     found: Mutex<BTreeSet<String>>,
 }
 
-impl Watched {
+impl LibraryWatch {
     fn watch(&self, commands: &[u32], broker: Option<u32>) {
         while !self.done.load(Ordering::Acquire) {
             let workers = broker.and_then(|broker| process::workers(broker).ok());

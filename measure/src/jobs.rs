@@ -79,10 +79,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let worker = process::worker(args.broker)?;
         let (worker_before, client_before) =
             (process::runtime(worker)?, process::runtime(std::process::id())?);
-        let started = Instant::now();
+        let start = Instant::now();
         let limit = Duration::from_secs(args.seconds);
         let latencies = play(&mut session, &mut next, args.count, depth, limit)?;
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = start.elapsed().as_secs_f64();
         let (worker_after, client_after) = (process::runtime(worker)?, process::runtime(std::process::id())?);
         let strace = Strace::attach(worker, &args.strace)?;
         play(&mut session, &mut next, args.traced, depth, Duration::MAX)?;
@@ -124,18 +124,18 @@ fn play<'j>(
     depth: usize,
     limit: Duration,
 ) -> Result<Vec<f64>> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut times = Vec::with_capacity(count);
     for job in jobs.take(count) {
-        if begun.elapsed() > limit {
+        if start.elapsed() > limit {
             break;
         }
-        let started = Instant::now();
+        let job_start = Instant::now();
         session.submit(job)?;
         if depth == 1 {
             session.drain()?;
         }
-        times.push(started.elapsed().as_secs_f64() * 1e6);
+        times.push(job_start.elapsed().as_secs_f64() * 1e6);
         session.take_pictures();
     }
     session.drain()?;

@@ -126,7 +126,7 @@ pub(crate) fn runtime(pid: u32) -> Result<f64> {
 
 /// A child that has ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ChildExit {
     pub(crate) pid: u32,
     /// Its exit status; `None` if a signal ended it.
     pub(crate) status: Option<i32>,
@@ -136,7 +136,7 @@ pub(crate) struct Ended {
 }
 
 /// Waits for any child of this process.
-pub(crate) fn wait() -> Result<Ended> {
+pub(crate) fn wait() -> Result<ChildExit> {
     let mut status = 0;
     // SAFETY: rusage is a structure of integers, for which zeros are a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -152,7 +152,7 @@ pub(crate) fn wait() -> Result<Ended> {
         }
     };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    Ok(Ended {
+    Ok(ChildExit {
         pid: u32::try_from(pid)?,
         status: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
         user: seconds(usage.ru_utime),

@@ -78,7 +78,7 @@ const STATEFUL: Plugin = Plugin {
 fn element_of_driver(driver: &str, codec: Codec, plugin: &Plugin) -> Result<Element> {
     let listing = run("gst-inspect-1.0", &[plugin.name])?;
     let suffix = format!("{}dec", codec.info().gstreamer_name);
-    let mut seen = Vec::new();
+    let mut devices = Vec::new();
     for name in listing.lines().filter_map(|line| line.trim().split(':').next()) {
         if !(name.starts_with(plugin.prefix) && name.ends_with(&suffix)) {
             continue;
@@ -91,9 +91,9 @@ fn element_of_driver(driver: &str, codec: Codec, plugin: &Plugin) -> Result<Elem
                 device: Some(device),
             });
         }
-        seen.push(format!("{name} opens {device} of driver {found}"));
+        devices.push(format!("{name} opens {device} of driver {found}"));
     }
-    if seen.is_empty() {
+    if devices.is_empty() {
         bail!(
             "GStreamer registered no {}…{suffix}: it found no such {} device",
             plugin.prefix,
@@ -103,7 +103,7 @@ fn element_of_driver(driver: &str, codec: Codec, plugin: &Plugin) -> Result<Elem
     bail!(
         "no {} element belongs to driver {driver}: {}",
         codec.name(),
-        seen.join("; ")
+        devices.join("; ")
     )
 }
 
@@ -221,25 +221,25 @@ pub(crate) fn crashed(log: &str) -> bool {
 
 /// Returns the error messages in the client's log with their details; `None` if there are none.
 pub(crate) fn errors_in(log: &str) -> Option<String> {
-    let mut said = Vec::new();
+    let mut errors = Vec::new();
     let mut lines = log.lines().peekable();
     while let Some(line) = lines.next() {
         if let Some(text) = line
             .strip_prefix("ERROR: ")
             .or_else(|| line.strip_prefix("WARNING: erroneous"))
         {
-            said.push(text.trim().to_owned());
+            errors.push(text.trim().to_owned());
             if lines
                 .next_if(|next| next.starts_with("Additional debug info"))
                 .is_some()
             {
                 if let Some(detail) = lines.next() {
-                    said.push(detail.trim().to_owned());
+                    errors.push(detail.trim().to_owned());
                 }
             }
         }
     }
-    (!said.is_empty()).then(|| said.join(" | "))
+    (!errors.is_empty()).then(|| errors.join(" | "))
 }
 
 #[cfg(test)]

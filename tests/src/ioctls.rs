@@ -60,9 +60,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         Command::Compare { trace, log } => {
             let text = read(trace)?;
-            let kept = parse(&text).with_context(|| format!("{} is no trace", trace.display()))?;
-            compare(&kept, &load(log)?)?;
-            println!("{} events as in {}", kept.events.len(), trace.display());
+            let reference = parse(&text).with_context(|| format!("{} is no trace", trace.display()))?;
+            compare(&reference, &load(log)?)?;
+            println!("{} events as in {}", reference.events.len(), trace.display());
         }
     }
     Ok(())
@@ -129,20 +129,24 @@ fn parse(text: &str) -> Result<Sequence> {
 }
 
 /// Compares two sequences; an error shows the first difference.
-fn compare(kept: &Sequence, seen: &Sequence) -> Result<()> {
-    let length = kept.events.len().max(seen.events.len());
-    let different = (0..length).find(|&at| kept.events.get(at) != seen.events.get(at));
+fn compare(reference: &Sequence, current: &Sequence) -> Result<()> {
+    let length = reference.events.len().max(current.events.len());
+    let different = (0..length).find(|&at| reference.events.get(at) != current.events.get(at));
     if let Some(at) = different {
         let show = |sequence: &Sequence| sequence.events.get(at).map_or("its end", |line| line).to_owned();
-        let before = kept.events[at.saturating_sub(3)..at.min(kept.events.len())].join("\n    ");
+        let before = reference.events[at.saturating_sub(3)..at.min(reference.events.len())].join("\n    ");
         bail!(
             "event {} is `{}` and must be `{}`; before it, in both:\n    {before}",
             at + 1,
-            show(seen),
-            show(kept)
+            show(current),
+            show(reference)
         );
     }
-    let other: Vec<&str> = seen.waits.difference(&kept.waits).map(String::as_str).collect();
+    let other: Vec<&str> = current
+        .waits
+        .difference(&reference.waits)
+        .map(String::as_str)
+        .collect();
     ensure!(
         other.is_empty(),
         "it waits on the video node for {}, and the real client never does",
@@ -164,20 +168,20 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_named() {
-        let kept = sequence(&["A", "B", "C"], &["IN"]);
-        assert!(compare(&kept, &kept).is_ok());
-        let wrong = compare(&kept, &sequence(&["A", "X", "C"], &["IN"]))
+        let reference = sequence(&["A", "B", "C"], &["IN"]);
+        assert!(compare(&reference, &reference).is_ok());
+        let wrong = compare(&reference, &sequence(&["A", "X", "C"], &["IN"]))
             .unwrap_err()
             .to_string();
         assert!(wrong.starts_with("event 2 is `X` and must be `B`"), "{wrong}");
-        let short = compare(&kept, &sequence(&["A", "B"], &[]))
+        let short = compare(&reference, &sequence(&["A", "B"], &[]))
             .unwrap_err()
             .to_string();
         assert!(
             short.starts_with("event 3 is `its end` and must be `C`"),
             "{short}"
         );
-        let long = compare(&kept, &sequence(&["A", "B", "C", "D"], &[]))
+        let long = compare(&reference, &sequence(&["A", "B", "C", "D"], &[]))
             .unwrap_err()
             .to_string();
         assert!(long.starts_with("event 4 is `D` and must be `its end`"), "{long}");
@@ -185,9 +189,9 @@ mod tests {
 
     #[test]
     fn fewer_waits_are_a_matter_of_speed_and_others_are_not() {
-        let kept = sequence(&["A"], &["IN"]);
-        assert!(compare(&kept, &sequence(&["A"], &[])).is_ok());
-        let error = compare(&kept, &sequence(&["A"], &["PRI"]))
+        let reference = sequence(&["A"], &["IN"]);
+        assert!(compare(&reference, &sequence(&["A"], &[])).is_ok());
+        let error = compare(&reference, &sequence(&["A"], &["PRI"]))
             .unwrap_err()
             .to_string();
         assert!(error.contains("waits on the video node for PRI"), "{error}");
@@ -195,8 +199,8 @@ mod tests {
 
     #[test]
     fn a_trace_is_read_as_it_was_written() {
-        let kept = parse("# stream: x\n# waits: IN OUT\nA\nB c\n").unwrap();
-        assert_eq!(kept, sequence(&["A", "B c"], &["IN", "OUT"]));
+        let reference = parse("# stream: x\n# waits: IN OUT\nA\nB c\n").unwrap();
+        assert_eq!(reference, sequence(&["A", "B c"], &["IN", "OUT"]));
         assert!(parse("# waits:\n").is_err());
         assert!(parse("A\n").is_err());
     }

@@ -248,8 +248,8 @@ fn ffmpeg_row(args: &Args, base: &Path, stream: &Stream) -> Row {
                 &mut comparison,
             );
             let ended = end(&mut child, played.is_err());
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            match said.lines().next_back() {
+            let messages = fs::read_to_string(&log).unwrap_or_default();
+            match messages.lines().next_back() {
                 Some(line) if played.is_err() || ended.is_err() => played.and(ended).context(line.to_owned()),
                 _ => played.and(ended),
             }
@@ -294,7 +294,7 @@ impl<R: std::io::Read> Pictures<R> {
                 packed.resize(shape.packed_len(), 0);
                 match stateful::read_whole(input, &mut packed)? {
                     0 => Ok(None),
-                    got if got == packed.len() => Ok(Some((*shape, packed))),
+                    count if count == packed.len() => Ok(Some((*shape, packed))),
                     _ => bail!("the output ends within a picture"),
                 }
             }
@@ -330,8 +330,8 @@ fn play(
     let played = follow(args, &mut child, &log_path, Source::Gdp, comparison);
     let ended = end(&mut child, played.is_err());
     let log = String::from_utf8_lossy(&fs::read(&log_path)?).into_owned();
-    let said = gst::errors_in(&log);
-    match (played, ended, said) {
+    let messages = gst::errors_in(&log);
+    match (played, ended, messages) {
         (Err(e), _, Some(text)) => Err(e.context(text)),
         (Err(e), _, None) => Err(e),
         (Ok(()), _, Some(text)) => bail!(text),

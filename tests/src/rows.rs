@@ -25,7 +25,7 @@ pub(crate) struct Comparison {
     planar: Vec<u8>,
     keep: Vec<usize>,
     out: PathBuf,
-    began: Instant,
+    start: Instant,
     first: Option<Instant>,
     last: Option<Instant>,
 }
@@ -65,7 +65,7 @@ impl Comparison {
             planar: Vec::new(),
             keep: stream.keep.clone(),
             out: out.to_owned(),
-            began: Instant::now(),
+            start: Instant::now(),
             first: None,
             last: None,
         }
@@ -174,7 +174,7 @@ impl Comparison {
                 self.row.fps = Some((self.row.frames - 1) as f64 / seconds);
             }
         }
-        self.row.seconds = self.began.elapsed().as_secs_f64();
+        self.row.seconds = self.start.elapsed().as_secs_f64();
         self.row.error = outcome.err().map(|error| format!("{error:#}"));
         let pictures = match self.planar_md5.take() {
             Some((want, hash)) => {
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn all_pictures_in_order_are_equal() {
-        assert!(played("equal", &[A, B], None).equal());
+        assert!(played("equal", &[A, B], None).equal);
     }
 
     #[test]
@@ -311,22 +311,22 @@ mod tests {
         ];
         for (name, pictures, frame) in cases {
             let row = played(name, &pictures, None);
-            assert!(!row.equal(), "{name}");
+            assert!(!row.equal, "{name}");
             assert_eq!(row.first_difference.map(|d| d.frame), Some(frame), "{name}");
         }
     }
 
     #[test]
     fn nothing_at_all_is_not_equal() {
-        assert!(!played("nothing", &[], None).equal());
+        assert!(!played("nothing", &[], None).equal);
     }
 
     #[test]
     fn the_suites_checksum_decides() {
         let sum = |pictures: [[u8; 6]; 2]| Some(md5_hex(&pictures.concat()));
-        assert!(played("decides", &[A, B], sum([A, B])).equal());
-        assert!(!played("decides-not", &[A, B], sum([B, A])).equal());
+        assert!(played("decides", &[A, B], sum([A, B])).equal);
+        assert!(!played("decides-not", &[A, B], sum([B, A])).equal);
         // The list would say that the pictures are swapped.
-        assert!(played("decides-for", &[B, A], sum([B, A])).equal());
+        assert!(played("decides-for", &[B, A], sum([B, A])).equal);
     }
 }

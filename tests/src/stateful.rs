@@ -86,14 +86,14 @@ pub(crate) fn ffmpeg(decoder: &str, file: &Path, log: &Path) -> Result<Child> {
 /// # Errors
 /// The input's.
 pub(crate) fn read_whole(input: &mut impl Read, into: &mut [u8]) -> Result<usize> {
-    let mut got = 0;
-    while got < into.len() {
-        match input.read(&mut into[got..])? {
+    let mut count = 0;
+    while count < into.len() {
+        match input.read(&mut into[count..])? {
             0 => break,
-            bytes => got += bytes,
+            bytes => count += bytes,
         }
     }
-    Ok(got)
+    Ok(count)
 }
 
 /// Returns a file as units for OUTPUT: pieces of any size where the codec allows that, else the container's
@@ -166,8 +166,8 @@ pub(crate) struct FramedArgs {
 /// If a file cannot be read or written.
 pub(crate) fn framed(args: &FramedArgs) -> Result<()> {
     let mut head = [0; 64];
-    let got = read_whole(&mut File::open(&args.input)?, &mut head)?;
-    let codec = daedalus_client::container::codec(&head[..got])?;
+    let count = read_whole(&mut File::open(&args.input)?, &mut head)?;
+    let codec = daedalus_client::container::codec(&head[..count])?;
     let mut framed = Vec::new();
     for unit in units(codec, &args.input)? {
         framed.extend(*b"rdhV");

@@ -135,19 +135,20 @@ fn row(file: &Path, runs: u32) -> Result<Row> {
 /// Runs a command: its seconds, and the processor seconds of the whole machine meanwhile.
 fn timed(mut command: Command) -> Result<(f64, f64)> {
     let before = busy()?;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let output = command
         .output()
         .context("cannot start gst-launch-1.0: sudo apt install gstreamer1.0-tools")?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let said = String::from_utf8_lossy(&output.stderr);
+    let seconds = started_at.elapsed().as_secs_f64();
+    let messages = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.status.success() && !said.contains("ERROR"),
+        output.status.success() && !messages.contains("ERROR"),
         "gst-launch-1.0 failed ({}): {}",
         output.status,
-        said.lines()
+        messages
+            .lines()
             .find(|line| line.contains("ERROR"))
-            .unwrap_or(said.trim())
+            .unwrap_or(messages.trim())
     );
     Ok((seconds, busy()? - before))
 }

@@ -78,10 +78,10 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 }
 
 fn document(system: &System) -> Option<Document> {
-    let seen = Snapshot::take(system);
+    let snapshot = Snapshot::take(system);
     // One of the two alone is of no use.
-    let stateless = seen.video.zip(seen.media).map(<[String; 2]>::from);
-    let nodes: Vec<String> = stateless.into_iter().flatten().chain(seen.stateful).collect();
+    let stateless = snapshot.video.zip(snapshot.media).map(<[String; 2]>::from);
+    let nodes: Vec<String> = stateless.into_iter().flatten().chain(snapshot.stateful).collect();
     if nodes.is_empty() {
         return None;
     }

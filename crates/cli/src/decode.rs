@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
             args.output.display()
         ),
     };
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut playing = start(&args.file, By::Device)?;
     let file =
         File::create(&args.output).with_context(|| format!("cannot write {}", args.output.display()))?;
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         frames,
         written,
         &playing.element,
-        began.elapsed().as_secs_f64(),
+        started_at.elapsed().as_secs_f64(),
     )?;
     Ok(true)
 }

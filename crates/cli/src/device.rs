@@ -39,7 +39,7 @@ pub(crate) struct Snapshot {
     pub(crate) unseen: Option<String>,
     pub(crate) sessions: Vec<Session>,
     #[serde(skip)]
-    pub(crate) taken: Instant,
+    pub(crate) time: Instant,
 }
 
 /// `stats`.
@@ -125,13 +125,13 @@ impl Snapshot {
             stats,
             unseen,
             sessions,
-            taken: Instant::now(),
+            time: Instant::now(),
         }
     }
 
     /// Fills in the sessions' frames per second since an earlier look.
     pub(crate) fn since(mut self, earlier: &Self) -> Self {
-        let seconds = self.taken.duration_since(earlier.taken).as_secs_f64();
+        let seconds = self.time.duration_since(earlier.time).as_secs_f64();
         for session in &mut self.sessions {
             let before = earlier.sessions.iter().find(|old| old.id == session.id);
             if let Some(before) = before.filter(|_| seconds > 0.0) {
@@ -293,13 +293,13 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
     #[test]
     fn what_the_kernel_says_is_read() {
         let machine = machine("snapshot");
-        let seen = Snapshot::take(&machine.system);
-        assert!(seen.module && seen.serves());
-        assert_eq!(seen.video.as_deref(), Some("/dev/video5"));
-        assert_eq!(seen.media.as_deref(), Some("/dev/media3"));
-        assert_eq!(seen.stateful.as_deref(), Some("/dev/video4"));
-        assert_eq!(seen.parameters["watchdog_ms"], "900");
-        let stats = seen.stats.unwrap();
+        let snapshot = Snapshot::take(&machine.system);
+        assert!(snapshot.module && snapshot.serves());
+        assert_eq!(snapshot.video.as_deref(), Some("/dev/video5"));
+        assert_eq!(snapshot.media.as_deref(), Some("/dev/media3"));
+        assert_eq!(snapshot.stateful.as_deref(), Some("/dev/video4"));
+        assert_eq!(snapshot.parameters["watchdog_ms"], "900");
+        let stats = snapshot.stats.unwrap();
         assert_eq!(
             (stats.state.as_str(), stats.daemon.as_str()),
             ("serving", "daedalusd 0.1.0")
@@ -307,8 +307,8 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
         assert_eq!(stats.codecs, bit_names(7));
         assert_eq!(stats.stateful_codecs, bit_names(3));
         assert_eq!((stats.sessions, stats.sessions_ever, stats.busy_peak), (2, 9, 3));
-        let [first, second] = &seen.sessions[..] else {
-            panic!("{:?}", seen.sessions)
+        let [first, second] = &snapshot.sessions[..] else {
+            panic!("{:?}", snapshot.sessions)
         };
         assert_eq!(first.program.as_deref(), Some("gst-launch-1.0"));
         assert_eq!(
@@ -330,16 +330,16 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
     fn the_stateful_node_alone_is_a_device() {
         let machine = machine("stateful");
         machine.remove("/sys/bus/platform/drivers/daedalus/daedalus.0");
-        let seen = Snapshot::take(&machine.system);
-        assert!(seen.video.is_none() && seen.media.is_none() && seen.serves());
+        let snapshot = Snapshot::take(&machine.system);
+        assert!(snapshot.video.is_none() && snapshot.media.is_none() && snapshot.serves());
     }
 
     #[test]
     fn a_clients_name_is_no_command_to_a_terminal() {
         let machine = machine("escapes");
         machine.put("/proc/77/comm", b"\x1b]0;x\x07\x1b[2J\xff\xc2\x9b\n");
-        let seen = Snapshot::take(&machine.system);
-        assert_eq!(seen.sessions[0].program.as_deref(), Some("?]0;x??[2J??"));
+        let snapshot = Snapshot::take(&machine.system);
+        assert_eq!(snapshot.sessions[0].program.as_deref(), Some("?]0;x??[2J??"));
     }
 
     #[test]
@@ -347,7 +347,7 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
         let machine = machine("fps");
         let before = Snapshot::take(&machine.system);
         let mut after = before.clone();
-        after.taken += std::time::Duration::from_secs(2);
+        after.time += std::time::Duration::from_secs(2);
         after.sessions[0].done += 50;
         after.sessions[1].id = 10;
         let after = after.since(&before);
@@ -358,8 +358,8 @@ waiting=0 claimed=0 in_flight=0 done=3 failed=2 restarts=6 oldest_ms=0 memory=20
     #[test]
     fn a_machine_without_the_module_says_so() {
         let machine = Machine::new("bare", &[("/proc/sys/kernel/osrelease", "6.12\n")]);
-        let seen = Snapshot::take(&machine.system);
-        assert!(!seen.module && !seen.serves() && seen.video.is_none());
-        assert!(seen.unseen.unwrap().contains("modprobe daedalus_v4l2"));
+        let snapshot = Snapshot::take(&machine.system);
+        assert!(!snapshot.module && !snapshot.serves() && snapshot.video.is_none());
+        assert!(snapshot.unseen.unwrap().contains("modprobe daedalus_v4l2"));
     }
 }

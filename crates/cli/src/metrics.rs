@@ -77,7 +77,7 @@ fn serve<S: Stream>(system: &System, peers: impl Iterator<Item = io::Result<S>>)
 /// Answers a peer that has a time for its request, however it sends it, and for reading the answer.
 fn answer_within<S: Stream>(system: &System, stream: &S, time: Duration) -> Result<()> {
     let end = Instant::now() + time;
-    answer(system, Timed { stream, end }, Timed { stream, end })
+    answer(system, TimedStream { stream, end }, TimedStream { stream, end })
 }
 
 /// A connection.
@@ -110,12 +110,12 @@ stream!(UnixStream);
 stream!(TcpStream);
 
 /// A connection that is of no use after `end`.
-struct Timed<'s, S> {
+struct TimedStream<'s, S> {
     stream: &'s S,
     end: Instant,
 }
 
-impl<S> Timed<'_, S> {
+impl<S> TimedStream<'_, S> {
     fn left(&self) -> io::Result<Duration> {
         let left = self.end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -125,13 +125,13 @@ impl<S> Timed<'_, S> {
     }
 }
 
-impl<S: Stream> Read for Timed<'_, S> {
+impl<S: Stream> Read for TimedStream<'_, S> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.stream.read_within(bytes, self.left()?)
     }
 }
 
-impl<S: Stream> Write for Timed<'_, S> {
+impl<S: Stream> Write for TimedStream<'_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write_within(bytes, self.left()?)
     }
@@ -194,9 +194,16 @@ impl Text {
         let _ = writeln!(self.0, "{name} {value}");
     }
 
-    fn each(&mut self, seen: &Snapshot, name: &str, kind: &str, help: &str, value: impl Fn(&Session) -> f64) {
+    fn each(
+        &mut self,
+        snapshot: &Snapshot,
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: impl Fn(&Session) -> f64,
+    ) {
         self.family(name, kind, help);
-        for session in &seen.sessions {
+        for session in &snapshot.sessions {
             let _ = writeln!(
                 self.0,
                 "{name}{{session=\"{}\",format=\"{}\",program=\"{}\"}} {}",
@@ -216,16 +223,18 @@ fn escaped(text: &str) -> String {
 }
 
 /// Prometheus' text format, version 0.0.4.
-fn text(seen: &Snapshot) -> String {
+fn text(snapshot: &Snapshot) -> String {
     let mut text = Text(String::new());
-    let serving = u64::from(seen.serves());
+    let serving = u64::from(snapshot.serves());
     text.one(
         "daedalus_serving",
         "gauge",
         "Whether clients find a device that decodes.",
         serving,
     );
-    let Some(stats) = &seen.stats else { return text.0 };
+    let Some(stats) = &snapshot.stats else {
+        return text.0;
+    };
     text.one(
         "daedalus_sessions",
         "gauge",
@@ -251,7 +260,7 @@ fn text(seen: &Snapshot) -> String {
         stats.memory,
     );
     let mut each = |name: &str, kind: &str, help: &str, value: fn(&Session) -> f64| {
-        text.each(seen, &format!("daedalus_session_{name}"), kind, help, value);
+        text.each(snapshot, &format!("daedalus_session_{name}"), kind, help, value);
     };
     each(
         "jobs_done_total",
@@ -303,7 +312,7 @@ fn text(seen: &Snapshot) -> String {
         "gauge",
         "1 for the state that a session has.",
     );
-    for session in &seen.sessions {
+    for session in &snapshot.sessions {
         let _ = writeln!(
             text.0,
             "daedalus_session_state{{session=\"{}\",state=\"{}\"}} 1",
@@ -353,9 +362,9 @@ mod tests {
             }
         });
         let time = Duration::from_millis(200);
-        let begun = Instant::now();
+        let start = Instant::now();
         assert!(answer_within(&machine.system, &own, time).is_err());
-        assert!(begun.elapsed() < 10 * time, "{:?}", begun.elapsed());
+        assert!(start.elapsed() < 10 * time, "{:?}", start.elapsed());
         drop(own);
         dawdling.join().unwrap();
     }

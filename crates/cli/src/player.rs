@@ -33,7 +33,7 @@ pub(crate) struct Playback {
     pub(crate) element: String,
     child: Child,
     reader: Reader<BufReader<ChildStdout>>,
-    said: Option<JoinHandle<String>>,
+    messages: Option<JoinHandle<String>>,
     picture: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn start(file: &Path, by: By) -> Result<Playback> {
         .spawn()
         .context("cannot start gst-launch-1.0: sudo apt install gstreamer1.0-tools")?;
     let out = child.stdout.take().context("gst-launch-1.0 without an output")?;
-    let said = child.stderr.take().map(|mut errors| {
+    let messages = child.stderr.take().map(|mut errors| {
         std::thread::spawn(move || {
             let mut text = Vec::new();
             errors.read_to_end(&mut text).ok();
@@ -57,7 +57,7 @@ pub(crate) fn start(file: &Path, by: By) -> Result<Playback> {
         element,
         child,
         reader: Reader::new(BufReader::with_capacity(1 << 20, out)),
-        said,
+        messages,
         picture: Vec::new(),
     })
 }
@@ -217,17 +217,17 @@ impl Playback {
 
     fn end(&mut self) -> Result<()> {
         let status = self.child.wait()?;
-        let said = self
-            .said
+        let messages = self
+            .messages
             .take()
-            .and_then(|said| said.join().ok())
+            .and_then(|messages| messages.join().ok())
             .unwrap_or_default();
-        let errors: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
+        let errors: Vec<&str> = messages.lines().filter(|line| line.contains("ERROR")).collect();
         ensure!(
             status.success() && errors.is_empty(),
             "{} failed ({status}): {}",
             self.element,
-            errors.first().copied().unwrap_or(said.trim())
+            errors.first().copied().unwrap_or(messages.trim())
         );
         Ok(())
     }

@@ -23,39 +23,39 @@ pub(crate) struct Args {
 /// Runs it. False: clients find no device that decodes.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let system = System::this();
-    let mut seen = Snapshot::take(&system);
+    let mut snapshot = Snapshot::take(&system);
     if let Some(seconds) = args.interval {
         std::thread::sleep(Duration::from_secs(seconds));
-        seen = Snapshot::take(&system).since(&seen);
+        snapshot = Snapshot::take(&system).since(&snapshot);
     }
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, &seen)?;
+        serde_json::to_writer(&mut out, &snapshot)?;
         writeln!(out)?;
     } else {
-        write!(out, "{}", text(&seen))?;
+        write!(out, "{}", text(&snapshot))?;
     }
-    Ok(seen.serves())
+    Ok(snapshot.serves())
 }
 
 /// Returns the lines about the device.
-pub(crate) fn head(seen: &Snapshot) -> Vec<(&'static str, String)> {
+pub(crate) fn head(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    let parameters: Vec<String> = seen
+    let parameters: Vec<String> = snapshot
         .parameters
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     lines.push((
         "module",
-        if seen.module {
+        if snapshot.module {
             format!("loaded, {}", parameters.join(" "))
         } else {
             "not loaded".to_owned()
         },
     ));
-    lines.push(("device", nodes(seen)));
-    if let Some(stats) = &seen.stats {
+    lines.push(("device", nodes(snapshot)));
+    if let Some(stats) = &snapshot.stats {
         let name = match stats.state.as_str() {
             "unserved" => String::new(),
             _ => format!(": {}, {}", stats.daemon, offer(stats)),
@@ -73,16 +73,19 @@ pub(crate) fn head(seen: &Snapshot) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    if let Some(why) = &seen.unseen {
+    if let Some(why) = &snapshot.unseen {
         lines.push(("note", why.clone()));
     }
     lines
 }
 
 /// Returns the nodes of both faces.
-fn nodes(seen: &Snapshot) -> String {
-    let stateless = [&seen.video, &seen.media].into_iter().flatten().cloned();
-    let stateful = seen.stateful.as_ref().map(|node| format!("{node} (stateful)"));
+fn nodes(snapshot: &Snapshot) -> String {
+    let stateless = [&snapshot.video, &snapshot.media].into_iter().flatten().cloned();
+    let stateful = snapshot
+        .stateful
+        .as_ref()
+        .map(|node| format!("{node} (stateful)"));
     let nodes: Vec<String> = stateless.chain(stateful).collect();
     if nodes.is_empty() {
         return "no nodes: no daemon has registered yet".to_owned();
@@ -153,17 +156,17 @@ fn size(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-fn text(seen: &Snapshot) -> String {
+fn text(snapshot: &Snapshot) -> String {
     let mut text = String::new();
-    for (name, value) in head(seen) {
+    for (name, value) in head(snapshot) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<9} {value}");
     }
-    if seen.sessions.is_empty() {
+    if snapshot.sessions.is_empty() {
         return text;
     }
     let mut rows = vec![COLUMNS.map(str::to_owned)];
-    rows.extend(seen.sessions.iter().map(cells));
+    rows.extend(snapshot.sessions.iter().map(cells));
     let widths: Vec<usize> = (0..COLUMNS.len())
         .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default())
         .collect();

@@ -41,11 +41,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let first = Snapshot::take(&system);
     if args.once || args.json {
         std::thread::sleep(interval);
-        let seen = Snapshot::take(&system).since(&first);
+        let snapshot = Snapshot::take(&system).since(&first);
         if args.json {
-            print_line(serde_json::to_string(&seen)?)?;
+            print_line(serde_json::to_string(&snapshot)?)?;
         } else {
-            print_text(&still(&seen)?)?;
+            print_text(&still(&snapshot)?)?;
         }
         return Ok(true);
     }
@@ -64,7 +64,7 @@ fn live(
     let mut shown = before.clone();
     loop {
         terminal.draw(|frame| draw(frame, &shown))?;
-        if event::poll(interval.saturating_sub(before.taken.elapsed()))? {
+        if event::poll(interval.saturating_sub(before.time.elapsed()))? {
             if ends(&event::read()?) {
                 return Ok(());
             }
@@ -82,11 +82,11 @@ fn ends(event: &Event) -> bool {
         || (key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL))
 }
 
-fn draw(frame: &mut Frame<'_>, seen: &Snapshot) {
-    let lines: Vec<Line<'_>> = head(seen)
+fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot) {
+    let lines: Vec<Line<'_>> = head(snapshot)
         .into_iter()
         // The parameters do not change: `status` shows them.
-        .filter(|(name, _)| *name != "module" || !seen.module)
+        .filter(|(name, _)| *name != "module" || !snapshot.module)
         .map(|(name, value)| Line::from(format!("{name:<9} {value}")))
         .collect();
     let [top, table, foot] = Layout::vertical([
@@ -96,7 +96,7 @@ fn draw(frame: &mut Frame<'_>, seen: &Snapshot) {
     ])
     .areas(frame.area());
     frame.render_widget(Paragraph::new(lines), top);
-    let rows: Vec<[String; COLUMNS.len()]> = seen.sessions.iter().map(cells).collect();
+    let rows: Vec<[String; COLUMNS.len()]> = snapshot.sessions.iter().map(cells).collect();
     let widths = (0..COLUMNS.len()).map(|column| {
         let cells = rows.iter().map(|row| row[column].len());
         Constraint::Length(cells.chain([COLUMNS[column].len()]).max().unwrap_or_default() as u16)
@@ -110,9 +110,9 @@ fn draw(frame: &mut Frame<'_>, seen: &Snapshot) {
 }
 
 /// One frame as text.
-fn still(seen: &Snapshot) -> Result<String> {
+fn still(snapshot: &Snapshot) -> Result<String> {
     let mut terminal = Terminal::new(TestBackend::new(SIZE.0, SIZE.1))?;
-    terminal.draw(|frame| draw(frame, seen))?;
+    terminal.draw(|frame| draw(frame, snapshot))?;
     let buffer = terminal.backend().buffer();
     let mut text = String::new();
     for row in buffer.content().chunks(usize::from(SIZE.0)) {

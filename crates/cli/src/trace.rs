@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use daedalus_trace::{Done, Job, Reader, Record, TraceError};
+use daedalus_trace::{Job, JobResult, Reader, Record, TraceError};
 use daedalus_uapi::fourcc;
 use serde::Serialize;
 
@@ -180,7 +180,7 @@ impl Totals {
             }
             Record::Done(done) => {
                 self.answered += 1;
-                self.errors += u64::from(done.verdict == daedalus_trace::Verdict::Error);
+                self.errors += u64::from(done.status == daedalus_trace::JobStatus::Error);
             }
             Record::Reset => self.resets += 1,
             Record::Buffer(_) => self.buffers += 1,
@@ -199,14 +199,14 @@ impl Line {
                 imported: buffer.imported,
             },
             Record::Job(job) => Self::job(&job),
-            Record::Done(Done {
+            Record::Done(JobResult {
                 job,
-                verdict,
+                status,
                 md5,
                 reason,
             }) => Self::Done {
                 job,
-                status: verdict.to_string(),
+                status: status.to_string(),
                 md5: md5.map(|sum| format!("{:032x}", u128::from_be_bytes(sum))),
                 reason,
             },

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use daedalus_client::raw::Shape;
-use daedalus_common::junit::{self, Case, Verdict};
+use daedalus_common::junit::{self, Case, TestResult};
 use serde::Serialize;
 
 use crate::player::{By, files, is_wide, progress, start};
@@ -54,21 +54,21 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
             file: file.display().to_string(),
             ..Row::default()
         };
-        let started = Instant::now();
+        let started_at = Instant::now();
         if let Err(error) = compare(file, &mut row) {
             row.error = Some(format!("{error:#}"));
         }
         row.equal = row.error.is_none() && row.difference.is_none() && row.frames > 0;
-        row.fps = row.frames as f64 / started.elapsed().as_secs_f64();
+        row.fps = row.frames as f64 / started_at.elapsed().as_secs_f64();
         all &= row.equal;
         cases.push(Case {
             class: "verify".into(),
             name: row.file.clone(),
-            seconds: started.elapsed().as_secs_f64(),
-            verdict: if row.equal {
-                Verdict::Passed
+            seconds: started_at.elapsed().as_secs_f64(),
+            result: if row.equal {
+                TestResult::Passed
             } else {
-                Verdict::Failed(text(&row))
+                TestResult::Failed(text(&row))
             },
         });
         if args.json {

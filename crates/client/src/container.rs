@@ -49,12 +49,12 @@ fn begins_unit(bytes: &[u8]) -> bool {
 ///
 /// [`ParseError::UnknownContainer`] if it tells another codec.
 fn byte_stream(bytes: &[u8]) -> Result<Codec, ParseError> {
-    let told = Elementary::of(bytes).map(Elementary::name);
+    let name = Elementary::of(bytes).map(Elementary::name);
     let codec = CODECS
         .iter()
         .filter(|row| row.stream == Stream::StartCodes)
-        .find(|row| told.is_none_or(|name| name == row.title));
-    let other = || ParseError::UnknownContainer(format!("it is {}", told.unwrap_or("unknown")));
+        .find(|row| name.is_none_or(|name| name == row.title));
+    let other = || ParseError::UnknownContainer(format!("it is {}", name.unwrap_or("unknown")));
     codec.map(|row| row.codec).ok_or_else(other)
 }
 

@@ -124,7 +124,7 @@ pub struct Session {
     /// Pictures in the order in which they have to come, with what is visible of each.
     expected: VecDeque<(u64, Visible)>,
     /// CAPTURE buffers of pictures that came back: they may be references.
-    kept: HashMap<u64, usize>,
+    reference_buffers: HashMap<u64, usize>,
     /// Where the last picture of each timestamp came back.
     buffers: HashMap<u64, usize>,
     /// References after the last job submitted.
@@ -159,18 +159,18 @@ impl Session {
         };
         let size = u32::try_from(plan.payload).unwrap_or(u32::MAX);
         format.plane_fmt[0].sizeimage = size.to_ne_bytes();
-        let granted = device.set_format(v4l2::BUF_TYPE_OUTPUT, format)?;
-        if granted.pixelformat != format.pixelformat || granted.plane_fmt[0].size() < size {
+        let answer = device.set_format(v4l2::BUF_TYPE_OUTPUT, format)?;
+        if answer.pixelformat != format.pixelformat || answer.plane_fmt[0].size() < size {
             return Err(ClientError::Unexpected("the coded format was not granted".into()));
         }
         for control in &plan.initial {
             device.set_controls(std::slice::from_ref(control), None)?;
         }
         let mut raw_format = device.format(v4l2::BUF_TYPE_CAPTURE)?;
-        if let Some(wanted) = options.raw_format {
-            raw_format.pixelformat = wanted;
+        if let Some(pixelformat) = options.raw_format {
+            raw_format.pixelformat = pixelformat;
             raw_format = device.set_format(v4l2::BUF_TYPE_CAPTURE, raw_format)?;
-            if raw_format.pixelformat != wanted {
+            if raw_format.pixelformat != pixelformat {
                 return Err(ClientError::Unexpected(
                     "the CAPTURE format was not granted".into(),
                 ));
@@ -196,7 +196,7 @@ impl Session {
             options: options.clone(),
             in_flight: VecDeque::new(),
             expected: VecDeque::new(),
-            kept: HashMap::new(),
+            reference_buffers: HashMap::new(),
             buffers: HashMap::new(),
             references: Vec::new(),
             pictures: HashMap::new(),
@@ -312,13 +312,13 @@ impl Session {
                 || self.in_flight.iter().any(|job| job.needs.contains(timestamp))
         };
         let free: Vec<u64> = self
-            .kept
+            .reference_buffers
             .keys()
             .copied()
             .filter(|timestamp| !needed(timestamp))
             .collect();
         for timestamp in free {
-            self.free_raw.extend(self.kept.remove(&timestamp));
+            self.free_raw.extend(self.reference_buffers.remove(&timestamp));
         }
         while let Some(index) = self.free_raw.pop() {
             self.raw.queue_picture(index)?;
@@ -342,14 +342,14 @@ impl Session {
             return Ok(());
         }
         let ready = self.device.wait(self.options.patience)?;
-        let mut taken = false;
+        let mut progress = false;
         while (ready.raw || ready.error) && self.take_picture()? {
-            taken = true;
+            progress = true;
         }
         while (ready.coded || ready.error) && self.take_job()? {
-            taken = true;
+            progress = true;
         }
-        if ready.error && !taken {
+        if ready.error && !progress {
             return Err(ClientError::Unexpected(
                 "poll reports an error and there is none".into(),
             ));
@@ -384,7 +384,7 @@ impl Session {
                 error: buffer.error,
             },
         );
-        self.kept.insert(timestamp, buffer.index);
+        self.reference_buffers.insert(timestamp, buffer.index);
         self.buffers.insert(timestamp, buffer.index);
         Ok(true)
     }
@@ -449,7 +449,7 @@ impl Session {
             self.free_requests.push(job.request);
         }
         self.expected.clear();
-        self.kept.clear();
+        self.reference_buffers.clear();
         self.references.clear();
         self.held = false;
         self.free_raw = (0..self.raw.len()).rev().collect();

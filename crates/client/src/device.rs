@@ -183,10 +183,10 @@ impl Device {
         } else {
             OFlags::NONBLOCK
         };
-        let begun = Instant::now();
+        let start = Instant::now();
         let video = open(video, flags)?;
         let longest = Mutex::new(Longest {
-            call: begun.elapsed(),
+            call: start.elapsed(),
             ..Longest::default()
         });
         Ok(Arc::new(Self {
@@ -223,9 +223,9 @@ impl Device {
 
     /// Calls `body` and notes how long it took, as a wait or as a call.
     pub(crate) fn timed<T>(&self, wait: bool, body: impl FnOnce() -> T) -> T {
-        let begun = Instant::now();
+        let start = Instant::now();
         let result = body();
-        let took = begun.elapsed();
+        let took = start.elapsed();
         let mut longest = self
             .longest
             .lock()

@@ -69,7 +69,7 @@ pub struct Queue {
 
 /// A buffer that came back.
 #[derive(Clone, Copy, Debug)]
-pub struct Dequeued {
+pub struct DequeuedBuffer {
     /// Its index.
     pub index: usize,
     /// Its timestamp in ns.
@@ -147,8 +147,8 @@ impl Queue {
         self.buffers.clear();
         self.memory = backing.memory();
         let format = self.device.format(self.buf_type)?;
-        let granted = self.request_buffers(count)?;
-        for index in 0..granted {
+        let count = self.request_buffers(count)?;
+        for index in 0..count {
             let planes = self.backed(index as usize, &format, backing)?;
             self.buffers.push(planes);
         }
@@ -163,9 +163,9 @@ impl Queue {
     pub fn allocate_for_import(&mut self, count: u32) -> Result<u32, ClientError> {
         self.buffers.clear();
         self.memory = v4l2::MEMORY_DMABUF;
-        let granted = self.request_buffers(count)?;
-        self.buffers = vec![Vec::new(); granted as usize];
-        Ok(granted)
+        let count = self.request_buffers(count)?;
+        self.buffers = vec![Vec::new(); count as usize];
+        Ok(count)
     }
 
     /// From now on buffer `index` has the memory of `planes`, which are imported when it is queued.
@@ -441,7 +441,7 @@ impl Queue {
     ///
     /// # Errors
     /// The driver's: `EIO` if the queue is in error, `EINVAL` if it does not stream.
-    pub fn dequeue(&self) -> Result<Option<Dequeued>, ClientError> {
+    pub fn dequeue(&self) -> Result<Option<DequeuedBuffer>, ClientError> {
         let mut planes = [v4l2::Plane::default(); v4l2::MAX_PLANES];
         let mut buffer = self.header(0);
         let device = &self.device;
@@ -454,7 +454,7 @@ impl Queue {
         }
         let seconds = u64::try_from(buffer.tv_sec).unwrap_or_default();
         let micros = u64::try_from(buffer.tv_usec).unwrap_or_default();
-        Ok(Some(Dequeued {
+        Ok(Some(DequeuedBuffer {
             index: buffer.index as usize,
             timestamp: seconds * 1_000_000_000 + micros * 1000,
             error: buffer.flags & v4l2::BUF_FLAG_ERROR != 0,

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::coded::Visible;
 use crate::device::{ClientError, Device, Ready};
 use crate::picture::Layout;
-use crate::queue::{Backing, Dequeued, Queue};
+use crate::queue::{Backing, DequeuedBuffer, Queue};
 use crate::v4l2::{self, text};
 
 /// Finds the stateful node of the device: a node of the driver that takes `coded_format`.
@@ -71,7 +71,7 @@ impl Default for Settings {
 
 /// A picture.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct OutputPicture {
     /// Its timestamp: that of a unit.
     pub timestamp: u64,
     /// `V4L2_BUF_FLAG_ERROR`.
@@ -88,7 +88,7 @@ pub struct Shown {
 #[derive(Debug)]
 pub enum Turn {
     /// A picture; the last before a change or the end, if the second is set.
-    Picture(Box<Shown>, bool),
+    Picture(Box<OutputPicture>, bool),
     /// An empty last buffer.
     Last,
     /// The stream has another format: [`Stream::set_up`] comes next, after the last buffer if CAPTURE
@@ -349,7 +349,7 @@ impl Stream {
     }
 
     /// Reads a picture, and queues its buffer again unless it is the last.
-    fn take_picture(&mut self, buffer: Dequeued) -> Result<Turn, ClientError> {
+    fn take_picture(&mut self, buffer: DequeuedBuffer) -> Result<Turn, ClientError> {
         if buffer.last && buffer.bytes == 0 {
             return Ok(Turn::Last);
         }
@@ -376,7 +376,7 @@ impl Stream {
             .as_ref()
             .ok_or_else(|| ClientError::Unexpected("a picture before any format".into()))?;
         let planes: Vec<_> = self.raw.mappings(buffer.index)?.collect();
-        let shown = Shown {
+        let picture = OutputPicture {
             timestamp: buffer.timestamp,
             error: buffer.error,
             format: format.pixelformat,
@@ -388,7 +388,7 @@ impl Stream {
         } else if !buffer.last {
             self.raw.queue_picture(buffer.index)?;
         }
-        Ok(Turn::Picture(Box::new(shown), buffer.last))
+        Ok(Turn::Picture(Box::new(picture), buffer.last))
     }
 
     /// Begins a drain: `V4L2_DEC_CMD_STOP`.
@@ -451,7 +451,7 @@ impl Stream {
 pub fn play(
     stream: &mut Stream,
     units: impl IntoIterator<Item = Vec<u8>>,
-    show: &mut dyn FnMut(Shown) -> Result<(), ClientError>,
+    show: &mut dyn FnMut(OutputPicture) -> Result<(), ClientError>,
 ) -> Result<u32, ClientError> {
     let mut units = (1u64..).zip(units);
     let mut next = units.next();
@@ -469,8 +469,8 @@ pub fn play(
             stopped = true;
         }
         let over = match stream.turn()? {
-            Turn::Picture(shown, last) => {
-                show(*shown)?;
+            Turn::Picture(picture, last) => {
+                show(*picture)?;
                 last
             }
             Turn::Last => true,

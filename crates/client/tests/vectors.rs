@@ -42,9 +42,9 @@ fn check(codec: &str, exceptions: &[(&str, &str)]) -> usize {
     let mut wrong = Vec::new();
     for row in &rows {
         let name = row.path.to_string_lossy().into_owned();
-        let known = exceptions.iter().find(|(stream, _)| name.ends_with(stream));
+        let exception = exceptions.iter().find(|(stream, _)| name.ends_with(stream));
         let problem = problem(row);
-        match (known, problem) {
+        match (exception, problem) {
             (None, Some(problem)) => wrong.push(format!("{name}: {problem}")),
             (Some((_, reason)), None) => wrong.push(format!("{name}: no exception any more: {reason}")),
             _ => {}

@@ -11,12 +11,12 @@ pub struct Case {
     /// How long it took.
     pub seconds: f64,
     /// How it ended.
-    pub verdict: Verdict,
+    pub result: TestResult,
 }
 
 /// The result of a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TestResult {
     /// It did what it had to.
     Passed,
     /// Why.
@@ -27,24 +27,25 @@ pub enum Verdict {
 
 /// Returns a report with one suite.
 pub fn report(suite: &str, cases: &[Case]) -> String {
-    let count = |wanted: fn(&Verdict) -> bool| cases.iter().filter(|case| wanted(&case.verdict)).count();
+    let count =
+        |predicate: fn(&TestResult) -> bool| cases.iter().filter(|case| predicate(&case.result)).count();
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"{}\" tests=\"{}\" \
          failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{:.3}\">\n",
         escaped(suite),
         cases.len(),
-        count(|verdict| matches!(verdict, Verdict::Failed(_))),
-        count(|verdict| matches!(verdict, Verdict::Skipped(_))),
+        count(|result| matches!(result, TestResult::Failed(_))),
+        count(|result| matches!(result, TestResult::Skipped(_))),
         cases.iter().map(|case| case.seconds).sum::<f64>(),
     );
     for case in cases {
-        let verdict = match &case.verdict {
-            Verdict::Passed => String::new(),
-            Verdict::Failed(why) => element("failure", why),
-            Verdict::Skipped(why) => element("skipped", why),
+        let result = match &case.result {
+            TestResult::Passed => String::new(),
+            TestResult::Failed(why) => element("failure", why),
+            TestResult::Skipped(why) => element("skipped", why),
         };
         text.push_str(&format!(
-            "<testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\">{verdict}</testcase>\n",
+            "<testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\">{result}</testcase>\n",
             escaped(&case.class),
             escaped(&case.name),
             case.seconds,
@@ -84,18 +85,18 @@ mod tests {
 
     #[test]
     fn failures_are_counted_and_escaped() {
-        let case = |name: &str, verdict| Case {
+        let case = |name: &str, result| Case {
             class: "c".into(),
             name: name.into(),
             seconds: 0.25,
-            verdict,
+            result,
         };
         let text = report(
             "s",
             &[
-                case("a", Verdict::Passed),
-                case("<b>", Verdict::Failed("1 & 2\nmore\u{1b}[0m".into())),
-                case("d", Verdict::Skipped("no".into())),
+                case("a", TestResult::Passed),
+                case("<b>", TestResult::Failed("1 & 2\nmore\u{1b}[0m".into())),
+                case("d", TestResult::Skipped("no".into())),
             ],
         );
         assert!(

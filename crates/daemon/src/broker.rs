@@ -40,7 +40,7 @@ use crate::sandbox;
 use crate::sandbox::privileges;
 use child::{Child, State};
 use forker::{Forker, Outcome};
-use offer::Served;
+use offer::CodecSets;
 use options::BrokerOptions;
 use restarts::{Decision, Restarts};
 use traces::Traces;
@@ -62,7 +62,7 @@ const EXIT_REPLACED: u8 = 75;
 /// If the device cannot be opened, registered or read; the message says what to do about it.
 pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
     let signals = Signals::install().context("installing signal handlers")?;
-    let Some(served) = offer::served(options)? else {
+    let Some(codecs) = offer::codec_sets(options)? else {
         // This is no failure, and systemd must not try again.
         notify(&NotifyState::Ready);
         return Ok(ExitCode::SUCCESS);
@@ -70,7 +70,7 @@ pub(crate) fn run(options: &BrokerOptions) -> Result<ExitCode> {
     sandbox::check(options.worker.sandbox.mode)?;
     let user = privileges::worker_user(options.worker_user.as_deref())?;
     let traces = options.record.as_deref().map(Traces::open).transpose()?;
-    let control = register(options, served)?;
+    let control = register(options, codecs)?;
     raise_priority(options.nice);
     raise_descriptor_limit();
     // Only opening the device may need more privileges.
@@ -146,7 +146,7 @@ impl Signals {
 }
 
 /// Opens the control device and becomes its daemon.
-fn register(options: &BrokerOptions, served: Served) -> Result<ControlFd> {
+fn register(options: &BrokerOptions, codecs: CodecSets) -> Result<ControlFd> {
     let path = options.device.display();
     let control = ControlFd::open(&options.device).map_err(|error| match error {
         Errno::NOENT | Errno::NODEV | Errno::NXIO => {
@@ -173,8 +173,8 @@ fn register(options: &BrokerOptions, served: Served) -> Result<ControlFd> {
     let name = concat!("daedalusd ", env!("CARGO_PKG_VERSION"));
     // A module of version 1 refuses the registration if it does not know one of the codecs.
     let mut requested = FaceCodecs {
-        stateless: served.stateless.bits(),
-        stateful: served.stateful.bits(),
+        stateless: codecs.stateless.bits(),
+        stateful: codecs.stateful.bits(),
     };
     if agreed.version < 2 {
         requested.stateless &= CODECS_V1;
@@ -189,15 +189,15 @@ fn register(options: &BrokerOptions, served: Served) -> Result<ControlFd> {
             Errno::BUSY => anyhow!("another daemon serves the device already; stop it first"),
             Errno::INVAL => anyhow!(
                 "register: {error}: the loaded module knows none of {}",
-                served.stateless.union(served.stateful)
+                codecs.stateless.union(codecs.stateful)
             ),
             other => anyhow!("register: {other}"),
         })?;
-    let accepted = Served {
+    let accepted = CodecSets {
         stateless: CodecSet::from_bits(accepted.stateless),
         stateful: CodecSet::from_bits(accepted.stateful),
     };
-    let unknown = served.stateless.difference(accepted.stateless);
+    let unknown = codecs.stateless.difference(accepted.stateless);
     if !unknown.is_empty() {
         tracing::warn!("not offered, for the loaded module does not know it: {unknown}");
     }

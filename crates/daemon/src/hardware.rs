@@ -206,10 +206,10 @@ mod tests {
         // A node of another driver may have any name, and one without a driver is asked, too.
         fs::write(machine.0.join(VIDEO_CLASS).join("video0/name"), "daedalus-dec\n").unwrap();
         fs::create_dir_all(machine.0.join(VIDEO_CLASS).join("video4")).unwrap();
-        let asked = std::cell::RefCell::new(Vec::new());
+        let nodes = std::cell::RefCell::new(Vec::new());
         let found = video_nodes(&machine.0, |path| {
             let node = path.strip_prefix(&machine.0).unwrap().to_str().unwrap();
-            asked.borrow_mut().push(node.to_owned());
+            nodes.borrow_mut().push(node.to_owned());
             match node {
                 "dev/video3" => Err(rustix::io::Errno::ACCESS),
                 "dev/video2" => Ok(("uvcvideo".into(), vec![])),
@@ -221,7 +221,7 @@ mod tests {
             }
         });
         assert_eq!(
-            *asked.borrow(),
+            *nodes.borrow(),
             ["dev/video0", "dev/video2", "dev/video3", "dev/video4"]
         );
         let [first, second] = [CODECS[0].name, CODECS[1].name];

@@ -90,21 +90,21 @@ pub(crate) fn check(mode: Mode) -> Result<()> {
 }
 
 /// Confines this process for the rest of its life. `threads` is the number of threads that the decoder may
-/// start later. `kept` is a descriptor that stays open, besides the standard ones, and that may be written
+/// start later. `open_fd` is a descriptor that stays open, besides the standard ones, and that may be written
 /// to.
 ///
 /// # Errors
 /// If a layer fails. Without Landlock a warning is logged instead.
-pub(crate) fn enter(options: &SandboxOptions, threads: u32, kept: Option<RawFd>) -> Result<Report> {
-    confine(options, threads, kept, true)
+pub(crate) fn enter(options: &SandboxOptions, threads: u32, open_fd: Option<RawFd>) -> Result<Report> {
+    confine(options, threads, open_fd, true)
 }
 
 /// Confines this process, with or without `seccomp`.
-fn confine(options: &SandboxOptions, threads: u32, kept: Option<RawFd>, seccomp: bool) -> Result<Report> {
+fn confine(options: &SandboxOptions, threads: u32, open_fd: Option<RawFd>, seccomp: bool) -> Result<Report> {
     // Credentials, Landlock domains and filters belong to a thread. Threads that start later inherit them.
     let tasks = std::fs::read_dir("/proc/self/task").context("/proc/self/task")?;
     ensure!(tasks.count() == 1, "the sandbox is for a process with one thread");
-    descriptors::close_others(kept).context("closing inherited descriptors")?;
+    descriptors::close_others(open_fd).context("closing inherited descriptors")?;
     limits::apply(options.memory, threads).context("setting limits")?;
     privileges::drop_all().context("dropping privileges")?;
     if options.mode == Mode::Off {
@@ -129,7 +129,7 @@ fn confine(options: &SandboxOptions, threads: u32, kept: Option<RawFd>, seccomp:
         Mode::Log => SeccompAction::Log,
         Mode::Strict | Mode::Off => SeccompAction::KillProcess,
     };
-    syscalls::install(action, kept).context("seccomp; --sandbox=off serves without it")?;
+    syscalls::install(action, open_fd).context("seccomp; --sandbox=off serves without it")?;
     tracing::debug!(landlock, mode = ?options.mode, "confined");
     Ok(Report {
         seccomp: options.mode == Mode::Strict,

@@ -32,7 +32,7 @@ const BUFFERS: usize = 40;
 
 /// What one run took, in seconds.
 #[derive(Clone, Copy, Debug)]
-struct Took {
+struct RunTimes {
     cpu: f64,
     wall: f64,
 }
@@ -69,14 +69,18 @@ fn once(clip: &Path, threads: u32, direct: bool) -> Result<()> {
         capture.fill(0)?;
         free.push_back(capture);
     }
-    let (started, cpu_before) = (Instant::now(), own_cpu()?);
+    let (start, cpu_before) = (Instant::now(), own_cpu()?);
     for (index, job) in jobs.iter().enumerate() {
         let capture = match held.remove(&job.timestamp).filter(|_| job.same_capture) {
             Some(capture) => capture,
             None => free.pop_front().context("the clip needs more buffers")?,
         };
-        let done = player.play(job, &capture)?;
-        ensure!(done.status == Status::Ok, "picture {index}: {:?}", done.reason);
+        let report = player.play(job, &capture)?;
+        ensure!(
+            report.status == Status::Ok,
+            "picture {index}: {:?}",
+            report.reason
+        );
         held.insert(job.timestamp, capture);
         let over: Vec<_> = held
             .keys()
@@ -85,7 +89,7 @@ fn once(clip: &Path, threads: u32, direct: bool) -> Result<()> {
             .collect();
         free.extend(over.iter().filter_map(|timestamp| held.remove(timestamp)));
     }
-    let wall = started.elapsed().as_secs_f64();
+    let wall = start.elapsed().as_secs_f64();
     let cpu = own_cpu()? - cpu_before;
     println!("cpu={cpu:.6} wall={wall:.6} pictures={}", jobs.len());
     Ok(())
@@ -113,7 +117,7 @@ fn number(text: &str, name: &str) -> Result<f64> {
     rest[..end].parse().with_context(|| rest.to_owned())
 }
 
-fn engine(clip: &str, threads: u32, direct: bool) -> Result<Took> {
+fn engine(clip: &str, threads: u32, direct: bool) -> Result<RunTimes> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--once", clip, &threads.to_string(), &direct.to_string()])
         .output()?;
@@ -123,25 +127,25 @@ fn engine(clip: &str, threads: u32, direct: bool) -> Result<Took> {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(Took {
+    Ok(RunTimes {
         cpu: number(&text, "cpu=")?,
         wall: number(&text, "wall=")?,
     })
 }
 
-fn ffmpeg(codec: Codec, clip: &str) -> Result<Took> {
+fn ffmpeg(codec: Codec, clip: &str) -> Result<RunTimes> {
     let (all, one) = (
         ffmpeg_pictures(codec, clip, "1000000")?,
         ffmpeg_pictures(codec, clip, "1")?,
     );
-    Ok(Took {
+    Ok(RunTimes {
         cpu: all.cpu - one.cpu,
         wall: all.wall - one.wall,
     })
 }
 
 /// Decodes at most so many pictures.
-fn ffmpeg_pictures(codec: Codec, clip: &str, pictures: &str) -> Result<Took> {
+fn ffmpeg_pictures(codec: Codec, clip: &str, pictures: &str) -> Result<RunTimes> {
     let decoder = codec.info().ffmpeg;
     let output = Command::new("ffmpeg")
         .args([
@@ -171,7 +175,7 @@ fn ffmpeg_pictures(codec: Codec, clip: &str, pictures: &str) -> Result<Took> {
         .context("this needs the ffmpeg program")?;
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{text}");
-    Ok(Took {
+    Ok(RunTimes {
         cpu: number(&text, "utime=")? + number(&text, "stime=")?,
         wall: number(&text, "rtime=")?,
     })

@@ -25,7 +25,7 @@ use daedalus_uapi::protocol::Control;
 use support::Capture;
 
 /// What a job needs, ready for submission.
-struct Prepared {
+struct PreparedJob {
     coded: CodedJob,
     payload: View,
     /// All controls, with those that an earlier request has set.
@@ -49,20 +49,20 @@ fn main() -> Result<()> {
     };
     for _ in 0..rounds.parse().context("ROUNDS")? {
         let mut decoder = daedalus_engine::open(format, &options)?;
-        let begin = Instant::now();
+        let start = Instant::now();
         decode(decoder.as_mut(), &jobs, &captures)?;
         println!(
             "{} jobs, {} buffers, {:.4} s",
             jobs.len(),
             captures.len(),
-            begin.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         );
     }
     Ok(())
 }
 
 /// Makes jobs ready, and the buffers they need, for a decoder that holds back at most `unreported` jobs.
-fn prepare(coded: Vec<CodedJob>, unreported: usize) -> Result<(Vec<Prepared>, Vec<Capture>)> {
+fn prepare(coded: Vec<CodedJob>, unreported: usize) -> Result<(Vec<PreparedJob>, Vec<Capture>)> {
     let last = support::last_uses(&coded);
     let mut sticky: HashMap<u32, Vec<u8>> = HashMap::new();
     let (mut held, mut free) = (HashMap::<u64, usize>::new(), Vec::<usize>::new());
@@ -104,7 +104,7 @@ fn prepare(coded: Vec<CodedJob>, unreported: usize) -> Result<(Vec<Prepared>, Ve
             .iter()
             .map(|(&id, value)| (id, job.control(id).is_some(), value.clone()))
             .collect();
-        jobs.push(Prepared {
+        jobs.push(PreparedJob {
             coded: job,
             payload,
             controls,
@@ -115,8 +115,8 @@ fn prepare(coded: Vec<CodedJob>, unreported: usize) -> Result<(Vec<Prepared>, Ve
 }
 
 /// Decodes all jobs.
-fn decode(decoder: &mut dyn Decoder, jobs: &[Prepared], captures: &[Capture]) -> Result<()> {
-    let mut done = Vec::new();
+fn decode(decoder: &mut dyn Decoder, jobs: &[PreparedJob], captures: &[Capture]) -> Result<()> {
+    let mut reports = Vec::new();
     for (id, prepared) in (1..).zip(jobs) {
         let controls: Vec<_> = prepared
             .controls
@@ -136,13 +136,13 @@ fn decode(decoder: &mut dyn Decoder, jobs: &[Prepared], captures: &[Capture]) ->
             controls: &controls,
             raw: captures[prepared.capture].raw.clone(),
         };
-        decoder.submit(&job, &mut done);
+        decoder.submit(&job, &mut reports);
     }
-    decoder.drain(&mut done);
+    decoder.drain(&mut reports);
     ensure!(
-        done.len() == jobs.len() && done.iter().all(|done| done.status == Status::Ok),
+        reports.len() == jobs.len() && reports.iter().all(|report| report.status == Status::Ok),
         "not every picture is exact: {:?}",
-        done.iter().find(|done| done.status != Status::Ok)
+        reports.iter().find(|report| report.status != Status::Ok)
     );
     Ok(())
 }

@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     };
     let codec = daedalus_client::jobs(&input)?.codec().title();
     let (mut width, mut height, mut bit_depth, mut exact) = (0, 0, 8, 0);
-    let started = Instant::now();
+    let start = Instant::now();
     let frames = support::decode_file(&input, &Options::default(), fourcc::NV12, limit, |picture| {
         (width, height, bit_depth) = (picture.width, picture.height, picture.bit_depth);
         exact += usize::from(picture.exact);
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     println!(
         "{{\"codec\":\"{codec}\",\"width\":{width},\"height\":{height},\"pixel_format\":\"{format}\",\
          \"frames\":{frames},\"exact\":{exact},\"seconds\":{:.3}}}",
-        started.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     );
     Ok(())
 }

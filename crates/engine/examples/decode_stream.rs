@@ -44,11 +44,11 @@ fn main() -> Result<()> {
     let mut buffers = Buffers::default();
     for _ in 0..rounds.parse().context("ROUNDS")? {
         let mut decoder = StreamDecoder::open(codec.info().stateful_formats[0], &options)?;
-        let begin = Instant::now();
+        let start = Instant::now();
         let pictures = decode(&mut decoder, &units, &mut buffers)?;
         println!(
             "{pictures} pictures, {BUFFERS} buffers, {:.4} s",
-            begin.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         );
     }
     Ok(())

@@ -302,13 +302,13 @@ mod tests {
     const UNTOUCHED: u8 = 0xee;
 
     /// Planes, each of exactly the given length, between guard bytes in one mapping.
-    struct Guarded {
+    struct GuardedBuffer {
         mapping: Arc<Mapping>,
         starts: Vec<usize>,
         raw: RawPicture,
     }
 
-    impl Guarded {
+    impl GuardedBuffer {
         fn new(format: u32, width: u32, height: u32, planes: &[(usize, usize)]) -> Self {
             let total = planes.iter().map(|&(len, _)| len + GUARD).sum::<usize>() + GUARD;
             let mapping = Mapping::anonymous(total).expect("memory");
@@ -369,7 +369,7 @@ mod tests {
         frame
     }
 
-    fn write(buffer: &Guarded, frame: &Frame, lines: Lines) -> Result<(), JobError> {
+    fn write(buffer: &GuardedBuffer, frame: &Frame, lines: Lines) -> Result<(), JobError> {
         let result = Target::of(&buffer.raw).and_then(|target| target.write(frame, lines));
         buffer.check_guards();
         result
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn each_format_has_its_planes_in_place() {
         let picture = frame(6, 4, 8, true);
-        let nv12 = Guarded::new(fourcc::NV12, 6, 4, &[(8 * 6, 8)]);
+        let nv12 = GuardedBuffer::new(fourcc::NV12, 6, 4, &[(8 * 6, 8)]);
         write(&nv12, &picture, Lines::All).expect("NV12");
         let bytes = nv12.plane(0);
         assert_eq!(bytes[8..16], [1, 1, 1, 1, 1, 1, UNTOUCHED, UNTOUCHED]);
@@ -387,23 +387,23 @@ mod tests {
             [101, 201, 101, 201, 101, 201, UNTOUCHED, UNTOUCHED]
         );
 
-        let nv12m = Guarded::new(fourcc::NV12M, 6, 4, &[(8 * 4, 8), (8 * 2, 8)]);
+        let nv12m = GuardedBuffer::new(fourcc::NV12M, 6, 4, &[(8 * 4, 8), (8 * 2, 8)]);
         write(&nv12m, &picture, Lines::All).expect("NV12M");
         assert_eq!(nv12m.plane(0), bytes[..32]);
         assert_eq!(nv12m.plane(1), bytes[32..]);
 
-        let yuv420 = Guarded::new(fourcc::YUV420, 6, 4, &[(8 * 6, 8)]);
+        let yuv420 = GuardedBuffer::new(fourcc::YUV420, 6, 4, &[(8 * 6, 8)]);
         write(&yuv420, &picture, Lines::All).expect("YUV420");
         let bytes = yuv420.plane(0);
         assert_eq!(bytes[36..40], [101, 101, 101, UNTOUCHED]);
         assert_eq!(bytes[44..48], [201, 201, 201, UNTOUCHED]);
 
-        let yuv420m = Guarded::new(fourcc::YUV420M, 6, 4, &[(32, 8), (8, 4), (8, 4)]);
+        let yuv420m = GuardedBuffer::new(fourcc::YUV420M, 6, 4, &[(32, 8), (8, 4), (8, 4)]);
         write(&yuv420m, &picture, Lines::All).expect("YUV420M");
         assert_eq!(yuv420m.plane(1)[4..7], [101; 3]);
         assert_eq!(yuv420m.plane(2)[4..7], [201; 3]);
 
-        let p010 = Guarded::new(fourcc::P010, 6, 4, &[(16 * 6, 16)]);
+        let p010 = GuardedBuffer::new(fourcc::P010, 6, 4, &[(16 * 6, 16)]);
         write(&p010, &frame(6, 4, 10, true), Lines::All).expect("P010");
         let bytes = p010.plane(0);
         assert_eq!(bytes[16..20], [1 << 6, 0, 1 << 6, 0]);
@@ -424,7 +424,7 @@ mod tests {
             let picture = frame(width, height, 8, true);
             let stride = (width as usize + 1).next_multiple_of(2);
             let chroma_lines = height.div_ceil(2) as usize;
-            let buffer = Guarded::new(
+            let buffer = GuardedBuffer::new(
                 fourcc::NV12,
                 width,
                 height,
@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn a_field_is_shown_on_both_lines() {
         let picture = frame(4, 8, 8, true);
-        let buffer = Guarded::new(fourcc::NV12, 4, 8, &[(48, 4)]);
+        let buffer = GuardedBuffer::new(fourcc::NV12, 4, 8, &[(48, 4)]);
         write(&buffer, &picture, Lines::TopField).expect("top");
         assert_eq!(
             buffer.plane(0).iter().step_by(4).copied().collect::<Vec<_>>(),
@@ -457,7 +457,7 @@ mod tests {
 
     #[test]
     fn monochrome_has_neutral_chroma() {
-        let buffer = Guarded::new(fourcc::P010, 4, 2, &[(24, 8)]);
+        let buffer = GuardedBuffer::new(fourcc::P010, 4, 2, &[(24, 8)]);
         write(&buffer, &frame(4, 2, 10, false), Lines::All).expect("mono");
         assert_eq!(buffer.plane(0)[16..], [0, 0x80, 0, 0x80, 0, 0x80, 0, 0x80]);
     }
@@ -475,7 +475,7 @@ mod tests {
                     ((64, 64), 0, 64),
                     ((640, 480), 77, 7),
                 ] {
-                    let buffer = Guarded::new(format, size.0, size.1, &[(len, stride); 3]);
+                    let buffer = GuardedBuffer::new(format, size.0, size.1, &[(len, stride); 3]);
                     let result = write(&buffer, &picture, Lines::All);
                     assert!(matches!(result, Err(JobError::TooLarge { .. })), "{result:?}");
                     Target::of(&buffer.raw).expect("target").fill_grey();
@@ -498,7 +498,7 @@ mod tests {
             let picture = frame(6, 4, depth, true);
             let [whole, part, exact] =
                 [(true, false), (false, false), (false, true)].map(|(grey_first, exact)| {
-                    let buffer = Guarded::new(format, 10, 8, &planes);
+                    let buffer = GuardedBuffer::new(format, 10, 8, &planes);
                     let target = Target::of(&buffer.raw).expect("target");
                     if grey_first {
                         target.fill_grey();
@@ -529,19 +529,19 @@ mod tests {
             (0, 3),
             (fourcc::NV12, 0),
         ] {
-            let buffer = Guarded::new(format, 4, 4, &vec![(64, 4); planes]);
+            let buffer = GuardedBuffer::new(format, 4, 4, &vec![(64, 4); planes]);
             assert!(matches!(
                 write(&buffer, &picture, Lines::All),
                 Err(JobError::RawFormat { .. })
             ));
         }
-        let p010 = Guarded::new(fourcc::P010, 4, 4, &[(64, 8)]);
+        let p010 = GuardedBuffer::new(fourcc::P010, 4, 4, &[(64, 8)]);
         assert!(matches!(
             write(&p010, &picture, Lines::All),
             Err(JobError::BitDepth { .. })
         ));
         assert_eq!(p010.plane(0), [UNTOUCHED; 64]);
-        let huge = Guarded::new(fourcc::YUV420, u32::MAX, u32::MAX, &[(64, usize::MAX)]);
+        let huge = GuardedBuffer::new(fourcc::YUV420, u32::MAX, u32::MAX, &[(64, usize::MAX)]);
         assert!(write(&huge, &picture, Lines::All).is_err());
     }
 
@@ -555,7 +555,7 @@ mod tests {
             (fourcc::YUV420, vec![(len, 128)]),
             (fourcc::YUV420M, vec![(len, 128), (len, 64), (len, 64)]),
         ] {
-            let buffer = Guarded::new(format, width, height, &planes);
+            let buffer = GuardedBuffer::new(format, width, height, &planes);
             let target = Target::of(&buffer.raw).expect("target");
             let offer = target.offer().expect("offer");
             let picture = Pool::default().acquire(layout, Some(&offer)).expect("frame");
@@ -582,12 +582,12 @@ mod tests {
 
     #[test]
     fn slow_memory_is_not_offered() {
-        let mut buffer = Guarded::new(fourcc::NV12, 128, 128, &[(128 * 256, 128)]);
+        let mut buffer = GuardedBuffer::new(fourcc::NV12, 128, 128, &[(128 * 256, 128)]);
         assert!(Target::of(&buffer.raw).expect("target").offer().is_some());
         let plane = buffer.raw.planes.remove(0);
         buffer.raw.planes.push(plane.slow_to_read());
         assert!(Target::of(&buffer.raw).expect("target").offer().is_none());
-        let deep = Guarded::new(fourcc::P010, 64, 64, &[(128 * 256, 128)]);
+        let deep = GuardedBuffer::new(fourcc::P010, 64, 64, &[(128 * 256, 128)]);
         assert!(Target::of(&deep.raw).expect("target").offer().is_none());
     }
 }

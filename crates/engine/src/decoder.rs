@@ -8,7 +8,7 @@ use crate::capture::Target;
 use crate::error::{EngineError, JobError};
 use crate::history::History;
 use crate::in_flight::{InFlight, JobInFlight};
-use crate::job::{Decoder, Done, Job};
+use crate::job::{Decoder, Job, JobReport};
 use crate::last_good::LastGood;
 use crate::library::{Library, Outcome};
 use crate::options::Options;
@@ -21,7 +21,7 @@ pub(crate) struct LibraryDecoder<L: Library> {
     threads: u32,
     /// Nothing was decoded since the decoder was opened or reset.
     first: bool,
-    in_flight: InFlight<L::Coded>,
+    in_flight: InFlight<L::JobRecord>,
     history: History,
     last_good: LastGood,
 }
@@ -42,11 +42,11 @@ impl<L: Library> LibraryDecoder<L> {
     }
 
     /// Gives a job to the library.
-    fn begin(&mut self, job: &Job<'_>, done: &mut Vec<Done>) -> Result<L::Coded, JobError> {
+    fn begin(&mut self, job: &Job<'_>, reports: &mut Vec<JobReport>) -> Result<L::JobRecord, JobError> {
         let controls = L::controls(job)?;
         let most = self.library.in_flight_before(&controls);
         while self.in_flight.len() > most {
-            self.complete(done);
+            self.complete(reports);
         }
         self.provide_threads(job, &controls)?;
         // CAPTURE may be unusable: the picture is decoded nevertheless, since later ones refer to it.
@@ -71,19 +71,19 @@ impl<L: Library> LibraryDecoder<L> {
     }
 
     /// Waits for the oldest job, and reports it.
-    fn complete(&mut self, done: &mut Vec<Done>) {
+    fn complete(&mut self, reports: &mut Vec<JobReport>) {
         let Some(JobInFlight {
             job,
             timestamp,
             raw,
-            coded,
+            record,
             ..
         }) = self.in_flight.pop()
         else {
             return;
         };
-        let Outcome { picture, took_offer } = match coded {
-            Ok(coded) => self.library.finish(coded, timestamp, &mut self.history),
+        let Outcome { picture, took_offer } = match record {
+            Ok(record) => self.library.finish(record, timestamp, &mut self.history),
             Err(error) => Outcome {
                 picture: Err(error),
                 took_offer: false,
@@ -98,38 +98,38 @@ impl<L: Library> LibraryDecoder<L> {
                 Err(error)
             }
         });
-        done.push(Done::new(job, result));
+        reports.push(JobReport::new(job, result));
         self.in_flight.give_back(raw);
     }
 
     /// Reports jobs from the oldest on, as long as they wait for nothing or more than `most` are in flight.
-    fn complete_finished(&mut self, most: usize, done: &mut Vec<Done>) {
+    fn complete_finished(&mut self, most: usize, reports: &mut Vec<JobReport>) {
         while self.in_flight.len() > most || self.oldest_is_complete() {
-            self.complete(done);
+            self.complete(reports);
         }
     }
 
     fn oldest_is_complete(&self) -> bool {
         self.in_flight
-            .oldest_is_complete(|coded| self.library.is_final(coded))
+            .oldest_is_complete(|record| self.library.is_final(record))
     }
 }
 
 impl<L: Library> Decoder for LibraryDecoder<L> {
-    fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
-        let coded = self.begin(job, done);
+    fn submit(&mut self, job: &Job<'_>, reports: &mut Vec<JobReport>) {
+        let record = self.begin(job, reports);
         let depth = self.library.depth();
-        self.in_flight.push(job, coded, depth > 1);
-        self.complete_finished(depth, done);
+        self.in_flight.push(job, record, depth > 1);
+        self.complete_finished(depth, reports);
     }
 
-    fn advance(&mut self, done: &mut Vec<Done>) {
-        self.complete(done);
-        self.complete_finished(usize::MAX, done);
+    fn advance(&mut self, reports: &mut Vec<JobReport>) {
+        self.complete(reports);
+        self.complete_finished(usize::MAX, reports);
     }
 
-    fn drain(&mut self, done: &mut Vec<Done>) {
-        self.complete_finished(0, done);
+    fn drain(&mut self, reports: &mut Vec<JobReport>) {
+        self.complete_finished(0, reports);
     }
 
     fn reset(&mut self) {

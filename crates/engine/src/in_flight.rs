@@ -28,7 +28,7 @@ pub(crate) struct JobInFlight<C> {
     pub(crate) timestamp: u64,
     pub(crate) raw: RawPicture,
     /// The picture in the library, or the error that kept it from the library.
-    pub(crate) coded: Result<C, JobError>,
+    pub(crate) record: Result<C, JobError>,
     /// Addresses of the pictures that it refers to, by [`address`].
     references: [usize; REFERENCES],
 }
@@ -67,10 +67,10 @@ impl<C: References> InFlight<C> {
 
     /// Adds the job that was just begun. `several` says that the library decodes several jobs at a time. If
     /// it does not, no job is in flight when the next is begun, and addresses are not needed.
-    pub(crate) fn push(&mut self, job: &Job<'_>, coded: Result<C, JobError>, several: bool) {
+    pub(crate) fn push(&mut self, job: &Job<'_>, record: Result<C, JobError>, several: bool) {
         let mut references = [0; REFERENCES];
-        if let Some(coded) = coded.as_ref().ok().filter(|_| several) {
-            for (to, timestamp) in references.iter_mut().zip(coded.references()) {
+        if let Some(record) = record.as_ref().ok().filter(|_| several) {
+            for (to, timestamp) in references.iter_mut().zip(record.references()) {
                 *to = self.find(timestamp);
             }
         }
@@ -92,7 +92,7 @@ impl<C: References> InFlight<C> {
             job: job.id,
             timestamp: job.timestamp,
             raw,
-            coded,
+            record,
             references,
         });
     }
@@ -121,8 +121,8 @@ impl<C: References> InFlight<C> {
     /// Returns whether there is a job, and the oldest waits for nothing: its picture `is_final`, or it never
     /// reached the library.
     pub(crate) fn oldest_is_complete(&self, is_final: impl Fn(&C) -> bool) -> bool {
-        let coded = self.jobs.front().map(|job| &job.coded);
-        coded.is_some_and(|coded| coded.as_ref().map_or(true, is_final))
+        let record = self.jobs.front().map(|job| &job.record);
+        record.is_some_and(|record| record.as_ref().map_or(true, is_final))
     }
 
     /// Returns the number of jobs.

@@ -23,7 +23,7 @@ pub struct RawPicture {
 /// One coded buffer to decode.
 #[derive(Clone, Debug)]
 pub struct Job<'a> {
-    /// The job's id; returned in [`Done::job`].
+    /// The job's id; returned in [`JobReport::job`].
     pub id: u64,
     /// The OUTPUT buffer's timestamp in ns: the name by which later jobs' controls refer to the
     /// picture. May be 0 and may repeat.
@@ -50,7 +50,7 @@ pub enum Status {
 
 /// The report of a job.
 #[derive(Debug)]
-pub struct Done {
+pub struct JobReport {
     /// [`Job::id`].
     pub job: u64,
     /// How it ended.
@@ -59,7 +59,7 @@ pub struct Done {
     pub reason: Option<JobError>,
 }
 
-impl Done {
+impl JobReport {
     pub(crate) fn new(job: u64, result: Result<(), JobError>) -> Self {
         match result {
             Ok(()) => Self {
@@ -84,17 +84,17 @@ impl Done {
 /// It reports every submitted job exactly once, in the order of submission, during the same call or a later
 /// one. It does not touch memory of a job after the report. It is used from one thread.
 pub trait Decoder {
-    /// Decodes `job`. Appends its report, and those of earlier jobs, to `done`.
-    fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>);
+    /// Decodes `job`. Appends its report, and those of earlier jobs, to `reports`.
+    fn submit(&mut self, job: &Job<'_>, reports: &mut Vec<JobReport>);
 
     /// Waits until the oldest job that was not reported is complete. Appends its report, and those of later
     /// jobs that are complete by then. Without such a job it does nothing.
-    fn advance(&mut self, done: &mut Vec<Done>) {
-        self.drain(done);
+    fn advance(&mut self, reports: &mut Vec<JobReport>) {
+        self.drain(reports);
     }
 
     /// Completes every submitted job, and appends the reports.
-    fn drain(&mut self, done: &mut Vec<Done>);
+    fn drain(&mut self, reports: &mut Vec<JobReport>);
 
     /// Forgets earlier pictures: the client stopped a queue, and no later picture refers to them. Call
     /// [`Decoder::drain`] before: jobs that were not reported are forgotten, too.

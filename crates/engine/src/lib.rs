@@ -2,7 +2,7 @@
 //! Decodes V4L2 stateless jobs with libavcodec and dav1d.
 //!
 //! The kernel module hands out a [`Job`] for one request: the coded data, the controls and the CAPTURE
-//! memory. A [`Session`] turns jobs into pixels, and returns each with a [`Done`].
+//! memory. A [`Session`] turns jobs into pixels, and returns each with a [`JobReport`].
 //!
 //! ```text
 //! Session                 a decoder for the coded format; each job is returned once
@@ -57,6 +57,6 @@ mod unwritten;
 
 pub use codecs::{open, served_codecs, warm_up};
 pub use error::{EngineError, JobError};
-pub use job::{Decoder, Done, Job, RawPicture, Status};
+pub use job::{Decoder, Job, JobReport, RawPicture, Status};
 pub use options::{Backend, MAX_PIXELS, Options, Threads};
 pub use session::{OpenDecoder, Session};

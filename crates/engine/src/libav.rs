@@ -20,9 +20,9 @@
 //!
 //! Invariants of the unsafe code:
 //! - `Context` owns the three C objects, and nobody else has pointers to them.
-//! - `AVCodecContext.opaque` points to the [`Shared`] of `Context`'s `Arc`, from before the decoder is opened
-//!   until after it is freed. The library's copies of the context, one per frame thread, have the same
-//!   pointer.
+//! - `AVCodecContext.opaque` points to the [`CallbackState`] of `Context`'s `Arc`, from before the decoder is
+//!   opened until after it is freed. The library's copies of the context, one per frame thread, have the
+//!   same pointer.
 //! - An `AVBufferRef` of a frame or of a packet owns one count of its `Arc`. The free callback gives it back.
 
 pub(crate) mod stream;
@@ -38,7 +38,7 @@ use ffmpeg_sys_next as ff;
 use crate::error::{EngineError, JobError};
 use crate::frames::{Frame, Layout, Offer, Pool};
 use crate::options::MAX_PIXELS;
-use crate::packets::{Decoded, PacketState, PacketStates};
+use crate::packets::{PacketOutcome, PacketState, PacketStates};
 use crate::payload::{PADDING, Packet, PacketBuilder};
 use crate::unwritten::Marks;
 
@@ -110,7 +110,7 @@ pub(crate) enum Threading {
 
 /// The state that callbacks use, from any thread.
 #[derive(Debug, Default)]
-struct Shared {
+struct CallbackState {
     allocator: Mutex<Allocator>,
     /// Signals that a picture became final.
     finals: Condvar,
@@ -152,7 +152,7 @@ struct EarlyComplaints {
 struct Progress {
     /// [`Context::sent`] after it; 0 if the library never got it.
     sequence: u64,
-    /// See [`Decoded::complaints`]. Damage that libavcodec conceals in a picture which is not output is
+    /// See [`PacketOutcome::complaints`]. Damage that libavcodec conceals in a picture which is not output is
     /// logged, and reported in no other way.
     complaints: u32,
     /// Address of the context that decodes it, once it has a frame; 0 before.
@@ -163,7 +163,7 @@ struct Progress {
     marks: Option<Marks>,
 }
 
-impl Shared {
+impl CallbackState {
     fn for_stream() -> Self {
         Self {
             stream: true,
@@ -228,7 +228,7 @@ pub(crate) struct Context {
     context: NonNull<ff::AVCodecContext>,
     packet: NonNull<ff::AVPacket>,
     output: NonNull<ff::AVFrame>,
-    shared: Arc<Shared>,
+    state: Arc<CallbackState>,
     decoder: &'static CodecDecoder,
     threading: Threading,
     /// Packets that are decoded at a time.
@@ -275,7 +275,7 @@ impl Context {
             context,
             packet,
             output,
-            shared: Arc::default(),
+            state: Arc::default(),
             decoder,
             threading,
             depth: 1,
@@ -286,7 +286,7 @@ impl Context {
         this.allocator().leaves_parts = decoder.leaves_parts;
         // SAFETY: the context is valid, not yet opened, and not shared.
         let fields = unsafe { this.context.as_mut() };
-        fields.opaque = Arc::as_ptr(&this.shared).cast_mut().cast();
+        fields.opaque = Arc::as_ptr(&this.state).cast_mut().cast();
         fields.get_buffer2 = Some(get_buffer);
         let (threads, kind) = match threading {
             Threading::Slices(threads) => (threads, ff::FF_THREAD_SLICE),
@@ -378,7 +378,7 @@ impl Context {
     }
 
     /// Waits until a packet is decoded.
-    pub(crate) fn finish(&mut self, tag: u64) -> Decoded {
+    pub(crate) fn finish(&mut self, tag: u64) -> PacketOutcome {
         let is_unfinished = |allocator: &Allocator| {
             let packet = allocator.packets.get(tag);
             packet.is_some_and(|packet| !packet.is_whole())
@@ -391,7 +391,7 @@ impl Context {
         if !self.must_be_done(sequence) {
             if self.reports {
                 let (after, _) = self
-                    .shared
+                    .state
                     .finals
                     .wait_timeout_while(allocator, PATIENCE, |allocator| is_unfinished(allocator))
                     .unwrap_or_else(PoisonError::into_inner);
@@ -407,7 +407,7 @@ impl Context {
         let marks = allocator.marks;
         drop(allocator);
         let Some(mut packet) = packet else {
-            return Decoded::none();
+            return PacketOutcome::none();
         };
         if let Some(frame) = packet.frame.as_ref().filter(|frame| marks && is_marked(frame)) {
             // Nothing decodes now, and later pictures will refer to this one.
@@ -418,7 +418,7 @@ impl Context {
         if self.depth > 1 && complaints == 0 && packet.frame.is_some() && !packet.is_whole() {
             self.reports = false;
         }
-        Decoded {
+        PacketOutcome {
             frame: packet.error.map_or(Ok(packet.frame), Err),
             complaints,
             took_offer: packet.took_offer,
@@ -464,7 +464,7 @@ impl Context {
     }
 
     fn allocator(&self) -> MutexGuard<'_, Allocator> {
-        self.shared.lock()
+        self.state.lock()
     }
 
     fn send(&mut self, packet: &Packet, tag: u64) -> Result<(), JobError> {
@@ -497,8 +497,8 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: the three objects are owned by this value and freed once. The `Shared` that callbacks use
-        // outlives the call.
+        // SAFETY: the three objects are owned by this value and freed once. The `CallbackState` outlives the
+        // call.
         unsafe { free(self.context.as_ptr(), self.packet.as_ptr(), self.output.as_ptr()) };
     }
 }
@@ -591,9 +591,9 @@ unsafe extern "C" fn get_buffer(
     let opaque = unsafe { (*context).opaque };
     // SAFETY: the library passes a valid frame, which it does not touch during this call.
     let frame = unsafe { &mut *frame };
-    // SAFETY: `opaque` was set by `Context::open` to its `Shared`, which outlives the context.
-    let shared = unsafe { &*opaque.cast_const().cast::<Shared>() };
-    let mut allocator = shared.lock();
+    // SAFETY: `opaque` was set by `Context::open` to its `CallbackState`, which outlives the context.
+    let state = unsafe { &*opaque.cast_const().cast::<CallbackState>() };
+    let mut allocator = state.lock();
     let Allocator {
         pool,
         packets,
@@ -684,14 +684,14 @@ unsafe extern "C" fn draw_band(
 ) {
     // SAFETY: the library passes a valid context.
     let opaque = unsafe { (*context).opaque };
-    // SAFETY: `opaque` was set by `Context::open` to its `Shared`, which outlives the context.
-    let shared = unsafe { &*opaque.cast_const().cast::<Shared>() };
+    // SAFETY: `opaque` was set by `Context::open` to its `CallbackState`, which outlives the context.
+    let state = unsafe { &*opaque.cast_const().cast::<CallbackState>() };
     // SAFETY: the library passes a valid frame.
     let tag = unsafe { (*frame).pts } as u64;
     let (Ok(top), Ok(height)) = (u32::try_from(y), u32::try_from(height)) else {
         return;
     };
-    let mut allocator = shared.lock();
+    let mut allocator = state.lock();
     let Some(packet) = allocator.packets.get_mut(tag) else {
         return;
     };
@@ -699,7 +699,7 @@ unsafe extern "C" fn draw_band(
     if top <= *lines {
         *lines = (*lines).max(top.saturating_add(height));
         if packet.is_whole() {
-            shared.finals.notify_all();
+            state.finals.notify_all();
         }
     }
 }
@@ -851,10 +851,10 @@ unsafe extern "C" fn on_log<Arguments>(
     let complaint = level <= ff::AV_LOG_ERROR || DAMAGE.iter().any(is_damage);
     if complaint {
         // SAFETY: the library passes null or an object that begins with a pointer to its class.
-        let shared = unsafe { shared_of(object) };
+        let state = unsafe { callback_state(object) };
         // Streams say themselves which pictures are damaged.
-        if let Some(shared) = shared.filter(|shared| !shared.stream) {
-            shared
+        if let Some(state) = state.filter(|state| !state.stream) {
+            state
                 .lock()
                 .complain(object.addr(), text.to_bytes().starts_with(b"no frame!"));
         }
@@ -866,7 +866,7 @@ unsafe extern "C" fn on_log<Arguments>(
 ///
 /// # Safety
 /// `object` is null or begins with a pointer to an `AVClass`, and lives for `'a`.
-unsafe fn shared_of<'a>(object: *mut c_void) -> Option<&'a Shared> {
+unsafe fn callback_state<'a>(object: *mut c_void) -> Option<&'a CallbackState> {
     if object.is_null() {
         return None;
     }
@@ -879,6 +879,6 @@ unsafe fn shared_of<'a>(object: *mut c_void) -> Option<&'a Shared> {
     }
     // SAFETY: only an `AVCodecContext` has this class.
     let opaque = unsafe { (*object.cast::<ff::AVCodecContext>()).opaque };
-    // SAFETY: null before `Context::open` has set it, otherwise a `Shared` that outlives the context.
-    unsafe { opaque.cast_const().cast::<Shared>().as_ref() }
+    // SAFETY: null before `Context::open` has set it, otherwise a `CallbackState` that outlives the context.
+    unsafe { opaque.cast_const().cast::<CallbackState>().as_ref() }
 }

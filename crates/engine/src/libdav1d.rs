@@ -36,7 +36,7 @@ use dav1d_sys as sys;
 use crate::error::{EngineError, JobError};
 use crate::frames::{ALIGN, Frame, Layout, Offer, Pool};
 use crate::options::MAX_PIXELS;
-use crate::packets::{Decoded, PacketState, PacketStates};
+use crate::packets::{PacketOutcome, PacketState, PacketStates};
 use crate::payload::Packet;
 
 /// The major version of the API that the bindings describe.
@@ -138,8 +138,8 @@ impl Packets {
     /// Returns the packet whose frame has this header, and whether this is the frame that comes out.
     fn claim(&mut self, header: usize) -> Option<(&mut PacketState<Progress>, bool)> {
         let sending = self.sending;
-        let known = self.all.iter().find(|packet| packet.state.header == header);
-        if let Some(tag) = known.map(|packet| packet.tag) {
+        let owner = self.all.iter().find(|packet| packet.state.header == header);
+        if let Some(tag) = owner.map(|packet| packet.tag) {
             let packet = self.all.get_mut(tag)?;
             // A second frame, with the grain, is made when the picture is output. With super-resolution there
             // is another, when the packet is read.
@@ -286,13 +286,13 @@ impl Context {
     }
 
     /// Waits until a packet is decoded.
-    pub(crate) fn finish(&mut self, tag: u64) -> Decoded {
+    pub(crate) fn finish(&mut self, tag: u64) -> PacketOutcome {
         self.take_until(|packets| packets.is_over(tag));
         let Some(packet) = self.lock().packets.all.remove(tag) else {
-            return Decoded::none();
+            return PacketOutcome::none();
         };
         let frame = packet.frame.filter(|_| packet.state.awaited == 0);
-        Decoded {
+        PacketOutcome {
             frame: packet.error.map_or(Ok(frame), Err),
             complaints: 0,
             took_offer: packet.took_offer,

@@ -28,7 +28,7 @@ pub(crate) trait Library: Sized {
     /// The controls of a job that the codec reads.
     type Controls;
     /// The codec's record of a job, until its picture is final.
-    type Coded: References;
+    type JobRecord: References;
 
     /// Opens the library's decoder with `threads` threads.
     fn open(threads: u32) -> Result<Self, EngineError>;
@@ -71,14 +71,14 @@ pub(crate) trait Library: Sized {
         controls: Self::Controls,
         offer: Option<Offer>,
         history: &mut History,
-    ) -> Result<Self::Coded, JobError>;
+    ) -> Result<Self::JobRecord, JobError>;
 
     /// Returns whether [`Library::finish`] would return at once.
-    fn is_final(&self, coded: &Self::Coded) -> bool;
+    fn is_final(&self, record: &Self::JobRecord) -> bool;
 
     /// Waits until a job's picture is final, and judges whether it is exact. `timestamp` names the picture,
     /// which is added to the history afterwards.
-    fn finish(&mut self, coded: Self::Coded, timestamp: u64, history: &mut History) -> Outcome;
+    fn finish(&mut self, record: Self::JobRecord, timestamp: u64, history: &mut History) -> Outcome;
 
     /// Forgets earlier pictures, and jobs that were not finished.
     fn reset(&mut self);

@@ -2,19 +2,19 @@
 //! Answers jobs without decoding them.
 
 use crate::capture::Target;
-use crate::job::{Decoder, Done, Job};
+use crate::job::{Decoder, Job, JobReport};
 
 /// Answers every job at once with a grey picture.
 #[derive(Debug)]
 pub(crate) struct NullDecoder;
 
 impl Decoder for NullDecoder {
-    fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
+    fn submit(&mut self, job: &Job<'_>, reports: &mut Vec<JobReport>) {
         let result = Target::of(&job.raw).map(|target| target.fill_grey());
-        done.push(Done::new(job.id, result));
+        reports.push(JobReport::new(job.id, result));
     }
 
-    fn drain(&mut self, _done: &mut Vec<Done>) {}
+    fn drain(&mut self, _reports: &mut Vec<JobReport>) {}
 
     fn reset(&mut self) {}
 }

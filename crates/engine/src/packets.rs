@@ -15,7 +15,7 @@ pub(crate) struct PacketState<S> {
     pub(crate) offer: Option<Offer>,
     /// The memory on offer was taken, and may have been written to.
     pub(crate) took_offer: bool,
-    /// The frame of its picture: see [`Decoded::frame`].
+    /// The frame of its picture: see [`PacketOutcome::frame`].
     pub(crate) frame: Option<Arc<Frame>>,
     /// The first error: memory was refused, or the library failed.
     pub(crate) error: Option<JobError>,
@@ -103,7 +103,7 @@ impl<S> PacketStates<S> {
 
 /// The outcome of a packet.
 #[derive(Debug)]
-pub(crate) struct Decoded {
+pub(crate) struct PacketOutcome {
     /// The frame that the packet was decoded into: if there were several, the one that the library's module
     /// takes for the picture. `None` if it began none.
     pub(crate) frame: Result<Option<Arc<Frame>>, JobError>,
@@ -113,7 +113,7 @@ pub(crate) struct Decoded {
     pub(crate) took_offer: bool,
 }
 
-impl Decoded {
+impl PacketOutcome {
     /// Returns the outcome of a packet that the library never had.
     pub(crate) fn none() -> Self {
         Self {

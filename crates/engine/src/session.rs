@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::codecs;
 use crate::error::{EngineError, JobError};
-use crate::job::{Decoder, Done, Job};
+use crate::job::{Decoder, Job, JobReport};
 use crate::options::Options;
 
 /// Opens decoders.
@@ -43,9 +43,9 @@ pub struct Session<T, O = Options> {
     /// Jobs that the decoder has, in the order of submission.
     pending: VecDeque<(u64, T)>,
     /// Jobs that are done and were not returned.
-    done: VecDeque<(Done, T)>,
+    done: VecDeque<(JobReport, T)>,
     /// Reports of one call, kept so that nothing is allocated for each.
-    reports: Vec<Done>,
+    reports: Vec<JobReport>,
 }
 
 impl<T, O: OpenDecoder> Session<T, O> {
@@ -120,7 +120,7 @@ impl<T, O: OpenDecoder> Session<T, O> {
     }
 
     /// Returns the next job that is done, in the order in which the decoder reported them.
-    pub fn next_done(&mut self) -> Option<(Done, T)> {
+    pub fn next_done(&mut self) -> Option<(JobReport, T)> {
         self.done.pop_front()
     }
 
@@ -151,7 +151,7 @@ impl<T, O: OpenDecoder> Session<T, O> {
         for (job, with) in self.pending.drain(..) {
             tracing::error!(job, "the decoder never reported the job");
             self.done
-                .push_back((Done::new(job, Err(JobError::Unreported)), with));
+                .push_back((JobReport::new(job, Err(JobError::Unreported)), with));
         }
     }
 }
@@ -169,13 +169,13 @@ mod tests {
     }
 
     impl Decoder for Late {
-        fn submit(&mut self, job: &Job<'_>, _done: &mut Vec<Done>) {
+        fn submit(&mut self, job: &Job<'_>, _reports: &mut Vec<JobReport>) {
             self.waiting.push(job.id);
         }
 
-        fn drain(&mut self, done: &mut Vec<Done>) {
+        fn drain(&mut self, reports: &mut Vec<JobReport>) {
             let reported = self.waiting.drain(..).filter(|job| *job != self.lose);
-            done.extend(reported.map(|job| Done::new(job, Ok(()))));
+            reports.extend(reported.map(|job| JobReport::new(job, Ok(()))));
         }
 
         fn reset(&mut self) {}
@@ -214,7 +214,7 @@ mod tests {
 
     fn returned(session: &mut Session<char, impl OpenDecoder>) -> Vec<(u64, Status, char)> {
         std::iter::from_fn(|| session.next_done())
-            .map(|(done, name)| (done.job, done.status, name))
+            .map(|(report, name)| (report.job, report.status, name))
             .collect()
     }
 

@@ -21,7 +21,7 @@ use crate::memory::View;
 use crate::options::Options;
 use crate::payload::{self, Packet, PacketBuilder};
 use crate::stream_codec::{Nal, StreamCodec};
-use crate::stream_library::{Colour, Found, Output, Received, Sent, StreamLibrary};
+use crate::stream_library::{Colour, Output, PictureFormat, ReceiveResult, SendResult, StreamLibrary};
 
 /// Access units whose echo is kept. libavcodec may hold back a picture for as long as the pictures after a
 /// broken link precede it in order count.
@@ -31,7 +31,7 @@ pub const HEADERS: usize = 8192;
 /// Packets that the library may lose in a row before it is asked for no more output.
 const MOST_LOST: u32 = 64;
 /// Most bytes of access units that are kept for going on after a drain.
-const KEPT: usize = 8 << 20;
+const RECENT: usize = 8 << 20;
 /// Time that decoding them again may take. The module's watchdog sees no progress meanwhile.
 const CATCHING_UP: Duration = Duration::from_millis(300);
 /// The tag of access units that are decoded again: their pictures came out before.
@@ -67,26 +67,26 @@ impl StreamFormat {
         (self.width, self.height, self.depth) == (other.width, other.height, other.depth)
     }
 
-    fn of_found(found: Found) -> Self {
+    fn of_picture(format: PictureFormat) -> Self {
         Self {
-            width: found.size.0,
-            height: found.size.1,
-            coded_width: found.coded.0.max(found.size.0),
-            coded_height: found.coded.1.max(found.size.1),
-            depth: found.depth,
+            width: format.size.0,
+            height: format.size.1,
+            coded_width: format.coded.0.max(format.size.0),
+            coded_height: format.coded.1.max(format.size.1),
+            depth: format.depth,
             ..Self::default()
         }
     }
 
     fn of_output(output: &Output) -> Self {
         let layout = &output.frame.layout;
-        let found = Found {
+        let format = PictureFormat {
             size: (layout.width, layout.height),
             coded: output.coded,
             depth: layout.depth,
             interlaced: false,
         };
-        Self::of_found(found).with_colour(output.colour)
+        Self::of_picture(format).with_colour(output.colour)
     }
 
     /// Translates ITU-T H.273 into `linux/videodev2.h`.
@@ -174,12 +174,12 @@ struct AccessUnit {
 
 /// The access units from the last one on with which decoding may begin.
 #[derive(Default)]
-struct Kept {
+struct RecentUnits {
     packets: Vec<Packet>,
     bytes: usize,
 }
 
-impl Kept {
+impl RecentUnits {
     /// Adds an access unit that the library has got.
     fn add(&mut self, packet: Packet, is_key: bool) {
         if is_key {
@@ -189,7 +189,7 @@ impl Kept {
         }
         self.bytes += packet.data().len();
         self.packets.push(packet);
-        if self.bytes > KEPT {
+        if self.bytes > RECENT {
             *self = Self::default();
         }
     }
@@ -221,7 +221,7 @@ pub struct StreamDecoder<T> {
     ended: bool,
     lost: u32,
     /// For codecs whose library forgets references when it is drained.
-    kept: Kept,
+    recent: RecentUnits,
     /// The library was drained, and has forgotten the references.
     behind: bool,
     /// The end of the time for decoding access units again.
@@ -267,11 +267,11 @@ impl Headers {
         if self.units.back() == Some(&unit) {
             return;
         }
-        let known = self.units.iter().position(|old| *old == unit);
-        if let Some(at) = known {
+        let place = self.units.iter().position(|old| *old == unit);
+        if let Some(at) = place {
             self.units.remove(at);
         }
-        self.changed |= known.is_none();
+        self.changed |= place.is_none();
         self.units.push_back(unit);
         while self.units.iter().map(Vec::len).sum::<usize>() > HEADERS {
             self.units.pop_front();
@@ -303,7 +303,7 @@ impl<T: Copy> StreamDecoder<T> {
             draining: false,
             ended: false,
             lost: 0,
-            kept: Kept::default(),
+            recent: RecentUnits::default(),
             behind: false,
             deadline: Instant::now(),
             headers: Headers::default(),
@@ -328,9 +328,9 @@ impl<T: Copy> StreamDecoder<T> {
     pub fn feed(&mut self, coded: &View, echo: T, look: bool) -> Result<Option<StreamFormat>, JobError> {
         payload::append(coded, self.builder.start())?;
         let packet = self.builder.finish();
-        let found = if look { self.look(&packet) } else { None };
-        if let Some(found) = found.filter(|_| self.next_tag == 0) {
-            self.adapt(found);
+        let format = if look { self.look(&packet) } else { None };
+        if let Some(format) = format.filter(|_| self.next_tag == 0) {
+            self.adapt(format);
         }
         self.units.push_back((self.split, echo));
         self.split += packet.data().len() as u64;
@@ -341,12 +341,12 @@ impl<T: Copy> StreamDecoder<T> {
             }
             None => self.add(packet, self.split - 1),
         }
-        Ok(found.map(StreamFormat::of_found))
+        Ok(format.map(StreamFormat::of_picture))
     }
 
     /// Reopens the library's decoder, which has got nothing yet, where the stream needs another one.
-    fn adapt(&mut self, found: Found) {
-        if found.interlaced && self.codec.fields_need_one_thread && self.options.threads.all() > 1 {
+    fn adapt(&mut self, format: PictureFormat) {
+        if format.interlaced && self.codec.fields_need_one_thread && self.options.threads.all() > 1 {
             match (self.codec.open)(1) {
                 Ok(library) => self.library = library,
                 Err(error) => tracing::warn!(%error, "the decoder keeps its threads"),
@@ -381,13 +381,13 @@ impl<T: Copy> StreamDecoder<T> {
     }
 
     /// Finds the format of the pictures in a unit.
-    fn look(&self, packet: &Packet) -> Option<Found> {
+    fn look(&self, packet: &Packet) -> Option<PictureFormat> {
         match (self.codec.find, self.codec.parser) {
             (Some(find), _) => find(packet.data()),
             (None, Some(open)) => {
                 let mut parser = open(true).ok()?;
                 parser.parse(Some(packet), |_, _| {});
-                parser.found()
+                parser.format()
             }
             (None, None) => None,
         }
@@ -408,12 +408,12 @@ impl<T: Copy> StreamDecoder<T> {
         if self.echoes.len() > ECHOES {
             self.echoes.pop_front();
         }
-        let begun = self.codec.sequence.and_then(|read| read(packet.data()));
-        let renews = match (begun, self.sequence) {
+        let sequence = self.codec.sequence.and_then(|read| read(packet.data()));
+        let renews = match (sequence, self.sequence) {
             (Some(new), Some(old)) => new != old,
             _ => false,
         };
-        self.sequence = begun.or(self.sequence);
+        self.sequence = sequence.or(self.sequence);
         self.pending.push_back(AccessUnit {
             packet,
             tag: self.next_tag,
@@ -430,14 +430,14 @@ impl<T: Copy> StreamDecoder<T> {
     pub fn step(&mut self) -> Step<T> {
         loop {
             match self.library.receive() {
-                Received::Picture(output) => {
+                ReceiveResult::Picture(output) => {
                     self.lost = 0;
                     if output.tag == AGAIN {
                         continue;
                     }
                     return Step::Picture(self.picture(output));
                 }
-                Received::Lost(error) => {
+                ReceiveResult::Lost(error) => {
                     tracing::debug!(%error, "an access unit is lost");
                     self.lost += 1;
                     if self.lost < MOST_LOST {
@@ -445,9 +445,9 @@ impl<T: Copy> StreamDecoder<T> {
                     }
                     self.lost = 0;
                 }
-                Received::Hungry => {}
-                Received::Ended if self.renewing => {}
-                Received::Ended => return self.finish_drain(),
+                ReceiveResult::Hungry => {}
+                ReceiveResult::Ended if self.renewing => {}
+                ReceiveResult::Ended => return self.finish_drain(),
             }
             if !self.send() {
                 return if self.ended {
@@ -486,15 +486,15 @@ impl<T: Copy> StreamDecoder<T> {
             return true;
         }
         match self.library.send(&unit.packet, unit.tag) {
-            Sent::Taken => {
+            SendResult::Taken => {
                 if let Some(is_key) = self.codec.key {
                     let key = is_key(unit.packet.data());
-                    self.kept.add(unit.packet, key);
+                    self.recent.add(unit.packet, key);
                 }
             }
             // Output comes first.
-            Sent::Full => self.pending.push_front(unit),
-            Sent::Lost(error) => tracing::debug!(%error, "an access unit is refused"),
+            SendResult::Full => self.pending.push_front(unit),
+            SendResult::Lost(error) => tracing::debug!(%error, "an access unit is refused"),
         }
         true
     }
@@ -506,11 +506,11 @@ impl<T: Copy> StreamDecoder<T> {
             return;
         };
         if std::mem::take(&mut self.behind) {
-            let kept = std::mem::take(&mut self.kept);
+            let recent = std::mem::take(&mut self.recent);
             if is_key(next.packet.data()) || next.renews {
                 return;
             }
-            for packet in kept.packets.into_iter().rev() {
+            for packet in recent.packets.into_iter().rev() {
                 self.pending.push_front(AccessUnit {
                     packet,
                     tag: AGAIN,
@@ -521,7 +521,7 @@ impl<T: Copy> StreamDecoder<T> {
         } else if next.tag == AGAIN && Instant::now() > self.deadline {
             tracing::debug!("too many pictures since the last key frame");
             self.pending.retain(|unit| unit.tag != AGAIN);
-            self.kept = Kept::default();
+            self.recent = RecentUnits::default();
             self.library.flush();
         }
     }
@@ -545,7 +545,7 @@ impl<T: Copy> StreamDecoder<T> {
     /// Forgets all units and pictures. Parameter sets stay.
     pub fn flush(&mut self) {
         self.library.flush();
-        self.kept = Kept::default();
+        self.recent = RecentUnits::default();
         self.behind = false;
         self.forget();
     }

@@ -3,10 +3,10 @@
 
 use crate::error::EngineError;
 use crate::libav::stream::Parser;
-use crate::stream_library::{Found, StreamLibrary};
+use crate::stream_library::{PictureFormat, StreamLibrary};
 
-/// Finds the size of the pictures at the beginning of a unit.
-pub(crate) type Find = fn(&[u8]) -> Option<Found>;
+/// Finds the format of the pictures at the beginning of a unit.
+pub(crate) type Find = fn(&[u8]) -> Option<PictureFormat>;
 
 /// Reads the properties of the sequence that an access unit begins; `None` if it begins none.
 pub(crate) type Sequence = fn(&[u8]) -> Option<u64>;
@@ -20,7 +20,7 @@ pub(crate) struct StreamCodec {
     pub(crate) parser: Option<fn(bool) -> Result<Parser, EngineError>>,
     /// Units may be cut anywhere; the parser finds the access units. Otherwise each unit is one.
     pub(crate) bytestream: bool,
-    /// Finds the size of the pictures at the beginning of a unit, where the parser does not.
+    /// Finds the format of the pictures at the beginning of a unit, where the parser does not.
     pub(crate) find: Option<Find>,
     /// Tells what the units behind start codes are, for codecs whose parameter sets may come only once.
     pub(crate) nal: Option<fn(&[u8]) -> Nal>,

@@ -35,7 +35,7 @@ pub(crate) struct Output {
     clippy::large_enum_variant,
     reason = "one lives at a time, and most are pictures"
 )]
-pub(crate) enum Received {
+pub(crate) enum ReceiveResult {
     Picture(Output),
     /// The decoder wants a packet first.
     Hungry,
@@ -47,7 +47,7 @@ pub(crate) enum Received {
 
 /// The result of giving a packet.
 #[derive(Debug)]
-pub(crate) enum Sent {
+pub(crate) enum SendResult {
     Taken,
     /// Pictures must be received first.
     Full,
@@ -55,9 +55,9 @@ pub(crate) enum Sent {
     Lost(JobError),
 }
 
-/// The size of a picture that a parser has found.
+/// The format of a picture, as a parser finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct PictureFormat {
     pub(crate) size: (u32, u32),
     pub(crate) coded: (u32, u32),
     pub(crate) depth: u8,
@@ -68,15 +68,15 @@ pub(crate) struct Found {
 /// A codec's decoder of streams in a library.
 pub(crate) trait StreamLibrary {
     /// Gives the decoder a packet, whose pictures get `tag`.
-    fn send(&mut self, packet: &Packet, tag: u64) -> Sent;
+    fn send(&mut self, packet: &Packet, tag: u64) -> SendResult;
 
     /// Tells the decoder that no packet follows: all pictures come out.
     fn end(&mut self);
 
     /// Takes the next picture in output order.
-    fn receive(&mut self) -> Received;
+    fn receive(&mut self) -> ReceiveResult;
 
-    /// Takes packets again after [`Received::Ended`]. Returns whether the references are still there.
+    /// Takes packets again after [`ReceiveResult::Ended`]. Returns whether the references are still there.
     fn resume(&mut self) -> bool;
 
     /// Forgets all pictures and packets. Parameter sets stay.

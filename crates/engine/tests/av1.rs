@@ -18,11 +18,11 @@ fn missing_controls_are_errors() -> Result<()> {
         let all = std::mem::take(&mut job.controls);
         job.controls = all.iter().filter(|c| c.id != control.id).cloned().collect();
         let capture = capture_for(&job)?;
-        let done = player(Codec::Av1)?.play(&job, &capture)?;
+        let report = player(Codec::Av1)?.play(&job, &capture)?;
         let grain = control.id == V4L2_CID_STATELESS_AV1_FILM_GRAIN;
         ensure!(
-            (done.status == Status::Error) != grain,
-            "without {:#x}: {done:?}",
+            (report.status == Status::Error) != grain,
+            "without {:#x}: {report:?}",
             control.id
         );
         job.controls = all;

@@ -105,24 +105,24 @@ fn without_any_picture_the_error_is_grey_and_later_the_last_good_picture() -> Re
         let mut player = player(codec)?;
         let garbage = [0, 0, 1, 0x65, 0xff, 0x12, 0x34];
         let capture = capture_for(&clean[0])?;
-        let done = player.play_payload(&clean[0], &garbage, &capture)?;
-        ensure!(done.status == Status::Error && done.reason.is_some());
-        let shown = capture.semi_planar(clean[0].visible)?;
-        ensure!(shown.iter().all(|&byte| byte == 0x80), "{codec:?}: not grey");
+        let report = player.play_payload(&clean[0], &garbage, &capture)?;
+        ensure!(report.status == Status::Error && report.reason.is_some());
+        let pixels = capture.semi_planar(clean[0].visible)?;
+        ensure!(pixels.iter().all(|&byte| byte == 0x80), "{codec:?}: not grey");
 
         player.play(&clean[0], &capture)?;
         let good = capture.semi_planar(clean[0].visible)?;
         let other = capture_for(&clean[0])?;
-        let done = player.play_payload(&clean[1], &[], &other)?;
-        ensure!(done.status == Status::Error);
+        let report = player.play_payload(&clean[1], &[], &other)?;
+        ensure!(report.status == Status::Error);
         ensure!(
             other.semi_planar(clean[0].visible)? == good,
             "{codec:?}: not the last good picture"
         );
 
         player.reset();
-        let done = player.play_payload(&clean[1], &[], &other)?;
-        ensure!(done.status == Status::Error);
+        let report = player.play_payload(&clean[1], &[], &other)?;
+        ensure!(report.status == Status::Error);
         ensure!(
             other
                 .semi_planar(clean[0].visible)?
@@ -197,11 +197,11 @@ fn a_ten_bit_buffer_for_an_eight_bit_picture_is_an_error() -> Result<()> {
     for &codec in Codec::ALL {
         let clean = clips::jobs(codec)?;
         let capture = Capture::new(fourcc::P010, clean[0].coded_width, clean[0].coded_height)?;
-        let done = player(codec)?.play(&clean[0], &capture)?;
-        ensure!(done.status == Status::Error);
-        let shown = capture.semi_planar(clean[0].visible)?;
+        let report = player(codec)?.play(&clean[0], &capture)?;
+        ensure!(report.status == Status::Error);
+        let pixels = capture.semi_planar(clean[0].visible)?;
         ensure!(
-            shown.chunks(2).all(|sample| sample == [0, 0x80]),
+            pixels.chunks(2).all(|sample| sample == [0, 0x80]),
             "{codec:?}: not grey"
         );
     }
@@ -222,9 +222,9 @@ fn a_picture_that_was_overwritten_is_the_last_good_one_no_more() -> Result<()> {
         ensure!(player.play(job, &wide)?.status == Status::Error);
         let other = capture_for(job)?;
         ensure!(player.play_payload(&clean[1], &[], &other)?.status == Status::Error);
-        let shown = other.semi_planar(job.visible)?;
+        let pixels = other.semi_planar(job.visible)?;
         ensure!(
-            shown.iter().all(|&byte| byte == 0x80),
+            pixels.iter().all(|&byte| byte == 0x80),
             "{codec:?}: what is left of the last good picture is shown"
         );
     }
@@ -263,12 +263,12 @@ fn fuzz(codec: Codec, seed: u64) -> Result<()> {
         static CLIPS: RefCell<Vec<(Codec, Vec<CodedJob>)>> = const { RefCell::new(Vec::new()) };
     }
     let clean = CLIPS.with_borrow_mut(|clips| -> Result<_> {
-        if !clips.iter().any(|(known, _)| *known == codec) {
+        if !clips.iter().any(|(other, _)| *other == codec) {
             clips.push((codec, clips::jobs(codec)?));
         }
         Ok(clips
             .iter()
-            .find(|(known, _)| *known == codec)
+            .find(|(other, _)| *other == codec)
             .context("clip")?
             .1
             .clone())
@@ -315,8 +315,8 @@ fn a_job_without_the_control_that_has_the_size_is_an_error() -> Result<()> {
         };
         job.controls.retain(|c| c.id != control);
         let capture = capture_for(&job)?;
-        let done = player(codec)?.play(&job, &capture)?;
-        ensure!(done.status == Status::Error, "{codec:?}: {done:?}");
+        let report = player(codec)?.play(&job, &capture)?;
+        ensure!(report.status == Status::Error, "{codec:?}: {report:?}");
     }
     Ok(())
 }
@@ -336,16 +336,16 @@ fn damage_is_reported_for_all_pictures_that_refer_to_it() -> Result<()> {
             } else {
                 &job.payload[..]
             };
-            let done = player.play_payload(job, payload, &capture)?;
+            let report = player.play_payload(job, payload, &capture)?;
             let equal = capture.semi_planar(job.visible)? == expected[i].1;
             ensure!(
-                equal || done.status == Status::Error,
+                equal || report.status == Status::Error,
                 "{codec:?}: picture {i} is wrong, and called exact"
             );
             let recovered = i < 1 || i >= keys[1];
             ensure!(equal || !recovered, "{codec:?}: picture {i} is wrong");
             ensure!(
-                done.status == Status::Ok || !recovered,
+                report.status == Status::Ok || !recovered,
                 "{codec:?}: picture {i} is called wrong"
             );
         }

@@ -84,10 +84,10 @@ fn what_is_wrong_with_a_packet_is_not_held_against_a_later_one() -> Result<()> {
         }
         let wrong: Vec<_> = reports
             .iter()
-            .filter(|done| done.status == Status::Error)
+            .filter(|report| report.status == Status::Error)
             .collect();
         ensure!(
-            matches!(wrong[..], [done] if done.job == victim as u64 + 1),
+            matches!(wrong[..], [report] if report.job == victim as u64 + 1),
             "without {victim}: {wrong:?}"
         );
     }

@@ -36,11 +36,11 @@ fn a_packet_without_memory_is_an_error_and_no_hang() -> Result<()> {
         let (mut reports, mut longest) = (Vec::new(), Duration::ZERO);
         for (i, job) in jobs.iter().enumerate() {
             let capture = Capture::new(fourcc::NV12, job.coded_width, job.coded_height)?;
-            let begun = Instant::now();
+            let start = Instant::now();
             limit(if i == 2 { 1 } else { i32::MAX as usize });
             player.submit(job, &job.payload, &capture)?;
             limit(i32::MAX as usize);
-            longest = longest.max(begun.elapsed());
+            longest = longest.max(start.elapsed());
             reports.extend(player.reports());
         }
         while reports.len() < jobs.len() {
@@ -54,7 +54,7 @@ fn a_packet_without_memory_is_an_error_and_no_hang() -> Result<()> {
         );
         let after = reports.iter().skip(clips::GOP);
         ensure!(
-            after.filter(|done| done.status == Status::Ok).count() == jobs.len() - clips::GOP,
+            after.filter(|report| report.status == Status::Ok).count() == jobs.len() - clips::GOP,
             "from the next key frame on: {said}"
         );
         ensure!(longest < Duration::from_secs(5), "{longest:?}: {said}");

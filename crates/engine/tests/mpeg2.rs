@@ -55,8 +55,8 @@ fn decode_fields(jobs: &[CodedJob]) -> Result<Vec<(Status, Vec<u8>)>> {
             if !job.same_capture {
                 capture = capture_for(job)?;
             }
-            let done = player.play(job, &capture)?;
-            Ok((done.status, capture.semi_planar(job.visible)?))
+            let report = player.play(job, &capture)?;
+            Ok((report.status, capture.semi_planar(job.visible)?))
         })
         .collect()
 }
@@ -125,8 +125,8 @@ fn a_truncated_picture_is_reported() -> Result<()> {
                 let capture = capture_for(job)?;
                 capture.fill(0xff)?;
                 let payload = &job.payload[..length(at, job.payload.len())];
-                let done = player.play_payload(job, payload, &capture)?;
-                Ok((done.status, capture.semi_planar(job.visible)?))
+                let report = player.play_payload(job, payload, &capture)?;
+                Ok((report.status, capture.semi_planar(job.visible)?))
             });
             all.collect()
         };
@@ -203,11 +203,11 @@ fn fields_pair_by_timestamp_alone() -> Result<()> {
         if !clean[at].same_capture {
             capture = capture_for(job)?;
         }
-        let done = player.play(job, &capture)?;
+        let report = player.play(job, &capture)?;
         ensure!(
-            (done.status, capture.semi_planar(job.visible)?) == *expected,
+            (report.status, capture.semi_planar(job.visible)?) == *expected,
             "field {at}: {:?}",
-            done.reason
+            report.reason
         );
     }
     Ok(())

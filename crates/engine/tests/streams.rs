@@ -29,7 +29,7 @@ fn rows(folder: &Path) -> Result<Vec<[String; 5]>> {
         let index = columns.iter().position(|&column| column == name);
         index.with_context(|| format!("no column {name}"))
     };
-    let wanted = [
+    let indices = [
         column("file")?,
         column("pixfmt")?,
         column("raw_md5")?,
@@ -45,7 +45,7 @@ fn rows(folder: &Path) -> Result<Vec<[String; 5]>> {
                 .context("short row")
         };
         let mut row = <[String; 5]>::default();
-        for (into, index) in row.iter_mut().zip(wanted) {
+        for (into, index) in row.iter_mut().zip(indices) {
             *into = field(index)?;
         }
         Ok(row)
@@ -133,8 +133,8 @@ fn decode(codec: Codec, bytes: Vec<u8>, threads: u32) -> Result<(String, Vec<Str
             }
             Step::Hungry => match units.next() {
                 Some((index, unit)) => {
-                    let told = decoder.feed(&view(&unit)?, index, found.is_none())?;
-                    found = found.or(told);
+                    let format = decoder.feed(&view(&unit)?, index, found.is_none())?;
+                    found = found.or(format);
                 }
                 None => {
                     ensure!(!drained, "hungry after the end");
@@ -219,19 +219,22 @@ fn a_change_of_size_loses_no_picture() -> Result<()> {
         };
         let streams = of_two_sizes(&folder)?;
         let order = [0, 1, 0, 1];
-        let mut wanted = Vec::new();
+        let mut pictures = Vec::new();
         for stream in order {
-            wanted.extend(decode(codec, streams[stream].clone(), 2)?.1);
+            pictures.extend(decode(codec, streams[stream].clone(), 2)?.1);
         }
         let joined = order.map(|stream| streams[stream].clone()).concat();
-        let (_, got) = decode(codec, joined, 2)?;
-        let wrong = got.iter().zip(&wanted).position(|(got, wanted)| got != wanted);
+        let (_, output) = decode(codec, joined, 2)?;
+        let wrong = output
+            .iter()
+            .zip(&pictures)
+            .position(|(output, pictures)| output != pictures);
         ensure!(wrong.is_none(), "{codec}: picture {wrong:?} is another one");
         ensure!(
-            got.len() == wanted.len(),
+            output.len() == pictures.len(),
             "{codec}: {} pictures, not {}",
-            got.len(),
-            wanted.len()
+            output.len(),
+            pictures.len()
         );
     }
     Ok(())

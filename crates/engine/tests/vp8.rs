@@ -307,8 +307,8 @@ fn player() -> Result<Player> {
 fn play(player: &mut Player, job: &CodedJob, before: u8) -> Result<(Status, Vec<u8>)> {
     let capture = Capture::new(fourcc::NV12, job.coded_width, job.coded_height)?;
     capture.fill(before)?;
-    let done = player.play(job, &capture)?;
-    Ok((done.status, capture.semi_planar(job.visible)?))
+    let report = player.play(job, &capture)?;
+    Ok((report.status, capture.semi_planar(job.visible)?))
 }
 
 fn jobs_of(path: &Path) -> Result<Vec<CodedJob>> {
@@ -492,8 +492,8 @@ fn a_partition_that_is_cut_off_is_flagged_and_shows_nothing_unwritten() -> Resul
 fn play_direct(player: &mut Player, job: &CodedJob, before: u8) -> Result<(Status, Vec<u8>)> {
     let capture = Capture::new(fourcc::YUV420M, job.coded_width, job.coded_height)?;
     capture.fill(before)?;
-    let done = player.play(job, &capture)?;
-    Ok((done.status, capture.semi_planar(job.visible)?))
+    let report = player.play(job, &capture)?;
+    Ok((report.status, capture.semi_planar(job.visible)?))
 }
 
 #[test]

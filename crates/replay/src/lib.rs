@@ -14,7 +14,7 @@ mod picture;
 mod player;
 mod recorder;
 mod replay;
-mod verdict;
+mod status;
 
 pub use error::ReplayError;
 pub use picture::{Md5Sum, checksum};

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use daedalus_engine as engine;
 use daedalus_engine::RawPicture;
 use daedalus_engine::memory::{Mapping, View};
-use daedalus_trace::{Job, Record, Verdict};
+use daedalus_trace::{Job, JobStatus, Record};
 use daedalus_uapi::formats::Size;
 use daedalus_uapi::protocol;
 
 use crate::error::ReplayError;
-use crate::verdict::verdict;
+use crate::status::job_status;
 
 /// Most memory of all buffers of a trace at a time, in bytes: 100 of 2160p with 10 bit.
 const MEMORY: u64 = 4 << 30;
@@ -38,8 +38,8 @@ pub struct FinishedJob<'a> {
     /// The job's id.
     pub job: u64,
     /// How it ended.
-    pub verdict: Verdict,
-    /// What was wrong; empty for [`Verdict::Ok`].
+    pub status: JobStatus,
+    /// What was wrong; empty for [`JobStatus::Ok`].
     pub reason: String,
     /// The CAPTURE buffer. It is this job's only during the call that hands this over.
     pub raw: &'a RawPicture,
@@ -138,9 +138,9 @@ impl Player {
 
     /// Completes every pending job.
     pub fn drain(&mut self, finished: &mut dyn FnMut(FinishedJob<'_>)) {
-        let begin = Instant::now();
+        let start = Instant::now();
         self.session.drain();
-        self.decoding += begin.elapsed();
+        self.decoding += start.elapsed();
         self.complete(finished);
     }
 
@@ -185,9 +185,9 @@ impl Player {
             },
             coded,
         };
-        let begin = Instant::now();
+        let start = Instant::now();
         self.session.submit(&submitted, submission);
-        self.decoding += begin.elapsed();
+        self.decoding += start.elapsed();
         self.complete(finished);
         if self.pace == Pace::LockStep && !self.session.is_idle() {
             self.drain(finished);
@@ -280,7 +280,7 @@ impl Player {
             let reason = report.reason.map(|reason| reason.to_string());
             finished(FinishedJob {
                 job: report.job,
-                verdict: verdict(report.status),
+                status: job_status(report.status),
                 reason: reason.unwrap_or_default(),
                 raw: &ended.raw,
                 size: ended.size,

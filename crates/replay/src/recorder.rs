@@ -7,13 +7,13 @@ use std::io::{self, Write};
 use daedalus_engine as engine;
 use daedalus_engine::RawPicture;
 use daedalus_trace::format::MAX_CONTROLS;
-use daedalus_trace::{Buffer, Control, Done, Job, Plane, Record, Session, Verdict, Writer};
+use daedalus_trace::{Buffer, Control, Job, JobResult, JobStatus, Plane, Record, Session, Writer};
 use daedalus_uapi::Codec;
 use daedalus_uapi::formats::Size;
 use daedalus_uapi::protocol::{JOB_F_SAME_CAPTURE, MsgJob};
 
 use crate::picture::checksum;
-use crate::verdict::verdict;
+use crate::status::job_status;
 
 /// Writes the trace of a session. Nothing that it does can be seen by the decoder or by the client, but
 /// for the time that it takes.
@@ -115,9 +115,9 @@ impl<W: Write> Recorder<W> {
     ///
     /// # Errors
     /// As [`Recorder::new`].
-    pub fn done(&mut self, report: &engine::Done) -> io::Result<()> {
+    pub fn done(&mut self, report: &engine::JobReport) -> io::Result<()> {
         let reason = report.reason.as_ref().map(ToString::to_string);
-        self.answer(report.job, verdict(report.status), reason.unwrap_or_default())
+        self.answer(report.job, job_status(report.status), reason.unwrap_or_default())
     }
 
     /// Records a job that is answered with an error, and about which the decoder has reported nothing.
@@ -126,10 +126,10 @@ impl<W: Write> Recorder<W> {
     /// As [`Recorder::new`].
     pub fn failed(&mut self, job: u64, reason: String) -> io::Result<()> {
         self.pending.retain(|pending| pending.job != job);
-        self.answer(job, Verdict::Error, reason)
+        self.answer(job, JobStatus::Error, reason)
     }
 
-    fn answer(&mut self, job: u64, verdict: Verdict, reason: String) -> io::Result<()> {
+    fn answer(&mut self, job: u64, status: JobStatus, reason: String) -> io::Result<()> {
         let at = self.pending.iter().position(|pending| pending.job == job);
         let md5 = at.and_then(|at| self.pending.remove(at)).and_then(|ended| {
             // With several threads the decoder may be writing the second field already.
@@ -140,9 +140,9 @@ impl<W: Write> Recorder<W> {
                 checksum(&ended.raw, ended.size)
             }
         });
-        self.writer.write(&Record::Done(Done {
+        self.writer.write(&Record::Done(JobResult {
             job,
-            verdict,
+            status,
             md5,
             reason,
         }))

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use daedalus_engine as engine;
-use daedalus_trace::{Done, Reader, Record, TraceError, Verdict};
+use daedalus_trace::{JobResult, JobStatus, Reader, Record, TraceError};
 
 use crate::error::ReplayError;
 use crate::picture::{Md5Sum, checksum};
@@ -85,11 +85,11 @@ pub enum What {
     /// The status.
     Status {
         /// As recorded.
-        recorded: Verdict,
+        recorded: JobStatus,
         /// Why, as recorded.
         recorded_reason: String,
         /// As replayed.
-        replayed: Verdict,
+        replayed: JobStatus,
         /// Why, as replayed.
         replayed_reason: String,
     },
@@ -149,7 +149,7 @@ pub fn replay<R: Read>(trace: &mut Reader<R>, options: &Options) -> Result<Repor
     if trace.session().big_endian != cfg!(target_endian = "big") {
         return Err(ReplayError::ByteOrder);
     }
-    let begin = Instant::now();
+    let start = Instant::now();
     let mut player = Player::new(options.engine.clone(), options.pace);
     let mut comparison = Comparison {
         unchecked: options.unchecked,
@@ -183,22 +183,22 @@ pub fn replay<R: Read>(trace: &mut Reader<R>, options: &Options) -> Result<Repor
     let mut report = comparison.report;
     report.unanswered = comparison.open.len() as u64;
     report.decoding = player.decoding();
-    report.elapsed = begin.elapsed();
+    report.elapsed = start.elapsed();
     Ok(report)
 }
 
 /// A job that is not compared yet.
 #[derive(Default)]
-struct Open {
+struct OpenJob {
     index: u64,
-    recorded: Option<Done>,
-    replayed: Option<Replayed>,
+    recorded: Option<JobResult>,
+    replayed: Option<ReplayResult>,
     /// Whether the next job goes on in the same buffer; `None` while it is not known.
     held: Option<bool>,
 }
 
-struct Replayed {
-    verdict: Verdict,
+struct ReplayResult {
+    status: JobStatus,
     reason: String,
     md5: Option<Md5Sum>,
 }
@@ -206,7 +206,7 @@ struct Replayed {
 #[derive(Default)]
 struct Comparison {
     unchecked: bool,
-    open: HashMap<u64, Open>,
+    open: HashMap<u64, OpenJob>,
     /// The job that was submitted last.
     last: Option<u64>,
     report: Report,
@@ -222,14 +222,14 @@ impl Comparison {
                 let index = self.report.jobs;
                 self.report.jobs += 1;
                 self.last = Some(job.job);
-                let known = self.open.insert(
+                let old = self.open.insert(
                     job.job,
-                    Open {
+                    OpenJob {
                         index,
-                        ..Open::default()
+                        ..OpenJob::default()
                     },
                 );
-                let what = match known {
+                let what = match old {
                     Some(_) => "a job with this id is not answered yet",
                     None if self.open.len() > OUTSTANDING => "too many jobs before it are not answered",
                     None => return Ok(()),
@@ -273,8 +273,8 @@ impl Comparison {
         } else {
             checksum(finished.raw, finished.size)
         };
-        open.replayed = Some(Replayed {
-            verdict: finished.verdict,
+        open.replayed = Some(ReplayResult {
+            status: finished.status,
             reason: finished.reason.clone(),
             md5,
         });
@@ -282,11 +282,12 @@ impl Comparison {
 
     /// Compares the jobs of which everything is known.
     fn settle(&mut self) {
-        let known = |open: &Open| open.recorded.is_some() && open.replayed.is_some() && open.held.is_some();
+        let is_complete =
+            |open: &OpenJob| open.recorded.is_some() && open.replayed.is_some() && open.held.is_some();
         let ids: Vec<u64> = self
             .open
             .iter()
-            .filter(|(_, open)| known(open))
+            .filter(|(_, open)| is_complete(open))
             .map(|(&job, _)| job)
             .collect();
         let mut ready: Vec<_> = ids.iter().filter_map(|job| self.open.remove_entry(job)).collect();
@@ -296,8 +297,8 @@ impl Comparison {
         }
     }
 
-    fn compare(&mut self, job: u64, open: Open) {
-        let Open {
+    fn compare(&mut self, job: u64, open: OpenJob) {
+        let OpenJob {
             index,
             recorded: Some(recorded),
             replayed: Some(replayed),
@@ -308,13 +309,13 @@ impl Comparison {
         };
         let report = &mut self.report;
         report.statuses += 1;
-        report.errors += u64::from(recorded.verdict == Verdict::Error);
+        report.errors += u64::from(recorded.status == JobStatus::Error);
         let mut what = None;
-        if recorded.verdict != replayed.verdict {
+        if recorded.status != replayed.status {
             what = Some(What::Status {
-                recorded: recorded.verdict,
+                recorded: recorded.status,
                 recorded_reason: recorded.reason,
-                replayed: replayed.verdict,
+                replayed: replayed.status,
                 replayed_reason: replayed.reason,
             });
         }

@@ -8,7 +8,7 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob, vectors};
 use daedalus_replay::{FinishedJob, Options, Pace, Player, ReplayError, Report, What, replay};
-use daedalus_trace::{Reader, Record, Verdict, Writer};
+use daedalus_trace::{JobStatus, Reader, Record, Writer};
 
 fn options(threads: u32, pace: Pace) -> Options {
     Options {
@@ -172,7 +172,7 @@ fn another_record_is_found() -> Result<()> {
     let other_status = changed(&trace, |record| {
         if let Record::Done(done) = record {
             if done.job == 9 {
-                done.verdict = Verdict::Error;
+                done.status = JobStatus::Error;
             }
         }
     })?;
@@ -245,7 +245,7 @@ fn a_player_decodes_records_from_memory() -> Result<()> {
     let records: Vec<Record> = Reader::new(trace.as_slice())?.collect::<Result<_, _>>()?;
     let mut player = Player::new(daedalus_engine::Options::default(), Pace::FreeRunning);
     let mut exact = 0;
-    let mut finished = |job: FinishedJob<'_>| exact += usize::from(job.verdict == Verdict::Ok);
+    let mut finished = |job: FinishedJob<'_>| exact += usize::from(job.status == JobStatus::Ok);
     for record in &records {
         player.feed(record, &mut finished)?;
     }

@@ -15,12 +15,12 @@ pub enum TraceError {
     #[error("this is no trace: it does not begin as one")]
     NotATrace,
     /// A newer program wrote it.
-    #[error("the trace has version {found}; this program reads version {known}")]
+    #[error("the trace has version {found}; this program reads version {newest}")]
     Version {
         /// The trace's version.
         found: u32,
         /// The newest version that is known here.
-        known: u32,
+        newest: u32,
     },
     /// It ends without an end record: its worker was killed, or the disk was full. All that was whole
     /// has been read.

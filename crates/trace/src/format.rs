@@ -72,7 +72,7 @@ pub enum Record {
     /// A job was handed to the decoder.
     Job(Box<Job>),
     /// A job was answered.
-    Done(Done),
+    Done(JobResult),
     /// The client stopped a queue. No job is pending.
     Reset,
     /// The memory with this id is used by no later job.
@@ -152,14 +152,14 @@ pub struct Job {
 
 /// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum JobStatus {
     /// The picture is as it should be.
     Ok,
     /// The picture is wrong, or there is none.
     Error,
 }
 
-impl std::fmt::Display for Verdict {
+impl std::fmt::Display for JobStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Ok => "ok",
@@ -170,24 +170,24 @@ impl std::fmt::Display for Verdict {
 
 /// The answer to a job. One without a [`Record::Job`] before it never reached the decoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct JobResult {
     /// The job's id.
     pub job: u64,
-    /// Its verdict.
-    pub verdict: Verdict,
+    /// How it ended.
+    pub status: JobStatus,
     /// MD5 of the picture after the job. `None`: there is none, or a later job was writing to the same
     /// buffer already.
     pub md5: Option<[u8; 16]>,
-    /// The fault; empty for [`Verdict::Ok`].
+    /// The fault; empty for [`JobStatus::Ok`].
     pub reason: String,
 }
 
 /// Why bytes are no record of their kind.
-pub(crate) type Malformed = &'static str;
+pub(crate) type Defect = &'static str;
 
-/// A payload that was read.
+/// The contents of a payload.
 #[derive(Debug)]
-pub(crate) enum Parsed {
+pub(crate) enum Payload {
     Session(Session),
     Record(Record),
     End,
@@ -196,20 +196,20 @@ pub(crate) enum Parsed {
 }
 
 /// Reads the payload of a record of `kind`.
-pub(crate) fn parse(kind: u32, payload: &[u8]) -> Result<Parsed, Malformed> {
+pub(crate) fn parse(kind: u32, payload: &[u8]) -> Result<Payload, Defect> {
     let mut input = Input(payload);
-    let parsed = match kind {
-        SESSION => Parsed::Session(Session::parse(&mut input)?),
-        BUFFER => Parsed::Record(Record::Buffer(Buffer::parse(&mut input)?)),
-        JOB => Parsed::Record(Record::Job(Box::new(Job::parse(&mut input)?))),
-        DONE => Parsed::Record(Record::Done(Done::parse(&mut input)?)),
-        RESET => Parsed::Record(Record::Reset),
-        BUFFER_GONE => Parsed::Record(Record::BufferGone(input.u64()?)),
-        END => Parsed::End,
-        _ => return Ok(Parsed::Unknown),
+    let contents = match kind {
+        SESSION => Payload::Session(Session::parse(&mut input)?),
+        BUFFER => Payload::Record(Record::Buffer(Buffer::parse(&mut input)?)),
+        JOB => Payload::Record(Record::Job(Box::new(Job::parse(&mut input)?))),
+        DONE => Payload::Record(Record::Done(JobResult::parse(&mut input)?)),
+        RESET => Payload::Record(Record::Reset),
+        BUFFER_GONE => Payload::Record(Record::BufferGone(input.u64()?)),
+        END => Payload::End,
+        _ => return Ok(Payload::Unknown),
     };
     if input.0.is_empty() {
-        Ok(parsed)
+        Ok(contents)
     } else {
         Err("a record is longer than its contents")
     }
@@ -223,7 +223,7 @@ impl Session {
         put_text(out, &self.writer);
     }
 
-    fn parse(input: &mut Input<'_>) -> Result<Self, Malformed> {
+    fn parse(input: &mut Input<'_>) -> Result<Self, Defect> {
         Ok(Self {
             session: input.u64()?,
             started: input.u64()?,
@@ -262,7 +262,7 @@ impl Buffer {
         BUFFER
     }
 
-    fn parse(input: &mut Input<'_>) -> Result<Self, Malformed> {
+    fn parse(input: &mut Input<'_>) -> Result<Self, Defect> {
         let (id, size, flags) = (input.u64()?, input.u64()?, input.u32()?);
         Ok(Self {
             id,
@@ -302,7 +302,7 @@ impl Job {
         out.extend_from_slice(coded);
     }
 
-    fn parse(input: &mut Input<'_>) -> Result<Self, Malformed> {
+    fn parse(input: &mut Input<'_>) -> Result<Self, Defect> {
         let mut job = Self {
             job: input.u64()?,
             timestamp: input.u64()?,
@@ -345,14 +345,14 @@ impl Job {
     }
 }
 
-impl Done {
+impl JobResult {
     pub(crate) fn put(&self, out: &mut Vec<u8>) -> u32 {
         put_u64(out, self.job);
         put_u32(
             out,
-            match self.verdict {
-                Verdict::Ok => 0,
-                Verdict::Error => 1,
+            match self.status {
+                JobStatus::Ok => 0,
+                JobStatus::Error => 1,
             },
         );
         put_u32(out, u32::from(self.md5.is_some()) * DONE_F_PICTURE);
@@ -361,18 +361,18 @@ impl Done {
         DONE
     }
 
-    fn parse(input: &mut Input<'_>) -> Result<Self, Malformed> {
+    fn parse(input: &mut Input<'_>) -> Result<Self, Defect> {
         let job = input.u64()?;
-        let verdict = match input.u32()? {
-            0 => Verdict::Ok,
-            1 => Verdict::Error,
+        let status = match input.u32()? {
+            0 => JobStatus::Ok,
+            1 => JobStatus::Error,
             _ => return Err("a job's status"),
         };
         let flags = input.u32()?;
         let md5 = *input.bytes(16)?.first_chunk().ok_or("a checksum")?;
         Ok(Self {
             job,
-            verdict,
+            status,
             md5: (flags & DONE_F_PICTURE != 0).then_some(md5),
             reason: input.text()?,
         })
@@ -415,7 +415,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], Defect> {
         let (bytes, rest) = self
             .0
             .split_at_checked(count)
@@ -424,21 +424,21 @@ impl<'a> Input<'a> {
         Ok(bytes)
     }
 
-    fn u32(&mut self) -> Result<u32, Malformed> {
+    fn u32(&mut self) -> Result<u32, Defect> {
         let bytes = self.bytes(4)?.first_chunk().ok_or("an integer")?;
         Ok(u32::from_le_bytes(*bytes))
     }
 
-    fn u64(&mut self) -> Result<u64, Malformed> {
+    fn u64(&mut self) -> Result<u64, Defect> {
         let bytes = self.bytes(8)?.first_chunk().ok_or("an integer")?;
         Ok(u64::from_le_bytes(*bytes))
     }
 
-    fn len(&mut self) -> Result<usize, Malformed> {
+    fn len(&mut self) -> Result<usize, Defect> {
         usize::try_from(self.u32()?).map_err(|_| "a length")
     }
 
-    fn text(&mut self) -> Result<String, Malformed> {
+    fn text(&mut self) -> Result<String, Defect> {
         let len = self.len()?;
         if len > MAX_TEXT {
             return Err("a text's length");

@@ -21,6 +21,6 @@ mod reader;
 mod writer;
 
 pub use error::TraceError;
-pub use format::{Buffer, Control, Done, Job, Plane, Record, Session, Verdict};
+pub use format::{Buffer, Control, Job, JobResult, JobStatus, Plane, Record, Session};
 pub use reader::{Limits, Reader};
 pub use writer::Writer;

@@ -7,7 +7,7 @@ use flate2::Crc;
 use flate2::read::DeflateDecoder;
 
 use crate::error::TraceError;
-use crate::format::{self, HEADER, MAGIC, Parsed, RECORD_HEAD, RECORD_TAIL, Record, Session, VERSION};
+use crate::format::{self, HEADER, MAGIC, Payload, RECORD_HEAD, RECORD_TAIL, Record, Session, VERSION};
 
 /// Limits of a reader.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ impl<R: Read> Reader<R> {
         if version != VERSION {
             return Err(TraceError::Version {
                 found: version,
-                known: VERSION,
+                newest: VERSION,
             });
         }
         if field(MAGIC.len() + 4) != 0 {
@@ -86,8 +86,8 @@ impl<R: Read> Reader<R> {
             records: 0,
             ended: false,
         };
-        match reader.parsed()? {
-            Parsed::Session(session) => reader.session = session,
+        match reader.read_record()? {
+            Payload::Session(session) => reader.session = session,
             _ => return Err(corrupt(0, "the first record is not the session's")),
         }
         Ok(reader)
@@ -112,11 +112,11 @@ impl<R: Read> Reader<R> {
     /// is nothing to read after an error.
     pub fn next_record(&mut self) -> Result<Option<Record>, TraceError> {
         while !self.ended {
-            match self.parsed().inspect_err(|_| self.ended = true)? {
-                Parsed::Record(record) => return Ok(Some(record)),
-                Parsed::End => self.ended = true,
-                Parsed::Unknown => {}
-                Parsed::Session(_) => {
+            match self.read_record().inspect_err(|_| self.ended = true)? {
+                Payload::Record(record) => return Ok(Some(record)),
+                Payload::End => self.ended = true,
+                Payload::Unknown => {}
+                Payload::Session(_) => {
                     self.ended = true;
                     return Err(corrupt(self.records, "a second session record"));
                 }
@@ -126,7 +126,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads one record and checks its CRC.
-    fn parsed(&mut self) -> Result<Parsed, TraceError> {
+    fn read_record(&mut self) -> Result<Payload, TraceError> {
         let mut head = [0; RECORD_HEAD];
         self.exactly(&mut head)?;
         let [k0, k1, k2, k3, l0, l1, l2, l3] = head;
@@ -153,9 +153,9 @@ impl<R: Read> Reader<R> {
         if crc.sum() != u32::from_le_bytes(tail) {
             return Err(corrupt(self.records, "a record's checksum is wrong"));
         }
-        let parsed = format::parse(kind, &self.payload).map_err(|what| corrupt(self.records, what))?;
+        let read_record = format::parse(kind, &self.payload).map_err(|what| corrupt(self.records, what))?;
         self.records += 1;
-        Ok(parsed)
+        Ok(read_record)
     }
 
     fn exactly(&mut self, into: &mut [u8]) -> Result<(), TraceError> {

@@ -2,7 +2,8 @@
 //! The file: what is written is read, and nothing that is not whole and right is.
 
 use daedalus_trace::{
-    Buffer, Control, Done, Job, Limits, Plane, Reader, Record, Session, TraceError, Verdict, Writer, format,
+    Buffer, Control, Job, JobResult, JobStatus, Limits, Plane, Reader, Record, Session, TraceError, Writer,
+    format,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -101,9 +102,9 @@ fn record() -> impl Strategy<Value = Record> {
         "\\PC{0,40}",
     )
         .prop_map(|(job, ok, md5, reason)| {
-            Record::Done(Done {
+            Record::Done(JobResult {
                 job,
-                verdict: if ok { Verdict::Ok } else { Verdict::Error },
+                status: if ok { JobStatus::Ok } else { JobStatus::Error },
                 md5,
                 reason,
             })
@@ -160,9 +161,9 @@ fn sample() -> Vec<Record> {
             imported: false,
         }),
         Record::Job(Box::new(job)),
-        Record::Done(Done {
+        Record::Done(JobResult {
             job: 1,
-            verdict: Verdict::Error,
+            status: JobStatus::Error,
             md5: Some([7; 16]),
             reason: "zu kurz für ein Bild".to_owned(),
         }),
@@ -380,9 +381,9 @@ fn a_bomb_takes_no_memory() {
 #[test]
 fn long_texts_are_cut_at_a_character() {
     let reason = "ä".repeat(format::MAX_TEXT);
-    let done = Done {
+    let done = JobResult {
         job: 1,
-        verdict: Verdict::Error,
+        status: JobStatus::Error,
         md5: None,
         reason,
     };

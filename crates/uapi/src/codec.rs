@@ -626,11 +626,11 @@ mod tests {
         let others = CodecSet::all().difference(set);
         assert!(others.contains(Codec::Vp9) && !others.contains(Codec::Av1));
         assert_eq!(others.union(set), CodecSet::all());
-        let known = names(", ");
+        let list = names(", ");
         let error = "h264,,h263".parse::<CodecSet>().unwrap_err();
-        assert_eq!(error.to_string(), format!("'' is none of {known}"));
+        assert_eq!(error.to_string(), format!("'' is none of {list}"));
         let error = "h263".parse::<Codec>().unwrap_err();
-        assert_eq!(error.to_string(), format!("'h263' is none of {known}"));
+        assert_eq!(error.to_string(), format!("'h263' is none of {list}"));
     }
 
     #[test]

@@ -249,7 +249,7 @@ pub struct Buffer {
 
 /// The answer to a worker that attaches itself to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attached {
+pub struct Attachment {
     /// The version of the session fd.
     pub version: u32,
     /// Bytes of the longest message.
@@ -332,7 +332,7 @@ impl<F: AsFd> SessionFd<F> {
     ///
     /// # Errors
     /// `EBUSY` if the session fd has a worker.
-    pub fn attach(&self, msg_max: usize, features: u64) -> Result<Attached> {
+    pub fn attach(&self, msg_max: usize, features: u64) -> Result<Attachment> {
         let mut attach = Attach {
             version: VERSION,
             msg_max: u32::try_from(msg_max).unwrap_or(u32::MAX),
@@ -341,13 +341,13 @@ impl<F: AsFd> SessionFd<F> {
         };
         // SAFETY: `Attach` is the argument type of this number, and any bits are a valid one.
         match unsafe { exchange::<IOC_ATTACH, Attach>(self.as_fd(), &mut attach) } {
-            Ok(()) => Ok(Attached {
+            Ok(()) => Ok(Attachment {
                 version: attach.version,
                 msg_max: usize::try_from(attach.msg_max).unwrap_or(msg_max).min(msg_max),
                 features: attach.features & features,
                 face: attach.face,
             }),
-            Err(Errno::NOTTY) => Ok(Attached {
+            Err(Errno::NOTTY) => Ok(Attachment {
                 version: 1,
                 msg_max: MSG_MAX_V1,
                 features: 0,
@@ -516,7 +516,7 @@ mod tests {
         assert_eq!(session.check().unwrap_err(), Errno::NOTTY);
         assert_eq!(session.job_done(1, 0).unwrap_err(), Errno::NOTTY);
         // As a module of version 1 does, which has no such call.
-        let old = Attached {
+        let old = Attachment {
             version: 1,
             msg_max: MSG_MAX_V1,
             features: 0,

@@ -58,12 +58,12 @@ fn constants() -> Vec<(String, u64)> {
 }
 
 /// Returns the value of a sum or product of literals and earlier constants: all that the modules use.
-fn evaluate(expression: &str, known: &[(String, u64)]) -> u64 {
+fn evaluate(expression: &str, constants: &[(String, u64)]) -> u64 {
     if let Some((a, b)) = expression.split_once(" + ") {
-        return evaluate(a, known) + evaluate(b, known);
+        return evaluate(a, constants) + evaluate(b, constants);
     }
     if let Some((a, b)) = expression.split_once(" * ") {
-        return evaluate(a, known) * evaluate(b, known);
+        return evaluate(a, constants) * evaluate(b, constants);
     }
     let digits = expression.replace('_', "");
     match digits.strip_prefix("0x") {
@@ -71,7 +71,7 @@ fn evaluate(expression: &str, known: &[(String, u64)]) -> u64 {
         None => digits.parse().ok(),
     }
     .or_else(|| {
-        known
+        constants
             .iter()
             .find(|(name, _)| name == expression)
             .map(|&(_, value)| value)

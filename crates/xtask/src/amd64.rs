@@ -100,21 +100,21 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     if args.packages {
         return packages::run(bed, &args.cpu);
     }
-    let started = Instant::now();
+    let start = Instant::now();
     bed.host.ready()?;
     let outcome = Outcome::new();
     let name = args.name();
     let label = format!("amd64 {name}");
-    let mut made = None;
+    let mut machine = None;
     outcome.check(&format!("{label}: emulator and kernel are there"), || {
         let stock = stock::make(bed, &args.kernel.suite(bed)?, "amd64")?;
         let emulator = root::make(bed, root::EMULATOR_AMD64)?;
         let release = stock.release.clone();
-        made = Some((stock, emulator));
+        machine = Some((stock, emulator));
         Ok(release)
     });
     let mut parts = None;
-    if let Some((stock, emulator)) = made {
+    if let Some((stock, emulator)) = machine {
         outcome.check(&format!("{label}: module, programs and clips are there"), || {
             let module = stock.module(bed, &module::OWN)?;
             let (programs, (clips, _)) = (bed.binaries()?, play::clips(bed)?);
@@ -152,7 +152,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     });
     results::write(
         &bed.target.join(format!("amd64/{name}.json")),
-        started,
+        start,
         fields,
         &outcome,
     )?;

@@ -18,7 +18,7 @@ pub(crate) struct Bed {
     site: Site,
     root: Artefact<PathBuf>,
     source: Artefact<kernel::Source>,
-    kernels: [Artefact<kernel::Built>; Kernel::COUNT],
+    kernels: [Artefact<kernel::KernelBuild>; Kernel::COUNT],
     modules: [Artefact<PathBuf>; Kernel::COUNT],
     binaries: Artefact<PathBuf>,
     crates: Artefact<PathBuf>,
@@ -62,7 +62,7 @@ impl Bed {
     }
 
     /// Returns a built UML kernel with its modules.
-    pub(crate) fn kernel(&self, which: Kernel) -> Result<kernel::Built> {
+    pub(crate) fn kernel(&self, which: Kernel) -> Result<kernel::KernelBuild> {
         let make = || kernel::make(self, &self.kernel_source()?, which);
         self.kernels[which.index()].get(make)
     }

@@ -29,7 +29,7 @@ use crate::bed::Bed;
 use crate::outcome::Outcome;
 use crate::site::files::read;
 use crate::site::ui;
-use machine::{Machine, Measured, load, processor};
+use machine::{Machine, PartResult, load, processor};
 pub(crate) use options::Args;
 use options::Part;
 use report::Results;
@@ -91,9 +91,9 @@ fn measure<T: Serialize>(
 ) -> Result<String> {
     // Nothing is to be built while time is taken.
     bed.binaries()?;
-    let (load_before, begun) = (load()?, Instant::now());
+    let (load_before, start) = (load()?, Instant::now());
     let rows = measure(bed, args)?;
-    let measured = Measured {
+    let result = PartResult {
         machine: Machine {
             processor: processor()?,
             processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -102,14 +102,14 @@ fn measure<T: Serialize>(
                 .to_owned(),
             load_before,
             load_after: load()?,
-            seconds: begun.elapsed().as_secs_f64(),
+            seconds: start.elapsed().as_secs_f64(),
         },
         rows,
     };
-    report::keep(bed, part, &measured)?;
+    report::keep(bed, part, &result)?;
     Ok(format!(
         "{} rows in target/bench/{}.json",
-        measured.rows.len(),
+        result.rows.len(),
         part.name()
     ))
 }

@@ -56,7 +56,7 @@ struct Parts {
 
 /// Makes what the guest needs, and runs it.
 pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
-    let started = Instant::now();
+    let start = Instant::now();
     bed.host.ready()?;
     let dir = bed.target.join("caches");
     std::fs::create_dir_all(&dir)?;
@@ -64,9 +64,9 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let outcome = Outcome::new();
     let mut parts = None;
     outcome.check("caches: kernel, modules, programs and clips are there", || {
-        let made = make(bed, &dir)?;
-        let release = made.stock.release.clone();
-        parts = Some(made);
+        let arm64 = make(bed, &dir)?;
+        let release = arm64.stock.release.clone();
+        parts = Some(arm64);
         Ok(release)
     });
     if let Some(parts) = &parts {
@@ -75,7 +75,7 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     let kernel = parts.as_ref().map(|parts| &parts.stock.release);
     results::write(
         &dir.join("results.json"),
-        started,
+        start,
         json!({ "kernel": kernel }),
         &outcome,
     )?;
@@ -167,7 +167,7 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
     let list = to.join("clips.json");
     let rows = codecs::rows()?;
     let file = |row: &Row| format!("{}-{}p.{}", row.codec, SCENE.height, row.ending);
-    let wanted: Vec<_> = rows
+    let clips: Vec<_> = rows
         .iter()
         .map(|row| {
             json!({
@@ -182,8 +182,8 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
             })
         })
         .collect();
-    let wanted = serde_json::to_string_pretty(&wanted)?;
-    if std::fs::read_to_string(&list).is_ok_and(|there| there == wanted) {
+    let text = serde_json::to_string_pretty(&clips)?;
+    if std::fs::read_to_string(&list).is_ok_and(|there| there == text) {
         return Ok(list);
     }
     std::fs::create_dir_all(to)?;
@@ -195,7 +195,7 @@ fn make_clips(bed: &Bed, to: &Path) -> Result<PathBuf> {
             ffmpeg::sums(bed, &clip, SCENE.frames)?,
         )?;
     }
-    write_whole(&list, &wanted)?;
+    write_whole(&list, &text)?;
     Ok(list)
 }
 
@@ -205,15 +205,15 @@ fn guest(bed: &Bed, parts: &Parts, dir: &Path, outcome: &Outcome) -> Result<()> 
         .env("CLIPS", &in_guest(bed, &parts.clips)?)
         .timeout(LIMIT);
     let (out_dir, _lock) = guest::place(bed, dir, &job)?;
-    let started = Instant::now();
+    let start = Instant::now();
     let boot = boot(bed, parts, &out_dir)?
         .log(out_dir.join(guest::LOG))
         .timeout(job.limit());
-    let ended = {
+    let exit = {
         let _step = ui::Step::begin("running the arm64 guest");
         checks::watched(&boot, &out_dir.join(checks::FILE), "caches", outcome)?
     };
-    let result = guest::collect(bed, out_dir, &ended, started)?;
+    let result = guest::collect(bed, out_dir, &exit, start)?;
     outcome.check(
         "caches: the guest came to its end, and its kernel reported nothing",
         || {

@@ -135,10 +135,10 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
             .flatten()
             .filter_map(|node| node["path"].as_str())
             .collect();
-        let wanted = read(&out.join("cdi-nodes.txt"))?;
+        let node_list = read(&out.join("cdi-nodes.txt"))?;
         ensure!(
-            paths.join(" ") == wanted.trim(),
-            "{json}, but the nodes are {wanted}"
+            paths.join(" ") == node_list.trim(),
+            "{json}, but the nodes are {node_list}"
         );
         Ok(paths.join(", "))
     });
@@ -223,10 +223,10 @@ fn replaced_broker(text: &str) -> Result<String> {
 
 /// What is offered while visl is loaded, which takes every codec.
 fn beside_another(out: &Path, outcome: &Outcome) {
-    let says = |file: &str, wanted: &[&str]| -> Result<()> {
+    let says = |file: &str, phrases: &[&str]| -> Result<()> {
         let text = read(&out.join(file))?;
-        for words in wanted {
-            ensure!(text.contains(words), "{file} does not say \"{words}\":\n{text}");
+        for phrase in phrases {
+            ensure!(text.contains(phrase), "{file} does not say \"{phrase}\":\n{text}");
         }
         Ok(())
     };

@@ -221,7 +221,7 @@ fn stateful(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
         std::fs::write(dir.join(&log), &text)?;
         let name = format!("compliance: stateful node, {codec}, {way}");
         if !text.contains(STATEFUL) {
-            let seen = parse(&text).map_or_else(
+            let summary = parse(&text).map_or_else(
                 |error| format!("{error:#}"),
                 |report| {
                     let passed = report.tests - report.failed;
@@ -234,7 +234,7 @@ fn stateful(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
             );
             let reason = "this v4l2-compliance does not know the coded format, and takes the node for no \
                           stateful decoder";
-            outcome.skip(&name, &format!("{reason}: {seen}"));
+            outcome.skip(&name, &format!("{reason}: {summary}"));
             continue;
         }
         outcome.check(&name, || {
@@ -261,10 +261,10 @@ fn formats(out: &Path) -> Result<String> {
         found.extend(line.split('\'').nth(1).map(str::to_owned));
     }
     found.sort();
-    let mut wanted: Vec<String> = Codec::ALL.iter().map(|codec| format(*codec)).collect();
-    wanted.sort();
-    if found != wanted {
-        bail!("{} instead of {}", found.join(" "), wanted.join(" "));
+    let mut all_formats: Vec<String> = Codec::ALL.iter().map(|codec| format(*codec)).collect();
+    all_formats.sort();
+    if found != all_formats {
+        bail!("{} instead of {}", found.join(" "), all_formats.join(" "));
     }
     Ok(found.join(" "))
 }
@@ -282,13 +282,13 @@ fn controls(out: &Path) -> Result<String> {
         found.push(id - BASE);
     }
     found.sort_unstable();
-    let mut wanted = Vec::new();
+    let mut all_controls = Vec::new();
     for row in codecs::rows()? {
-        wanted.extend(row.controls()?);
+        all_controls.extend(row.controls()?);
     }
-    wanted.sort_unstable();
-    if found != wanted {
-        bail!("base + {found:?} instead of {wanted:?}");
+    all_controls.sort_unstable();
+    if found != all_controls {
+        bail!("base + {found:?} instead of {all_controls:?}");
     }
     Ok(format!("{}", found.len()))
 }

@@ -22,13 +22,13 @@ use daedalus_uapi::Codec;
 use crate::bed::Bed;
 use crate::guest::paths;
 use crate::outcome::{self, Check, Outcome};
-use crate::play::{self, Playing};
+use crate::play::{self, PlayOptions};
 use crate::site::files::write_json;
 use crate::site::ui;
-use crate::streams::{self, Chosen, Use};
+use crate::streams::{self, ListedStream, Use};
 use client::{Choice, Client, Face};
 use folders::{Item, Set};
-use report::{Line, Report, Verdict};
+use report::{Line, Report, StreamResult};
 
 /// Arguments of `./dev conformance`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -160,7 +160,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     std::fs::create_dir_all(&dir)?;
     let mut works = Vec::new();
     for codec in args.codecs() {
-        let items = chosen(args, &set, codec)?;
+        let items = select(args, &set, codec)?;
         if !items.is_empty() {
             works.push(Work { codec, items });
         }
@@ -173,7 +173,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     };
     let mut reports = Vec::new();
     for group in works.chunks(per_guest) {
-        for report in played(bed, args, &set, group)? {
+        for report in play_streams(bed, args, &set, group)? {
             judge(&outcome, args, &report);
             report.write(
                 &dir,
@@ -215,7 +215,7 @@ fn file_name(set: &Set, args: &Args, name: &str) -> String {
 }
 
 /// The streams of a codec that the arguments mean.
-fn chosen(args: &Args, set: &Set, codec: Codec) -> Result<Vec<Item>> {
+fn select(args: &Args, set: &Set, codec: Codec) -> Result<Vec<Item>> {
     let mut items = if args.quick {
         set.items(codec, manifest::quick)?
     } else {
@@ -233,13 +233,13 @@ fn chosen(args: &Args, set: &Set, codec: Codec) -> Result<Vec<Item>> {
 /// Returns those of a codec's streams that stand for all. One that is not there is an error: a subset that
 /// shrinks by itself would test less and less.
 fn subset(codec: Codec, items: &[Item]) -> Result<Vec<Item>> {
-    let mut chosen = streams::of(Use::Subset)?;
-    chosen.retain(|stream| stream.codec == codec);
-    let item = |stream: &Chosen| {
+    let mut streams = streams::of(Use::Subset)?;
+    streams.retain(|stream| stream.codec == codec);
+    let item = |stream: &ListedStream| {
         let item = items.iter().find(|item| item.name == stream.file).cloned();
         item.with_context(|| format!("streams.tsv names {}, which no MANIFEST has", stream.file))
     };
-    chosen.iter().map(item).collect()
+    streams.iter().map(item).collect()
 }
 
 /// A codec's streams that are to be played.
@@ -249,7 +249,7 @@ struct Work {
 }
 
 /// Plays the streams of some codecs in one guest through each client, and compares the clients.
-fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Report>> {
+fn play_streams(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Report>> {
     let streams: Vec<Stream> = works
         .iter()
         .flat_map(|work| work.items.iter().map(|item| (work.codec, item)))
@@ -270,9 +270,9 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
         .iter()
         .map(|client| (client.name(), list.clone()))
         .collect();
-    let played = play::play(
+    let results = play::play(
         bed,
-        &Playing {
+        &PlayOptions {
             job: &format!("conformance-{name}"),
             lists: &lists,
             // What is asked is whether pictures are right. One of 2160p may take a busy machine's guest
@@ -291,13 +291,13 @@ fn played(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec<Repor
     for work in works {
         let mut reports: Vec<Report> = clients
             .iter()
-            .zip(&played)
-            .map(|(client, played)| {
+            .zip(&results)
+            .map(|(client, result)| {
                 Report::new(
                     (&set.name, work.codec, args.mode()),
                     *client,
                     &work.items,
-                    played,
+                    result,
                     &limits,
                 )
             })
@@ -371,10 +371,10 @@ fn stream(set: &Set, codec: Codec, item: &Item) -> Stream {
 fn judge(outcome: &Outcome, args: &Args, report: &Report) {
     let mut skips: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for line in &report.lines {
-        if line.verdict == Verdict::Wrong || !args.silent {
+        if line.result == StreamResult::Wrong || !args.silent {
             ui::line(&line.text());
         }
-        if line.verdict.skipped() {
+        if line.result.is_skipped() {
             skips.entry(&line.reason).or_default().push(line);
         }
     }
@@ -397,26 +397,26 @@ fn judge(outcome: &Outcome, args: &Args, report: &Report) {
             &format!("{reason}{also}"),
         );
     }
-    if report.guest.is_none() && report.count(Verdict::ClientRefuses) == report.lines.len() {
+    if report.guest.is_none() && report.count(StreamResult::ClientRefuses) == report.lines.len() {
         // The client does not know the codec.
         return;
     }
-    let verdict = verdict(report);
+    let result = require_exact(report);
     outcome.record(Check {
         name: format!("conformance {} {} ({})", report.codec, report.client, args.mode()),
-        verdict: if verdict.is_ok() {
-            outcome::Verdict::Passed
+        result: if result.is_ok() {
+            outcome::CheckResult::Passed
         } else {
-            outcome::Verdict::Failed
+            outcome::CheckResult::Failed
         },
-        note: verdict.unwrap_or_else(|error| format!("{error:#}")),
+        note: result.unwrap_or_else(|error| format!("{error:#}")),
         seconds: report.seconds,
     });
 }
 
 /// `Err` unless every stream is exact or of no concern, and the guest is clean.
-fn verdict(report: &Report) -> Result<String> {
-    let wrong = report.count(Verdict::Wrong);
+fn require_exact(report: &Report) -> Result<String> {
+    let wrong = report.count(StreamResult::Wrong);
     if wrong > 0 {
         let guest = report.guest.as_deref().unwrap_or("the guest is clean");
         bail!(
@@ -427,7 +427,7 @@ fn verdict(report: &Report) -> Result<String> {
     if let Some(guest) = &report.guest {
         bail!("every stream is as it must be, but the guest is not clean: {guest}");
     }
-    ensure!(report.count(Verdict::Exact) > 0, "no stream is exact");
+    ensure!(report.count(StreamResult::Exact) > 0, "no stream is exact");
     Ok(report.text())
 }
 

@@ -19,7 +19,7 @@ use crate::image::archive;
 use crate::make::kernel::Kernel;
 use crate::make::root;
 use crate::outcome::Outcome;
-use crate::play::{self, Played, Playing};
+use crate::play::{self, PlayOptions, PlayResult};
 use crate::site::cmd::Cmd;
 use crate::site::files::write_json;
 use crate::site::ui;
@@ -162,13 +162,13 @@ fn from_image(bed: &Bed, archive: &Path, results: &Path) -> Result<String> {
     );
     let log = results.join("from-image.log");
     std::fs::remove_file(&log).ok();
-    let started = Instant::now();
+    let start = Instant::now();
     let ran = Cmd::new(image.join("run"))
         .args(["--timeout", "480", "--", "sh", "-c", &script])
         .cwd(&out)
         .log(&log)
         .run();
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     bed.host.remove_tree(&place)?;
     let rows = play::rows(&out)?;
     let guest = ran.err().map(|error| format!("{error:#}"));
@@ -178,11 +178,11 @@ fn from_image(bed: &Bed, archive: &Path, results: &Path) -> Result<String> {
     };
     streams.retain(|stream| stream.name.contains(play::SHOWN));
     ui::line("GStreamer in the image's guest, through /dev/videoN, kernel module and daemon:");
-    shown_rows(
+    report(
         bed,
         results,
         &streams,
-        Played {
+        PlayResult {
             rows,
             guest,
             out_dir: out,
@@ -200,9 +200,9 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
         .filter(|stream| stream.name.contains(play::SHOWN))
         .cloned()
         .collect();
-    let mut played = play::play(
+    let mut runs = play::play(
         bed,
-        &Playing {
+        &PlayOptions {
             job: "demo",
             lists: &[(play::GSTREAMER, list.to_owned())],
             parameters: "",
@@ -212,21 +212,21 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
             vectors: None,
         },
     )?;
-    let played = played.pop().context("nothing was played")?;
+    let run = runs.pop().context("nothing was played")?;
     ui::line("GStreamer in the guest, through /dev/videoN, kernel module and daemon:");
-    shown_rows(bed, results, &streams, played)
+    report(bed, results, &streams, run)
 }
 
-/// The table, the pictures and the judgement of what was played.
-fn shown_rows(bed: &Bed, results: &Path, streams: &[Stream], played: Played) -> Result<String> {
-    table(&played.rows, streams);
-    let Played {
+/// Reports what was played: the table, the pictures, and whether all is as it must be.
+fn report(bed: &Bed, results: &Path, streams: &[Stream], run: PlayResult) -> Result<String> {
+    table(&run.rows, streams);
+    let PlayResult {
         rows,
         guest,
         out_dir,
         seconds,
         ..
-    } = played;
+    } = run;
     let png = results.join("demo.png");
     let pictures = contact_sheet(&rows, &out_dir, &png);
     write_json(

@@ -142,10 +142,10 @@ pub(crate) fn run(bed: &Bed, args: &Args, parse: Parse) -> Result<Outcome> {
     bed.host.remove_tree(&dir)?;
     std::fs::create_dir_all(&dir)?;
     let of = |place: Place| -> Vec<&Block> {
-        let wanted = args.places.is_empty() || args.places.contains(&place);
+        let is_selected = args.places.is_empty() || args.places.contains(&place);
         blocks
             .iter()
-            .filter(|block| wanted && block.place == Some(place))
+            .filter(|block| is_selected && block.place == Some(place))
             .collect()
     };
     arm64(bed, &of(Place::Arm64), &outcome)?;

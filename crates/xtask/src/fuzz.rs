@@ -100,12 +100,12 @@ impl Args {
 /// Runs it; `Err` is for what kept it from running at all.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let targets = targets()?;
-    let known: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
     for name in &args.targets {
         ensure!(
-            known.contains(&name.as_str()),
+            names.contains(&name.as_str()),
             "the targets are {}, not {name}",
-            known.join(", ")
+            names.join(", ")
         );
     }
     let outcome = Outcome::new();
@@ -113,10 +113,10 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     std::fs::create_dir_all(&dir)?;
     let programs = build(bed, &dir)?;
     seed(bed, &dir, &outcome)?;
-    let wanted = targets
+    let selection = targets
         .iter()
         .filter(|target| args.targets.is_empty() || args.targets.contains(&target.name));
-    let queue = std::sync::Mutex::new(wanted.collect::<Vec<_>>());
+    let queue = std::sync::Mutex::new(selection.collect::<Vec<_>>());
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
             scope.spawn(|| {
@@ -237,7 +237,7 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, target: &Target, seconds: u32)
     // libFuzzer counts real time, of which a busy machine gives it a part: what is left is run again.
     while clean && used < f64::from(seconds) * ENOUGH {
         let left = (f64::from(seconds) - used).ceil();
-        let ended = bed
+        let exit = bed
             .command("bash")?
             .args(["-c", TIMED, "fuzz", "env"])
             .args(codec.map(|codec| format!("DAEDALUS_FUZZ_CODEC={codec}")))
@@ -248,7 +248,7 @@ fn target(bed: &Bed, dir: &Path, programs: &Path, target: &Target, seconds: u32)
             .log(&log)
             .timeout(Duration::from_secs(u64::from(seconds) + 120))
             .status()?;
-        clean = ended.status.success() && !ended.timed_out;
+        clean = exit.status.success() && !exit.timed_out;
         let before = used;
         used = processor_seconds(&read(&log)?);
         clean &= used > before;

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use crate::bed::Bed;
 use crate::build;
 use crate::make::kernel::Kernel;
-use crate::site::cmd::{Cmd, Ended, describe, last_lines};
+use crate::site::cmd::{Cmd, Exit, describe, last_lines};
 use crate::site::files::{Lock, lock_file};
 use crate::site::ui;
 
@@ -52,7 +52,7 @@ pub(crate) struct GuestResult {
     pub(crate) reports: Vec<String>,
     /// Wall clock of the whole guest in seconds.
     pub(crate) seconds: f64,
-    ended: String,
+    exit: String,
     complete: bool,
     timed_out: bool,
 }
@@ -137,10 +137,10 @@ impl GuestResult {
     /// nothing.
     pub(crate) fn judge(&self) -> Result<()> {
         let tail = |text: &str| last_lines(text, 15);
-        let kept = self.out_dir.display();
+        let out_dir = self.out_dir.display();
         if let Some(panic) = self.kernel_log.lines().find(|line| line.contains("Kernel panic")) {
             bail!(
-                "the guest's kernel panicked: {panic}\n{}\n(all of it: {kept}/kernel.log)",
+                "the guest's kernel panicked: {panic}\n{}\n(all of it: {out_dir}/kernel.log)",
                 tail(&self.kernel_log)
             );
         }
@@ -148,7 +148,7 @@ impl GuestResult {
             let from = self.kernel_log.lines().skip_while(|line| line.trim() != first);
             let text: Vec<&str> = from.take(25).collect();
             bail!(
-                "the guest's kernel reported {} fault(s), the first:\n{}\n(all of it: {kept}/kernel.log)",
+                "the guest's kernel reported {} fault(s), the first:\n{}\n(all of it: {out_dir}/kernel.log)",
                 self.reports.len(),
                 text.join("\n")
             );
@@ -164,14 +164,14 @@ impl GuestResult {
         if !self.complete {
             bail!(
                 "the guest ended before its job did ({}); last lines:\n{}",
-                self.ended,
+                self.exit,
                 tail(&self.kernel_log)
             );
         }
         match self.status {
             Some(0) => Ok(()),
             Some(status) => bail!(
-                "the job's exit status is {status}; its last lines:\n{}\n(all of it: {kept}/job.log)",
+                "the job's exit status is {status}; its last lines:\n{}\n(all of it: {out_dir}/job.log)",
                 tail(&self.output())
             ),
             None => bail!("the guest left no exit status of its job"),
@@ -210,7 +210,7 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
     }
     std::fs::write(out_dir.join("mounts"), mounts)?;
     let log = out_dir.join(LOG);
-    let started = Instant::now();
+    let start = Instant::now();
     let cmd = Cmd::new(&kernel.program)
         .args([
             "root=/dev/root",
@@ -237,12 +237,12 @@ pub(crate) fn run(bed: &Bed, job: &GuestJob) -> Result<GuestResult> {
         .arg(format!("DAEDALUS_OUT={}", out_dir.display()))
         .log(&log)
         .timeout(job.timeout);
-    let ended = if job.stream {
+    let exit = if job.stream {
         streamed(&cmd, &out_dir.join("job.log"))?
     } else {
         cmd.status()?
     };
-    collect(bed, out_dir, &ended, started)
+    collect(bed, out_dir, &exit, start)
 }
 
 /// Makes the job's directory in `parent` anew, with the job's script in it; nobody else uses it while the
@@ -260,24 +260,24 @@ pub(crate) fn place(bed: &Bed, parent: &Path, job: &GuestJob) -> Result<(PathBuf
 }
 
 /// What a guest left in the job's directory, whose console is in [`LOG`] there.
-pub(crate) fn collect(bed: &Bed, out_dir: PathBuf, ended: &Ended, started: Instant) -> Result<GuestResult> {
+pub(crate) fn collect(bed: &Bed, out_dir: PathBuf, exit: &Exit, start: Instant) -> Result<GuestResult> {
     let log = out_dir.join(LOG);
     let kernel_log = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
     let status = std::fs::read_to_string(out_dir.join("status")).ok();
     Ok(GuestResult {
         status: status.and_then(|text| text.trim().parse().ok()),
-        complete: kernel_log.contains("daedalus-bed: end of job") && ended.status.success(),
-        reports: reports::find(&kernel_log, &reports::known(bed)?),
+        complete: kernel_log.contains("daedalus-bed: end of job") && exit.status.success(),
+        reports: reports::find(&kernel_log, &reports::false_reports(bed)?),
         kernel_log,
         out_dir,
-        seconds: started.elapsed().as_secs_f64(),
-        ended: describe(ended),
-        timed_out: ended.timed_out,
+        seconds: start.elapsed().as_secs_f64(),
+        exit: describe(exit),
+        timed_out: exit.timed_out,
     })
 }
 
 /// Runs `cmd` and copies what grows in `log` to standard output meanwhile.
-fn streamed(cmd: &Cmd, log: &Path) -> Result<Ended> {
+fn streamed(cmd: &Cmd, log: &Path) -> Result<Exit> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let follower = scope.spawn(|| -> std::io::Result<()> {
@@ -297,13 +297,13 @@ fn streamed(cmd: &Cmd, log: &Path) -> Result<Ended> {
                 std::thread::sleep(Duration::from_millis(100));
             }
         });
-        let ended = cmd.status();
+        let exit = cmd.status();
         done.store(true, Ordering::Release);
         match follower.join() {
             Ok(copied) => copied.context("cannot show what the job prints")?,
             Err(_) => bail!("showing what the job prints ended by a panic"),
         }
-        ended
+        exit
     })
 }
 
@@ -376,7 +376,7 @@ mod tests {
             out_dir: PathBuf::from("/nonexistent"),
             reports: reports::find(log, &[]),
             seconds: 1.0,
-            ended: "exit status 0".into(),
+            exit: "exit status 0".into(),
             complete: log.contains("end of job"),
             timed_out: false,
         }

@@ -148,8 +148,8 @@ pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers, source: &Sour
     };
     make("clean")?.run()?;
     make("modules")?.run()?;
-    let said = read(&log)?;
-    let warnings = warnings(&said);
+    let output = read(&log)?;
+    let warnings = warnings(&output);
     if !warnings.is_empty() {
         bail!("{}", last_lines(&warnings.join("\n"), 10));
     }
@@ -162,7 +162,7 @@ pub(crate) fn build(bed: &Bed, target: &Target, headers: &Headers, source: &Sour
 
 /// The warnings of a build that are about the module itself.
 fn warnings(log: &str) -> Vec<&str> {
-    let known = [
+    let exceptions = [
         // The root's tools are not those that the kernel was built with.
         "the compiler differs from the one used to build the kernel",
         "pahole version differs from the one used to build the kernel",
@@ -170,7 +170,7 @@ fn warnings(log: &str) -> Vec<&str> {
     log.lines()
         .filter(|line| line.to_ascii_lowercase().contains("warning:") || line.contains("error:"))
         .filter(|line| !line.starts_with(HEADERS))
-        .filter(|line| !known.iter().any(|known| line.contains(known)))
+        .filter(|line| !exceptions.iter().any(|text| line.contains(text)))
         .collect()
 }
 

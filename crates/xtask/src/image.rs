@@ -187,7 +187,7 @@ fn base(bed: &Bed) -> Result<PathBuf> {
     let stamp = root::stamp_of(bed, root::IMAGE)?
         .with("left out", &LEFT_OUT.join("\n"))
         .with("packed", &PACKED.join(" "));
-    let made = bed.cache.artefact(
+    let base = bed.cache.artefact(
         "image-base",
         &stamp,
         "packing the image's root (1-3 minutes)",
@@ -222,7 +222,7 @@ fn base(bed: &Bed) -> Result<PathBuf> {
             )?)
         },
     )?;
-    Ok(made.join("base.squashfs"))
+    Ok(base.join("base.squashfs"))
 }
 
 /// A program in the image's root, which sees `work` as /mnt/work.

@@ -58,7 +58,7 @@ pub(crate) fn run(bed: &Bed) -> Result<Outcome> {
     });
     if let Some(out) = out {
         for trace in &traces {
-            outcome.check(&format!("ioctls {}", trace.name), || said(&out, &trace.name));
+            outcome.check(&format!("ioctls {}", trace.name), || last_line(&out, &trace.name));
         }
     }
     Ok(outcome)
@@ -91,7 +91,7 @@ fn trace(path: &Path) -> Result<Trace> {
     })
 }
 
-/// Plays and compares; what is not equal is for [`said`], not the end of the job.
+/// Plays and compares; what is not equal is for [`last_line`], not the end of the job.
 fn commands(name: &str) -> String {
     format!(
         "{{ strace -f -y -v -X verbose -e trace=ioctl,poll,ppoll -o {name}.strace \
@@ -103,7 +103,7 @@ fn commands(name: &str) -> String {
 }
 
 /// What came of a trace.
-fn said(out: &Path, name: &str) -> Result<String> {
+fn last_line(out: &Path, name: &str) -> Result<String> {
     let log = read(&out.join(format!("{name}.log")))?;
     let last = log.trim_end().lines().last().unwrap_or_default().to_owned();
     if !out.join(format!("{name}.equal")).exists() {
@@ -123,11 +123,11 @@ mod tests {
         let names: Vec<&str> = traces.iter().map(|trace| trace.name.as_str()).collect();
         for row in codecs::rows().unwrap() {
             let codec = row.codec;
-            let kept = traces
+            let has_trace = traces
                 .iter()
                 .any(|trace| trace.stream.starts_with(&format!("{codec}/")));
             assert!(
-                kept != row.untraced.is_some(),
+                has_trace != row.untraced.is_some(),
                 "a trace of {codec}, or a reason in codecs.tsv, and not both: {names:?}"
             );
         }
@@ -138,10 +138,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("daedalus-ioctls-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("a.log"), "1 of 1 streams equal\nevent 3 is `X`\n").unwrap();
-        let error = said(&dir, "a").unwrap_err().to_string();
+        let error = last_line(&dir, "a").unwrap_err().to_string();
         assert!(error.contains("event 3"), "{error}");
         std::fs::write(dir.join("a.equal"), "").unwrap();
-        assert_eq!(said(&dir, "a").unwrap(), "event 3 is `X`");
+        assert_eq!(last_line(&dir, "a").unwrap(), "event 3 is `X`");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -145,7 +145,7 @@ fn texts(bed: &Bed) -> Result<Vec<(String, String)>> {
 fn place_of_vectors(bed: &Bed, outcome: &Outcome) {
     outcome.check("one file says where the vectors are", || {
         let files = texts(bed)?;
-        let (told, wrong): (Vec<&str>, Vec<&str>) = files
+        let (names, wrong): (Vec<&str>, Vec<&str>) = files
             .iter()
             .filter(|(_, text)| names_vectors(text))
             .map(|(name, _)| name.as_str())
@@ -153,7 +153,7 @@ fn place_of_vectors(bed: &Bed, outcome: &Outcome) {
         if !wrong.is_empty() {
             bail!("{}: ask crates/common/src/vectors.rs", wrong.join(", "));
         }
-        Ok(told.join(", "))
+        Ok(names.join(", "))
     });
 }
 
@@ -256,7 +256,7 @@ fn skips(log: &str) -> Vec<&str> {
 /// What the targets that failed said at their end, of a `cargo test --no-fail-fast` log; empty if none is
 /// named.
 fn failures(log: &str) -> String {
-    let mut said = String::new();
+    let mut text = String::new();
     for target in log
         .lines()
         .filter_map(|line| line.trim().strip_prefix("`-p ")?.strip_suffix('`'))
@@ -271,12 +271,12 @@ fn failures(log: &str) -> String {
                 .unwrap_or_default()
                 .contains(&format!("/{name}-"))
         });
-        said.push_str(&format!(
+        text.push_str(&format!(
             "{target}:\n{}\n",
             last_lines(section.unwrap_or_default(), 25)
         ));
     }
-    said
+    text
 }
 
 /// Sums of the `test result:` lines: passed and ignored.
@@ -346,12 +346,12 @@ mod tests {
                    \x20    Running tests/rebuild/main.rs (target/debug/deps/rebuild-34)\n3 failed\n\
                    \x20  Doc-tests my_crate\nerror: 2 targets failed:\n    `-p my-crate --lib`\n    \
                    `-p my-crate --test rebuild`\n";
-        let said = failures(log);
+        let text = failures(log);
         assert!(
-            said.contains("my-crate --lib:") && said.contains("own words"),
-            "{said}"
+            text.contains("my-crate --lib:") && text.contains("own words"),
+            "{text}"
         );
-        assert!(said.contains("3 failed"), "{said}");
+        assert!(text.contains("3 failed"), "{text}");
         assert_eq!(failures("test result: ok"), "");
     }
 }

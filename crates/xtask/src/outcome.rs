@@ -12,7 +12,7 @@ use crate::site::ui;
 /// How one check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
+pub(crate) enum CheckResult {
     /// What had to hold was seen to hold.
     Passed,
     /// It does not hold, or could not be found out.
@@ -27,7 +27,8 @@ pub(crate) struct Check {
     /// Unique in a run, and stable between runs.
     pub(crate) name: String,
     /// How it ended.
-    pub(crate) verdict: Verdict,
+    #[serde(rename = "verdict")]
+    pub(crate) result: CheckResult,
     /// A figure, the reason of a failure or of a skip; may be empty.
     pub(crate) note: String,
     /// Wall clock in seconds.
@@ -49,25 +50,25 @@ impl Outcome {
     /// Runs `body` as the check `name`. `Ok(note)` is a pass and `Err` a failure with the error's chain as
     /// note. Returns whether it passed.
     pub(crate) fn check(&self, name: &str, body: impl FnOnce() -> Result<String>) -> bool {
-        let started = Instant::now();
-        let (verdict, note) = match body() {
-            Ok(note) => (Verdict::Passed, note),
-            Err(error) => (Verdict::Failed, format!("{error:#}")),
+        let start = Instant::now();
+        let (result, note) = match body() {
+            Ok(note) => (CheckResult::Passed, note),
+            Err(error) => (CheckResult::Failed, format!("{error:#}")),
         };
         self.record(Check {
             name: name.into(),
-            verdict,
+            result,
             note,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: start.elapsed().as_secs_f64(),
         });
-        verdict == Verdict::Passed
+        result == CheckResult::Passed
     }
 
     /// Records that `name` was not looked at, and why.
     pub(crate) fn skip(&self, name: &str, reason: &str) {
         self.record(Check {
             name: name.into(),
-            verdict: Verdict::Skipped,
+            result: CheckResult::Skipped,
             note: reason.into(),
             seconds: 0.0,
         });
@@ -75,10 +76,10 @@ impl Outcome {
 
     /// Records a check that was made elsewhere, and prints its line.
     pub(crate) fn record(&self, check: Check) {
-        let word = match check.verdict {
-            Verdict::Passed => "pass",
-            Verdict::Failed => "FAIL",
-            Verdict::Skipped => "skip",
+        let word = match check.result {
+            CheckResult::Passed => "pass",
+            CheckResult::Failed => "FAIL",
+            CheckResult::Skipped => "skip",
         };
         let note = if check.note.is_empty() {
             String::new()
@@ -105,17 +106,14 @@ impl Outcome {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// How many checks ended with `verdict`.
-    pub(crate) fn count(&self, verdict: Verdict) -> usize {
-        self.lock()
-            .iter()
-            .filter(|check| check.verdict == verdict)
-            .count()
+    /// How many checks ended with `result`.
+    pub(crate) fn count(&self, result: CheckResult) -> usize {
+        self.lock().iter().filter(|check| check.result == result).count()
     }
 
     /// True when something passed and nothing failed.
     pub(crate) fn ok(&self) -> bool {
-        self.count(Verdict::Failed) == 0 && self.count(Verdict::Passed) > 0
+        self.count(CheckResult::Failed) == 0 && self.count(CheckResult::Passed) > 0
     }
 
     /// Prints the failures once more, and `N passed, N failed, N skipped`.
@@ -123,16 +121,16 @@ impl Outcome {
         for check in self
             .lock()
             .iter()
-            .filter(|check| check.verdict == Verdict::Failed)
+            .filter(|check| check.result == CheckResult::Failed)
         {
             let reason = check.note.lines().next().unwrap_or_default();
             ui::line(&format!("failed: {}: {reason}", check.name));
         }
         ui::line(&format!(
             "{} passed, {} failed, {} skipped",
-            self.count(Verdict::Passed),
-            self.count(Verdict::Failed),
-            self.count(Verdict::Skipped)
+            self.count(CheckResult::Passed),
+            self.count(CheckResult::Failed),
+            self.count(CheckResult::Skipped)
         ));
     }
 

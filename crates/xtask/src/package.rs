@@ -48,7 +48,7 @@ pub(crate) struct Args {
 
 /// Builds, examines and installs the packages.
 pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
-    let started = Instant::now();
+    let start = Instant::now();
     bed.host.ready()?;
     let part = if args.kernels {
         "package/kernels"
@@ -85,7 +85,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         .collect::<Result<_>>()?;
     results::write(
         &dir.join("results.json"),
-        started,
+        start,
         json!({ "packages": packages }),
         &outcome,
     )?;
@@ -102,10 +102,11 @@ pub(crate) fn everything(bed: &Bed, dir: &Path) -> Result<String> {
 fn build(bed: &Bed, dir: &Path, builds: &[Build], count: usize) -> Result<String> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|end| ["deb", "changes", "buildinfo"].iter().any(|known| end == *known))
-        {
+        if path.extension().is_some_and(|end| {
+            ["deb", "changes", "buildinfo"]
+                .iter()
+                .any(|suffix| end == *suffix)
+        }) {
             std::fs::remove_file(path)?;
         }
     }
@@ -249,15 +250,16 @@ fn lintian(bed: &Bed, dir: &Path) -> Result<String> {
         .args(packages.map(|deb| root::inside(bed, &deb)))
         .log(&log)
         .status()?;
-    let said = read(&log)?;
+    let output = read(&log)?;
     let of = |kind: &str| {
-        said.lines()
+        output
+            .lines()
             .filter(|line| line.starts_with(kind))
             .collect::<Vec<_>>()
     };
     let (errors, warnings, overridden) = (of("E: "), of("W: "), of("O: ").len());
     // What is neither a tag nor a remark on one is lintian's own failure.
-    let strange: Vec<&str> = said
+    let strange: Vec<&str> = output
         .lines()
         .filter(|line| {
             !["E: ", "W: ", "O: ", "N:"]

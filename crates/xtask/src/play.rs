@@ -17,7 +17,7 @@ use crate::site::ui;
 pub(crate) const SHOWN: &str = "1080p";
 
 /// What a whole list came to.
-pub(crate) struct Played {
+pub(crate) struct PlayResult {
     /// One row per stream that the runner got to, in order of completion.
     pub(crate) rows: Vec<Row>,
     /// What the guest as a whole is accused of: kernel reports, panics, hangs, the runner's own failure; not
@@ -35,7 +35,7 @@ pub(crate) struct Played {
 const TARGET_IN_GUEST: &str = "/mnt/target";
 
 /// Lists of streams to play in one guest.
-pub(crate) struct Playing<'a> {
+pub(crate) struct PlayOptions<'a> {
     /// Name of the guest's job.
     pub(crate) job: &'a str,
     /// Clients by name, each with its list, which is under the tree's target.
@@ -54,7 +54,7 @@ pub(crate) struct Playing<'a> {
 
 /// Plays lists of streams, one client after the other; what each came to, in the order of the lists. `Err` is
 /// for what kept the guest from starting.
-pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
+pub(crate) fn play(bed: &Bed, options: &PlayOptions<'_>) -> Result<Vec<PlayResult>> {
     // The registry is rebuilt in every guest: GStreamer finds stateless devices while it scans its plugins.
     let mut script = format!(
         "daedalus_load {}\n\
@@ -62,9 +62,9 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
          export GST_REGISTRY=/tmp/gstreamer-registry.bin\n\
          gst-launch-1.0 --version | sed -n 2p >/mnt/out/gstreamer-version\n\
          status=0\n",
-        playing.parameters, playing.daemon
+        options.parameters, options.daemon
     );
-    for (client, list) in playing.lists {
+    for (client, list) in options.lists {
         let list = list
             .strip_prefix(&bed.target)
             .context("the stream list is not under target/")?;
@@ -72,18 +72,18 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
             "daedalus-tests play --client {client} --list {TARGET_IN_GUEST}/{} --out /mnt/out/{client} {} || \
              status=$?\n",
             list.display(),
-            playing.arguments
+            options.arguments
         ));
     }
     script.push_str("daedalus_stop\ndaedalus_unload\nexit $status\n");
-    let mut job = GuestJob::new(playing.job, &script).timeout(playing.timeout);
-    if let Some(vectors) = playing.vectors {
+    let mut job = GuestJob::new(options.job, &script).timeout(options.timeout);
+    if let Some(vectors) = options.vectors {
         job = job.vectors(vectors);
     }
     let mut result = guest::run(bed, &job)?;
     let version = std::fs::read_to_string(result.out_dir.join("gstreamer-version")).unwrap_or_default();
     let mut all = Vec::new();
-    for (client, _) in playing.lists {
+    for (client, _) in options.lists {
         let out_dir = result.out_dir.join(client);
         all.push((*client, rows(&out_dir)?, out_dir));
     }
@@ -95,7 +95,7 @@ pub(crate) fn play(bed: &Bed, playing: &Playing<'_>) -> Result<Vec<Played>> {
     let guest = result.judge().err().map(|error| format!("{error:#}"));
     Ok(all
         .into_iter()
-        .map(|(client, rows, out_dir)| Played {
+        .map(|(client, rows, out_dir)| PlayResult {
             rows,
             guest: guest.clone(),
             seconds: result.seconds,

@@ -16,7 +16,7 @@ use crate::make::root;
 use crate::outcome::Outcome;
 use crate::play;
 use crate::site::files::{read, write_json};
-use crate::streams::{self, Chosen, Use};
+use crate::streams::{self, ListedStream, Use};
 
 /// Arguments of `./dev replay`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -113,12 +113,12 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
         names.len(),
         traces.len()
     );
-    let kept = dir.join("traces");
-    bed.host.remove_tree(&kept)?;
-    std::fs::create_dir_all(&kept)?;
+    let directory = dir.join("traces");
+    bed.host.remove_tree(&directory)?;
+    std::fs::create_dir_all(&directory)?;
     let (mut paired, mut bytes) = (Vec::new(), 0);
     for (name, trace) in names.into_iter().zip(traces) {
-        let to = kept.join(trace.file_name().context("a trace without a name")?);
+        let to = directory.join(trace.file_name().context("a trace without a name")?);
         bytes += std::fs::copy(&trace, &to)?;
         paired.push((name, to));
     }
@@ -133,11 +133,11 @@ fn record(bed: &Bed, dir: &Path) -> Result<(String, Vec<(String, PathBuf)>)> {
 
 /// The list for `daedalus-tests play` (tests/src/stream.rs).
 fn streams(vectors: &Path) -> Result<Vec<Value>> {
-    let chosen = streams::of(Use::Replay)?;
-    chosen.iter().map(|stream| listed(vectors, stream)).collect()
+    let streams = streams::of(Use::Replay)?;
+    streams.iter().map(|stream| entry(vectors, stream)).collect()
 }
 
-fn listed(vectors: &Path, stream: &Chosen) -> Result<Value> {
+fn entry(vectors: &Path, stream: &ListedStream) -> Result<Value> {
     let path = stream.path();
     let rows = manifest::load(&vectors.join(stream.codec.name()))?;
     let row = rows.iter().find(|row| row.file == stream.file);

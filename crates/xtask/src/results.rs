@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::outcome::Outcome;
 use crate::site::files::write_json;
 
-/// Writes `file`: what `fields` has (an object), the seconds since `started`, and the checks.
+/// Writes `file`: what `fields` has (an object), the seconds since `start`, and the checks.
 ///
 /// # Errors
 /// If `fields` is no object, or the file cannot be written.
-pub(crate) fn write(file: &Path, started: Instant, fields: Value, outcome: &Outcome) -> Result<()> {
+pub(crate) fn write(file: &Path, start: Instant, fields: Value, outcome: &Outcome) -> Result<()> {
     let mut results = fields;
     let own = results.as_object_mut().context("results that are no object")?;
-    own.insert("seconds".to_owned(), started.elapsed().as_secs_f64().into());
+    own.insert("seconds".to_owned(), start.elapsed().as_secs_f64().into());
     own.insert("checks".to_owned(), serde_json::to_value(outcome.checks())?);
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir)?;

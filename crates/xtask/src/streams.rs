@@ -32,7 +32,7 @@ const WORDS: [(&str, Use); 6] = [
 
 /// A row of the table.
 #[derive(Clone, Debug)]
-pub(crate) struct Chosen {
+pub(crate) struct ListedStream {
     pub(crate) codec: Codec,
     /// Its path in the folder of the codec's vectors, or its name among the generated streams.
     pub(crate) file: String,
@@ -46,24 +46,24 @@ struct Row {
     uses: String,
 }
 
-fn rows() -> Result<Vec<Chosen>> {
+fn rows() -> Result<Vec<ListedStream>> {
     let rows: Vec<Row> = table::rows("streams.tsv", include_str!("streams.tsv"))?;
-    rows.into_iter().map(Chosen::read).collect()
+    rows.into_iter().map(ListedStream::read).collect()
 }
 
 /// Returns the streams that are chosen for a use, in the order of the table.
-pub(crate) fn of(wanted: Use) -> Result<Vec<Chosen>> {
+pub(crate) fn of(purpose: Use) -> Result<Vec<ListedStream>> {
     let mut rows = rows()?;
-    rows.retain(|row| row.uses.contains(&wanted));
+    rows.retain(|row| row.uses.contains(&purpose));
     Ok(rows)
 }
 
-impl Chosen {
+impl ListedStream {
     fn read(Row { codec, file, uses }: Row) -> Result<Self> {
         let read = |word: &str| {
-            let found = WORDS.iter().find(|(known, _)| *known == word);
+            let found = WORDS.iter().find(|(name, _)| *name == word);
             found
-                .map(|(_, wanted)| *wanted)
+                .map(|(_, purpose)| *purpose)
                 .with_context(|| format!("streams.tsv: {file}: '{word}' is no use"))
         };
         let uses = uses.split_whitespace().map(read).collect::<Result<_>>()?;
@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn every_use_has_streams_and_no_stream_is_listed_twice() {
-        for (word, wanted) in WORDS {
-            assert!(of(wanted).unwrap().len() > 1, "{word}");
+        for (word, purpose) in WORDS {
+            assert!(of(purpose).unwrap().len() > 1, "{word}");
         }
         let rows = rows().unwrap();
-        let mut paths: Vec<String> = rows.iter().map(Chosen::path).collect();
+        let mut paths: Vec<String> = rows.iter().map(ListedStream::path).collect();
         paths.sort();
         paths.dedup();
         assert_eq!(paths.len(), rows.len());
@@ -114,8 +114,8 @@ mod tests {
             file: "a".to_owned(),
             uses: uses.to_owned(),
         };
-        let read = Chosen::read(row("life sizes")).unwrap();
+        let read = ListedStream::read(row("life sizes")).unwrap();
         assert_eq!(read.uses, [Use::Life, Use::Sizes]);
-        assert!(Chosen::read(row("life lives")).is_err());
+        assert!(ListedStream::read(row("life lives")).is_err());
     }
 }

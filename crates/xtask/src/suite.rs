@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::bed::Bed;
 use crate::make::kernel::Kernel;
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::{CheckResult, Outcome};
 use crate::site::ui;
 use crate::{
     amd64, build, command_line, compliance, conformance, demo, docs, foreign, fuzz, ioctls, lint, replay,
@@ -39,10 +39,10 @@ struct Parts(Mutex<Vec<(String, f64)>>);
 impl Parts {
     /// Runs a part and keeps its time.
     fn time<T>(&self, name: &str, part: impl FnOnce() -> T) -> T {
-        let started = Instant::now();
+        let start = Instant::now();
         let result = part();
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.push((name.to_owned(), started.elapsed().as_secs_f64()));
+        parts.push((name.to_owned(), start.elapsed().as_secs_f64()));
         result
     }
 
@@ -74,7 +74,7 @@ const FOR_TWO_MIB: u64 = 10 * 1024;
 
 /// Runs everything; the results go to target/test/results.json, too.
 pub(crate) fn run(bed: &Bed, args: &Args, parse: docs::Parse) -> Result<Outcome> {
-    let started = Instant::now();
+    let start = Instant::now();
     std::fs::create_dir_all(bed.target.join("test"))?;
     std::fs::remove_file(bed.target.join("test/results.json")).ok();
     build::announce(bed, &[Kernel::Plain, Kernel::Sanitizers])?;
@@ -139,10 +139,10 @@ pub(crate) fn run(bed: &Bed, args: &Args, parse: docs::Parse) -> Result<Outcome>
     for (name, seconds) in &parts {
         ui::note(&format!("{seconds:6.0} s  {name}"));
     }
-    write_results(bed, &outcome, &parts, started)?;
+    write_results(bed, &outcome, &parts, start)?;
     ui::note(&format!(
         "{:.0} s; results in target/test/results.json",
-        started.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     ));
     Ok(outcome)
 }
@@ -235,14 +235,14 @@ fn group(outcome: &Outcome, parts: &Parts, part: Part<'_>) {
     }
 }
 
-fn write_results(bed: &Bed, outcome: &Outcome, parts: &[(String, f64)], started: Instant) -> Result<()> {
+fn write_results(bed: &Bed, outcome: &Outcome, parts: &[(String, f64)], start: Instant) -> Result<()> {
     let fields = json!({
-        "passed": outcome.count(Verdict::Passed),
-        "failed": outcome.count(Verdict::Failed),
-        "skipped": outcome.count(Verdict::Skipped),
+        "passed": outcome.count(CheckResult::Passed),
+        "failed": outcome.count(CheckResult::Failed),
+        "skipped": outcome.count(CheckResult::Skipped),
         "parts": parts,
     });
-    results::write(&bed.target.join("test/results.json"), started, fields, outcome)
+    results::write(&bed.target.join("test/results.json"), start, fields, outcome)
 }
 
 #[cfg(test)]
@@ -269,7 +269,7 @@ mod tests {
         let mut names: Vec<String> = outcome.checks().into_iter().map(|check| check.name).collect();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), outcome.count(Verdict::Failed)), (22, 2));
+        assert_eq!((names.len(), outcome.count(CheckResult::Failed)), (22, 2));
         assert_eq!(parts.into_list().len(), 22);
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::bed::Bed;
 use crate::make::root;
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::{CheckResult, Outcome};
 use crate::site::files::lock_file;
 use crate::site::ui;
 use crate::{package, results};
@@ -29,7 +29,7 @@ pub(crate) fn run(
     dir: &Path,
     scene: Scene<'_>,
 ) -> Result<Outcome> {
-    let started = Instant::now();
+    let start = Instant::now();
     let architecture = machine.architecture;
     bed.host.ready()?;
     std::fs::create_dir_all(dir)?;
@@ -49,16 +49,16 @@ pub(crate) fn run(
             built.as_path()
         }
     };
-    if outcome.count(Verdict::Failed) == 0 {
+    if outcome.count(CheckResult::Failed) == 0 {
         outcome.check(
             &format!("the {architecture} disk and the clips are there"),
             || {
-                let made = (
+                let machine_inputs = (
                     root::make(bed, machine.emulator)?,
                     disk::make(bed, machine, chromium)?,
                     clips::make(bed, dir, chromium)?,
                 );
-                inputs = Some(made);
+                inputs = Some(machine_inputs);
                 Ok(String::new())
             },
         );
@@ -97,7 +97,7 @@ pub(crate) fn run(
         }
     }
     let file = dir.join("results.json");
-    results::write(&file, started, json!({ "guests": rows }), &outcome)?;
+    results::write(&file, start, json!({ "guests": rows }), &outcome)?;
     let shown = dir.strip_prefix(&bed.repo).unwrap_or(dir).display();
     ui::note(&format!(
         "results.json, and the console and the logs of each guest, are in {shown}"
@@ -125,7 +125,7 @@ fn orders(steps: &[Value], outcome: &Outcome) -> Value {
             .checks()
             .into_iter()
             .find(|check| check.name.ends_with(&end));
-        row["verdict"] = json!(check.map(|check| check.verdict));
+        row["verdict"] = json!(check.map(|check| check.result));
     }
     rows.into()
 }

@@ -64,8 +64,8 @@ impl fmt::Display for Guest {
 
 /// Returns the guests that are wanted, in the order in which they run.
 pub(crate) fn guests(args: &Args) -> Vec<Guest> {
-    let wanted = Part::value_variants().iter().filter(|part| args.wants(**part));
-    wanted
+    let parts = Part::value_variants().iter().filter(|part| args.wants(**part));
+    parts
         .flat_map(|part| {
             let kernels = kernels(*part, args);
             kernels.into_iter().map(|kernel| Guest { part: *part, kernel })

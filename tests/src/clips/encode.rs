@@ -49,12 +49,12 @@ fn run(mut command: Command) -> Result<()> {
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot start {name}"))?;
-    let said = String::from_utf8_lossy(&result.stderr);
+    let messages = String::from_utf8_lossy(&result.stderr);
     ensure!(
         result.status.success(),
         "{name} failed ({}): {}",
         result.status,
-        said.trim()
+        messages.trim()
     );
     Ok(())
 }
@@ -117,8 +117,8 @@ pub(super) fn reconstruct(clip: &Path, recon: &Path, shape: Shape) -> Result<()>
         .stdin(Stdio::null())
         .output()
         .context("cannot start ffmpeg")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let of = |word: &str| said.lines().filter(|line| line.contains(word)).count();
+    let messages = String::from_utf8_lossy(&output.stderr);
+    let of = |word: &str| messages.lines().filter(|line| line.contains(word)).count();
     ensure!(output.status.success(), "ffmpeg failed: {}", output.status);
     let pictures = std::fs::metadata(recon)?.len() as usize / shape.packed_len();
     let (right, wrong) = (of("Verifying checksum"), of("- incorrect"));

@@ -79,13 +79,13 @@ fn generate(dir: &Path, small: bool) -> Result<()> {
          raw_md5\tsemi_md5\treference\n",
     );
     for (codec, spec) in specs().filter(|(_, spec)| spec.small || !small) {
-        let began = Instant::now();
+        let start = Instant::now();
         let row = make(codec, spec, dir, &work).with_context(|| spec.file.to_owned())?;
         manifest.push_str(&row);
         eprintln!(
             "{}: made and checked in {:.1} s",
             spec.file,
-            began.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         );
     }
     fs::remove_dir_all(&work)?;

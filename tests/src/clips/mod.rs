@@ -130,14 +130,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn generate(dir: &Path) -> Result<Vec<Stream>> {
     let mut streams = Vec::new();
     for size in &SIZES {
-        let began = Instant::now();
+        let start = Instant::now();
         let source = dir.join("source.y4m");
         write_source(size, &source)?;
         eprintln!(
             "{}: {} frames drawn in {:.1} s",
             size.name,
             size.frames,
-            began.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         );
         for codec in Codec::ALL.iter().copied() {
             streams.push(make(size, codec, dir, &source)?);
@@ -167,7 +167,7 @@ fn write_source(size: &Size, path: &Path) -> Result<()> {
 }
 
 fn make(size: &Size, codec: Codec, dir: &Path, source: &Path) -> Result<Stream> {
-    let began = Instant::now();
+    let start = Instant::now();
     let name = format!("{codec}-{}", size.name);
     let row = &codec::row(codec).clips;
     let file = format!("{name}.{}", row.extension);
@@ -208,7 +208,7 @@ fn make(size: &Size, codec: Codec, dir: &Path, source: &Path) -> Result<Stream> 
     eprintln!(
         "{name}: {bytes} bytes, {:.1} Mbit/s, key frame {key_frame} bytes, made and checked in {:.1} s",
         rate as f64 / 1e6,
-        began.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     );
     if size.full {
         ensure!(

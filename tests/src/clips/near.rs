@@ -82,7 +82,7 @@ impl fmt::Display for Distance {
 }
 
 /// The outcome of a stream.
-pub(super) struct Compared {
+pub(super) struct StreamComparison {
     /// Pictures.
     pub(super) pictures: usize,
     /// The largest of each distance.
@@ -96,7 +96,7 @@ pub(super) struct Compared {
 /// # Errors
 ///
 /// When a picture is out of bounds, or the numbers of pictures differ.
-pub(super) fn compare(near: &Near, clip: &Path, shape: Shape) -> Result<Compared> {
+pub(super) fn compare(near: &Near, clip: &Path, shape: Shape) -> Result<StreamComparison> {
     let mut ffmpeg = Ffmpeg::start(clip)?;
     let mut theirs = (near.pictures)(clip, shape)?;
     let generations = (near.generations)(clip)?;
@@ -111,7 +111,7 @@ pub(super) fn compare(near: &Near, clip: &Path, shape: Shape) -> Result<Compared
                 near.name
             );
             ffmpeg.end()?;
-            return Ok(Compared {
+            return Ok(StreamComparison {
                 pictures: picture,
                 most,
                 planar_md5: hex(&hash.finalize()),
@@ -237,7 +237,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             width: field("width")?.parse()?,
             height: field("height")?.parse()?,
         };
-        let is_right = |compared: Compared| {
+        let is_right = |compared: StreamComparison| {
             ensure!(
                 compared.planar_md5 == *field("raw_md5")?,
                 "ffmpeg's pictures are not those of the MANIFEST"

@@ -55,13 +55,13 @@ impl PictureSums {
                 ensure!(source.read(&mut one)? == 0, "more than {frame} pictures");
                 return Ok(());
             };
-            let wanted = shape.packed_len();
+            let length = shape.packed_len();
             picture.clear();
-            source.by_ref().take(wanted as u64).read_to_end(&mut picture)?;
+            source.by_ref().take(length as u64).read_to_end(&mut picture)?;
             match picture.len() {
                 0 => return Ok(()),
-                n if n == wanted => self.push(shape, &picture)?,
-                n => bail!("picture {frame} has {n} of {wanted} bytes"),
+                n if n == length => self.push(shape, &picture)?,
+                n => bail!("picture {frame} has {n} of {length} bytes"),
             }
         }
         Ok(())

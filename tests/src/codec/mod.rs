@@ -85,7 +85,7 @@ fn numbers(names: fn(&'static Row) -> &'static [Name]) -> Vec<u32> {
 pub(crate) fn control_name(number: u64) -> Option<&'static str> {
     rows()
         .flat_map(|row| row.menus.iter().chain(row.compound))
-        .find(|(known, _)| u64::from(*known) == number)
+        .find(|(id, _)| u64::from(*id) == number)
         .map(|(_, name)| *name)
 }
 

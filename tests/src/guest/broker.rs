@@ -54,11 +54,11 @@ impl Broker {
             .spawn()
             .context("cannot start daedalusd")?;
         let mut broker = Self { child };
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             match find(DRIVER) {
                 Ok(nodes) => return Ok((broker, nodes)),
-                Err(error) if begun.elapsed() > PATIENCE => {
+                Err(error) if start.elapsed() > PATIENCE => {
                     bail!(
                         "the broker did not bring the device within {} s: {error}",
                         PATIENCE.as_secs()
@@ -84,13 +84,13 @@ impl Broker {
     ///
     /// When it does not end in time.
     pub(crate) fn end(mut self, signal: Signal) -> Result<(ExitStatus, Duration)> {
-        let begun = Instant::now();
+        let start = Instant::now();
         kill(self.child.id(), signal)?;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                return Ok((status, begun.elapsed()));
+                return Ok((status, start.elapsed()));
             }
-            ensure!(begun.elapsed() < PATIENCE, "the broker does not end on a signal");
+            ensure!(start.elapsed() < PATIENCE, "the broker does not end on a signal");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

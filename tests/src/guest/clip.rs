@@ -172,9 +172,9 @@ impl Clip {
                 sums.len() * times
             );
             for (timestamp, sum) in shown.iter().zip(sums.iter().cycle()) {
-                let known = expected.entry(*timestamp).or_insert_with(|| (*sum).to_owned());
+                let old = expected.entry(*timestamp).or_insert_with(|| (*sum).to_owned());
                 ensure!(
-                    known == sum,
+                    old == sum,
                     "{name}: the lists of checksums differ at {timestamp} ns"
                 );
             }
@@ -206,7 +206,7 @@ impl Clip {
         pictures: &HashMap<u64, Picture>,
         range: std::ops::Range<usize>,
     ) -> Result<usize> {
-        let mut seen = 0;
+        let mut count = 0;
         for job in &self.jobs[range] {
             let Some(expected) = self.expected.get(&job.timestamp) else {
                 continue;
@@ -220,11 +220,11 @@ impl Clip {
                 Some(picture) if hex(&picture.md5) != *expected => {
                     bail!("{}: picture {number} is not exact", self.name)
                 }
-                Some(_) => seen += usize::from(!job.same_capture),
+                Some(_) => count += usize::from(!job.same_capture),
             }
         }
-        ensure!(seen > 0, "{}: no picture to compare", self.name);
-        Ok(seen)
+        ensure!(count > 0, "{}: no picture to compare", self.name);
+        Ok(count)
     }
 
     /// Demands that every picture of the clip that is shown is among `returned`, without error, and exact.

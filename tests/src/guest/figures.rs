@@ -43,12 +43,12 @@ impl Figures {
         self.longest("longest_wait_ms", longest.wait);
     }
 
-    /// Prints the line of a scenario that began at `begun`.
-    pub(crate) fn print(self, scenario: &str, begun: Instant, result: &Result<()>) {
+    /// Prints the line of a scenario that began at `start`.
+    pub(crate) fn print(self, scenario: &str, start: Instant, result: &Result<()>) {
         let mut line = Map::new();
         line.insert("scenario".into(), scenario.into());
         line.insert("passed".into(), result.is_ok().into());
-        let seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        let seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
         line.insert("seconds".into(), seconds.into());
         if let Err(error) = result {
             line.insert("error".into(), format!("{error:#}").into());

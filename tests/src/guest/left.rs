@@ -18,7 +18,7 @@ const OWN: &str = "daedalus";
 
 /// What there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct ResourceUsage {
     /// Dmabufs in the kernel, whoever made them.
     pub(crate) dmabufs: u64,
     /// Their bytes.
@@ -31,7 +31,7 @@ pub(crate) struct Left {
     pub(crate) sessions: u64,
 }
 
-impl Left {
+impl ResourceUsage {
     /// Reads what there is now.
     ///
     /// # Errors
@@ -63,13 +63,13 @@ impl Left {
     ///
     /// What is there besides.
     pub(crate) fn back_to(before: Self) -> Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let now = Self::now()?;
             if now == before {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
+            if start.elapsed() > PATIENCE {
                 bail!("{}", difference(before, now));
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -78,7 +78,7 @@ impl Left {
 }
 
 /// Says in words what is there now and was not before.
-fn difference(before: Left, now: Left) -> String {
+fn difference(before: ResourceUsage, now: ResourceUsage) -> String {
     let mut words = Vec::new();
     for (what, before, now) in [
         ("dmabufs", before.dmabufs, now.dmabufs),
@@ -110,7 +110,7 @@ fn difference(before: Left, now: Left) -> String {
 ///
 /// What is left.
 pub(crate) fn nothing() -> Result<()> {
-    Left::back_to(Left::nothing())
+    ResourceUsage::back_to(ResourceUsage::nothing())
 }
 
 /// Waits for the same as [`nothing`], and until no process of a daemon or of a client is there but this one.
@@ -119,14 +119,14 @@ pub(crate) fn nothing() -> Result<()> {
 ///
 /// What is left.
 pub(crate) fn nothing_and_nobody() -> Result<()> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let others = processes()?;
         if others.is_empty() {
             return nothing();
         }
         ensure!(
-            begun.elapsed() < PATIENCE,
+            start.elapsed() < PATIENCE,
             "processes are left: {}",
             others.join(", ")
         );
@@ -247,17 +247,17 @@ mod tests {
 
     #[test]
     fn what_is_left_is_named() {
-        let now = Left {
+        let now = ResourceUsage {
             dmabufs: 2,
             bytes: 4096,
-            ..Left::nothing()
+            ..ResourceUsage::nothing()
         };
-        let words = difference(Left::nothing(), now);
+        let words = difference(ResourceUsage::nothing(), now);
         assert!(
             words.contains("2 dmabufs, not 0") && words.contains("4096 bytes"),
             "{words}"
         );
-        let uncounted = difference(Left::nothing(), Left::default());
+        let uncounted = difference(ResourceUsage::nothing(), ResourceUsage::default());
         assert!(uncounted.contains("does not count"), "{uncounted}");
     }
 

@@ -76,11 +76,11 @@ pub(crate) fn with_parameter<T>(
 ///
 /// When the module is still in use after two seconds.
 pub(crate) fn unload() -> Result<Duration> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         match command("rmmod", &["daedalus_v4l2"]) {
-            Ok(()) => return Ok(begun.elapsed()),
-            Err(error) if begun.elapsed() > UNLOAD_LIMIT => return Err(error),
+            Ok(()) => return Ok(start.elapsed()),
+            Err(error) if start.elapsed() > UNLOAD_LIMIT => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use daedalus_client::device::{ClientError, Device, Nodes, Request};
 use daedalus_client::memory::Mapping;
 use daedalus_client::picture::Layout;
-use daedalus_client::queue::{Backing, Dequeued, Queue};
+use daedalus_client::queue::{Backing, DequeuedBuffer, Queue};
 use daedalus_client::v4l2::{self, BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
 use daedalus_client::{CodedJob, Control, Visible};
 use daedalus_uapi::codec::Codec;
@@ -85,7 +85,7 @@ pub(crate) struct Rig {
     free_coded: Vec<usize>,
     free_requests: Vec<usize>,
     in_flight: VecDeque<JobInFlight>,
-    kept: HashMap<u64, usize>,
+    reference_buffers: HashMap<u64, usize>,
     references: Vec<u64>,
     random: Random,
     noise: Vec<u8>,
@@ -120,7 +120,7 @@ impl Rig {
             free_coded: Vec::new(),
             free_requests: (0..DEPTH).collect(),
             in_flight: VecDeque::new(),
-            kept: HashMap::new(),
+            reference_buffers: HashMap::new(),
             references: Vec::new(),
             random: Random::new(seed),
             noise: Vec::new(),
@@ -165,12 +165,12 @@ impl Rig {
             ..Default::default()
         };
         format.plane_fmt[0].sizeimage = self.payload.to_ne_bytes();
-        let granted = self
+        let answer = self
             .device
             .set_format(BUF_TYPE_OUTPUT, format)
             .context("a new OUTPUT size")?;
         ensure!(
-            (granted.width, granted.height) == size && granted.pixelformat == format.pixelformat,
+            (answer.width, answer.height) == size && answer.pixelformat == format.pixelformat,
             "OUTPUT of {}x{} was not granted",
             size.0,
             size.1
@@ -258,9 +258,14 @@ impl Rig {
             self.references.contains(timestamp)
                 || self.in_flight.iter().any(|job| job.needs.contains(timestamp))
         };
-        let free: Vec<u64> = self.kept.keys().copied().filter(|ts| !needed(ts)).collect();
+        let free: Vec<u64> = self
+            .reference_buffers
+            .keys()
+            .copied()
+            .filter(|ts| !needed(ts))
+            .collect();
         for timestamp in free {
-            self.free_raw.extend(self.kept.remove(&timestamp));
+            self.free_raw.extend(self.reference_buffers.remove(&timestamp));
         }
         let size = self.size;
         self.remove_free(|buffer| buffer.size != size)
@@ -404,7 +409,7 @@ impl Rig {
     }
 
     /// Takes the picture that came back in `buffer`, which has to be that of the oldest job without one.
-    fn take_picture(&mut self, buffer: &Dequeued, returned: &mut Vec<ReturnedPicture>) -> Result<()> {
+    fn take_picture(&mut self, buffer: &DequeuedBuffer, returned: &mut Vec<ReturnedPicture>) -> Result<()> {
         let at = self.in_flight.iter().position(|job| !job.shown);
         let at = at.context("a picture that no job asked for")?;
         let job = &self.in_flight[at];
@@ -426,7 +431,7 @@ impl Rig {
             packed,
             took: job.submitted.elapsed(),
         });
-        let before = self.kept.insert(buffer.timestamp, buffer.index);
+        let before = self.reference_buffers.insert(buffer.timestamp, buffer.index);
         self.free_raw.extend(before);
         Ok(())
     }
@@ -441,7 +446,7 @@ impl Rig {
         self.raw.allocate(0, &Backing::Mmap)?;
         self.buffers.clear();
         self.free_raw.clear();
-        self.kept.clear();
+        self.reference_buffers.clear();
         self.references.clear();
         Ok(())
     }

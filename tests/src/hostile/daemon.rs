@@ -208,7 +208,7 @@ pub(super) fn broker(common: &Common, options: &BrokerOptions) -> Result<()> {
         report: DaemonReport::default(),
         arg: Arg::default(),
         workers: Vec::new(),
-        kept: Vec::new(),
+        idle_fds: Vec::new(),
         sessions: Vec::new(),
         version: 0,
         is_stateful: options.stateful,
@@ -216,7 +216,7 @@ pub(super) fn broker(common: &Common, options: &BrokerOptions) -> Result<()> {
     while hostile.report.tally.total(None).0 < options.messages {
         hostile.registration(options.messages)?;
     }
-    hostile.kept.clear();
+    hostile.idle_fds.clear();
     for worker in &mut hostile.workers {
         worker.kill().ok();
     }
@@ -234,7 +234,7 @@ struct HostileBroker<'a> {
     arg: Arg,
     workers: Vec<Child>,
     /// Session fds that nobody reads.
-    kept: Vec<OwnedFd>,
+    idle_fds: Vec<OwnedFd>,
     /// Sessions that wanted a worker, lately.
     sessions: Vec<u64>,
     /// The version that the last greeting agreed on.
@@ -270,19 +270,19 @@ impl HostileBroker<'_> {
         self.report.registrations += u64::from(registered);
         let end = Instant::now() + Duration::from_millis(20 + self.rng.below(600));
         while Instant::now() < end {
-            self.wanted(&control)?;
+            self.serve_events(&control)?;
             if self.rng.one_in(6) {
                 self.misplaced(&control);
             }
             self.reap(self.workers.len() > 5)?;
             let done = self.report.tally.total(None).0;
-            if done >= messages || self.kept.len() > 6 {
-                self.kept.clear();
+            if done >= messages || self.idle_fds.len() > 6 {
+                self.idle_fds.clear();
                 break;
             }
         }
         if self.rng.one_in(3) {
-            self.kept.clear();
+            self.idle_fds.clear();
         }
         Ok(())
     }
@@ -369,7 +369,7 @@ impl HostileBroker<'_> {
     }
 
     /// Reads events and gives the sessions what it likes.
-    fn wanted(&mut self, control: &OwnedFd) -> Result<()> {
+    fn serve_events(&mut self, control: &OwnedFd) -> Result<()> {
         let moment = Timespec {
             tv_sec: 0,
             tv_nsec: 4_000_000,
@@ -395,7 +395,7 @@ impl HostileBroker<'_> {
             0 => self.report.closed += 1,
             1 => {
                 self.report.ignored += 1;
-                self.kept.push(fd);
+                self.idle_fds.push(fd);
             }
             2 => {
                 // In this process: what the broker reads makes it the worker.

@@ -27,7 +27,7 @@ use crate::codec;
 use crate::guest::broker::{self, Broker};
 use crate::guest::clip::Clip;
 use crate::guest::figures::Figures;
-use crate::guest::left::{self, Left, Memory};
+use crate::guest::left::{self, Memory, ResourceUsage};
 use crate::guest::module::{parameter, set_parameter};
 
 /// The user, who owns nothing: nobody.
@@ -94,7 +94,7 @@ pub(super) struct ClientOptions {
 
 /// What a client came to.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Held {
+struct Holdings {
     /// Bytes or requests, of all its sessions.
     total: u64,
     /// The same of its first session, when that was refused more.
@@ -127,7 +127,7 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
         }
     }
     for hold in [Hold::Mappings, Hold::Exports, Hold::Requests] {
-        if let Err(error) = held(common, hold, options, figures) {
+        if let Err(error) = fill(common, hold, options, figures) {
             wrong.push(format!("{}: {error:#}", hold.name()));
         }
         if let Err(error) = left::nothing() {
@@ -166,7 +166,7 @@ impl Taker {
     }
 
     /// Waits for what it says when it has been refused more.
-    fn held(&mut self) -> Result<Held> {
+    fn holdings(&mut self) -> Result<Holdings> {
         let mut line = String::new();
         let stdout = self.0.stdout.as_mut().context("no pipe from the client")?;
         BufReader::new(stdout).read_line(&mut line)?;
@@ -183,7 +183,7 @@ impl Drop for Taker {
 }
 
 /// Has a client take what it gets; demands the limits, the reserve, and that all comes back.
-fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -> Result<()> {
+fn fill(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -> Result<()> {
     let limit = match hold {
         Hold::Requests => options.requests,
         Hold::Mappings | Hold::Exports => options.session_mb << 20,
@@ -191,7 +191,7 @@ fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
     let start = Memory::settled()?;
     let least = AtomicI64::new(start.available);
     let done = AtomicBool::new(false);
-    let (held, left) = std::thread::scope(|scope| {
+    let (holdings, left) = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 if let Ok(now) = Memory::now() {
@@ -201,33 +201,33 @@ fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
             }
         });
         let mut taker = Taker::start(common, hold, 3 * limit);
-        let held = taker
+        let holdings = taker
             .as_mut()
             .map_err(|error| anyhow::anyhow!("{error:#}"))
             .and_then(|taker| {
-                let held = taker.held()?;
-                Ok((held, Left::now()?))
+                let holdings = taker.holdings()?;
+                Ok((holdings, ResourceUsage::now()?))
             });
         done.store(true, Ordering::Relaxed);
-        held
+        holdings
     })?;
     let end = Memory::settled()?;
-    let taken = start.available - least.load(Ordering::Relaxed);
+    let consumption = start.available - least.load(Ordering::Relaxed);
     figures.set(
         hold.name(),
         json!({
             "limit_of_a_session": limit,
-            "of_the_first_session": held.first,
-            "of_all_sessions": held.total,
-            "refusals": held.refusals,
+            "of_the_first_session": holdings.first,
+            "of_all_sessions": holdings.total,
+            "refusals": holdings.refusals,
             "counted_bytes": left.memory,
             "counted_requests": left.requests,
-            "taken_kib": taken,
+            "taken_kib": consumption,
             "not_back_kib": start.available - end.available,
         }),
     );
-    let refused = !held.refusals.is_empty()
-        && held
+    let refused = !holdings.refusals.is_empty()
+        && holdings
             .refusals
             .iter()
             .all(|errno| *errno == Errno::NOMEM.raw_os_error());
@@ -235,8 +235,8 @@ fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
         refused,
         "{} were taken, {limit} are allowed to a session, and it was refused with {:?} (0: not at all), \
          not with {}",
-        held.total,
-        held.refusals,
+        holdings.total,
+        holdings.refusals,
         Errno::NOMEM.raw_os_error()
     );
     // The limit is reached but for less than what one call asks for.
@@ -245,28 +245,28 @@ fn held(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
         Hold::Mappings | Hold::Exports => 64 << 20,
     };
     ensure!(
-        held.first <= limit && held.first + one >= limit,
+        holdings.first <= limit && holdings.first + one >= limit,
         "a session has {}, and {limit} are allowed",
-        held.first
+        holdings.first
     );
     ensure!(
-        held.total <= 2 * limit && held.total + one >= 2 * limit,
+        holdings.total <= 2 * limit && holdings.total + one >= 2 * limit,
         "a user has {}, and {} are allowed",
-        held.total,
+        holdings.total,
         2 * limit
     );
     let (counted, allowed) = match hold {
-        Hold::Requests => (left.requests, held.total as i64 * REQUEST_KIB),
+        Hold::Requests => (left.requests, holdings.total as i64 * REQUEST_KIB),
         Hold::Mappings | Hold::Exports => (Some(left.memory), ((2 * limit) >> 10) as i64),
     };
     ensure!(
-        counted == Some(held.total),
+        counted == Some(holdings.total),
         "the module counts {counted:?}, and there are {}",
-        held.total
+        holdings.total
     );
     ensure!(
-        taken <= allowed + allowed / OVERHEAD + MARGIN_KIB,
-        "{taken} KiB were taken from the machine, and {allowed} are what the limit is for"
+        consumption <= allowed + allowed / OVERHEAD + MARGIN_KIB,
+        "{consumption} KiB were taken from the machine, and {allowed} are what the limit is for"
     );
     Ok(())
 }
@@ -281,27 +281,27 @@ pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
         Hold::Mappings | Hold::Exports => MEMORY_DESCRIPTORS,
     };
     allow_descriptors(most)?;
-    let mut taken = Taken::default();
-    let mut held = Held::default();
+    let mut resources = Resources::default();
+    let mut holdings = Holdings::default();
     for number in 0..options.sessions {
-        let room = options.most.saturating_sub(held.total);
+        let room = options.most.saturating_sub(holdings.total);
         let (amount, refusal) = match options.hold {
-            Hold::Requests => taken.requests(&nodes, clip, room)?,
-            Hold::Mappings => taken.memory(&nodes, false, room)?,
-            Hold::Exports => taken.memory(&nodes, true, room)?,
+            Hold::Requests => resources.requests(&nodes, clip, room)?,
+            Hold::Mappings => resources.memory(&nodes, false, room)?,
+            Hold::Exports => resources.memory(&nodes, true, room)?,
         };
-        held.total += amount;
+        holdings.total += amount;
         if number == 0 {
-            held.first = amount;
+            holdings.first = amount;
         }
-        held.refusals.push(refusal.map_or(0, Errno::raw_os_error));
+        holdings.refusals.push(refusal.map_or(0, Errno::raw_os_error));
         if refusal.is_none() {
             break;
         }
     }
-    println!("{}", serde_json::to_string(&held)?);
+    println!("{}", serde_json::to_string(&holdings)?);
     std::io::stdin().read_line(&mut String::new())?;
-    drop(taken);
+    drop(resources);
     Ok(())
 }
 
@@ -316,7 +316,7 @@ fn allow_descriptors(most: u64) -> Result<()> {
 
 /// All that a client keeps.
 #[derive(Default)]
-struct Taken {
+struct Resources {
     devices: Vec<Arc<Device>>,
     requests: Vec<Request>,
     mappings: Vec<Arc<Mapping>>,
@@ -331,7 +331,7 @@ fn refusal(error: ClientError) -> Result<Errno> {
     }
 }
 
-impl Taken {
+impl Resources {
     /// Takes requests with one control each. Returns how many, and how it was refused more.
     fn requests(&mut self, nodes: &Nodes, clip: &Clip, most: u64) -> Result<(u64, Option<Errno>)> {
         let device = Device::open(nodes, false)?;
@@ -355,9 +355,9 @@ impl Taken {
     fn memory(&mut self, nodes: &Nodes, exports: bool, most: u64) -> Result<(u64, Option<Errno>)> {
         let device = Device::open(nodes, false)?;
         self.devices.push(Arc::clone(&device));
-        let mut taken = 0;
+        let mut count = 0;
         for round in 0.. {
-            if taken >= most {
+            if count >= most {
                 break;
             }
             let (width, height) = SIZES[round % SIZES.len()];
@@ -371,11 +371,11 @@ impl Taken {
             device.set_format(BUF_TYPE_OUTPUT, format)?;
             let mut queue = Queue::new(&device, BUF_TYPE_CAPTURE);
             if let Err(error) = queue.allocate(4, &Backing::Mmap) {
-                return Ok((taken, Some(refusal(error)?)));
+                return Ok((count, Some(refusal(error)?)));
             }
             for index in 0..queue.len() {
                 if exports {
-                    taken += queue
+                    count += queue
                         .mappings(index)?
                         .map(|mapping| pages(mapping.len()))
                         .sum::<u64>();
@@ -384,14 +384,14 @@ impl Taken {
                     continue;
                 }
                 for mapping in queue.take(index)? {
-                    taken += pages(mapping.len());
+                    count += pages(mapping.len());
                     mapping.write(mapping.len() - 1, &[1])?;
                     self.mappings.push(mapping);
                 }
             }
             queue.request_buffers(0)?;
         }
-        Ok((taken, None))
+        Ok((count, None))
     }
 }
 

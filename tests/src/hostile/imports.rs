@@ -29,13 +29,13 @@ const GUARD: usize = 64 << 10;
 const CANARY: u8 = 0x5c;
 
 /// Memory with a guard on either side, of which only the middle is a dmabuf.
-struct Guarded {
+struct GuardedMemory {
     dmabuf: Arc<OwnedFd>,
     whole: Mapping,
     length: usize,
 }
 
-impl Guarded {
+impl GuardedMemory {
     fn new(length: usize) -> Result<Self> {
         let length = length.next_multiple_of(rustix::param::page_size());
         let memfd = rustix::fs::memfd_create("guarded", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
@@ -156,7 +156,7 @@ fn guarded(nodes: &Nodes, clip: &Clip) -> Result<usize> {
     drop(device);
     let memory = |count: usize, length: usize| {
         (0..count)
-            .map(|_| Guarded::new(length))
+            .map(|_| GuardedMemory::new(length))
             .collect::<Result<Vec<_>>>()
     };
     let options = Options::default();
@@ -168,8 +168,9 @@ fn guarded(nodes: &Nodes, clip: &Clip) -> Result<usize> {
         .max()
         .unwrap_or_default();
     let streams = memory(options.depth + 2, largest.max(coded.plane_fmt[0].size() as usize))?;
-    let fds =
-        |memory: &[Guarded]| Backing::Imported(memory.iter().map(|one| Arc::clone(&one.dmabuf)).collect());
+    let fds = |memory: &[GuardedMemory]| {
+        Backing::Imported(memory.iter().map(|one| Arc::clone(&one.dmabuf)).collect())
+    };
     let options = Options {
         raw: fds(&pictures),
         coded: fds(&streams),
@@ -205,7 +206,7 @@ fn replaced(nodes: &Nodes, clip: &Clip) -> Result<usize> {
     // Key frames only: one buffer cannot hold references as well.
     let job = &clip.jobs[0];
     for round in 0..12 {
-        let memory = Guarded::new(length as usize)?;
+        let memory = GuardedMemory::new(length as usize)?;
         queue(&device, memory.dmabuf.as_raw_fd(), length).context("QBUF")?;
         device.set_controls(&job.controls, Some(&media_request))?;
         output.queue_coded(0, &job.payload, job.timestamp, false, &media_request)?;
@@ -251,8 +252,8 @@ fn freed(nodes: &Nodes, clip: &Clip) -> Result<usize> {
     drop(device);
     let plan = Plan::new(clip.codec, &clip.jobs);
     let mut options = Options::default();
-    let memory: Vec<Guarded> = (0..plan.pictures(options.depth) + 4)
-        .map(|_| Guarded::new(raw.plane_fmt[0].size() as usize))
+    let memory: Vec<GuardedMemory> = (0..plan.pictures(options.depth) + 4)
+        .map(|_| GuardedMemory::new(raw.plane_fmt[0].size() as usize))
         .collect::<Result<_>>()?;
     options.raw = Backing::Imported(memory.iter().map(|one| Arc::clone(&one.dmabuf)).collect());
     for round in 0..6 {
@@ -316,7 +317,7 @@ fn shrunk(nodes: &Nodes, clip: &Clip) -> Result<()> {
     };
     device.set_format(BUF_TYPE_OUTPUT, format)?;
     let raw = device.format(BUF_TYPE_CAPTURE)?;
-    let memory = Guarded::new(raw.plane_fmt[0].size() as usize)?;
+    let memory = GuardedMemory::new(raw.plane_fmt[0].size() as usize)?;
     let mut output = Queue::new(&device, BUF_TYPE_OUTPUT);
     output.allocate(1, &Backing::Mmap)?;
     let mut picture = Queue::new(&device, BUF_TYPE_CAPTURE);
@@ -348,11 +349,11 @@ fn refused(nodes: &Nodes, clip: &Clip) -> Result<Vec<String>> {
     let small = udmabuf(4096)?;
     let memfd = rustix::fs::memfd_create("no dmabuf", MemfdFlags::CLOEXEC)?;
     let good = udmabuf(length as usize)?;
-    let mut seen = Vec::new();
+    let mut refusals = Vec::new();
     let mut expect = |what: &str, fd: i32, length: u32, errnos: &[Errno]| -> Result<()> {
         match queue(&device, fd, length) {
             Err(errno) if errnos.contains(&errno) => {
-                seen.push(format!("{}: {what}: {errno}", clip.name));
+                refusals.push(format!("{}: {what}: {errno}", clip.name));
                 Ok(())
             }
             other => bail!("{what}: {other:?}, not {errnos:?}"),
@@ -391,5 +392,5 @@ fn refused(nodes: &Nodes, clip: &Clip) -> Result<Vec<String>> {
     )?;
     // And the buffer is none the worse for it.
     queue(&device, good.as_raw_fd(), length).context("good memory after all refusals")?;
-    Ok(seen)
+    Ok(refusals)
 }

@@ -105,7 +105,7 @@ fn repeated(
     figures: &mut Figures,
 ) -> Result<()> {
     let rounds = (options.rounds / kind.share).max(4);
-    let before = left::Left::now()?;
+    let before = left::ResourceUsage::now()?;
     let repeat = |count: usize| -> Result<()> {
         for round in 0..count {
             (kind.round)(nodes, &clips[round % clips.len()]).with_context(|| format!("round {round}"))?;
@@ -115,12 +115,12 @@ fn repeated(
     // Caches, per-processor lists and the daemon's own memory have their size after this.
     repeat(rounds.div_ceil(2).max(2 * clips.len()))?;
     repeat(rounds)?;
-    left::Left::back_to(before)?;
+    left::ResourceUsage::back_to(before)?;
     let first = Memory::settled()?;
     repeat(3 * rounds)?;
-    let back = left::Left::back_to(before);
+    let back = left::ResourceUsage::back_to(before);
     let (slab, available) = growth(&first)?;
-    let after = left::Left::now()?;
+    let after = left::ResourceUsage::now()?;
     figures.set(
         &format!("{}_growth", kind.name),
         json!({

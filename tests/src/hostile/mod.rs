@@ -88,7 +88,7 @@ enum Scenario {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let mut figures = Figures::default();
-    let begun = Instant::now();
+    let start = Instant::now();
     let (name, result) = match &args.scenario {
         Scenario::IoctlsProcess(options) => return ioctls::process(common, options),
         Scenario::IoctlsRacer(options) => return ioctls::racer(common, options),
@@ -141,6 +141,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     };
     figures.set("seed", common.seed);
-    figures.print(name, begun, &result);
+    figures.print(name, start, &result);
     result
 }

@@ -221,10 +221,10 @@ fn daemon_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults>
 }
 
 fn ioctl(faults: &mut Faults, fd: &OwnedFd, op: Op, arg: &mut Arg) -> Result<()> {
-    let given = arg.clone();
+    let input = arg.clone();
     faults
         .during(&format!("{op:?}"), || {
-            *arg = given.clone();
+            *arg = input.clone();
             raw::call(fd.as_fd(), op.opcode(), arg)
         })
         .map(drop)

@@ -28,7 +28,7 @@ use super::imports::prepared;
 use super::leaks::QUEUES;
 use super::raw::{self, Arena, Arg};
 use super::silent::Silence;
-use super::victim::{Beside, Seen, Span};
+use super::victim::{Span, Victim, VictimReport};
 use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::clip::Clip;
@@ -113,9 +113,9 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
 }
 
 /// Lets a victim play beside threads that only use the processor.
-fn undisturbed(common: &Common, threads: usize, duration: Duration) -> Result<Seen> {
+fn undisturbed(common: &Common, threads: usize, duration: Duration) -> Result<VictimReport> {
     let done = AtomicBool::new(false);
-    let ((), seen) = std::thread::scope(|scope| {
+    let ((), report) = std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -123,24 +123,24 @@ fn undisturbed(common: &Common, threads: usize, duration: Duration) -> Result<Se
                 }
             });
         }
-        let result = Beside::play(common, |_| {
+        let result = Victim::play(common, |_| {
             std::thread::sleep(duration);
             Ok(())
         });
         done.store(true, Ordering::Relaxed);
         result
     })?;
-    Ok(seen)
+    Ok(report)
 }
 
 /// Demands that the victim did not wait for the calls `spans`, or slept for long at all if there are none.
-fn judge(name: &str, seen: &Seen, spans: &[Span], figures: &mut Figures) -> Result<()> {
-    let share = seen.largest_share(spans, LONG);
+fn judge(name: &str, report: &VictimReport, spans: &[Span], figures: &mut Figures) -> Result<()> {
+    let share = report.largest_share(spans, LONG);
     let longest = spans.iter().map(Span::took).max().unwrap_or_default();
     figures.set(
         name,
         json!({
-            "victim": seen.figures(),
+            "victim": report.figures(),
             "calls": spans.len(),
             "longest_call_ms": longest.as_millis() as u64,
             "largest_share_asleep_percent": (share * 100.0).round(),
@@ -152,10 +152,10 @@ fn judge(name: &str, seen: &Seen, spans: &[Span], figures: &mut Figures) -> Resu
         longest.as_millis()
     );
     ensure!(
-        seen.longest_sleep() <= MOST_SLEEP,
+        report.longest_sleep() <= MOST_SLEEP,
         "{name}: the victim slept {} ms in one round beside calls of another session, of which the longest \
          took {} ms",
-        seen.longest_sleep().as_millis(),
+        report.longest_sleep().as_millis(),
         longest.as_millis()
     );
     Ok(())
@@ -240,7 +240,7 @@ impl Large {
 fn memory(common: &Common, nodes: &Nodes, options: &Options, figures: &mut Figures) -> Result<()> {
     let control = undisturbed(common, 1, Duration::from_secs(2))?;
     figures.set("memory_control", control.figures());
-    let (spans, seen) = Beside::play(common, |beside| {
+    let (spans, report) = Victim::play(common, |victim| {
         let mut spans = Vec::new();
         let mut most = 0;
         for round in 0..options.rounds {
@@ -251,18 +251,18 @@ fn memory(common: &Common, nodes: &Nodes, options: &Options, figures: &mut Figur
                 other.create_buffers(options.pictures)?
             });
             most = most.max(debugfs::stat("memory")?);
-            beside.moves(1, PROMPT)?;
+            victim.moves(1, PROMPT)?;
             if round % 4 < 2 {
                 spans.push(other.request_buffers(0)?);
             }
             let ((), span) = Span::of(|| drop(other));
             spans.push(span);
-            beside.moves(1, PROMPT)?;
+            victim.moves(1, PROMPT)?;
         }
         figures.set("memory_bytes", most);
         Ok(spans)
     })?;
-    judge("memory", &seen, &spans, figures)
+    judge("memory", &report, &spans, figures)
 }
 
 /// Stops many sessions at once: idle ones, then as many whose workers have a job.
@@ -296,7 +296,13 @@ fn stops(
 
 /// Stops or closes `count` sessions at once beside a victim. Returns what became of it, and when they
 /// stopped.
-fn stopped(common: &Common, nodes: &Nodes, clips: &[Clip], count: usize, busy: bool) -> Result<(Seen, Span)> {
+fn stopped(
+    common: &Common,
+    nodes: &Nodes,
+    clips: &[Clip],
+    count: usize,
+    busy: bool,
+) -> Result<(VictimReport, Span)> {
     let settings = SessionOptions {
         hash: false,
         ..SessionOptions::default()
@@ -314,7 +320,7 @@ fn stopped(common: &Common, nodes: &Nodes, clips: &[Clip], count: usize, busy: b
         }
         sessions.push(session);
     }
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let sessions = debugfs::own_sessions()?;
         let reading = sessions.iter().filter(|session| session.number("in_flight") > 0);
@@ -322,13 +328,13 @@ fn stopped(common: &Common, nodes: &Nodes, clips: &[Clip], count: usize, busy: b
             break;
         }
         ensure!(
-            begun.elapsed() < Duration::from_secs(120),
+            start.elapsed() < Duration::from_secs(120),
             "not every session has a worker with a job"
         );
         std::thread::sleep(Duration::from_millis(20));
     }
     set_parameter("worker_wait_ms", worker_wait)?;
-    let (span, seen) = Beside::play(common, |beside| {
+    let (span, report) = Victim::play(common, |victim| {
         let barrier = Barrier::new(count + 1);
         let stop = |mut session: Session, number: usize| -> Result<()> {
             barrier.wait();
@@ -355,10 +361,10 @@ fn stopped(common: &Common, nodes: &Nodes, clips: &[Clip], count: usize, busy: b
             })
         });
         result?;
-        beside.moves(1, PROMPT)?;
+        victim.moves(1, PROMPT)?;
         Ok(span)
     })?;
-    Ok((seen, span))
+    Ok((report, span))
 }
 
 /// Calls S_EXT_CTRLS with one control of the session, whose payload is `silence`.
@@ -380,13 +386,13 @@ fn set_silent(device: BorrowedFd<'_>, id: u32, size: usize, silence: &Silence) -
 }
 
 /// A session whose first job lacks only a picture, and whose second is not queued yet.
-struct Stalled {
+struct StalledSession {
     device: Arc<Device>,
     capture: Queue,
     requests: Vec<Request>,
 }
 
-impl Stalled {
+impl StalledSession {
     /// Opens it.
     fn open(nodes: &Nodes, clip: &Clip) -> Result<Self> {
         let (device, _) = prepared(nodes, clip)?;
@@ -431,11 +437,11 @@ fn silence(
         .find(|control| control.value.len() > 8);
     let blob = blob.context("the clip's first job has no compound control")?;
 
-    let stalled = Stalled::open(nodes, clip)?;
+    let stalled = StalledSession::open(nodes, clip)?;
     let silence = Silence::new(blob.value.len())?;
-    let ((stopped, moves), seen) = Beside::play(common, |beside| {
+    let ((stopped, moves), report) = Victim::play(common, |victim| {
         std::thread::scope(|scope| {
-            let Stalled {
+            let StalledSession {
                 device,
                 capture,
                 requests,
@@ -445,7 +451,7 @@ fn silence(
             let touched = silence.touched(PROMPT);
             // Claiming the job may have to wait for the control, and nobody else for that.
             scope.spawn(move || capture.queue_picture(0));
-            let waiting = beside.moves(3, PROMPT);
+            let waiting = victim.moves(3, PROMPT);
             let (sender, receiver) = mpsc::channel();
             scope.spawn(move || {
                 for queue in QUEUES {
@@ -457,7 +463,7 @@ fn silence(
                 drop(device);
             });
             let stopped = QUEUES.map(|_| receiver.recv_timeout(PROMPT).ok());
-            let moves = beside.moves(3, PROMPT);
+            let moves = victim.moves(3, PROMPT);
             // Nothing before this may return early: all threads wait for it.
             silence.end();
             touched?;
@@ -465,7 +471,7 @@ fn silence(
             Ok((stopped, moves))
         })
     })?;
-    figures.set("silence", seen.figures());
+    figures.set("silence", report.figures());
     for result in stopped {
         let Some(span) = result else {
             bail!(
@@ -493,21 +499,21 @@ fn core_wait(
     options: &Options,
     figures: &mut Figures,
 ) -> Result<()> {
-    let stalled = Stalled::open(nodes, clip)?;
+    let stalled = StalledSession::open(nodes, clip)?;
     let silence = Silence::new(blob.value.len())?;
-    let (touched, seen) = Beside::play(common, |beside| {
+    let (touched, report) = Victim::play(common, |victim| {
         std::thread::scope(|scope| {
             scope.spawn(|| set_silent(stalled.device.video(), blob.id, blob.value.len(), &silence));
             let touched = silence.touched(PROMPT);
             scope.spawn(|| stalled.requests[1].queue());
             std::thread::sleep(Duration::from_millis(options.core_ms));
             silence.end();
-            beside.moves(1, PROMPT)?;
+            victim.moves(1, PROMPT)?;
             Ok(touched)
         })
     })?;
     touched?;
     figures.set("core_wait_for_ms", options.core_ms);
-    figures.longest("core_wait_ms", seen.longest_sleep());
+    figures.longest("core_wait_ms", report.longest_sleep());
     Ok(())
 }

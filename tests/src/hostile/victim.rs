@@ -82,19 +82,20 @@ fn voluntary(status: &str) -> Option<u64> {
 /// One round of calls, or a call of another session. Times are in µs, of the clock that all processes share.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Span {
-    begun: u64,
+    #[serde(rename = "begun")]
+    start: u64,
     took: u64,
 }
 
 impl Span {
     /// Times a call.
     pub(super) fn of<T>(body: impl FnOnce() -> T) -> (T, Self) {
-        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let begun = u64::try_from(begun.as_micros()).unwrap_or_default();
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start = u64::try_from(start.as_micros()).unwrap_or_default();
         let since = Instant::now();
         let result = body();
         let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        (result, Self { begun, took })
+        (result, Self { start, took })
     }
 
     /// Returns how long it took.
@@ -104,14 +105,14 @@ impl Span {
 
     /// Returns for how many µs of it `other` went on, too.
     fn overlap(&self, other: &Self) -> u64 {
-        let end = (self.begun + self.took).min(other.begun + other.took);
-        end.saturating_sub(self.begun.max(other.begun))
+        let end = (self.start + self.took).min(other.start + other.took);
+        end.saturating_sub(self.start.max(other.start))
     }
 }
 
 /// What became of a victim.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct VictimReport {
     rounds: usize,
     /// Rounds in which it slept, and how often.
     slept: Vec<(Span, u64)>,
@@ -121,7 +122,7 @@ pub(super) struct Seen {
     max: u64,
 }
 
-impl Seen {
+impl VictimReport {
     /// Returns how often it slept in calls.
     pub(super) fn sleeps(&self) -> u64 {
         self.slept.iter().map(|(_, times)| times).sum()
@@ -193,58 +194,61 @@ pub(super) fn process(common: &Common) -> Result<()> {
         let index = (took.len() * percent / 100).min(took.len().saturating_sub(1));
         took.get(index).copied().unwrap_or_default()
     };
-    let seen = Seen {
+    let report = VictimReport {
         rounds: took.len(),
         slept,
         median: at(50),
         p99: at(99),
         max: at(100),
     };
-    println!("\n{}", serde_json::to_string(&seen)?);
+    println!("\n{}", serde_json::to_string(&report)?);
     Ok(())
 }
 
 /// A victim that plays beside something.
-pub(super) struct Beside {
+pub(super) struct Victim {
     child: Mutex<Child>,
     beats: Arc<AtomicUsize>,
 }
 
-impl Beside {
+impl Victim {
     /// Runs `body` while a victim plays. Returns what became of the victim, too.
-    pub(super) fn play<T>(common: &Common, body: impl FnOnce(&Self) -> Result<T>) -> Result<(T, Seen)> {
+    pub(super) fn play<T>(
+        common: &Common,
+        body: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<(T, VictimReport)> {
         let mut child = start(common, "stall-victim", &[], Stdio::piped())?;
         let stdout = child.stdout.take().context("no pipe from the victim")?;
         let beats = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&beats);
         let reader = std::thread::spawn(move || listen(BufReader::new(stdout), &counted));
-        let beside = Self {
+        let victim = Self {
             child: Mutex::new(child),
             beats,
         };
-        let result = beside
+        let result = victim
             .moves(3, Duration::from_secs(20))
-            .and_then(|()| body(&beside));
-        let seen = beside.end(reader)?;
-        Ok((result?, seen))
+            .and_then(|()| body(&victim));
+        let report = victim.end(reader)?;
+        Ok((result?, report))
     }
 
     /// Ends the victim. Returns what became of it.
-    fn end(&self, reader: JoinHandle<Result<Seen>>) -> Result<Seen> {
+    fn end(&self, reader: JoinHandle<Result<VictimReport>>) -> Result<VictimReport> {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         drop(child.stdin.take());
-        let seen = reader.join().map_err(|_| anyhow!("a thread panicked"))?;
+        let report = reader.join().map_err(|_| anyhow!("a thread panicked"))?;
         let status = child.wait()?;
         ensure!(status.success(), "the victim: {status}");
-        seen
+        report
     }
 
     /// Waits until the victim has gone on for `beats` times [`BEAT`] at least.
     pub(super) fn moves(&self, beats: usize, limit: Duration) -> Result<()> {
-        let (before, begun) = (self.beats.load(Ordering::Relaxed), Instant::now());
+        let (before, start) = (self.beats.load(Ordering::Relaxed), Instant::now());
         while self.beats.load(Ordering::Relaxed) < before + beats {
             ensure!(
-                begun.elapsed() < limit,
+                start.elapsed() < limit,
                 "another session's calls did not go on for {} ms",
                 limit.as_millis()
             );
@@ -255,7 +259,7 @@ impl Beside {
 }
 
 /// Counts what the victim writes while it plays. Returns what it says at its end.
-fn listen(mut stdout: impl BufRead, beats: &AtomicUsize) -> Result<Seen> {
+fn listen(mut stdout: impl BufRead, beats: &AtomicUsize) -> Result<VictimReport> {
     loop {
         let bytes = stdout.fill_buf()?;
         ensure!(!bytes.is_empty(), "the victim said nothing at its end");
@@ -287,24 +291,27 @@ mod tests {
 
     #[test]
     fn only_sleep_during_a_call_counts() {
-        let span = |begun, took| Span { begun, took };
-        let seen = Seen {
+        let span = |start, took| Span { start, took };
+        let report = VictimReport {
             rounds: 3,
             slept: vec![(span(0, 150_000), 1), (span(250_000, 100_000), 2)],
-            ..Seen::default()
+            ..VictimReport::default()
         };
         let call = span(100_000, 200_000);
-        assert_eq!(seen.largest_share(&[call], Duration::from_millis(100)), 0.5);
-        assert_eq!(seen.largest_share(&[call], Duration::from_millis(300)), 0.0);
+        assert_eq!(report.largest_share(&[call], Duration::from_millis(100)), 0.5);
+        assert_eq!(report.largest_share(&[call], Duration::from_millis(300)), 0.0);
         assert_eq!(
-            (seen.sleeps(), seen.longest_sleep()),
+            (report.sleeps(), report.longest_sleep()),
             (3, Duration::from_millis(150))
         );
     }
 
     #[test]
     fn beats_and_the_end_are_told_apart() {
-        let text = format!("...\n{}\n", serde_json::to_string(&Seen::default()).unwrap());
+        let text = format!(
+            "...\n{}\n",
+            serde_json::to_string(&VictimReport::default()).unwrap()
+        );
         let beats = AtomicUsize::new(0);
         assert_eq!(listen(text.as_bytes(), &beats).unwrap().rounds, 0);
         assert_eq!(beats.load(Ordering::Relaxed), 3);

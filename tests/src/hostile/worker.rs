@@ -263,8 +263,8 @@ impl<'a> Worker<'a> {
 
     /// Makes one of the calls of the stateful face, about something that there may be.
     fn any_of_stream(&mut self) {
-        let near = |rng: &mut Random, known: &[u64]| {
-            let last = known.last().copied().unwrap_or(1);
+        let near = |rng: &mut Random, ids: &[u64]| {
+            let last = ids.last().copied().unwrap_or(1);
             match rng.below(4) {
                 0 => rng.next(),
                 1 => last + rng.below(4),
@@ -350,12 +350,12 @@ impl<'a> Worker<'a> {
 
     /// Answers a job that there may be.
     fn job_done(&mut self) {
-        let known = self.jobs.last().copied().unwrap_or(1);
+        let last = self.jobs.last().copied().unwrap_or(1);
         let job = match self.rng.below(6) {
             0 => self.rng.next(),
-            1 => known + self.rng.below(4),
-            2 => known.saturating_sub(self.rng.below(4)),
-            _ => known + 1000 + self.rng.below(1000),
+            1 => last + self.rng.below(4),
+            2 => last.saturating_sub(self.rng.below(4)),
+            _ => last + 1000 + self.rng.below(1000),
         };
         self.arg = Arg::default();
         let status = self.rng.below(2) as u32;
@@ -366,8 +366,8 @@ impl<'a> Worker<'a> {
 
     /// Asks for a buffer that there may be.
     fn buffer_fd(&mut self) {
-        let known = self.buffers.len();
-        let buffer = if known == 0 || self.rng.one_in(3) {
+        let count = self.buffers.len();
+        let buffer = if count == 0 || self.rng.one_in(3) {
             let near = self.buffers.last().copied().unwrap_or(1);
             if self.rng.one_in(2) {
                 self.rng.next()
@@ -375,7 +375,7 @@ impl<'a> Worker<'a> {
                 near + self.rng.below(40)
             }
         } else {
-            self.buffers[self.rng.index(known)]
+            self.buffers[self.rng.index(count)]
         };
         self.arg = Arg::default();
         self.arg.set64(0, buffer);

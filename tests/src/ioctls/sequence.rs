@@ -89,8 +89,8 @@ impl Writer {
             return Ok(());
         }
         // What the client passed; what came back follows an arrow.
-        let (asked, _) = value.split_once(" => ").unwrap_or((value, ""));
-        let kind = kind(asked);
+        let (argument, _) = value.split_once(" => ").unwrap_or((value, ""));
+        let kind = kind(argument);
         match command {
             "VIDIOC_QUERYCAP" | "MEDIA_IOC_DEVICE_INFO" | "MEDIA_IOC_G_TOPOLOGY" => {}
             "VIDIOC_DQBUF" if call.error() == Some("EAGAIN") => {}
@@ -107,7 +107,7 @@ impl Writer {
                 self.push(call, format!("REQUEST_{verb} {request}"));
             }
             _ => {
-                let text = described(command, &kind, asked, &call.result);
+                let text = described(command, &kind, argument, &call.result);
                 self.push(call, text);
             }
         }
@@ -211,17 +211,17 @@ impl Writer {
 
     /// Notes the `DQBUF`s of those that are back and are `meant`, in the order in which they were queued.
     fn note_returns(&mut self, meant: impl Fn(&BufferInFlight) -> bool) {
-        let mut kept = VecDeque::new();
+        let mut rest = VecDeque::new();
         for mut flight in self.flights.drain(..) {
             match flight.back.take() {
                 Some(back) if meant(&flight) => self.lines.push(Line {
                     text: back.text,
                     stamp: Some(back.stamp),
                 }),
-                back => kept.push_back(BufferInFlight { back, ..flight }),
+                back => rest.push_back(BufferInFlight { back, ..flight }),
             }
         }
-        self.flights = kept;
+        self.flights = rest;
     }
 
     fn finish(mut self) -> Sequence {
@@ -243,29 +243,29 @@ impl Writer {
 }
 
 /// Returns the line of any other call: its name and those of its arguments that the client chose.
-fn described(command: &str, kind: &str, asked: &str, result: &str) -> String {
+fn described(command: &str, kind: &str, argument: &str, result: &str) -> String {
     let name = command
         .trim_start_matches("VIDIOC_")
         .trim_start_matches("MEDIA_IOC_");
-    let value = |key: &str| field(asked, key).unwrap_or("?");
+    let value = |key: &str| field(argument, key).unwrap_or("?");
     match name {
-        "S_FMT" | "TRY_FMT" => format!("{name} {kind} {}", format(asked)),
+        "S_FMT" | "TRY_FMT" => format!("{name} {kind} {}", format(argument)),
         "CREATE_BUFS" => {
             let first = field(result, "index").unwrap_or("?");
             let count = value("count");
-            let wanted = if count == "0" {
+            let suffix = if count == "0" {
                 String::new()
             } else {
-                format!(" {}", format(asked))
+                format!(" {}", format(argument))
             };
-            format!("{name} {kind} {} {count}{wanted} from {first}", memory(asked))
+            format!("{name} {kind} {} {count}{suffix} from {first}", memory(argument))
         }
-        "REQBUFS" => format!("{name} {kind} {} {}", memory(asked), value("count")),
+        "REQBUFS" => format!("{name} {kind} {} {}", memory(argument), value("count")),
         "REMOVE_BUFS" | "QUERYBUF" | "ENUM_FMT" => format!("{name} {kind} {}", value("index")),
         "ENUM_FRAMESIZES" => format!("{name} {} {}", fourcc(value("pixel_format")), value("index")),
         "G_FMT" | "STREAMON" => format!("{name} {kind}"),
         "QUERY_EXT_CTRL" | "QUERYCTRL" => format!("{name} {}", control_name(value("id"))),
-        "S_EXT_CTRLS" | "TRY_EXT_CTRLS" | "G_EXT_CTRLS" => format!("{name}{}", controls(asked)),
+        "S_EXT_CTRLS" | "TRY_EXT_CTRLS" | "G_EXT_CTRLS" => format!("{name}{}", controls(argument)),
         _ => name.to_owned(),
     }
 }
@@ -440,7 +440,7 @@ mod tests {
         let call = |argument: &str, result: &str| {
             format!("1 ioctl(6</dev/video0>, 0xc0205648 /* VIDIOC_S_EXT_CTRLS */, {argument}) = {result}")
         };
-        let asked = [blob(first, " /* V4L2_CID_??? */", 1048), blob(second, "", 12)].join(", ");
+        let argument = [blob(first, " /* V4L2_CID_??? */", 1048), blob(second, "", 12)].join(", ");
         let answered = blob(first, "", 1048);
         let numbers = [
             control(menu, ", size=0, value=1, value64=1"),
@@ -449,7 +449,7 @@ mod tests {
         let lines = [
             call(
                 &format!(
-                    "{{ctrl_class=0xf010000 /* X */, count=2, controls=[{asked}]}} => \
+                    "{{ctrl_class=0xf010000 /* X */, count=2, controls=[{argument}]}} => \
                      {{controls=[{answered}]}}"
                 ),
                 "0",

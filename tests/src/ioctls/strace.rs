@@ -26,8 +26,8 @@ impl Call {
 /// Reads all calls of a log. Lines that tell of signals and ends of processes are passed over.
 pub(super) fn calls(log: &str) -> Result<Vec<Call>> {
     let mut calls: Vec<Option<Call>> = Vec::new();
-    // What a process has begun and not ended: where its call belongs, and its first half.
-    let mut begun: HashMap<&str, (usize, String)> = HashMap::new();
+    // The call that a process has not ended: where it belongs, and its first half.
+    let mut unfinished: HashMap<&str, (usize, String)> = HashMap::new();
     for (number, line) in log.lines().enumerate() {
         let (process, text) = split_process(line);
         if text.is_empty() || text.starts_with("---") || text.starts_with("+++") {
@@ -35,11 +35,11 @@ pub(super) fn calls(log: &str) -> Result<Vec<Call>> {
         }
         let at = || format!("line {} of the log: {}", number + 1, shortened(line));
         if let Some(first) = text.strip_suffix("<unfinished ...>") {
-            begun.insert(process, (calls.len(), first.trim_end().to_owned()));
+            unfinished.insert(process, (calls.len(), first.trim_end().to_owned()));
             calls.push(None);
         } else if let Some(rest) = text.strip_prefix("<... ") {
             let (_, second) = rest.split_once(" resumed>").with_context(at)?;
-            let (place, first) = begun.remove(process).with_context(at)?;
+            let (place, first) = unfinished.remove(process).with_context(at)?;
             calls[place] = Some(parse(&(first + second)).with_context(at)?);
         } else {
             calls.push(Some(parse(text).with_context(at)?));

@@ -43,7 +43,7 @@ const SIZE: (u32, u32) = (640, 360);
 
 /// What the importer would see of a dmabuf.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct ImporterView {
     pages: u64,
     /// Pages that were cleaned.
     cleaned: u64,
@@ -57,7 +57,7 @@ struct Seen {
     recording: bool,
 }
 
-impl Seen {
+impl ImporterView {
     fn parse(text: &str) -> Result<Self> {
         let number = |name: &str| -> Result<u64> {
             let value = text
@@ -138,7 +138,7 @@ impl Importer {
 
     /// Imports `dmabuf`, and demands that it lies as it has to, and that all of it is clean when it is
     /// mapped.
-    fn map(dmabuf: BorrowedFd<'_>, direction: Direction, memory: Memory) -> Result<(Self, Seen)> {
+    fn map(dmabuf: BorrowedFd<'_>, direction: Direction, memory: Memory) -> Result<(Self, ImporterView)> {
         let importer = Self::open()?;
         let direction = match direction {
             Direction::To => "to",
@@ -146,23 +146,23 @@ impl Importer {
         };
         importer.command("forget")?;
         importer.command(&format!("map {} {direction}", dmabuf.as_raw_fd()))?;
-        let seen = importer.seen()?;
-        ensure!(!seen.recording, "the record did not end with the map");
+        let view = importer.view()?;
+        ensure!(!view.recording, "the record did not end with the map");
         if memory != Memory::Udmabuf {
-            seen.demand_clean().context("when it was mapped")?;
+            view.demand_clean().context("when it was mapped")?;
         }
         ensure!(
-            memory != Memory::Contiguous || seen.runs == 1,
+            memory != Memory::Contiguous || view.runs == 1,
             "{} runs of addresses",
-            seen.runs
+            view.runs
         );
-        Ok((importer, seen))
+        Ok((importer, view))
     }
 
-    fn seen(&self) -> Result<Seen> {
+    fn view(&self) -> Result<ImporterView> {
         let mut text = [0; 256];
         let length = self.0.read_at(&mut text, 0).context("importer: read")?;
-        Seen::parse(&String::from_utf8_lossy(&text[..length]))
+        ImporterView::parse(&String::from_utf8_lossy(&text[..length]))
     }
 }
 
@@ -173,7 +173,7 @@ pub(super) fn caches(common: &Common, figures: &mut Figures) -> Result<()> {
     }
     let clips = common.clips()?.every(CLIPS)?;
     let (broker, nodes) = Broker::start(common)?;
-    let chosen = parameter_text(PARAMETER)?;
+    let setting = parameter_text(PARAMETER)?;
     let result = patiently(|| {
         for (memory, contiguous) in [(Memory::Contiguous, "1"), (Memory::Scattered, "0")] {
             set_parameter_text(PARAMETER, contiguous)?;
@@ -187,7 +187,7 @@ pub(super) fn caches(common: &Common, figures: &mut Figures) -> Result<()> {
         }
         Ok(())
     });
-    set_parameter_text(PARAMETER, &chosen)?;
+    set_parameter_text(PARAMETER, &setting)?;
     result?;
     broker.stop()?;
     Ok(())
@@ -247,12 +247,12 @@ fn limited(nodes: &Nodes, memory: Memory, limit: u32) -> Result<()> {
     queue.allocate(1, &Backing::Mmap)?;
     let dmabuf = queue.export(0, 0, true)?;
     Importer::open()?.command(&format!("limit {limit}"))?;
-    let (_, seen) = Importer::map(dmabuf.as_fd(), Direction::To, memory)?;
+    let (_, view) = Importer::map(dmabuf.as_fd(), Direction::To, memory)?;
     ensure!(
-        seen.segments > 1 && seen.longest <= u64::from(limit),
+        view.segments > 1 && view.longest <= u64::from(limit),
         "{} segments, the longest of {} bytes",
-        seen.segments,
-        seen.longest
+        view.segments,
+        view.longest
     );
     Ok(())
 }
@@ -275,12 +275,12 @@ fn fresh(
         queue.allocate(FRESH, &Backing::Mmap)?;
         for index in 0..queue.len() {
             let dmabuf = queue.export(index, 0, true)?;
-            let (importer, seen) = Importer::map(dmabuf.as_fd(), direction, memory)
+            let (importer, view) = Importer::map(dmabuf.as_fd(), direction, memory)
                 .with_context(|| format!("{queue_name} buffer {index}"))?;
             if buf_type == BUF_TYPE_CAPTURE {
-                figures.most(&format!("{name}_segments"), usize::try_from(seen.segments)?);
+                figures.most(&format!("{name}_segments"), usize::try_from(view.segments)?);
             }
-            figures.add(&format!("{name}_pages"), usize::try_from(seen.pages)?);
+            figures.add(&format!("{name}_pages"), usize::try_from(view.pages)?);
             let mapping = queue.mappings(index)?.next().context("no plane")?;
             brackets(&importer, dmabuf.as_fd(), mapping, index)
                 .with_context(|| format!("{queue_name} buffer {index}, written by the client"))?;
@@ -299,16 +299,16 @@ fn brackets(importer: &Importer, dmabuf: BorrowedFd<'_>, mapping: &Mapping, numb
     access.begin(dmabuf)?;
     mapping.write(0, &bytes)?;
     ensure!(
-        importer.seen()?.cleaned == 0,
+        importer.view()?.cleaned == 0,
         "pages were cleaned before the bracket ended"
     );
     access.end(dmabuf)?;
     importer
-        .seen()?
+        .view()?
         .demand_clean()
         .context("at the end of the bracket")?;
     mapping.write(mapping.len() / 2, &[!bytes[mapping.len() / 2]])?;
-    let stale = importer.seen()?.stale;
+    let stale = importer.view()?.stale;
     ensure!(
         stale == 1,
         "a byte was written without a bracket, and {stale} pages differ"
@@ -316,7 +316,7 @@ fn brackets(importer: &Importer, dmabuf: BorrowedFd<'_>, mapping: &Mapping, numb
     access.begin(dmabuf)?;
     access.end(dmabuf)?;
     importer
-        .seen()?
+        .view()?
         .demand_clean()
         .context("at the end of a bracket without writing")
 }
@@ -350,12 +350,12 @@ fn decode(mut session: Session, clip: &Clip, dmabufs: &[Arc<OwnedFd>], memory: M
         let buffer = session.buffer_of(job.timestamp);
         let buffer = buffer.with_context(|| format!("picture {number} is in no buffer"))?;
         let importer = importers.get(buffer).context("a buffer that is not imported")?;
-        let seen = importer.seen()?;
-        ensure!(!seen.recording, "videobuf2 had no buffer as done");
-        seen.demand_clean()
+        let view = importer.view()?;
+        ensure!(!view.recording, "videobuf2 had no buffer as done");
+        view.demand_clean()
             .with_context(|| format!("picture {number} in buffer {buffer}, when it came back"))?;
         for (index, importer) in importers.iter().enumerate() {
-            let stale = importer.seen()?.stale;
+            let stale = importer.view()?.stale;
             ensure!(
                 stale == 0,
                 "buffer {index} has {stale} stale pages after picture {number}"
@@ -415,12 +415,12 @@ mod tests {
 
     #[test]
     fn memory_is_clean_only_as_a_whole() {
-        let seen = |cleaned, stale| Seen::parse(&line(cleaned, stale, 0)).unwrap();
-        assert!(seen(4, 0).demand_clean().is_ok());
-        assert!(seen(4, 0).recording);
-        assert!(seen(3, 0).demand_clean().is_err());
-        assert!(seen(4, 1).demand_clean().is_err());
-        assert!(Seen::parse("pages=0 cleaned=0").is_err());
-        assert!(Seen::parse(&line(4, 0, 1)).is_err(), "it snoops");
+        let view = |cleaned, stale| ImporterView::parse(&line(cleaned, stale, 0)).unwrap();
+        assert!(view(4, 0).demand_clean().is_ok());
+        assert!(view(4, 0).recording);
+        assert!(view(3, 0).demand_clean().is_err());
+        assert!(view(4, 1).demand_clean().is_err());
+        assert!(ImporterView::parse("pages=0 cleaned=0").is_err());
+        assert!(ImporterView::parse(&line(4, 0, 1)).is_err(), "it snoops");
     }
 }

@@ -98,39 +98,39 @@ fn set(device: &Device, codec: Codec, (width, height): (u32, u32), colour: Colou
         ..Default::default()
     };
     colour.put(&mut format);
-    let granted = Colour::of(&device.set_format(BUF_TYPE_OUTPUT, format)?);
+    let answer = Colour::of(&device.set_format(BUF_TYPE_OUTPUT, format)?);
     let anonymous = Colour {
         transfer: 0,
         ..colour
     };
     ensure!(
-        granted == colour || (colour == HLG && granted == anonymous),
-        "OUTPUT of {colour:?} was granted as {granted:?}"
+        answer == colour || (colour == HLG && answer == anonymous),
+        "OUTPUT of {colour:?} was granted as {answer:?}"
     );
     let reported = Colour::of(&device.format(BUF_TYPE_OUTPUT)?);
     ensure!(
-        reported == granted,
-        "OUTPUT of {granted:?} is reported as {reported:?}"
+        reported == answer,
+        "OUTPUT of {answer:?} is reported as {reported:?}"
     );
-    Ok(granted)
+    Ok(answer)
 }
 
 /// Demands that G_FMT and TRY_FMT of CAPTURE say `colour`, whatever the client asks for. Returns how many
 /// answers those were.
 fn expect(device: &Device, colour: Colour) -> Result<usize> {
     let mut answers = vec![("G_FMT", device.format(BUF_TYPE_CAPTURE)?)];
-    for asked in [PixFormatMplane::default(), device.format(BUF_TYPE_CAPTURE)?] {
-        for other in [Colour::of(&asked), SDR, PQ] {
-            let mut asked = asked;
-            other.put(&mut asked);
-            answers.push(("TRY_FMT", device.try_format(BUF_TYPE_CAPTURE, asked)?));
+    for request in [PixFormatMplane::default(), device.format(BUF_TYPE_CAPTURE)?] {
+        for other in [Colour::of(&request), SDR, PQ] {
+            let mut request = request;
+            other.put(&mut request);
+            answers.push(("TRY_FMT", device.try_format(BUF_TYPE_CAPTURE, request)?));
         }
     }
     for (call, answer) in &answers {
-        let said = Colour::of(answer);
+        let reply = Colour::of(answer);
         ensure!(
-            said == colour,
-            "{call} of CAPTURE says {said:?}, OUTPUT is {colour:?}"
+            reply == colour,
+            "{call} of CAPTURE says {reply:?}, OUTPUT is {colour:?}"
         );
     }
     Ok(answers.len())
@@ -146,12 +146,12 @@ fn idle(device: &Device, codec: Codec, colour: Colour) -> Result<usize> {
             let mut raw = device.format(BUF_TYPE_CAPTURE)?;
             raw.pixelformat = format;
             SDR.put(&mut raw);
-            let granted = device.set_format(BUF_TYPE_CAPTURE, raw)?;
+            let answer = device.set_format(BUF_TYPE_CAPTURE, raw)?;
             ensure!(
-                (granted.pixelformat, Colour::of(&granted)) == (format, colour),
+                (answer.pixelformat, Colour::of(&answer)) == (format, colour),
                 "S_FMT of CAPTURE ({}) says {:?}",
                 fourcc::name(format),
-                Colour::of(&granted)
+                Colour::of(&answer)
             );
             answers += 1 + expect(device, colour)?;
         }

@@ -95,7 +95,7 @@ pub(super) fn damage_groups(common: &Common, args: &DamageArgs, figures: &mut Fi
     let foreign = foreign(&nodes, &other)?;
     let done = AtomicBool::new(false);
     let rounds = AtomicUsize::new(0);
-    let mut seen = Findings::default();
+    let mut findings = Findings::default();
     let played = std::thread::scope(|scope| {
         let neighbour = scope.spawn(|| -> Result<()> {
             while !done.load(Ordering::Relaxed) {
@@ -110,7 +110,14 @@ pub(super) fn damage_groups(common: &Common, args: &DamageArgs, figures: &mut Fi
         let mut played = Ok(());
         while seed < end && played.is_ok() {
             let next = end.min(seed + PER_SESSION);
-            played = session(&nodes, &subject, &foreign, seed..next, common.limit(), &mut seen);
+            played = session(
+                &nodes,
+                &subject,
+                &foreign,
+                seed..next,
+                common.limit(),
+                &mut findings,
+            );
             seed = next;
         }
         done.store(true, Ordering::Relaxed);
@@ -119,15 +126,20 @@ pub(super) fn damage_groups(common: &Common, args: &DamageArgs, figures: &mut Fi
             .unwrap_or_else(|_| Err(anyhow!("the other session panicked")));
         played.and(neighbour)
     });
-    report(&seen, figures);
+    report(&findings, figures);
     figures.set("rounds_of_the_other_session", rounds.load(Ordering::Relaxed));
     played?;
-    if !seen.complaints.is_empty() {
-        for complaint in &seen.complaints {
+    if !findings.complaints.is_empty() {
+        for complaint in &findings.complaints {
             eprintln!("{complaint}");
         }
-        let quoted: Vec<&str> = seen.complaints.iter().take(QUOTED).map(String::as_str).collect();
-        bail!("{} variants: {}", seen.complaints.len(), quoted.join("; "));
+        let quoted: Vec<&str> = findings
+            .complaints
+            .iter()
+            .take(QUOTED)
+            .map(String::as_str)
+            .collect();
+        bail!("{} variants: {}", findings.complaints.len(), quoted.join("; "));
     }
     ensure!(
         rounds.load(Ordering::Relaxed) > 0,
@@ -221,7 +233,7 @@ fn session(
     foreign: &ForeignPieces,
     seeds: std::ops::Range<u64>,
     limit: Duration,
-    seen: &mut Findings,
+    findings: &mut Findings,
 ) -> Result<()> {
     let clip = &subject.clip;
     let mut rig = Rig::open(nodes, clip.codec, &clip.jobs[0], subject.payload, seeds.start)?;
@@ -238,7 +250,7 @@ fn session(
             }
             for job in &damaged {
                 rig.renew()?;
-                seen.refused += submit(&mut rig, job, &mut returned)?;
+                findings.refused += submit(&mut rig, job, &mut returned)?;
             }
             for job in &jobs[second..] {
                 clean(&mut rig, job, &mut returned)?;
@@ -248,15 +260,16 @@ fn session(
         let mut play = play;
         play().with_context(|| format!("seed {seed} ({:?})", Kind::of(seed)))?;
         let shift = subject.clip.period() * round;
-        judge(subject, foreign, (seed, shift), &returned, limit, seen)?;
+        judge(subject, foreign, (seed, shift), &returned, limit, findings)?;
         let now = debugfs::own_sessions()?
             .iter()
             .map(|session| session.number("restarts"))
             .sum();
         if now > losses {
-            seen.complaints
+            findings
+                .complaints
                 .push(format!("seed {seed} ({:?}): the worker was lost", Kind::of(seed)));
-            seen.losses += now - losses;
+            findings.losses += now - losses;
             losses = now;
         }
     }
@@ -290,17 +303,17 @@ fn judge(
     (seed, shift): (u64, u64),
     returned: &[ReturnedPicture],
     limit: Duration,
-    seen: &mut Findings,
+    findings: &mut Findings,
 ) -> Result<()> {
     let kind = Kind::of(seed);
     let jobs = &subject.clip.jobs;
     let (first, second) = (jobs[subject.keys[1]].timestamp, jobs[subject.keys[2]].timestamp);
-    let tally = seen.kinds.entry(kind).or_default();
+    let tally = findings.kinds.entry(kind).or_default();
     tally.variants += 1;
     let mut found = Vec::new();
     for picture in returned {
-        seen.pictures += 1;
-        seen.longest = seen.longest.max(picture.took);
+        findings.pictures += 1;
+        findings.longest = findings.longest.max(picture.took);
         let timestamp = picture.timestamp - shift;
         let right = subject.right.get(&timestamp).context("a picture of no job")?;
         let digest: [u8; 16] = Md5::digest(&picture.packed).into();
@@ -340,24 +353,25 @@ fn judge(
     }
     if let Some(what) = found.first() {
         let more = found.len() - 1;
-        seen.complaints
+        findings
+            .complaints
             .push(format!("seed {seed} ({kind:?}): {what} (and {more} more)"));
     }
     Ok(())
 }
 
-fn report(seen: &Findings, figures: &mut Figures) {
-    let sum = |number: fn(&Tally) -> usize| seen.kinds.values().map(number).sum::<usize>();
+fn report(findings: &Findings, figures: &mut Figures) {
+    let sum = |number: fn(&Tally) -> usize| findings.kinds.values().map(number).sum::<usize>();
     figures.set("variants", sum(|tally| tally.variants));
-    figures.set("pictures", seen.pictures);
+    figures.set("pictures", findings.pictures);
     figures.set("damaged_groups_pictures", sum(|tally| tally.pictures));
     figures.set("flagged", sum(|tally| tally.flagged));
     figures.set("inexact", sum(|tally| tally.inexact));
     figures.set("inexact_without_flag", sum(|tally| tally.silent));
-    figures.set("controls_refused", seen.refused);
-    figures.longest("longest_answer_ms", seen.longest);
-    figures.set("workers_lost", seen.losses);
-    let kinds: serde_json::Map<String, serde_json::Value> = seen
+    figures.set("controls_refused", findings.refused);
+    figures.longest("longest_answer_ms", findings.longest);
+    figures.set("workers_lost", findings.losses);
+    let kinds: serde_json::Map<String, serde_json::Value> = findings
         .kinds
         .iter()
         .map(|(kind, tally)| {

@@ -28,13 +28,13 @@ pub(super) fn flush_held(common: &Common, figures: &mut Figures) -> Result<()> {
     let clip = common.clips()?.usual("240p")?;
     let (broker, nodes) = Broker::start(common)?;
     let mut session = open(&nodes, &clip)?;
-    let held = |job: &CodedJob| CodedJob {
+    let with_hold = |job: &CodedJob| CodedJob {
         hold_capture: true,
         ..job.clone()
     };
 
     // Held: the job is done, its picture does not come.
-    session.submit(&held(&clip.jobs[0]))?;
+    session.submit(&with_hold(&clip.jobs[0]))?;
     while session.in_flight() > 0 {
         session.collect()?;
     }
@@ -44,13 +44,13 @@ pub(super) fn flush_held(common: &Common, figures: &mut Figures) -> Result<()> {
         other => return Err(anyhow!("while a CAPTURE buffer is held, poll says {other:?}")),
     }
     // `drain` flushes, since the last job held its buffer, and waits for the picture.
-    let begun = Instant::now();
+    let start = Instant::now();
     session.drain().context("V4L2_DEC_CMD_FLUSH")?;
-    figures.longest("flush_ms", begun.elapsed());
+    figures.longest("flush_ms", start.elapsed());
     clip.compare(session.pictures(), 0..1)?;
 
     // Held again, and released by the next job, which has another timestamp.
-    session.submit(&held(&clip.jobs[1]))?;
+    session.submit(&with_hold(&clip.jobs[1]))?;
     for job in &clip.jobs[2..] {
         session.submit(job)?;
     }
@@ -164,10 +164,10 @@ fn close_in_flight(bench: &mut Bench<'_>) -> Result<()> {
         for job in &bench.clip.jobs[..round + 1] {
             session.submit(job)?;
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         drop(session);
-        bench.figures.longest("longest_close_ms", begun.elapsed());
-        within("close with jobs in flight", begun.elapsed(), bench.limit)?;
+        bench.figures.longest("longest_close_ms", start.elapsed());
+        within("close with jobs in flight", start.elapsed(), bench.limit)?;
     }
     Ok(())
 }
@@ -335,13 +335,10 @@ fn set_format_busy(bench: &mut Bench<'_>) -> Result<()> {
     let (width, height) = (coded.width, coded.height);
     coded.width *= 2;
     coded.height *= 2;
-    let granted = device
+    let answer = device
         .set_format(BUF_TYPE_OUTPUT, coded)
         .context("S_FMT to another size")?;
-    ensure!(
-        granted.width == 2 * width,
-        "S_FMT to another size was not granted"
-    );
+    ensure!(answer.width == 2 * width, "S_FMT to another size was not granted");
     // For buffers yet to be added; those that there are keep the format of their allocation.
     let now = device.format(BUF_TYPE_CAPTURE)?;
     ensure!(
@@ -425,14 +422,14 @@ fn blocked_dequeue(bench: &mut Bench<'_>) -> Result<()> {
     let mut session = Session::open(bench.nodes, &plan, &options)?;
     let (coded, raw) = session.queues();
     raw.queue_picture(0)?;
-    let begun = Instant::now();
+    let start = Instant::now();
     let (raw, coded) = (&*raw, &*coded);
     let (answer, took) = std::thread::scope(|scope| {
         let blocked = scope.spawn(|| raw.dequeue());
         std::thread::sleep(Duration::from_millis(100));
         let stopped = raw.stream(false);
         let answer = blocked.join().map_err(|_| anyhow!("the blocked thread panicked"));
-        (stopped.map_err(anyhow::Error::from).and(answer), begun.elapsed())
+        (stopped.map_err(anyhow::Error::from).and(answer), start.elapsed())
     });
     refused("a DQBUF that was pending at STREAMOFF", answer?, Errno::INVAL)?;
     coded.stream(false)?;

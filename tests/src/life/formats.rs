@@ -25,7 +25,7 @@ pub(super) fn formats(common: &Common, figures: &mut Figures) -> Result<()> {
         let first = &clip.jobs[0];
         let deep = first.bit_depth > 8;
         let formats: &[u32] = if deep { &DEEP } else { &SHALLOW };
-        let chosen = {
+        let default = {
             let plan = Plan::new(clip.codec, &clip.jobs);
             let session = Session::open(&nodes, &plan, &Options::default())?;
             let offered = session.device().formats(BUF_TYPE_CAPTURE)?;
@@ -44,9 +44,9 @@ pub(super) fn formats(common: &Common, figures: &mut Figures) -> Result<()> {
             session.device().format(BUF_TYPE_CAPTURE)?.pixelformat
         };
         ensure!(
-            chosen == formats[0],
+            default == formats[0],
             "{name}: {} is the default",
-            fourcc::name(chosen)
+            fourcc::name(default)
         );
         for format in formats {
             let options = Options {

@@ -59,13 +59,13 @@ impl Freeze {
         };
         std::fs::write(frozen.group.join("cgroup.procs"), pid.to_string()).context("cgroup.procs")?;
         std::fs::write(frozen.group.join("cgroup.freeze"), "1").context("cgroup.freeze")?;
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
             let events = std::fs::read_to_string(frozen.group.join("cgroup.events"))?;
             if events.lines().any(|line| line == "frozen 1") {
                 return Ok(frozen);
             }
-            ensure!(begun.elapsed() < PATIENCE, "process {pid} does not freeze");
+            ensure!(start.elapsed() < PATIENCE, "process {pid} does not freeze");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -152,12 +152,12 @@ fn the_broker(common: &Common, nodes: &Nodes, broker: &Broker, figures: &mut Fig
         session.failed_jobs()
     );
 
-    let begun = Instant::now();
+    let start = Instant::now();
     let refused = decode(nodes, clip.codec, &clip.jobs, &Options::default());
-    figures.longest("broker_frozen_refused_ms", begun.elapsed());
+    figures.longest("broker_frozen_refused_ms", start.elapsed());
     ensure!(refused.is_err(), "a session without a worker has decoded");
     let wait = Duration::from_millis(parameter("worker_wait_ms")?);
-    within("that", begun.elapsed(), wait + common.limit())?;
+    within("that", start.elapsed(), wait + common.limit())?;
     drop(frozen);
 
     let session = decode(nodes, clip.codec, &clip.jobs, &Options::default()).context("afterwards")?;

@@ -53,7 +53,7 @@ fn start(nodes: &Nodes, clip: &Clip, jobs: usize) -> Result<Session> {
 
 /// This process's sessions that have a worker: id and the worker's process id. Waits for `count`.
 fn workers(count: usize) -> Result<Vec<(u64, u32)>> {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     loop {
         let found: Vec<(u64, u32)> = debugfs::own_sessions()?
             .iter()
@@ -64,7 +64,7 @@ fn workers(count: usize) -> Result<Vec<(u64, u32)>> {
             return Ok(found);
         }
         ensure!(
-            begun.elapsed() < Duration::from_secs(20),
+            started_at.elapsed() < Duration::from_secs(20),
             "{} of {count} sessions have a worker",
             found.len()
         );
@@ -208,14 +208,14 @@ pub(super) fn fork_server(common: &Common, watchdog: Duration, figures: &mut Fig
         kill(server, signal)?;
         // Several at once: more than the server is asked for at one time.
         let mut sessions = Vec::new();
-        let begun = Instant::now();
+        let started_at = Instant::now();
         for _ in 0..6 {
             let mut session = Session::open(&nodes, &plan, &Options::default())?;
             session.submit(&clip.jobs[0])?;
             sessions.push(session);
         }
         workers(6)?;
-        let took = begun.elapsed();
+        let took = started_at.elapsed();
         figures.longest(&format!("round_{round}_ms"), took);
         within("six workers", took, limit)?;
         for mut session in sessions {
@@ -247,7 +247,7 @@ pub(super) fn fork_server(common: &Common, watchdog: Duration, figures: &mut Fig
 
 /// Waits until a broker has a fork server that is none of these and waits for requests.
 fn ready_fork_server(broker: u32, others: &HashSet<u32>) -> Result<u32> {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let is_one = |pid: &u32| {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let mut parts = text.splitn(2, ')');
@@ -265,7 +265,7 @@ fn ready_fork_server(broker: u32, others: &HashSet<u32>) -> Result<u32> {
             return Ok(pid);
         }
         ensure!(
-            begun.elapsed() < Duration::from_secs(20),
+            started_at.elapsed() < Duration::from_secs(20),
             "the broker has no fork server"
         );
         std::thread::sleep(Duration::from_millis(1));
@@ -274,9 +274,9 @@ fn ready_fork_server(broker: u32, others: &HashSet<u32>) -> Result<u32> {
 
 /// Waits a moment until nothing is left of a process, not even a zombie; false if something is.
 fn is_gone(pid: u32) -> bool {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     while Path::new(&format!("/proc/{pid}")).exists() {
-        if begun.elapsed() > Duration::from_secs(5) {
+        if started_at.elapsed() > Duration::from_secs(5) {
             return false;
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -289,7 +289,7 @@ pub(super) fn starve_worker(common: &Common, figures: &mut Figures) -> Result<()
     let clips = common.clips()?;
     let clip = clips.clip(codec::HEAVY)?;
     let (broker, nodes) = Broker::start_with(common, &["--worker-memory", "16"])?;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let mut failed = 0;
     let mut lost = None;
     let mut session = Session::open(&nodes, &Plan::new(clip.codec, &clip.jobs), &Options::default())?;
@@ -303,7 +303,7 @@ pub(super) fn starve_worker(common: &Common, figures: &mut Figures) -> Result<()
         lost = session.drain().err().and_then(|error| error.errno());
     }
     failed += session.failed_jobs();
-    figures.longest("starved_ms", begun.elapsed());
+    figures.longest("starved_ms", started_at.elapsed());
     figures.calls(session.longest());
     figures.set("failed_jobs", failed);
     figures.set("lost", lost.is_some());
@@ -384,18 +384,21 @@ pub(super) fn abort(common: &Common, figures: &mut Figures) -> Result<()> {
     let (broker, nodes) = Broker::start_with(common, &["--fault", "stall:3:60000"])?;
     let mut session = start(&nodes, &clip, 5)?;
     let (id, worker) = workers(1)?[0];
-    let begun = Instant::now();
+    let started_at = Instant::now();
     while debugfs::own_sessions()?[0].number("done") < 2 {
-        ensure!(begun.elapsed() < common.limit(), "the first jobs are not done");
+        ensure!(
+            started_at.elapsed() < common.limit(),
+            "the first jobs are not done"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
-    let begun = Instant::now();
+    let started_at = Instant::now();
     debugfs::abort(id)?;
     let end = match session.drain() {
         Err(error) => error,
         Ok(()) => bail!("an aborted session still decodes"),
     };
-    let took = begun.elapsed();
+    let took = started_at.elapsed();
     figures.longest("abort_ms", took);
     within("an abort", took, Duration::from_millis(common.limit_ms / 4))?;
     ensure!(end.errno() == Some(Errno::IO), "it ends with {end}, not EIO");
@@ -409,9 +412,9 @@ pub(super) fn abort(common: &Common, figures: &mut Figures) -> Result<()> {
         state.number("claimed") + state.number("in_flight") == 0,
         "jobs are left after an abort"
     );
-    let begun = Instant::now();
+    let started_at = Instant::now();
     while std::fs::exists(format!("/proc/{worker}/fd"))? && !is_dead(worker) {
-        ensure!(begun.elapsed() < common.limit(), "the worker was not killed");
+        ensure!(started_at.elapsed() < common.limit(), "the worker was not killed");
         std::thread::sleep(Duration::from_millis(1));
     }
     session
@@ -472,22 +475,22 @@ pub(super) fn replace_broker(common: &Common, args: &ReplaceArgs, figures: &mut 
             if ![5, 12].contains(&index) || replaced == args.replacements {
                 continue;
             }
-            let begun = Instant::now();
+            let started_at = Instant::now();
             while debugfs::own_sessions()?[0].number("in_flight") == 0 {
-                ensure!(begun.elapsed() < common.limit(), "no job is in flight");
+                ensure!(started_at.elapsed() < common.limit(), "no job is in flight");
             }
             broker.end(Signal::KILL)?;
             // Still: the worker is in the middle of it.
             in_flight += usize::from(debugfs::own_sessions()?[0].number("in_flight") > 0);
             (broker, nodes) = Broker::start_with(common, &stall)?;
             // The nodes stay when a broker goes, so they do not tell.
-            let begun = Instant::now();
+            let started_at = Instant::now();
             while debugfs::stats()?
                 .get("state")
                 .is_none_or(|state| state != "serving")
             {
                 ensure!(
-                    begun.elapsed() < Duration::from_secs(20),
+                    started_at.elapsed() < Duration::from_secs(20),
                     "the new broker does not serve"
                 );
                 std::thread::sleep(Duration::from_millis(5));

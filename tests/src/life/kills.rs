@@ -123,7 +123,7 @@ fn hung_worker(common: &Common, clips: &Clips, figures: &mut Figures) -> Result<
 
 /// Waits until this process's only session has a worker, and returns it.
 fn worker_of_own_session() -> Result<u32> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         for session in debugfs::own_sessions()? {
             match session.number("worker") {
@@ -132,7 +132,7 @@ fn worker_of_own_session() -> Result<u32> {
             }
         }
         ensure!(
-            begun.elapsed() < Duration::from_secs(20),
+            start.elapsed() < Duration::from_secs(20),
             "the session never had a worker"
         );
         std::thread::sleep(Duration::from_millis(1));
@@ -177,9 +177,9 @@ pub(super) fn kill_broker(common: &Common, figures: &mut Figures) -> Result<()> 
     drop(playing);
 
     // A new open fails with ENODEV, and soon.
-    let begun = Instant::now();
+    let start = Instant::now();
     let refused = Device::open(&nodes, false);
-    let took = begun.elapsed();
+    let took = start.elapsed();
     figures.longest("refused_open_ms", took);
     let errno = refused.err().and_then(|error| error.errno());
     ensure!(
@@ -189,9 +189,9 @@ pub(super) fn kill_broker(common: &Common, figures: &mut Figures) -> Result<()> 
     within("open without a broker", took, common.limit())?;
 
     // The session without a worker gets its work back.
-    let begun = Instant::now();
+    let start = Instant::now();
     let answer = unserved(idle, &plan, &clip);
-    let took = begun.elapsed();
+    let took = start.elapsed();
     figures.longest("unserved_work_ms", took);
     let (mut idle, errno) = answer?;
     figures.set("unserved_errno", errno.map_or(0, Errno::raw_os_error));
@@ -218,14 +218,14 @@ pub(super) fn kill_broker(common: &Common, figures: &mut Figures) -> Result<()> 
 
     // A client whose open waits while the broker restarts.
     broker.end(Signal::KILL)?;
-    let (tell, told) = mpsc::channel();
+    let (news_sender, news) = mpsc::channel();
     let waiting = nodes.clone();
     let opener = std::thread::spawn(move || {
         // It cannot fail: the receiver waits below.
-        let _ = tell.send(());
+        let _ = news_sender.send(());
         Device::open(&waiting, false).map(drop)
     });
-    told.recv().context("the opening thread ended")?;
+    news.recv().context("the opening thread ended")?;
     let (broker, _) = Broker::start(common)?;
     let opened = opener
         .join()

@@ -55,7 +55,7 @@ impl MemoryKinds {
 pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
     let clips = common.clips()?.every("360p")?;
     let (broker, nodes) = Broker::start(common)?;
-    let chosen = parameter_text(PARAMETER)?;
+    let setting = parameter_text(PARAMETER)?;
     let result = patiently(|| {
         set_parameter_text(PARAMETER, "0")?;
         let (contiguous, scattered) = kinds(&nodes, &clips, |kinds| kinds.contiguous == 0)?;
@@ -73,7 +73,7 @@ pub(super) fn memory(common: &Common, figures: &mut Figures) -> Result<()> {
         reason(figures)?;
         large(&nodes).context("a picture for which nothing contiguous is large enough")
     });
-    set_parameter_text(PARAMETER, &chosen)?;
+    set_parameter_text(PARAMETER, &setting)?;
     figures.set("large_bytes", result?);
     figures.set("exact_pictures", 3 * clips.len());
     broker.stop()?;
@@ -133,12 +133,12 @@ fn large(nodes: &Nodes) -> Result<usize> {
         ..Default::default()
     };
     device.set_format(BUF_TYPE_OUTPUT, format(codec::USUAL.coded_format()))?;
-    let granted = device.set_format(BUF_TYPE_CAPTURE, format(fourcc::NV12))?;
+    let answer = device.set_format(BUF_TYPE_CAPTURE, format(fourcc::NV12))?;
     ensure!(
-        (granted.width, granted.height) == (LARGE, LARGE),
+        (answer.width, answer.height) == (LARGE, LARGE),
         "{}x{} was granted",
-        granted.width,
-        granted.height
+        answer.width,
+        answer.height
     );
     let mut queue = Queue::new(&device, BUF_TYPE_CAPTURE);
     queue.allocate(1, &Backing::Mmap)?;

@@ -172,7 +172,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let name = args.scenario.name();
     guard(name, Duration::from_secs(args.common.deadline));
     let mut figures = Figures::default();
-    let begun = Instant::now();
+    let start = Instant::now();
     let common = &args.common;
     let result = match &args.scenario {
         Scenario::FirstFrame => playing::first_frame(common, &mut figures),
@@ -212,6 +212,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Storm(storm) => storm::storm(common, storm, &mut figures),
         Scenario::StormClient(client) => return storm_client::run(common, client),
     };
-    figures.print(name, begun, &result);
+    figures.print(name, start, &result);
     result
 }

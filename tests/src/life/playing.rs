@@ -33,9 +33,9 @@ pub(super) struct PlayArgs {
 pub(super) fn first_frame(common: &Common, figures: &mut Figures) -> Result<()> {
     let clip = common.clips()?.usual("240p")?;
     let (broker, nodes) = Broker::start(common)?;
-    let begun = Instant::now();
+    let start = Instant::now();
     let session = decode(&nodes, clip.codec, &clip.jobs[..1], &Options::default())?;
-    figures.longest("first_frame_ms", begun.elapsed());
+    figures.longest("first_frame_ms", start.elapsed());
     figures.calls(session.longest());
     figures.set("pictures", clip.compare(session.pictures(), 0..1)?);
     drop(session);

@@ -37,7 +37,7 @@ pub(super) fn reload(common: &Common, args: &ReloadArgs, figures: &mut Figures) 
     let mut slowest = Duration::ZERO;
     let mut slowest_unload = Duration::ZERO;
     for cycle in 0..args.cycles {
-        let begun = Instant::now();
+        let start = Instant::now();
         let clip = &clips[cycle % clips.len()];
         let mut one = || -> Result<usize> {
             let mut insmod = vec![module];
@@ -45,14 +45,14 @@ pub(super) fn reload(common: &Common, args: &ReloadArgs, figures: &mut Figures) 
             command("insmod", &insmod)?;
             let (broker, nodes) = Broker::start(common)?;
             let session = decode(&nodes, clip.codec, &clip.jobs[..PICTURES], &Options::default())?;
-            let seen = clip.compare(session.pictures(), 0..PICTURES)?;
+            let count = clip.compare(session.pictures(), 0..PICTURES)?;
             drop(session);
             broker.stop()?;
             slowest_unload = slowest_unload.max(unload()?);
-            Ok(seen)
+            Ok(count)
         };
         pictures += one().with_context(|| format!("cycle {cycle}, {}", clip.name))?;
-        slowest = slowest.max(begun.elapsed());
+        slowest = slowest.max(start.elapsed());
     }
     ensure!(pictures > 0, "no cycle was asked for");
     figures.set("cycles", args.cycles);

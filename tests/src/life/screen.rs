@@ -165,13 +165,13 @@ fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
     ))
 }
 
-/// Returns the checksums of the runs that are at least as long as `held`, each once in a row, without those
+/// Returns the checksums of the runs that are at least as long as `least`, each once in a row, without those
 /// that are no pictures.
-fn pictures_of(runs: Vec<Run>, held: usize, empty: &BTreeSet<String>) -> Vec<String> {
-    let held = runs
+fn pictures_of(runs: Vec<Run>, least: usize, empty: &BTreeSet<String>) -> Vec<String> {
+    let long = runs
         .into_iter()
-        .filter(|run| run.refreshes >= held && !empty.contains(&run.crc));
-    let mut pictures: Vec<String> = held.map(|run| run.crc).collect();
+        .filter(|run| run.refreshes >= least && !empty.contains(&run.crc));
+    let mut pictures: Vec<String> = long.map(|run| run.crc).collect();
     pictures.dedup();
     pictures
 }
@@ -193,7 +193,7 @@ fn crcs(pipeline: &str) -> Result<Vec<Run>> {
         .stdout(Stdio::null())
         .spawn()
         .context("cannot start gst-launch-1.0")?;
-    let begun = Instant::now();
+    let start = Instant::now();
     let (mut text, mut data) = (String::new(), None);
     let status = loop {
         let ended = child.try_wait()?;
@@ -212,7 +212,7 @@ fn crcs(pipeline: &str) -> Result<Vec<Run>> {
         if let Some(status) = ended {
             break status;
         }
-        if begun.elapsed() > PATIENCE {
+        if start.elapsed() > PATIENCE {
             child.kill()?;
             child.wait()?;
             bail!("{pipeline}: still running after {} s", PATIENCE.as_secs());

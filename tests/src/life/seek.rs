@@ -68,10 +68,10 @@ pub(super) fn seek(common: &Common, args: &SeekArgs, figures: &mut Figures) -> R
         }
         for clip in &clips {
             let rounds = rounds.div_ceil(clips.len());
-            let mut seen = SeekTally::default();
-            let result = patiently(|| seeks(&nodes, clip, rounds, &mut rng, &mut seen));
-            figures.set(&format!("{name}_{}", clip.name), seen.figures());
-            if let Err(error) = result.and_then(|()| seen.judge()) {
+            let mut tally = SeekTally::default();
+            let result = patiently(|| seeks(&nodes, clip, rounds, &mut rng, &mut tally));
+            figures.set(&format!("{name}_{}", clip.name), tally.figures());
+            if let Err(error) = result.and_then(|()| tally.judge()) {
                 wrong.push(format!("{}, {name} worker: {error:#}", clip.name));
             }
         }
@@ -258,10 +258,10 @@ fn worker() -> Result<(u64, usize)> {
 /// Waits until the worker has a job, for few rounds may all have ended before. Returns how many it has; 0 if
 /// it takes none.
 fn jobs_in_worker() -> Result<usize> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let (_, jobs) = worker()?;
-        if jobs > 0 || begun.elapsed() > PATIENCE {
+        if jobs > 0 || start.elapsed() > PATIENCE {
             return Ok(jobs);
         }
         std::thread::sleep(Duration::from_micros(200));
@@ -269,7 +269,7 @@ fn jobs_in_worker() -> Result<usize> {
 }
 
 /// Stops and starts one session's queues, `rounds` times.
-fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut SeekTally) -> Result<()> {
+fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, tally: &mut SeekTally) -> Result<()> {
     ensure!(
         clip.jobs[0].key && !clip.jobs[0].hold_capture,
         "it begins with no key frame of one job"
@@ -278,9 +278,9 @@ fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut
     let mut usual = Duration::ZERO;
     // The first picture takes the start of a worker, too.
     for _ in 0..2 {
-        let begun = Instant::now();
+        let start = Instant::now();
         player.first_picture(clip, 0).context("the first picture")?;
-        usual = begun.elapsed().min(Duration::from_secs(1));
+        usual = start.elapsed().min(Duration::from_secs(1));
         player.stream(false)?;
         player.stream(true)?;
     }
@@ -294,18 +294,18 @@ fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut
         for job in 0..jobs {
             player.submit(clip, job, job)?;
         }
-        let in_worker = if seen.in_worker == 0 && round + 1 == rounds {
+        let in_worker = if tally.in_worker == 0 && round + 1 == rounds {
             jobs_in_worker()?
         } else {
             // From before the worker reads the first job to when it writes the last one.
             std::thread::sleep(usual.mul_f64(rng.index(100) as f64 / 100.0));
             worker()?.1
         };
-        let begun = Instant::now();
+        let start = Instant::now();
         player.stream(false)?;
-        seen.stops.push(begun.elapsed());
-        seen.given_up += jobs;
-        seen.in_worker += in_worker;
+        tally.stops.push(start.elapsed());
+        tally.given_up += jobs;
+        tally.in_worker += in_worker;
         for request in &player.requests[..jobs] {
             request.wait(PATIENCE)?;
             request.reinit()?;
@@ -319,13 +319,13 @@ fn seeks(nodes: &Nodes, clip: &Clip, rounds: usize, rng: &mut Random, seen: &mut
         player
             .first_picture(clip, used)
             .with_context(|| format!("after {} stops", round + 1))?;
-        seen.exact += 1;
+        tally.exact += 1;
         for index in (0..player.capture.len()).filter(|index| *index != used) {
-            seen.written += usize::from(!player.is_guarded(index, &mut bytes)?);
+            tally.written += usize::from(!player.is_guarded(index, &mut bytes)?);
         }
         let (now, _) = worker()?;
         if now != own {
-            seen.other_worker += 1;
+            tally.other_worker += 1;
             own = now;
         }
         player.stream(false)?;

@@ -20,7 +20,7 @@ use crate::guest::broker::{self, Broker};
 use crate::guest::clip::Clip;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
-use crate::guest::left::Left;
+use crate::guest::left::ResourceUsage;
 use crate::guest::module::{parameter, set_parameter, with_parameter};
 use crate::guest::process::kill;
 
@@ -79,16 +79,16 @@ fn state(pid: u32) -> Option<char> {
 
 /// Waits until `check` holds; returns how long that took.
 fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>) -> Result<Duration> {
-    let begun = Instant::now();
+    let start = Instant::now();
     while !check()? {
         ensure!(
-            begun.elapsed() <= limit,
+            start.elapsed() <= limit,
             "{what}: not within {} ms",
             limit.as_millis()
         );
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(begun.elapsed())
+    Ok(start.elapsed())
 }
 
 /// Runs `body` while pictures and workers may take their time: time is not measured here, and the machine may
@@ -305,7 +305,7 @@ struct BufferMemory {
 
 impl BufferMemory {
     fn now() -> Result<Self> {
-        let left = Left::now()?;
+        let left = ResourceUsage::now()?;
         Ok(Self {
             charged: left.memory,
             exported: left.bytes,
@@ -450,7 +450,7 @@ fn vanish_all(common: &Common, turns: &TurnArgs, figures: &mut Figures) -> Resul
 /// that had mapped.
 fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Result<(Duration, usize)> {
     let before = BufferMemory::now()?;
-    let (mut victim, mapped, held) = patiently(|| {
+    let (mut victim, mapped, usage) = patiently(|| {
         let victim = Victim::start(common, clip, moment.plays())?;
         if moment.stops() {
             kill(victim.worker, Signal::STOP)?;
@@ -466,10 +466,10 @@ fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Resul
     let worker = victim.worker;
     ensure!(mapped >= 2, "the worker has {mapped} buffers mapped");
     ensure!(
-        held.charged > before.charged && held.exported > before.exported,
-        "a session with buffers holds {held:?}, and none {before:?}"
+        usage.charged > before.charged && usage.exported > before.exported,
+        "a session with buffers holds {usage:?}, and none {before:?}"
     );
-    let begun = Instant::now();
+    let start = Instant::now();
     victim.process.kill().context("cannot kill the client")?;
     victim.process.wait()?;
     let mut left = before;
@@ -477,8 +477,8 @@ fn vanish(common: &Common, clip: &str, moment: Moment, limit: Duration) -> Resul
         left = BufferMemory::now()?;
         Ok(left == before && matches!(state(worker), None | Some('Z' | 'X')))
     })
-    .with_context(|| format!("{left:?} is left of {held:?}, {:?} of the worker", state(worker)))?;
-    Ok((begun.elapsed(), mapped))
+    .with_context(|| format!("{left:?} is left of {usage:?}, {:?} of the worker", state(worker)))?;
+    Ok((start.elapsed(), mapped))
 }
 
 #[cfg(test)]

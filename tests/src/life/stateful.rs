@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::ClientError;
 use daedalus_client::raw::hex;
-use daedalus_client::stateful::{self, Settings, Shown, Stream, Turn};
+use daedalus_client::stateful::{self, OutputPicture, Settings, Stream, Turn};
 use daedalus_client::v4l2;
 use daedalus_uapi::codec::{Codec, Stream as Container};
 use md5::{Digest, Md5};
@@ -70,8 +70,8 @@ impl Clip {
     fn play(&self, settings: Settings, units: &[Vec<u8>], sums: &[String]) -> Result<u32> {
         let mut stream = self.open(settings)?;
         let mut received = Vec::new();
-        let formats = stateful::play(&mut stream, units.iter().cloned(), &mut |shown| {
-            received.push(shown);
+        let formats = stateful::play(&mut stream, units.iter().cloned(), &mut |picture| {
+            received.push(picture);
             Ok(())
         })?;
         compare(&received, sums)?;
@@ -79,15 +79,15 @@ impl Clip {
     }
 }
 
-fn sum(shown: &Shown) -> String {
-    hex(&Md5::digest(&shown.pixels))
+fn sum(picture: &OutputPicture) -> String {
+    hex(&Md5::digest(&picture.pixels))
 }
 
 /// Demands that exactly these pictures came, in this order.
-fn compare(received: &[Shown], sums: &[String]) -> Result<()> {
-    for (number, (shown, wanted)) in received.iter().zip(sums).enumerate() {
-        ensure!(!shown.error, "picture {number} has the error flag");
-        ensure!(sum(shown) == *wanted, "picture {number} is not exact");
+fn compare(received: &[OutputPicture], sums: &[String]) -> Result<()> {
+    for (number, (picture, md5)) in received.iter().zip(sums).enumerate() {
+        ensure!(!picture.error, "picture {number} has the error flag");
+        ensure!(sum(picture) == *md5, "picture {number} is not exact");
     }
     ensure!(
         received.len() == sums.len(),
@@ -102,7 +102,7 @@ fn compare(received: &[Shown], sums: &[String]) -> Result<()> {
 pub(super) struct Player<'a> {
     clip: &'a Clip,
     pub(super) stream: Stream,
-    pub(super) shown: Vec<Shown>,
+    pub(super) pictures: Vec<OutputPicture>,
     /// Units that were fed.
     pub(super) fed: usize,
     /// Added to timestamps, so that those of a second run are other ones.
@@ -115,7 +115,7 @@ impl<'a> Player<'a> {
         Ok(Self {
             clip,
             stream: clip.open(settings)?,
-            shown: Vec::new(),
+            pictures: Vec::new(),
             fed: 0,
             offset: 0,
             over: false,
@@ -141,8 +141,8 @@ impl<'a> Player<'a> {
 
     fn handle(&mut self, turn: Turn) -> Result<()> {
         match turn {
-            Turn::Picture(shown, last) => {
-                self.shown.push(*shown);
+            Turn::Picture(picture, last) => {
+                self.pictures.push(*picture);
                 self.over |= last;
             }
             Turn::Last => self.over = true,
@@ -159,9 +159,9 @@ impl<'a> Player<'a> {
 
     /// Feeds and takes until `enough`.
     pub(super) fn until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) -> Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         while !enough(self) {
-            within(what, begun.elapsed(), RECOVERY)?;
+            within(what, start.elapsed(), RECOVERY)?;
             while self.feed()? {}
             self.turn()?;
         }
@@ -207,16 +207,16 @@ impl<'a> Player<'a> {
     }
 
     /// Returns the pictures since the last [`Player::rewind`]. Older ones may have come after it.
-    pub(super) fn since_rewind(&mut self) -> Vec<Shown> {
+    pub(super) fn since_rewind(&mut self) -> Vec<OutputPicture> {
         let offset = self.offset;
-        self.shown.retain(|shown| shown.timestamp > offset);
-        std::mem::take(&mut self.shown)
+        self.pictures.retain(|picture| picture.timestamp > offset);
+        std::mem::take(&mut self.pictures)
     }
 
     /// Demands that all pictures of the clip came since the last [`Player::rewind`].
     pub(super) fn check(&mut self) -> Result<()> {
-        let shown = self.since_rewind();
-        compare(&shown, &self.clip.sums)
+        let pictures = self.since_rewind();
+        compare(&pictures, &self.clip.sums)
     }
 }
 
@@ -274,15 +274,15 @@ fn edges(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<
         if !args.codec.is_empty() && !args.codec.contains(&clip.codec) {
             continue;
         }
-        let begun = Instant::now();
+        let start = Instant::now();
         for (what, edge) in EDGES {
             let result = edge(&clip, common);
-            eprintln!("{name}: {what}: {result:?}, {:?}", begun.elapsed());
+            eprintln!("{name}: {what}: {result:?}, {:?}", start.elapsed());
             if let Err(error) = result {
                 wrong.push(format!("{name}: {what}: {error:#}"));
             }
         }
-        figures.set(&name, begun.elapsed().as_secs_f64());
+        figures.set(&name, start.elapsed().as_secs_f64());
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
     broker.stop()?;
@@ -342,7 +342,7 @@ fn cuts(clip: &Clip, _: &Common) -> Result<()> {
 
 fn equal_timestamps(clip: &Clip, _: &Common) -> Result<()> {
     let mut stream = clip.open(Settings::default())?;
-    let (mut units, mut shown, mut stopped) = (clip.units.iter().peekable(), Vec::new(), false);
+    let (mut units, mut pictures, mut stopped) = (clip.units.iter().peekable(), Vec::new(), false);
     loop {
         while let Some(unit) = units.peek() {
             if !stream.feed(unit, 0)? {
@@ -356,7 +356,7 @@ fn equal_timestamps(clip: &Clip, _: &Common) -> Result<()> {
         }
         match stream.turn()? {
             Turn::Picture(picture, last) => {
-                shown.push(*picture);
+                pictures.push(*picture);
                 if last {
                     break;
                 }
@@ -367,7 +367,7 @@ fn equal_timestamps(clip: &Clip, _: &Common) -> Result<()> {
             Turn::Coded => {}
         }
     }
-    compare(&shown, &clip.sums)
+    compare(&pictures, &clip.sums)
 }
 
 fn commands(clip: &Clip, _: &Common) -> Result<()> {
@@ -386,7 +386,7 @@ fn commands(clip: &Clip, _: &Common) -> Result<()> {
         Err(error) => return Err(error).context("a second STOP"),
     }
     player.take_end()?;
-    ensure!(player.shown.is_empty(), "a picture of nothing");
+    ensure!(player.pictures.is_empty(), "a picture of nothing");
     player.stream.stop().context("STOP when it is over")?;
     player.stream.start()?;
     player.stream.queue_all()?;
@@ -441,7 +441,10 @@ fn stop_before_capture(clip: &Clip, _: &Common) -> Result<()> {
         player.turn()?;
     }
     ensure!(player.stream.take_ends() == 1, "the end is not announced once");
-    ensure!(!player.shown.is_empty(), "no picture of what came before the end");
+    ensure!(
+        !player.pictures.is_empty(),
+        "no picture of what came before the end"
+    );
     player.stream.seek()?;
     player.stream.start()?;
     player.stream.queue_all()?;
@@ -465,7 +468,7 @@ fn start_after_drain(clip: &Clip, _: &Common) -> Result<()> {
 fn seek_streaming(clip: &Clip, _: &Common) -> Result<()> {
     let mut player = Player::open(clip, Settings::default())?;
     for pictures in [0, 1, 5] {
-        player.until("pictures", |player| player.shown.len() >= pictures)?;
+        player.until("pictures", |player| player.pictures.len() >= pictures)?;
         player.stream.seek()?;
         player.rewind();
     }
@@ -476,7 +479,7 @@ fn seek_streaming(clip: &Clip, _: &Common) -> Result<()> {
 fn seek_draining(clip: &Clip, _: &Common) -> Result<()> {
     let mut player = Player::open(clip, Settings::default())?;
     for _ in 0..3 {
-        player.until("pictures", |player| player.shown.len() >= 2)?;
+        player.until("pictures", |player| player.pictures.len() >= 2)?;
         player.stream.stop()?;
         player.stream.seek()?;
         player.rewind();
@@ -492,7 +495,7 @@ fn seek_draining(clip: &Clip, _: &Common) -> Result<()> {
         player.stream.start()?;
         player.stream.queue_all()?;
         player.stream.take_ends();
-        player.shown.clear();
+        player.pictures.clear();
     }
     player.finish()?;
     player.check()
@@ -515,16 +518,16 @@ fn seek_pending(clip: &Clip, _: &Common) -> Result<()> {
 
 fn capture_restart(clip: &Clip, _: &Common) -> Result<()> {
     let mut player = Player::open(clip, Settings::default())?;
-    player.until("pictures", |player| player.shown.len() >= 3)?;
+    player.until("pictures", |player| player.pictures.len() >= 3)?;
     // Pictures that were not dequeued are lost with their buffers; those that were not output are not.
-    let before = player.shown.len();
+    let before = player.pictures.len();
     player.stream.set_up()?;
     player.finish()?;
-    let (first, rest) = player.shown.split_at(before);
+    let (first, rest) = player.pictures.split_at(before);
     compare(first, &clip.sums[..before])?;
     let tail = &clip.sums[clip.sums.len() - rest.len()..];
     compare(rest, tail)?;
-    let lost = clip.sums.len() - player.shown.len();
+    let lost = clip.sums.len() - player.pictures.len();
     ensure!(
         lost <= player.stream.raw().len(),
         "{lost} pictures were lost with {} buffers",
@@ -559,9 +562,9 @@ fn settings_of(units: &[Vec<u8>]) -> Settings {
 
 /// Returns the worker of this process's only session.
 fn own_worker() -> Result<u32> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
-        within("a worker", begun.elapsed(), RECOVERY)?;
+        within("a worker", start.elapsed(), RECOVERY)?;
         let sessions = debugfs::own_sessions()?;
         let worker = sessions.first().map_or(0, |session| session.number("worker"));
         if let Some(worker) = u32::try_from(worker).ok().filter(|worker| *worker > 0) {
@@ -598,11 +601,11 @@ fn lost_in(clip: &Clip, state: &str) -> Result<()> {
             player.stream.set_up()?;
         }
         "streaming" => {
-            player.until("pictures", |player| player.shown.len() >= 2)?;
+            player.until("pictures", |player| player.pictures.len() >= 2)?;
             kill_worker()?;
         }
         _ => {
-            player.until("pictures", |player| player.shown.len() >= 2)?;
+            player.until("pictures", |player| player.pictures.len() >= 2)?;
             player.stream.stop()?;
             if state == "stopped" {
                 player.over = false;
@@ -647,7 +650,7 @@ fn lost_at_change(clip: &Clip, common: &Common) -> Result<()> {
 /// The watchdog ends a worker that is frozen, and the session goes on with another.
 fn frozen_worker(clip: &Clip, _: &Common) -> Result<()> {
     let mut player = Player::open(clip, Settings::default())?;
-    player.until("pictures", |player| player.shown.len() >= 2)?;
+    player.until("pictures", |player| player.pictures.len() >= 2)?;
     let frozen = Freeze::new(own_worker()?)?;
     player.stream.stop()?;
     player.take_end()?;
@@ -700,7 +703,7 @@ fn closing(clip: &Clip, _: &Common) -> Result<()> {
         }
         if steps > 2 {
             player.stream.set_up()?;
-            player.until("pictures", |player| !player.shown.is_empty())?;
+            player.until("pictures", |player| !player.pictures.is_empty())?;
         }
         if steps > 3 {
             player.stream.stop()?;

@@ -68,7 +68,7 @@ enum Event {
 struct Player {
     child: Child,
     pid: u32,
-    seen: Arc<Mutex<(ClientTally, Instant)>>,
+    state: Arc<Mutex<(ClientTally, Instant)>>,
 }
 
 impl Player {
@@ -98,24 +98,24 @@ impl Player {
             .spawn()
             .context("cannot start a client")?;
         let out = child.stdout.take().context("a client without output")?;
-        let seen = Arc::new(Mutex::new((ClientTally::default(), Instant::now())));
-        let told = Arc::clone(&seen);
+        let state = Arc::new(Mutex::new((ClientTally::default(), Instant::now())));
+        let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 // The last line of a client that was killed may be cut short.
                 if let Ok(news) = serde_json::from_str::<ClientTally>(&line) {
-                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                    told.0.add(&news);
-                    told.1 = Instant::now();
+                    let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    state.0.add(&news);
+                    state.1 = Instant::now();
                 }
             }
         });
         let pid = child.id();
-        Ok(Self { child, pid, seen })
+        Ok(Self { child, pid, state })
     }
 
-    fn seen(&self) -> (ClientTally, Instant) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn state(&self) -> (ClientTally, Instant) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -130,7 +130,7 @@ struct Storm<'a> {
     done: HashMap<Event, u64>,
     /// Processes in uninterruptible sleep, and since when.
     asleep: HashMap<u32, Instant>,
-    looked: Instant,
+    last_look: Instant,
 }
 
 pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) -> Result<()> {
@@ -150,7 +150,7 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
         before: ClientTally::default(),
         done: HashMap::new(),
         asleep: HashMap::new(),
-        looked: Instant::now(),
+        last_look: Instant::now(),
     };
     storm.start_broker()?;
     // One after the other: how long workers take to start when several do at once is another question.
@@ -160,10 +160,10 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
             .players
             .push(Player::start(common, number, seed, args.stateful)?);
         storm
-            .until(|storm| Ok(storm.players[number].seen().0.exact > 0))
+            .until(|storm| Ok(storm.players[number].state().0.exact > 0))
             .context("before the storm")?;
     }
-    let begun = Instant::now();
+    let start = Instant::now();
     while !left.is_empty() {
         let total: u64 = left.iter().map(|(_, number)| number).sum();
         let mut at = storm.rng.below(total);
@@ -187,16 +187,16 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
     let stops = part(args.stops);
     storm
         .until(|storm| {
-            let seen = storm.all();
-            Ok(seen.stops + seen.closes >= stops)
+            let state = storm.all();
+            Ok(state.stops + state.closes >= stops)
         })
         .context("waiting for the random STREAMOFF and close")?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     // Everybody plays on for a moment after the last blow, and is exact.
     let exact = storm
         .players
         .iter()
-        .map(|player| player.seen().0.exact)
+        .map(|player| player.state().0.exact)
         .collect::<Vec<_>>();
     storm
         .until(|storm| {
@@ -204,7 +204,7 @@ pub(super) fn storm(common: &Common, args: &StormArgs, figures: &mut Figures) ->
                 .players
                 .iter()
                 .zip(&exact)
-                .all(|(player, exact)| player.seen().0.exact > *exact))
+                .all(|(player, exact)| player.state().0.exact > *exact))
         })
         .context("after the storm")?;
     storm.finish(args, seconds, figures)
@@ -218,24 +218,24 @@ impl Storm<'_> {
     }
 
     fn spared(&self) -> (ClientTally, Instant) {
-        self.players[0].seen()
+        self.players[0].state()
     }
 
     /// Returns the counts of all clients.
     fn all(&self) -> ClientTally {
         let mut all = self.before.clone();
         for player in &self.players {
-            all.add(&player.seen().0);
+            all.add(&player.state().0);
         }
         all
     }
 
     /// Waits until something is so, or something is wrong.
     fn until(&mut self, so: impl Fn(&Self) -> Result<bool>) -> Result<()> {
-        let begun = Instant::now();
+        let start = Instant::now();
         while !so(self)? {
             self.look()?;
-            ensure!(begun.elapsed() < SILENCE * 2, "it did not come to that");
+            ensure!(start.elapsed() < SILENCE * 2, "it did not come to that");
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -244,8 +244,8 @@ impl Storm<'_> {
     /// Looks for what must not be.
     fn look(&mut self) -> Result<()> {
         for (number, player) in self.players.iter_mut().enumerate() {
-            let (seen, last) = player.seen();
-            if let Some(wrong) = seen.wrong {
+            let (state, last) = player.state();
+            if let Some(wrong) = state.wrong {
                 bail!("client {number}: {wrong}");
             }
             if let Some(status) = player.child.try_wait()? {
@@ -256,10 +256,10 @@ impl Storm<'_> {
                 "client {number} has said nothing for {SILENCE:?}"
             );
         }
-        if self.looked.elapsed() < Duration::from_secs(1) {
+        if self.last_look.elapsed() < Duration::from_secs(1) {
             return Ok(());
         }
-        self.looked = Instant::now();
+        self.last_look = Instant::now();
         let mut asleep = HashMap::new();
         for entry in std::fs::read_dir("/proc")?.filter_map(Result::ok) {
             let Some(pid) = entry
@@ -304,7 +304,7 @@ impl Storm<'_> {
                 old.child.kill()?;
                 old.child.wait()?;
                 // Its reader ends with its output.
-                self.before.add(&old.seen().0);
+                self.before.add(&old.state().0);
                 Ok(true)
             }
             Event::Worker | Event::Stop => {
@@ -336,9 +336,9 @@ impl Storm<'_> {
             drop(player.child.stdin.take());
         }
         for (number, player) in self.players.iter_mut().enumerate() {
-            let begun = Instant::now();
+            let start = Instant::now();
             while player.child.try_wait()?.is_none() {
-                ensure!(begun.elapsed() < SILENCE, "client {number} does not end");
+                ensure!(start.elapsed() < SILENCE, "client {number} does not end");
                 std::thread::sleep(Duration::from_millis(20));
             }
         }

@@ -132,17 +132,17 @@ pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
 /// Finds the device. Brokers that are killed one after the other may leave it without one for longer than
 /// open() waits.
 fn nodes() -> Result<Nodes> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         match broker::nodes() {
-            Err(_) if begun.elapsed() < UNSERVED => {}
+            Err(_) if start.elapsed() < UNSERVED => {}
             found => return found,
         }
     }
 }
 
-fn say(seen: &ClientTally) -> Result<()> {
-    println!("{}", serde_json::to_string(seen)?);
+fn say(tally: &ClientTally) -> Result<()> {
+    println!("{}", serde_json::to_string(tally)?);
     Ok(())
 }
 
@@ -168,15 +168,15 @@ fn spared(nodes: &Nodes, clip: &Clip, over: &AtomicBool) -> Result<()> {
             bail!("{} jobs failed", session.failed_jobs());
         }
         session.restart()?;
-        let mut seen = ClientTally {
+        let mut tally = ClientTally {
             exact: exact as u64,
             sessions: std::mem::take(&mut sessions),
             ..ClientTally::default()
         };
         let now = session.longest();
-        seen.calls(&before, &now);
+        tally.calls(&before, &now);
         before = now;
-        say(&seen)?;
+        say(&tally)?;
     }
     Ok(())
 }
@@ -199,26 +199,26 @@ fn aimed_at(nodes: &Nodes, clip: &Clip, rng: &mut Random, over: &AtomicBool) -> 
         let mut sessions = 1;
         let (mut before, mut failed) = (Longest::default(), 0);
         loop {
-            let mut seen = ClientTally {
+            let mut tally = ClientTally {
                 sessions: std::mem::take(&mut sessions),
                 ..ClientTally::default()
             };
-            let ended = once(&mut session, clip, rng, &mut seen);
-            seen.exact += clip.compare_from_keys(&session.take_pictures())? as u64;
-            seen.failed_jobs = (session.failed_jobs() - failed) as u64;
+            let ended = once(&mut session, clip, rng, &mut tally);
+            tally.exact += clip.compare_from_keys(&session.take_pictures())? as u64;
+            tally.failed_jobs = (session.failed_jobs() - failed) as u64;
             failed = session.failed_jobs();
             let now = session.longest();
-            seen.calls(&before, &now);
+            tally.calls(&before, &now);
             before = now;
             let again = match ended {
                 Ok(again) => again,
                 Err(error) => {
                     allowed(error)?;
-                    seen.given_up += 1;
+                    tally.given_up += 1;
                     false
                 }
             };
-            say(&seen)?;
+            say(&tally)?;
             if !again || over.load(Ordering::Relaxed) {
                 break;
             }
@@ -232,17 +232,17 @@ fn once(
     session: &mut Session,
     clip: &Clip,
     rng: &mut Random,
-    seen: &mut ClientTally,
+    tally: &mut ClientTally,
 ) -> Result<bool, ClientError> {
     for job in &clip.jobs {
         session.submit(job)?;
         if rng.one_in(90) {
-            seen.stops += 1;
+            tally.stops += 1;
             session.restart()?;
             return Ok(true);
         }
         if rng.one_in(240) {
-            seen.closes += 1;
+            tally.closes += 1;
             return Ok(false);
         }
     }
@@ -281,15 +281,15 @@ fn stream_spared(clip: &stateful::Clip, over: &AtomicBool) -> Result<()> {
         );
         player.stream.start()?;
         player.stream.queue_all()?;
-        let mut seen = ClientTally {
+        let mut tally = ClientTally {
             exact: clip.sums.len() as u64,
             sessions: std::mem::take(&mut sessions),
             ..ClientTally::default()
         };
         let now = player.stream.device().longest();
-        seen.calls(&before, &now);
+        tally.calls(&before, &now);
         before = now;
-        say(&seen)?;
+        say(&tally)?;
     }
     Ok(())
 }
@@ -311,25 +311,25 @@ fn stream_aimed_at(clip: &stateful::Clip, rng: &mut Random, over: &AtomicBool) -
         let mut sessions = 1;
         let (mut before, mut lost) = (Longest::default(), 0);
         loop {
-            let mut seen = ClientTally {
+            let mut tally = ClientTally {
                 sessions: std::mem::take(&mut sessions),
                 ..ClientTally::default()
             };
-            let ended = stream_once(&mut player, clip, rng, &mut seen);
-            seen.failed_jobs = player.stream.lost() - lost;
+            let ended = stream_once(&mut player, clip, rng, &mut tally);
+            tally.failed_jobs = player.stream.lost() - lost;
             lost = player.stream.lost();
             let now = player.stream.device().longest();
-            seen.calls(&before, &now);
+            tally.calls(&before, &now);
             before = now;
             let again = match ended {
                 Ok(again) => again,
                 Err(error) => {
                     allowed_within(error)?;
-                    seen.given_up += 1;
+                    tally.given_up += 1;
                     false
                 }
             };
-            say(&seen)?;
+            say(&tally)?;
             if !again || over.load(Ordering::Relaxed) {
                 break;
             }
@@ -344,7 +344,7 @@ fn stream_once(
     player: &mut Player<'_>,
     clip: &stateful::Clip,
     rng: &mut Random,
-    seen: &mut ClientTally,
+    tally: &mut ClientTally,
 ) -> Result<bool> {
     let all = clip.units.len();
     let restarts = || -> Result<u64> {
@@ -353,15 +353,15 @@ fn stream_once(
     };
     player.rewind();
     if rng.one_in(3) {
-        let pictures = player.shown.len() + rng.index(clip.sums.len());
+        let pictures = player.pictures.len() + rng.index(clip.sums.len());
         player.until("pictures", |player| {
-            player.shown.len() >= pictures || player.fed == all
+            player.pictures.len() >= pictures || player.fed == all
         })?;
         if rng.one_in(3) {
-            seen.closes += 1;
+            tally.closes += 1;
             return Ok(false);
         }
-        seen.stops += 1;
+        tally.stops += 1;
         player.stream.seek()?;
         player.rewind();
     }
@@ -376,7 +376,7 @@ fn stream_once(
     player.take_end()?;
     if restarts()? == before {
         player.check()?;
-        seen.exact += clip.sums.len() as u64;
+        tally.exact += clip.sums.len() as u64;
     } else {
         player.since_rewind();
     }

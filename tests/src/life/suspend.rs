@@ -130,7 +130,7 @@ fn everybody(args: &SuspendArgs, nodes: &Nodes, clip: &Clip, figures: &mut Figur
 
 /// Freezes all processes until the test is over, this one too.
 fn freeze_all(busy: &AtomicU64) -> Result<()> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let flying: u64 = debugfs::own_sessions()?
             .iter()
@@ -141,7 +141,7 @@ fn freeze_all(busy: &AtomicU64) -> Result<()> {
             break;
         }
         // Then it is frozen as it is.
-        if begun.elapsed() > Duration::from_secs(5) {
+        if start.elapsed() > Duration::from_secs(5) {
             break;
         }
     }
@@ -172,13 +172,13 @@ fn one_session(nodes: &Nodes, clip: &Clip, done: &AtomicBool) -> Result<usize> {
             .collect();
         exact += clip.compare_all(&own).with_context(|| format!("round {round}"))?;
         round += 1;
-        kept()?;
+        demand_no_loss()?;
     }
     Ok(exact)
 }
 
 /// Demands that no session of this process has lost a worker or a job.
-fn kept() -> Result<()> {
+fn demand_no_loss() -> Result<()> {
     for session in debugfs::own_sessions()? {
         ensure!(
             session.number("restarts") == 0 && session.number("failed") == 0,
@@ -198,7 +198,7 @@ fn many_sessions(nodes: &Nodes, clip: &Clip, done: &AtomicBool) -> Result<usize>
     while !done.load(Ordering::Acquire) {
         let session = decode(nodes, clip.codec, &clip.jobs[..4], &options)?;
         exact += clip.compare(session.pictures(), 0..4)?;
-        kept()?;
+        demand_no_loss()?;
     }
     Ok(exact)
 }

@@ -100,10 +100,10 @@ pub(super) fn damage(
         match kind {
             Kind::Swapped => {
                 let other = random.index(jobs.len());
-                let taken = std::mem::take(&mut jobs[victim].job.payload);
-                let given = std::mem::replace(&mut jobs[other].job.payload, taken);
+                let first = std::mem::take(&mut jobs[victim].job.payload);
+                let second = std::mem::replace(&mut jobs[other].job.payload, first);
                 if other != victim {
-                    jobs[victim].job.payload = given;
+                    jobs[victim].job.payload = second;
                 }
             }
             Kind::Duplicated => jobs[victim].job.payload = jobs[victim.saturating_sub(1)].job.payload.clone(),
@@ -226,9 +226,9 @@ mod tests {
             unit: None,
         };
         let jobs = vec![job.clone(); 4];
-        let mut seen = std::collections::BTreeSet::new();
+        let mut kinds = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            seen.insert(Kind::of(seed));
+            kinds.insert(Kind::of(seed));
             let payloads = |damaged: Vec<DamagedJob>| -> Vec<Vec<u8>> {
                 damaged.into_iter().map(|damaged| damaged.job.payload).collect()
             };
@@ -241,6 +241,6 @@ mod tests {
                 _ => {}
             }
         }
-        assert_eq!(seen.len(), KINDS.len());
+        assert_eq!(kinds.len(), KINDS.len());
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn run(args: &Record) -> Result<bool> {
     // Whatever failed: the service must not go on recording.
     let stopped = stop();
     let traces = traces(&directory);
-    let given = if traces.is_empty() {
+    let cleanup = if traces.is_empty() {
         // So that it can be named again.
         fs::remove_dir(&directory).context("the directory without a trace")
     } else {
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Record) -> Result<bool> {
     };
     recorded?;
     stopped?;
-    given?;
+    cleanup?;
     print(&directory, &traces, args.json)?;
     ensure!(!traces.is_empty(), "no session was opened meanwhile");
     Ok(true)
@@ -115,7 +115,7 @@ fn make(directory: &Path) -> Result<()> {
         .mode(0o700)
         .create(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    said(Command::new("chown").args(["--", USER]).arg(directory)).inspect_err(|_| {
+    run_quietly(Command::new("chown").args(["--", USER]).arg(directory)).inspect_err(|_| {
         fs::remove_dir(directory).ok();
     })
 }
@@ -128,7 +128,7 @@ fn give_back(directory: &Path) -> Result<()> {
         text.and_then(|text| text.parse::<u32>().ok()).unwrap_or(0)
     };
     let owner = format!("{}:{}", id("SUDO_UID"), id("SUDO_GID"));
-    said(Command::new("chown").args(["-hR", "--", &owner]).arg(directory))
+    run_quietly(Command::new("chown").args(["-hR", "--", &owner]).arg(directory))
 }
 
 fn start(setting: &str) -> Result<()> {
@@ -156,17 +156,17 @@ fn stop() -> Result<()> {
 
 /// Another broker, with the settings as they are now. Sessions keep their workers.
 fn take_over() -> Result<()> {
-    said(Command::new("systemctl").arg("daemon-reload"))?;
+    run_quietly(Command::new("systemctl").arg("daemon-reload"))?;
     let before = property("MainPID")?;
-    said(Command::new("systemctl").args(["reload", UNIT]))?;
-    let began = Instant::now();
+    run_quietly(Command::new("systemctl").args(["reload", UNIT]))?;
+    let started_at = Instant::now();
     loop {
         let now = property("MainPID")?;
         if now != before && now != "0" && property("ActiveState")? == "active" {
             return Ok(());
         }
         ensure!(
-            began.elapsed() < TAKEOVER,
+            started_at.elapsed() < TAKEOVER,
             "the service was not ready within {} s: systemctl status daedalus-v4l2",
             TAKEOVER.as_secs()
         );
@@ -184,26 +184,26 @@ fn property(name: &str) -> Result<String> {
 }
 
 /// Runs a command that has nothing to say if all is well.
-fn said(command: &mut Command) -> Result<()> {
+fn run_quietly(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command
         .output()
         .with_context(|| format!("cannot run {program}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program}: {}", said.trim());
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program}: {}", message.trim());
     Ok(())
 }
 
 /// Until a signal comes or the time is over; says which traces begin.
 fn wait(directory: &Path, limit: Option<Duration>, signals: &mut Signals) {
-    let began = Instant::now();
-    let mut known = BTreeMap::new();
-    while signals.pending().next().is_none() && limit.is_none_or(|limit| began.elapsed() < limit) {
+    let started_at = Instant::now();
+    let mut before = BTreeMap::new();
+    while signals.pending().next().is_none() && limit.is_none_or(|limit| started_at.elapsed() < limit) {
         let now = traces(directory);
-        for name in now.keys().filter(|name| !known.contains_key(*name)) {
+        for name in now.keys().filter(|name| !before.contains_key(*name)) {
             eprintln!("recording {name}");
         }
-        known = now;
+        before = now;
         sleep(POLL);
     }
 }

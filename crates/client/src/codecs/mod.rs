@@ -12,7 +12,7 @@ mod vp9;
 use daedalus_uapi::Codec;
 
 use crate::coded::{CodedJob, Parser};
-use crate::personality::delegate::{AsParsed, Delegate};
+use crate::personality::delegate::{Delegate, PlainDelegate};
 use crate::personality::hwaccel::Hwaccel;
 
 /// A codec of this client.
@@ -65,7 +65,7 @@ static VP8: Row = Row {
     shows_every_picture: false,
     session_size: own_size,
     hwaccel: &vp8::ffmpeg::Vp8,
-    delegate: &AsParsed,
+    delegate: &PlainDelegate,
 };
 
 static MPEG2: Row = Row {

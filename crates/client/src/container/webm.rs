@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     /// Returns a codec, and the name that a track has for it.
-    fn known() -> (Codec, &'static str) {
+    fn codec_with_name() -> (Codec, &'static str) {
         let mut rows = CODECS.iter();
         rows.find_map(|row| Some((row.codec, *row.matroska.first()?)))
             .unwrap()
@@ -220,7 +220,7 @@ mod tests {
     fn file(flags: u8) -> Vec<u8> {
         let track = [
             element(TRACK_NUMBER, &[7]),
-            element(CODEC_ID, known().1.as_bytes()),
+            element(CODEC_ID, codec_with_name().1.as_bytes()),
         ]
         .concat();
         let group = element(BLOCK, &[&[0x87, 0, 1, flags], &b"two"[..]].concat());
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn blocks_of_the_video_track_come_out() {
         let contents = open(file(0)).unwrap();
-        assert_eq!(contents.codec, known().0);
+        assert_eq!(contents.codec, codec_with_name().0);
         let units: Vec<_> = contents.units.map(Result::unwrap).collect();
         assert_eq!(units, [b"one".to_vec(), b"two".to_vec()]);
     }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn the_codec_is_in_the_beginning() {
         let whole = file(0);
-        let (is, name) = known();
+        let (is, name) = codec_with_name();
         let mut windows = whole.windows(name.len());
         let at = windows.position(|bytes| bytes == name.as_bytes()).unwrap() + name.len();
         assert_eq!(codec(&whole[..at]).ok(), Some(is));

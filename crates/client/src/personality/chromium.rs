@@ -343,8 +343,8 @@ impl OpenDevice {
             ..Default::default()
         };
         format.plane_fmt[0].sizeimage = length.to_ne_bytes();
-        let granted = self.device.set_format(BUF_TYPE_OUTPUT, format)?;
-        if granted.pixelformat != format.pixelformat || granted.plane_fmt[0].size() < length {
+        let answer = self.device.set_format(BUF_TYPE_OUTPUT, format)?;
+        if answer.pixelformat != format.pixelformat || answer.plane_fmt[0].size() < length {
             return Err(ClientError::Unexpected("the coded format was not granted".into()));
         }
         self.coded.allocate(OUTPUTS, &crate::queue::Backing::Mmap)?;
@@ -381,25 +381,25 @@ impl OpenDevice {
         if let Some(control) = &depth_control {
             self.device.set_controls(std::slice::from_ref(control), None)?;
         }
-        let wanted = if job.bit_depth == 8 {
+        let pixelformat = if job.bit_depth == 8 {
             fourcc::NV12
         } else {
             fourcc::P010
         };
-        if !self.device.formats(BUF_TYPE_CAPTURE)?.contains(&wanted) {
+        if !self.device.formats(BUF_TYPE_CAPTURE)?.contains(&pixelformat) {
             return Err(ClientError::Unexpected(
                 "no CAPTURE format of the stream's depth".into(),
             ));
         }
-        let picked = PixFormatMplane {
+        let format_request = PixFormatMplane {
             width: size.0,
             height: size.1,
-            pixelformat: wanted,
+            pixelformat,
             ..Default::default()
         };
-        let picked = self.device.try_format(BUF_TYPE_CAPTURE, picked)?;
-        let granted = self.device.set_format(BUF_TYPE_CAPTURE, picked)?;
-        if granted.pixelformat != wanted || granted.width < size.0 || granted.height < size.1 {
+        let format_request = self.device.try_format(BUF_TYPE_CAPTURE, format_request)?;
+        let raw_format = self.device.set_format(BUF_TYPE_CAPTURE, format_request)?;
+        if raw_format.pixelformat != pixelformat || raw_format.width < size.0 || raw_format.height < size.1 {
             return Err(ClientError::Unexpected(
                 "the CAPTURE format does not hold the picture".into(),
             ));
@@ -409,9 +409,9 @@ impl OpenDevice {
         Ok(Stream {
             size,
             depth: job.bit_depth,
-            format: wanted,
-            layout: Layout::new(&granted)?,
-            pool: Pool::new(nodes, format, depth_control, granted),
+            format: pixelformat,
+            layout: Layout::new(&raw_format)?,
+            pool: Pool::new(nodes, format, depth_control, raw_format),
             free: (0..buffers).collect(),
             behind: vec![None; buffers],
             surfaces: VecDeque::new(),

@@ -18,9 +18,9 @@ pub(crate) struct Parts {
 pub(crate) type Shape = ((u32, u32), u8);
 
 /// The delegate of a codec whose requests are the parser's jobs as they are.
-pub(crate) struct AsParsed;
+pub(crate) struct PlainDelegate;
 
-impl Delegate for AsParsed {}
+impl Delegate for PlainDelegate {}
 
 /// A delegate.
 pub(crate) trait Delegate: Sync {

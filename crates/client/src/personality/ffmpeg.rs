@@ -97,7 +97,7 @@ struct Session {
     coded: Queue,
     raw: Queue,
     /// Size and bit depth with which the session began.
-    begun_for: ((u32, u32), u8),
+    parameters: ((u32, u32), u8),
     /// The formats of OUTPUT and of new CAPTURE buffers, and the size of both.
     coded_format: PixFormatMplane,
     raw_format: PixFormatMplane,
@@ -145,9 +145,9 @@ impl Client for Ffmpeg {
             return Change::Afresh;
         };
         let row = codecs::row(self.codec);
-        let wanted = ((row.session_size)(job), job.bit_depth);
+        let parameters = ((row.session_size)(job), job.bit_depth);
         let keeps = row.hwaccel.keeps_session(job);
-        if wanted == session.begun_for || keeps && wanted.1 == session.begun_for.1 {
+        if parameters == session.parameters || keeps && parameters.1 == session.parameters.1 {
             Change::None
         } else {
             Change::Afresh
@@ -222,8 +222,8 @@ impl Session {
         let coded_format = probe(&device, &coded, codec, size)?;
         let initial = job.control(codec.info().depth_control).cloned();
         device.set_controls(initial.as_slice(), None)?;
-        let picked = device.format(BUF_TYPE_CAPTURE)?.pixelformat;
-        device.set_format(BUF_TYPE_CAPTURE, asked(picked, size, 0))?;
+        let pixelformat = device.format(BUF_TYPE_CAPTURE)?.pixelformat;
+        device.set_format(BUF_TYPE_CAPTURE, format_request(pixelformat, size, 0))?;
         raw.capabilities()?;
         let raw_format = device.format(BUF_TYPE_CAPTURE)?;
         let mut session = Self {
@@ -231,7 +231,7 @@ impl Session {
             device,
             coded,
             raw,
-            begun_for: (size, job.bit_depth),
+            parameters: (size, job.bit_depth),
             coded_format,
             raw_format,
             size,
@@ -311,7 +311,7 @@ impl Session {
     /// Sets the new size, between two inter frames.
     fn resize(&mut self, size: (u32, u32)) -> Result<(), ClientError> {
         let length = self.coded_format.plane_fmt[0].size();
-        let format = asked(self.codec.coded_format(), size, length);
+        let format = format_request(self.codec.coded_format(), size, length);
         self.coded_format = self.device.set_format(BUF_TYPE_OUTPUT, format)?;
         // With CAPTURE buffers of the older size about, the queue's own format stays that of the older size.
         self.raw_format = self.device.try_format(BUF_TYPE_CAPTURE, self.raw_format)?;
@@ -460,7 +460,7 @@ fn timestamp_of(index: usize) -> u64 {
 }
 
 /// Returns a format as S_FMT gets it.
-fn asked(pixelformat: u32, (width, height): (u32, u32), sizeimage: u32) -> PixFormatMplane {
+fn format_request(pixelformat: u32, (width, height): (u32, u32), sizeimage: u32) -> PixFormatMplane {
     let mut format = PixFormatMplane {
         width,
         height,
@@ -496,6 +496,9 @@ fn probe(
         return unfit("pictures of this size");
     }
     let sizeimage = (size.0 * size.1 * 3 / 2).max(256 * 1024);
-    device.set_format(BUF_TYPE_OUTPUT, asked(codec.coded_format(), size, sizeimage))?;
+    device.set_format(
+        BUF_TYPE_OUTPUT,
+        format_request(codec.coded_format(), size, sizeimage),
+    )?;
     device.format(BUF_TYPE_OUTPUT)
 }

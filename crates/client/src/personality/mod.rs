@@ -107,10 +107,10 @@ pub fn play(
     }
     player.show_all()?;
     player.client.end()?;
-    let seen = player.client.summary();
+    let summary = player.client.summary();
     Ok(Summary {
-        flagged: seen.flagged,
-        in_flight: seen.in_flight,
+        flagged: summary.flagged,
+        in_flight: summary.in_flight,
         ..player.summary
     })
 }

@@ -81,20 +81,20 @@ impl ParameterSets {
         out: &mut Vec<u8>,
     ) -> Result<WrittenSets, H264Error> {
         let mut written = WrittenSets::default();
-        if !matches!(&self.sps, Some((known, policy)) if known == sps && *policy == vui) {
+        if !matches!(&self.sps, Some((old, policy)) if old == sps && *policy == vui) {
             write_sps(sps, vui, out)?;
             // A new SPS invalidates the PPS that refer to it.
             self.pps.clear();
             self.sps = Some((*sps, vui));
             written.sps = true;
         }
-        let known = self
+        let old = self
             .pps
             .iter_mut()
             .find(|(p, _)| p.pic_parameter_set_id == pps.pic_parameter_set_id);
-        if !matches!(&known, Some((p, s)) if p == pps && s.as_ref() == scaling) {
+        if !matches!(&old, Some((p, s)) if p == pps && s.as_ref() == scaling) {
             write_pps(sps, pps, scaling, out)?;
-            match known {
+            match old {
                 Some(entry) => *entry = (*pps, scaling.copied()),
                 None => self.pps.push((*pps, scaling.copied())),
             }

@@ -58,7 +58,7 @@ pub struct Controls<'a> {
 
 /// What [`Writer::write`] has found in the client's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WriteResult {
     /// The segments are whole pictures' as far as their headers tell: the first is the picture's first, and
     /// the addresses rise.
     pub in_order: bool,
@@ -96,7 +96,7 @@ impl Writer {
         order: OutputOrder,
         payload: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<Written, HevcError> {
+    ) -> Result<WriteResult, HevcError> {
         let start = out.len();
         let result = self.write_picture(controls, order, payload, out);
         if result.is_err() {
@@ -114,7 +114,7 @@ impl Writer {
         order: OutputOrder,
         payload: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<Written, HevcError> {
+    ) -> Result<WriteResult, HevcError> {
         sets::check_sps(controls.sps)?;
         sets::check_pps(controls.sps, controls.pps)?;
         let in_order = self.read_segments(controls, payload)?;
@@ -135,20 +135,20 @@ impl Writer {
         let long_term = sets().any(|sets| sets.long_term_of_sps);
         let of_sps =
             |(_, segment): &&(Range<usize>, Segment)| segment.sets.as_ref().is_some_and(Sets::are_of_sps);
-        let replaced = match self.segments.iter().find(of_sps) {
+        let replacement = match self.segments.iter().find(of_sps) {
             Some((_, segment)) => {
                 // The header of a dependent segment has no extra bits that could make up for another PPS.
                 let all_have_sets = self.segments.iter().all(|(_, segment)| segment.sets.is_some());
-                Some(Replaced::new(controls, segment, long_term, all_have_sets)?)
+                Some(ReplacementSets::new(controls, segment, long_term, all_have_sets)?)
             }
             None => None,
         };
         let mut pps = *controls.pps;
         // The segments name this one; the control's number is the client's.
         pps.pic_parameter_set_id = pps_id as u8;
-        if let Some(replaced) = &replaced {
-            pps.num_extra_slice_header_bits = replaced.extra_bits;
-            pps.pic_parameter_set_id = replaced.pps_id.unwrap_or(pps.pic_parameter_set_id);
+        if let Some(replacement) = &replacement {
+            pps.num_extra_slice_header_bits = replacement.extra_bits;
+            pps.pic_parameter_set_id = replacement.pps_id.unwrap_or(pps.pic_parameter_set_id);
         }
         self.write_pps(controls, &pps, out)?;
 
@@ -157,22 +157,22 @@ impl Writer {
             let unit = &payload[range.clone()];
             out.extend([0, 0, 1]);
             let at = out.len();
-            match &replaced {
-                Some(replaced) if segment.sets.is_some() => {
+            match &replacement {
+                Some(replacement) if segment.sets.is_some() => {
                     self.scratch.clear();
                     segment::prefix(unit, &mut self.scratch);
-                    replaced.write(controls, segment, unit, &self.scratch, out)?;
+                    replacement.write(controls, segment, unit, &self.scratch, out)?;
                     rewritten += 1;
                 }
                 _ => out.extend_from_slice(unit),
             }
             out[at] = as_decoded(out[at]);
         }
-        Ok(Written { in_order, rewritten })
+        Ok(WriteResult { in_order, rewritten })
     }
 
     /// Reads the headers of the picture's segments. What follows them is another picture's. Returns
-    /// [`Written::in_order`].
+    /// [`WriteResult::in_order`].
     fn read_segments(&mut self, controls: &Controls<'_>, payload: &[u8]) -> Result<bool, HevcError> {
         self.segments.clear();
         let mut in_order = true;
@@ -235,7 +235,7 @@ impl Writer {
         self.scratch.clear();
         sets::write_pps(pps, scaling, &mut self.scratch);
         let id = pps.pic_parameter_set_id;
-        match self.pictures.iter_mut().find(|(known, _)| *known == id) {
+        match self.pictures.iter_mut().find(|(written_id, _)| *written_id == id) {
             Some((_, bytes)) if *bytes == self.scratch => return Ok(()),
             Some((_, bytes)) => bytes.clone_from(&self.scratch),
             None => self.pictures.push((id, self.scratch.clone())),
@@ -254,7 +254,7 @@ fn as_decoded(header: u8) -> u8 {
 }
 
 /// The sets that replace those of a picture's segments.
-struct Replaced {
+struct ReplacementSets {
     /// The new sets, in the highest bits.
     bits: Vec<u8>,
     /// Their number.
@@ -272,7 +272,7 @@ const PPS_IDS: Range<u8> = 7..15;
 /// That length.
 const PPS_ID_BITS: usize = 7;
 
-impl Replaced {
+impl ReplacementSets {
     /// Makes the sets that replace those of `segment`, with or without the long-term pictures. The segments
     /// may name another PPS then, or not.
     fn new(
@@ -293,16 +293,16 @@ impl Replaced {
         w.trailing();
         // The trailing one bit is the last one.
         let zeros = bits.last().map_or(0, |byte| byte.trailing_zeros() as usize);
-        let mut replaced = Self {
+        let mut replacement = Self {
             len: bits.len() * 8 - zeros - 1,
             bits,
             long_term,
             extra_bits: 0,
             pps_id: other_pps.then_some(PPS_IDS.start),
         };
-        replaced.extra_bits = replaced.extra_bits_for(controls.pps, segment, old);
-        replaced.pps_id = replaced.pps_id.map(|first| first + replaced.extra_bits);
-        Ok(replaced)
+        replacement.extra_bits = replacement.extra_bits_for(controls.pps, segment, old);
+        replacement.pps_id = replacement.pps_id.map(|first| first + replacement.extra_bits);
+        Ok(replacement)
     }
 
     /// Returns the place of the bits that are replaced.

@@ -58,9 +58,9 @@ impl<'a> References<'a> {
 
     /// Returns the entries that a list names, `None` for one that is not there.
     fn list(&self, list: &'a [u8], count: u8) -> impl Iterator<Item = Option<&'a V4l2HevcDpbEntry>> {
-        let known = entries(self.params);
+        let dpb = entries(self.params);
         let names = list.iter().take(count.into());
-        names.map(move |&index| known.get(usize::from(index)))
+        names.map(move |&index| dpb.get(usize::from(index)))
     }
 
     /// Writes `short_term_ref_pic_set_sps_flag` and a set that is complete in itself.

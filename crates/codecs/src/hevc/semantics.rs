@@ -52,8 +52,8 @@ impl Semantics for Hevc {
 
     fn visit_references(&self, controls: &[Control<'_>], visit: &mut dyn FnMut(u64)) {
         if let Some(params) = params(controls) {
-            let known = current(&params).flatten();
-            known.map(|entry| entry.timestamp).for_each(visit);
+            let references = current(&params).flatten();
+            references.map(|entry| entry.timestamp).for_each(visit);
         }
     }
 

@@ -44,7 +44,7 @@ type Matrices = [[u8; 64]; 2];
 #[derive(Debug, Default)]
 pub struct Headers {
     /// A group of pictures was begun since the decoder starts anew.
-    begun: bool,
+    in_group: bool,
     /// The matrices that the decoder has.
     matrices: Option<Matrices>,
 }
@@ -73,10 +73,10 @@ impl Headers {
         if !second_field {
             sequence_header(controls.sequence, &matrices, out);
             sequence_extension(controls.sequence, out);
-            if !self.begun {
+            if !self.in_group {
                 group_header(out);
             }
-            self.begun = true;
+            self.in_group = true;
         }
         picture_header(controls.picture, out);
         picture_coding_extension(controls, out);

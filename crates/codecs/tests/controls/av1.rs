@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use zerocopy::FromBytes;
 
 use crate::Draw;
-use draw::{Drawn, Layout};
+use draw::{DrawnFrame, Layout};
 
 /// Parses the OBUs of one temporal unit: the frame's header and its tiles' data.
 fn parse(parser: &mut Parser, unit: &[u8]) -> Result<(FrameHeader, Vec<Vec<u8>>), String> {
@@ -44,7 +44,7 @@ fn parse(parser: &mut Parser, unit: &[u8]) -> Result<(FrameHeader, Vec<Vec<u8>>)
 
 type FrameHeader = cros_codecs::codec::av1::parser::FrameHeaderObu;
 
-fn job(drawn: &Drawn, timestamp: u64) -> Av1Frame<'_> {
+fn job(drawn: &DrawnFrame, timestamp: u64) -> Av1Frame<'_> {
     Av1Frame {
         sequence: &drawn.sequence,
         frame: &drawn.frame,
@@ -120,7 +120,7 @@ fn same_sequence(parser: &Parser, control: &V4l2CtrlAv1Sequence) -> Result<(), T
     Ok(())
 }
 
-fn same_frame(h: &FrameHeader, drawn: &Drawn) -> Result<(), TestCaseError> {
+fn same_frame(h: &FrameHeader, drawn: &DrawnFrame) -> Result<(), TestCaseError> {
     let c = &drawn.frame;
     let mono = drawn.sequence.flags & V4L2_AV1_SEQUENCE_FLAG_MONO_CHROME != 0;
     prop_assert_eq!(h.frame_type as u32, c.frame_type);
@@ -292,7 +292,7 @@ fn same_cdef(h: &FrameHeader, c: &V4l2CtrlAv1Frame, mono: bool) -> Result<(), Te
     Ok(())
 }
 
-fn same_restoration(h: &FrameHeader, drawn: &Drawn, mono: bool) -> Result<(), TestCaseError> {
+fn same_restoration(h: &FrameHeader, drawn: &DrawnFrame, mono: bool) -> Result<(), TestCaseError> {
     let (lr, control) = (&h.loop_restoration_params, &drawn.frame.loop_restoration);
     let planes = if mono { 1 } else { 3 };
     for plane in 0..planes {
@@ -316,7 +316,7 @@ fn same_restoration(h: &FrameHeader, drawn: &Drawn, mono: bool) -> Result<(), Te
     Ok(())
 }
 
-fn same_grain(h: &FrameHeader, drawn: &Drawn, mono: bool) -> Result<(), TestCaseError> {
+fn same_grain(h: &FrameHeader, drawn: &DrawnFrame, mono: bool) -> Result<(), TestCaseError> {
     let g = &h.film_grain_params;
     let present = drawn.sequence.flags & V4L2_AV1_SEQUENCE_FLAG_FILM_GRAIN_PARAMS_PRESENT != 0;
     let applied = drawn
@@ -393,7 +393,7 @@ fn same_grain(h: &FrameHeader, drawn: &Drawn, mono: bool) -> Result<(), TestCase
     Ok(())
 }
 
-fn same_tiles(h: &FrameHeader, tiles: &[Vec<u8>], drawn: &Drawn) -> Result<(), TestCaseError> {
+fn same_tiles(h: &FrameHeader, tiles: &[Vec<u8>], drawn: &DrawnFrame) -> Result<(), TestCaseError> {
     let (t, Layout { columns, rows }) = (&h.tile_info, &drawn.layout);
     prop_assert_eq!(
         (t.tile_cols as usize, t.tile_rows as usize),
@@ -422,7 +422,7 @@ proptest! {
         let mut parser = Parser::default();
         for n in 0..8 {
             let of_frame = draw::tools(draw, &sequence);
-            let mut drawn = Drawn::new(draw, &of_frame, n == 0);
+            let mut drawn = DrawnFrame::new(draw, &of_frame, n == 0);
             drawn.sequence.max_frame_width_minus_1 = (drawn.frame.upscaled_width - 1) as u16;
             drawn.sequence.max_frame_height_minus_1 = drawn.frame.frame_height_minus_1 as u16;
             let mut out = vec![0xee];
@@ -453,7 +453,7 @@ proptest! {
         let mut writer = Av1Writer::new();
         let mut out = Vec::new();
         for n in 0..4 {
-            let mut drawn = Drawn::new(draw, &sequence, n == 0);
+            let mut drawn = DrawnFrame::new(draw, &sequence, n == 0);
             // Patched controls reach further into the writer than arbitrary ones do.
             let mut controls = [
                 drawn.sequence.as_mut_bytes(),
@@ -481,13 +481,13 @@ proptest! {
 }
 
 /// Returns a shown key frame of one tile.
-fn simple() -> Drawn {
+fn simple() -> DrawnFrame {
     let draw = &mut Draw::new(&[]);
     let sequence = draw::sequence(draw);
-    Drawn::new(draw, &sequence, true)
+    DrawnFrame::new(draw, &sequence, true)
 }
 
-fn error_of(drawn: &Drawn) -> Option<Av1Error> {
+fn error_of(drawn: &DrawnFrame) -> Option<Av1Error> {
     Av1Writer::new().write(&job(drawn, 0), &mut Vec::new()).err()
 }
 
@@ -539,7 +539,7 @@ fn tiles_must_be_in_the_payload_and_complete() {
 #[test]
 fn a_reference_that_the_writer_has_not_seen_is_told() {
     let mut writer = Av1Writer::new();
-    let mut write = |drawn: &Drawn, timestamp| {
+    let mut write = |drawn: &DrawnFrame, timestamp| {
         writer
             .write(&job(drawn, timestamp), &mut Vec::new())
             .map(|w| w.stale_reference)
@@ -562,7 +562,7 @@ fn what_only_the_frame_decides_begins_no_sequence() {
     let mut writer = Av1Writer::new();
     let mut out = Vec::new();
     let mut drawn = simple();
-    let mut write = |drawn: &Drawn, timestamp| {
+    let mut write = |drawn: &DrawnFrame, timestamp| {
         out.clear();
         let written = writer.write(&job(drawn, timestamp), &mut out);
         written.map(|w| (w.new_sequence, w.stale_reference, out[w.frame].to_vec()))
@@ -592,7 +592,7 @@ fn what_only_the_frame_decides_begins_no_sequence() {
 fn a_key_frame_that_the_client_shows_again_is_shown_to_the_decoder() {
     let mut writer = Av1Writer::new();
     let mut out = Vec::new();
-    let mut write = |drawn: &Drawn, timestamp| {
+    let mut write = |drawn: &DrawnFrame, timestamp| {
         out.clear();
         let written = writer
             .write(&job(drawn, timestamp), &mut out)

@@ -13,7 +13,7 @@ pub(crate) struct Layout {
 }
 
 #[derive(Debug)]
-pub(crate) struct Drawn {
+pub(crate) struct DrawnFrame {
     pub(crate) sequence: V4l2CtrlAv1Sequence,
     pub(crate) frame: V4l2CtrlAv1Frame,
     pub(crate) film_grain: Option<V4l2CtrlAv1FilmGrain>,
@@ -85,7 +85,7 @@ pub(crate) fn tools(draw: &mut Draw<'_>, sequence: &V4l2CtrlAv1Sequence) -> V4l2
     V4l2CtrlAv1Sequence { flags, ..*sequence }
 }
 
-impl Drawn {
+impl DrawnFrame {
     pub(crate) fn new(draw: &mut Draw<'_>, sequence: &V4l2CtrlAv1Sequence, first: bool) -> Self {
         let mut frame = V4l2CtrlAv1Frame::default();
         kind(draw, sequence, &mut frame, first);
@@ -345,12 +345,12 @@ fn parts(draw: &mut Draw<'_>, total: u32, uniform: bool, max: u32) -> Vec<u32> {
         0
     };
     std::iter::from_fn(|| {
-        let wanted = if uniform {
+        let size = if uniform {
             size
         } else {
             draw.within(1..=max.min(9) as i32) as u32
         };
-        let part = wanted.min(left);
+        let part = size.min(left);
         left -= part;
         (part > 0).then_some(part)
     })

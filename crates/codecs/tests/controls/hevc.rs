@@ -13,13 +13,15 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use cros_codecs::codec::h265::parser::{Nalu, NaluType, Parser, SliceHeader, Sps};
-use daedalus_codecs::hevc::{Controls, HevcError, OutputOrder, Writer, Written, write_access_unit_delimiter};
+use daedalus_codecs::hevc::{
+    Controls, HevcError, OutputOrder, WriteResult, Writer, write_access_unit_delimiter,
+};
 use daedalus_uapi::v4l2_controls::*;
 use proptest::prelude::*;
 use zerocopy::FromBytes;
 
 use crate::Draw;
-use draw::{Named, Picture, Sequence};
+use draw::{NamedPicture, Picture, Sequence};
 
 /// Returns units behind start codes.
 fn stream<'a>(units: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
@@ -39,7 +41,7 @@ fn write(
     writer: &mut Writer,
     sequence: &Sequence,
     picture: &Picture,
-) -> Result<(Vec<u8>, Written), HevcError> {
+) -> Result<(Vec<u8>, WriteResult), HevcError> {
     let payload = stream(picture.segments.iter().map(|(unit, _)| &unit[..]));
     let controls = Controls {
         sps: &sequence.sps,
@@ -98,7 +100,7 @@ fn without_sets(header: &SliceHeader) -> SliceHeader {
 
 /// Checks that a side of a set is that of the picture: its pictures that may be read are in their order, with
 /// some other count where the client has none; of the others there are those that the client has.
-fn same_side(deltas: &[i32], used: &[bool], named: &[Named]) -> Result<(), TestCaseError> {
+fn same_side(deltas: &[i32], used: &[bool], named: &[NamedPicture]) -> Result<(), TestCaseError> {
     let read: Vec<_> = deltas.iter().zip(used).collect();
     let in_use = read
         .iter()
@@ -107,14 +109,14 @@ fn same_side(deltas: &[i32], used: &[bool], named: &[Named]) -> Result<(), TestC
     let named_in_use: Vec<_> = named.iter().filter(|name| name.used).collect();
     prop_assert_eq!(in_use.clone().count(), named_in_use.len());
     for (delta, name) in in_use.zip(named_in_use) {
-        let known = named.iter().any(|other| other.known && other.delta == delta);
+        let present = named.iter().any(|other| other.present && other.delta == delta);
         prop_assert_eq!(
             delta == name.delta,
-            name.known || delta == name.delta,
+            name.present || delta == name.delta,
             "{:?}",
             name
         );
-        prop_assert!(name.known || !known, "an invention is a picture");
+        prop_assert!(name.present || !present, "an invention is a picture");
     }
     let unused = read
         .iter()
@@ -122,7 +124,7 @@ fn same_side(deltas: &[i32], used: &[bool], named: &[Named]) -> Result<(), TestC
         .map(|(delta, _)| i64::from(**delta));
     let kept = named
         .iter()
-        .filter(|name| !name.used && name.known)
+        .filter(|name| !name.used && name.present)
         .map(|name| name.delta);
     prop_assert_eq!(unused.collect::<Vec<_>>(), kept.collect::<Vec<_>>());
     Ok(())
@@ -189,11 +191,11 @@ fn same_sets(
     };
     let named = |used: bool| picture.named[2].iter().filter(move |name| name.used == used);
     // Of a picture that the client has not got, there are only some low bits.
-    let due = named(true).map(|name| name.known.then_some(name.delta));
+    let due = named(true).map(|name| name.present.then_some(name.delta));
     prop_assert_eq!(of(true).collect::<Vec<_>>(), due.collect::<Vec<_>>());
     let mut kept: Vec<_> = of(false).collect();
     let mut due: Vec<_> = named(false)
-        .filter(|name| name.known)
+        .filter(|name| name.present)
         .map(|name| Some(name.delta))
         .collect();
     kept.sort_unstable();
@@ -407,9 +409,9 @@ const PICTURES_VARIABLE: &str = "DAEDALUS_PICTURES";
 
 #[test]
 fn libavcodec_reads_the_same() {
-    let wanted = std::env::var(PICTURES_VARIABLE).map_or(PICTURES, |text| text.parse().unwrap());
-    let of_sequence = (wanted / 12).clamp(1, MOST_OF_A_SEQUENCE);
-    let sequences = wanted.div_ceil(of_sequence);
+    let count = std::env::var(PICTURES_VARIABLE).map_or(PICTURES, |text| text.parse().unwrap());
+    let of_sequence = (count / 12).clamp(1, MOST_OF_A_SEQUENCE);
+    let sequences = count.div_ceil(of_sequence);
     let (mut pictures, mut rewritten_pictures, mut segments) = (0, 0, 0);
     for seed in (0..).take(sequences) {
         let bytes = noise(seed, 1600 * of_sequence);

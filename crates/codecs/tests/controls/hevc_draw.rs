@@ -56,18 +56,18 @@ struct LongTerm {
 
 /// A reference picture, as the sets name it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Named {
+pub(super) struct NamedPicture {
     pub(super) delta: i64,
     pub(super) used: bool,
     /// The client has it.
-    pub(super) known: bool,
+    pub(super) present: bool,
 }
 
 /// A picture with its slice segments.
 pub(super) struct Picture {
     pub(super) params: V4l2CtrlHevcDecodeParams,
     /// The short-term pictures before and after it, and the long-term ones, in the order of the sets.
-    pub(super) named: [Vec<Named>; 3],
+    pub(super) named: [Vec<NamedPicture>; 3],
     /// The segments as NAL units, each with the bytes of its data as they stand in it.
     pub(super) segments: Vec<(Vec<u8>, Vec<u8>)>,
     /// A set of the SPS is named, so the segments must be rewritten.
@@ -100,18 +100,18 @@ fn explicit(draw: &mut Draw<'_>) -> Set {
 }
 
 impl CodedSet {
-    /// Draws a set that follows `known` ones.
-    fn draw(draw: &mut Draw<'_>, known: &[Self], in_slice: bool) -> Self {
-        if known.is_empty() || draw.flag() {
+    /// Draws a set that follows `sets`.
+    fn draw(draw: &mut Draw<'_>, sets: &[Self], in_slice: bool) -> Self {
+        if sets.is_empty() || draw.flag() {
             let (set, coding) = (explicit(draw), Coding::Explicit);
             return Self { set, coding };
         }
         let back = if in_slice {
-            draw.within(1..=known.len() as i32) as usize
+            draw.within(1..=sets.len() as i32) as usize
         } else {
             1
         };
-        let from = &known[known.len() - back].set;
+        let from = &sets[sets.len() - back].set;
         let distance = match draw.within(-8..=8) {
             0 => 9,
             distance => distance,
@@ -145,9 +145,9 @@ impl CodedSet {
     }
 
     /// `st_ref_pic_set()`.
-    fn write(&self, w: &mut BitWriter<'_>, known: usize, in_slice: bool) {
+    fn write(&self, w: &mut BitWriter<'_>, index: usize, in_slice: bool) {
         let predicted = matches!(self.coding, Coding::Predicted { .. });
-        if known > 0 {
+        if index > 0 {
             w.flag(predicted);
         }
         match &self.coding {
@@ -332,20 +332,20 @@ impl Sequence {
         } else {
             CodedSet::draw(draw, &self.sets, true)
         };
-        let known = |draw: &mut Draw<'_>| draw.byte() < 230;
-        let mut named: [Vec<Named>; 3] = Default::default();
+        let present = |draw: &mut Draw<'_>| draw.byte() < 230;
+        let mut named: [Vec<NamedPicture>; 3] = Default::default();
         for (names, side) in named.iter_mut().zip(&short_term.set) {
-            names.extend(side.iter().map(|&(delta, used)| Named {
+            names.extend(side.iter().map(|&(delta, used)| NamedPicture {
                 delta: delta.into(),
                 used,
-                known: known(draw),
+                present: present(draw),
             }));
         }
         let long_term = self.long_term(draw, poc, lsb, &named);
         for entry in &long_term {
             let delta = i64::from(entry.lsb) - i64::from(lsb) - (i64::from(entry.cycle) << self.lsb_bits());
-            let (used, known) = (entry.used, known(draw));
-            named[2].push(Named { delta, used, known });
+            let (used, present) = (entry.used, present(draw));
+            named[2].push(NamedPicture { delta, used, present });
         }
         let mut params = parameters(poc, &named);
         if let Coding::Predicted { of, .. } = short_term.coding {
@@ -380,7 +380,13 @@ impl Sequence {
 
     /// Draws long-term pictures that are none of the short-term ones. Cycles only rise, and candidates of the
     /// SPS come first, from the same cycle on.
-    fn long_term(&self, draw: &mut Draw<'_>, poc: i32, lsb: u32, short: &[Vec<Named>; 3]) -> Vec<LongTerm> {
+    fn long_term(
+        &self,
+        draw: &mut Draw<'_>,
+        poc: i32,
+        lsb: u32,
+        short: &[Vec<NamedPicture>; 3],
+    ) -> Vec<LongTerm> {
         if !has(self.sps.flags, V4L2_HEVC_SPS_FLAG_LONG_TERM_REF_PICS_PRESENT) {
             return Vec::new();
         }
@@ -598,7 +604,7 @@ impl Sequence {
 }
 
 /// Returns the control of a picture: the pictures that the client has, in the order of decoding.
-fn parameters(poc: i32, named: &[Vec<Named>; 3]) -> V4l2CtrlHevcDecodeParams {
+fn parameters(poc: i32, named: &[Vec<NamedPicture>; 3]) -> V4l2CtrlHevcDecodeParams {
     let mut params = V4l2CtrlHevcDecodeParams {
         pic_order_cnt_val: poc,
         ..Default::default()
@@ -608,7 +614,7 @@ fn parameters(poc: i32, named: &[Vec<Named>; 3]) -> V4l2CtrlHevcDecodeParams {
         deltas.extend(
             names
                 .iter()
-                .filter(|name| name.known)
+                .filter(|name| name.present)
                 .map(|name| (name.delta, kind == 2)),
         );
     }
@@ -627,7 +633,7 @@ fn parameters(poc: i32, named: &[Vec<Named>; 3]) -> V4l2CtrlHevcDecodeParams {
     for (names, (list, count)) in named.iter().zip(lists) {
         for (index, name) in list.iter_mut().zip(names.iter().filter(|name| name.used)) {
             let at = deltas.iter().position(|(delta, _)| *delta == name.delta);
-            *index = at.filter(|_| name.known).map_or(0xff, |at| at as u8);
+            *index = at.filter(|_| name.present).map_or(0xff, |at| at as u8);
             *count += 1;
         }
     }

@@ -23,7 +23,7 @@ struct Output {
     bytes: usize,
 }
 
-struct Rebuilt {
+struct RebuiltStream {
     stream: Vec<u8>,
     outputs: Vec<Output>,
     /// The pictures in display order, by timestamp.
@@ -54,9 +54,9 @@ fn picture_bytes(sequence: &V4l2CtrlAv1Sequence, frame: &V4l2CtrlAv1Frame) -> us
     samples * if sequence.bit_depth > 8 { 2 } else { 1 }
 }
 
-fn rewrite(vector: &Vector) -> Result<Rebuilt, String> {
+fn rewrite(vector: &Vector) -> Result<RebuiltStream, String> {
     let mut writer = Av1Writer::new();
-    let mut rebuilt = Rebuilt {
+    let mut rebuilt = RebuiltStream {
         stream: Vec::new(),
         outputs: Vec::new(),
         shows: Vec::new(),
@@ -114,7 +114,7 @@ fn rewrite(vector: &Vector) -> Result<Rebuilt, String> {
 }
 
 /// Returns the decoder's pictures, by timestamp.
-fn decode(rebuilt: &Rebuilt, coded: &Path, raw: &Path) -> Result<HashMap<u64, Vec<u8>>, String> {
+fn decode(rebuilt: &RebuiltStream, coded: &Path, raw: &Path) -> Result<HashMap<u64, Vec<u8>>, String> {
     std::fs::write(coded, &rebuilt.stream).map_err(|e| e.to_string())?;
     let run = Command::new("dav1d")
         .args([

@@ -10,7 +10,7 @@ use md5::{Digest as _, Md5};
 use crate::vectors::{Vector, scratch};
 
 /// A stream, rebuilt, whose pictures have one size.
-pub(crate) struct Rebuilt {
+pub(crate) struct RebuiltStream {
     pub(crate) stream: Vec<u8>,
     /// The part of its pictures that is shown; `None` if it is all of them.
     pub(crate) crop: Option<Visible>,
@@ -23,11 +23,11 @@ pub(crate) fn crop(visible: Visible, coded: (u32, u32)) -> Option<Visible> {
 
 /// Returns the md5 of the pictures of one stream after the other, cropped as the client would show them.
 /// `format` is ffmpeg's name of the streams' format.
-pub(crate) fn decode(vector: &Vector, format: &str, streams: &[Rebuilt]) -> Result<String, String> {
+pub(crate) fn decode(vector: &Vector, format: &str, streams: &[RebuiltStream]) -> Result<String, String> {
     let path = scratch(vector, format);
     let mut md5 = Md5::new();
     let mut complaints = String::new();
-    for Rebuilt { stream, crop } in streams {
+    for RebuiltStream { stream, crop } in streams {
         std::fs::write(&path, stream).map_err(|e| e.to_string())?;
         let output = command(&path, format, crop.as_ref())
             .output()

@@ -5,10 +5,10 @@ use daedalus_client::CodedJob;
 use daedalus_codecs::h264::{ParameterSets, VuiPolicy, scaling_matrix_in_force, write_access_unit_delimiter};
 use daedalus_uapi::v4l2_controls::*;
 
-use crate::ffmpeg::{self, Rebuilt};
+use crate::ffmpeg::{self, RebuiltStream};
 use crate::vectors::Vector;
 
-fn rewrite(vector: &Vector) -> Result<Rebuilt, String> {
+fn rewrite(vector: &Vector) -> Result<RebuiltStream, String> {
     let mut sets = ParameterSets::default();
     let mut stream = Vec::new();
     let mut shape = None;
@@ -32,7 +32,7 @@ fn rewrite(vector: &Vector) -> Result<Rebuilt, String> {
         }
     }
     let (visible, coded) = shape.ok_or("no pictures")?;
-    Ok(Rebuilt {
+    Ok(RebuiltStream {
         stream,
         crop: ffmpeg::crop(visible, coded),
     })

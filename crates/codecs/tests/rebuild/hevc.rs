@@ -7,16 +7,16 @@ use daedalus_client::CodedJob;
 use daedalus_codecs::hevc::{Controls, OutputOrder, Writer, write_access_unit_delimiter};
 use daedalus_uapi::v4l2_controls::*;
 
-use crate::ffmpeg::{self, Rebuilt};
+use crate::ffmpeg::{self, RebuiltStream};
 use crate::vectors::Vector;
 
 /// Pictures of which segments' headers were rewritten.
 pub(crate) static REWRITTEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Rebuilds a stream, in parts that each have pictures of one size.
-fn rewrite(vector: &Vector) -> Result<Vec<Rebuilt>, String> {
+fn rewrite(vector: &Vector) -> Result<Vec<RebuiltStream>, String> {
     let mut writer = Writer::default();
-    let mut parts: Vec<Rebuilt> = Vec::new();
+    let mut parts: Vec<RebuiltStream> = Vec::new();
     let mut shape = None;
     for job in daedalus_client::jobs(&vector.path).map_err(|e| e.to_string())? {
         let job = job.map_err(|e| e.to_string())?;
@@ -27,7 +27,7 @@ fn rewrite(vector: &Vector) -> Result<Vec<Rebuilt>, String> {
         let this = (job.visible, (job.coded_width, job.coded_height));
         if shape.replace(this) != Some(this) {
             writer.reset();
-            parts.push(Rebuilt {
+            parts.push(RebuiltStream {
                 stream: Vec::new(),
                 crop: ffmpeg::crop(this.0, this.1),
             });

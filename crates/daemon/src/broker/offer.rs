@@ -15,7 +15,7 @@ use crate::hardware;
 
 /// The codecs of each face.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Served {
+pub(super) struct CodecSets {
     pub(super) stateless: CodecSet,
     pub(super) stateful: CodecSet,
 }
@@ -24,11 +24,11 @@ pub(super) struct Served {
 ///
 /// # Errors
 /// If a file cannot be read or has a mistake, or if the libraries decode none of the codecs in question.
-pub(super) fn served(options: &BrokerOptions) -> Result<Option<Served>> {
+pub(super) fn codec_sets(options: &BrokerOptions) -> Result<Option<CodecSets>> {
     let config = read_config(options.config.as_deref())?;
     let faces = options.faces.unwrap_or(config.faces);
     let of_face = |has: bool, codecs: CodecSet| if has { codecs } else { CodecSet::EMPTY };
-    Ok(codecs(options, config)?.map(|codecs| Served {
+    Ok(codecs(options, config)?.map(|codecs| CodecSets {
         stateless: of_face(faces.has_stateless(), codecs),
         stateful: of_face(faces.has_stateful(), codecs),
     }))

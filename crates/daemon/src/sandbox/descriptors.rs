@@ -8,18 +8,18 @@ use std::os::fd::RawFd;
 /// The first descriptor after the standard ones.
 const FIRST: u32 = 3;
 
-/// Closes every descriptor from 3 on but `kept`. The caller must not have opened any.
-pub(super) fn close_others(kept: Option<RawFd>) -> io::Result<()> {
-    match kept
+/// Closes every descriptor from 3 on but `open_fd`. The caller must not have opened any.
+pub(super) fn close_others(open_fd: Option<RawFd>) -> io::Result<()> {
+    match open_fd
         .and_then(|fd| u32::try_from(fd).ok())
         .filter(|&fd| fd >= FIRST)
     {
         None => close(FIRST, u32::MAX),
-        Some(kept) => {
-            if kept > FIRST {
-                close(FIRST, kept - 1)?;
+        Some(open_fd) => {
+            if open_fd > FIRST {
+                close(FIRST, open_fd - 1)?;
             }
-            close(kept + 1, u32::MAX)
+            close(open_fd + 1, u32::MAX)
         }
     }
 }

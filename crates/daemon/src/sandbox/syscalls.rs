@@ -76,7 +76,7 @@ impl List {
     }
 }
 
-fn allowed(kept: Option<RawFd>) -> Result<Rules> {
+fn allowed(open_fd: Option<RawFd>) -> Result<Rules> {
     let own = u64::from(std::process::id());
     let mut list = List::default();
 
@@ -102,7 +102,7 @@ fn allowed(kept: Option<RawFd>) -> Result<Rules> {
     // Log lines, and the C library's last words; what else was handed over for writing.
     list.with(libc::SYS_write, 0, LOG)?;
     list.with(libc::SYS_writev, 0, LOG)?;
-    if let Some(fd) = kept.and_then(|fd| u64::try_from(fd).ok()) {
+    if let Some(fd) = open_fd.and_then(|fd| u64::try_from(fd).ok()) {
         list.with(libc::SYS_write, 0, fd)?;
     }
 
@@ -162,13 +162,13 @@ fn compile(rules: Rules, mismatch: SeccompAction, matched: SeccompAction) -> Res
 
 /// Installs two filters. One takes `action` for every call that is not on the list. The other makes clone3()
 /// fail, so that the C library uses clone(). The kernel takes the more severe action of the two.
-pub(super) fn install(action: SeccompAction, kept: Option<RawFd>) -> Result<()> {
+pub(super) fn install(action: SeccompAction, open_fd: Option<RawFd>) -> Result<()> {
     let refuse = compile(
         no_clone3(),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSYS as u32),
     )?;
-    let list = compile(allowed(kept)?, action, SeccompAction::Allow)?;
+    let list = compile(allowed(open_fd)?, action, SeccompAction::Allow)?;
     // The first filter applies already when the second is installed, and it allows the calls for that.
     apply_filter(&refuse)?;
     apply_filter(&list)?;

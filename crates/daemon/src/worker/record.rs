@@ -27,10 +27,10 @@ impl Recording {
 
     /// Records `session` to `out`.
     pub(crate) fn to(out: Box<dyn Write>, session: u64) -> Self {
-        let started = SystemTime::now().duration_since(UNIX_EPOCH);
+        let start = SystemTime::now().duration_since(UNIX_EPOCH);
         let session = Session {
             session,
-            started: started.map_or(0, |time| time.as_secs()),
+            started: start.map_or(0, |time| time.as_secs()),
             big_endian: cfg!(target_endian = "big"),
             writer: concat!("daedalusd ", env!("CARGO_PKG_VERSION")).to_owned(),
         };

@@ -85,7 +85,7 @@ enum Unusable {
 }
 
 /// A raw buffer that is lent.
-struct Lent {
+struct RawBuffer {
     id: u64,
     /// The ids of its memory planes.
     memory: Vec<u64>,
@@ -110,11 +110,11 @@ enum Pause {
 enum Drain {
     None,
     /// Units are left.
-    Wanted,
+    Pending,
     /// The decoder knows that no unit follows.
-    Begun,
+    Running,
     /// Every picture has come out of the decoder.
-    Decoded,
+    Complete,
 }
 
 /// A worker of the stateful face.
@@ -128,7 +128,7 @@ pub(super) struct Worker<S> {
     units: VecDeque<MsgCoded>,
     /// The unit that began a format for which the client is not ready.
     held: Option<u64>,
-    raws: VecDeque<Lent>,
+    raws: VecDeque<RawBuffer>,
     /// Pictures that wait for a raw buffer.
     ready: VecDeque<StreamPicture<(u64, Echo)>>,
     /// The format that the module knows.
@@ -191,7 +191,7 @@ impl<S: Session> Worker<S> {
                     self.give_back_held()?;
                 }
             }
-            StatefulMessage::Drain => self.drain = Drain::Wanted,
+            StatefulMessage::Drain => self.drain = Drain::Pending,
             StatefulMessage::Flush => self.flush(),
             StatefulMessage::Reclaim => self.raws.clear(),
             StatefulMessage::BufferGone(id) => {
@@ -243,7 +243,7 @@ impl<S: Session> Worker<S> {
                 }
             }
         }
-        self.raws.push_back(Lent {
+        self.raws.push_back(RawBuffer {
             id: raw.raw,
             memory: raw.raw_planes().iter().map(|plane| plane.buffer).collect(),
             picture: RawPicture {
@@ -264,10 +264,10 @@ impl<S: Session> Worker<S> {
             if self.pause != Pause::None || !self.output()? {
                 return Ok(());
             }
-            if self.ready.len() >= AHEAD && self.drain != Drain::Begun {
+            if self.ready.len() >= AHEAD && self.drain != Drain::Running {
                 return Ok(());
             }
-            if self.drain == Drain::Decoded {
+            if self.drain == Drain::Complete {
                 return self.finish_drain();
             }
             let Some(decoder) = &mut self.decoder else {
@@ -275,12 +275,12 @@ impl<S: Session> Worker<S> {
             };
             match decoder.step() {
                 Step::Picture(picture) => self.ready.push_back(picture),
-                Step::Drained => self.drain = Drain::Decoded,
+                Step::Drained => self.drain = Drain::Complete,
                 Step::Hungry => match self.units.pop_front() {
                     Some(unit) => self.feed(&unit)?,
-                    None if self.drain == Drain::Wanted => {
+                    None if self.drain == Drain::Pending => {
                         decoder.drain();
-                        self.drain = Drain::Begun;
+                        self.drain = Drain::Running;
                     }
                     None => return Ok(()),
                 },
@@ -300,11 +300,11 @@ impl<S: Session> Worker<S> {
                 }
             }
             // While the decoder empties itself, the last picture is not known.
-            if self.drain == Drain::Begun {
+            if self.drain == Drain::Running {
                 return Ok(true);
             }
             let Some(raw) = self.raws.pop_front() else {
-                return Ok(self.drain != Drain::Decoded);
+                return Ok(self.drain != Drain::Complete);
             };
             self.write(&raw)?;
             if self.pause != Pause::None {
@@ -347,7 +347,7 @@ impl<S: Session> Worker<S> {
     }
 
     /// Writes the first picture that is ready into a raw buffer, and gives it back.
-    fn write(&mut self, raw: &Lent) -> Result<()> {
+    fn write(&mut self, raw: &RawBuffer) -> Result<()> {
         let Some(picture) = self.ready.front() else {
             return Ok(());
         };
@@ -361,7 +361,7 @@ impl<S: Session> Worker<S> {
             tracing::warn!(unit, %error, "a picture is not written");
         }
         let failed = picture.damaged || written.is_err() || self.has_fault(Action::Error, unit);
-        let last = self.drain == Drain::Decoded && self.ready.len() == 1;
+        let last = self.drain == Drain::Complete && self.ready.len() == 1;
         let message = Picture {
             raw: raw.id,
             echo,
@@ -384,7 +384,7 @@ impl<S: Session> Worker<S> {
     }
 
     /// Opens the access brackets of a raw buffer's imported planes: all, or none if one is refused.
-    fn begin(&self, raw: &Lent) -> Result<Vec<u64>, BufferError> {
+    fn begin(&self, raw: &RawBuffer) -> Result<Vec<u64>, BufferError> {
         let mut open = Vec::new();
         for &id in &raw.memory {
             match self.buffers.begin(id, DmaBufAccess::ReadWrite) {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use daedalus_engine::{Backend, Decoder, Done, Options};
+use daedalus_engine::{Backend, Decoder, JobReport, Options};
 use daedalus_uapi::codec::CODECS;
 use daedalus_uapi::fourcc::NV12;
 use daedalus_uapi::protocol::{
@@ -27,7 +27,7 @@ const BUFFERS: u64 = 10;
 
 /// What the worker did, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Did {
+enum JournalEntry {
     Fetch(u64),
     Answer(u64, u32),
     Open(u32),
@@ -35,9 +35,9 @@ enum Did {
     Drain,
     Reset,
 }
-use Did::{Answer, Drain, Fetch, Open, Reset, Submit};
+use JournalEntry::{Answer, Drain, Fetch, Open, Reset, Submit};
 
-type Journal = Rc<RefCell<Vec<Did>>>;
+type Journal = Rc<RefCell<Vec<JournalEntry>>>;
 
 /// Replays messages. Memory with even ids is writable.
 struct Replay {
@@ -88,11 +88,11 @@ struct Late {
 }
 
 impl Late {
-    fn report(&mut self, keep: usize, done: &mut Vec<Done>) {
+    fn report(&mut self, keep: usize, reports: &mut Vec<JobReport>) {
         while self.waiting.len() > keep {
             let job = self.waiting.pop_front().unwrap();
             if job != self.lose {
-                done.push(Done {
+                reports.push(JobReport {
                     job,
                     status: Status::Ok,
                     reason: None,
@@ -103,15 +103,15 @@ impl Late {
 }
 
 impl Decoder for Late {
-    fn submit(&mut self, job: &Job<'_>, done: &mut Vec<Done>) {
+    fn submit(&mut self, job: &Job<'_>, reports: &mut Vec<JobReport>) {
         self.journal.borrow_mut().push(Submit(job.id, job.controls.len()));
         self.waiting.push_back(job.id);
-        self.report(self.delay, done);
+        self.report(self.delay, reports);
     }
 
-    fn drain(&mut self, done: &mut Vec<Done>) {
+    fn drain(&mut self, reports: &mut Vec<JobReport>) {
         self.journal.borrow_mut().push(Drain);
-        self.report(0, done);
+        self.report(0, reports);
     }
 
     fn reset(&mut self) {
@@ -228,7 +228,7 @@ fn replay(messages: &[Vec<u8>], given_up: fn(u64) -> rustix::io::Result<()>) -> 
 }
 
 impl Run {
-    fn of(self, messages: &[Vec<u8>]) -> (Result<()>, Vec<Did>) {
+    fn of(self, messages: &[Vec<u8>]) -> (Result<()>, Vec<JournalEntry>) {
         let session = replay(messages, self.given_up);
         let journal = Rc::clone(&session.journal);
         let (log, delay, lose, opens) = (Rc::clone(&journal), self.delay, self.lose, self.opens);
@@ -250,7 +250,7 @@ impl Run {
     }
 
     /// As [`Run::of`] when the session ends well.
-    fn journal(self, messages: &[Vec<u8>]) -> Vec<Did> {
+    fn journal(self, messages: &[Vec<u8>]) -> Vec<JournalEntry> {
         let (result, journal) = self.of(messages);
         result.unwrap();
         journal

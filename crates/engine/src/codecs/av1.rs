@@ -24,7 +24,7 @@ use crate::history::History;
 use crate::in_flight::References;
 use crate::job::Job;
 use crate::last_good::Picture;
-use crate::libdav1d::stream::{Stream, find_size};
+use crate::libdav1d::stream::{Stream, find_format};
 use crate::libdav1d::{self, Context, Request};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, PacketRing};
@@ -32,7 +32,7 @@ use crate::stream_codec::StreamCodec;
 
 /// A unit is a temporal unit.
 pub(crate) const STREAM: StreamCodec = StreamCodec {
-    find: Some(find_size),
+    find: Some(find_format),
     ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(threads, Codec::Av1)?)))
 };
 
@@ -84,7 +84,7 @@ impl Controls {
 
 /// The part of a job that judges its picture.
 #[derive(Debug)]
-pub(crate) struct Coded {
+pub(crate) struct JobRecord {
     /// The tag of its packet.
     tag: u64,
     /// A slot that it refers to does not hold the picture that the client names.
@@ -93,7 +93,7 @@ pub(crate) struct Coded {
     references: [Option<u64>; V4L2_AV1_REFS_PER_FRAME],
 }
 
-impl References for Coded {
+impl References for JobRecord {
     fn references(&self) -> impl Iterator<Item = u64> {
         self.references.iter().flatten().copied()
     }
@@ -112,7 +112,7 @@ pub(crate) struct Av1 {
 
 impl Library for Av1 {
     type Controls = Controls;
-    type Coded = Coded;
+    type JobRecord = JobRecord;
 
     fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
@@ -146,7 +146,7 @@ impl Library for Av1 {
         controls: Controls,
         offer: Option<Offer>,
         _history: &mut History,
-    ) -> Result<Coded, JobError> {
+    ) -> Result<JobRecord, JobError> {
         self.tiles.clear();
         controls::get_array(
             job.controls,
@@ -176,22 +176,23 @@ impl Library for Av1 {
             offer: offer.filter(|_| direct),
             independent: written.independent,
         });
-        Ok(Coded {
+        Ok(JobRecord {
             tag,
             stale_reference: written.stale_reference,
             references: controls.references(),
         })
     }
 
-    fn is_final(&self, coded: &Coded) -> bool {
-        self.context.is_final(coded.tag)
+    fn is_final(&self, record: &JobRecord) -> bool {
+        self.context.is_final(record.tag)
     }
 
-    fn finish(&mut self, coded: Coded, _timestamp: u64, history: &mut History) -> Outcome {
-        let decoded = self.context.finish(coded.tag);
+    fn finish(&mut self, record: JobRecord, _timestamp: u64, history: &mut History) -> Outcome {
+        let outcome = self.context.finish(record.tag);
         // The writer knows what is in the slots, so it notices a missing reference.
-        let wrong = coded.stale_reference || coded.references().any(|timestamp| history.is_wrong(timestamp));
-        let frame = decoded.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
+        let wrong =
+            record.stale_reference || record.references().any(|timestamp| history.is_wrong(timestamp));
+        let frame = outcome.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
         Outcome {
             // dav1d conceals nothing: there is a whole picture or none.
             picture: frame.map(|frame| Picture {
@@ -199,7 +200,7 @@ impl Library for Av1 {
                 lines: Lines::All,
                 damage: wrong.then_some(JobError::References),
             }),
-            took_offer: decoded.took_offer,
+            took_offer: outcome.took_offer,
         }
     }
 

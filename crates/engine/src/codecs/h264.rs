@@ -184,7 +184,7 @@ fn picture_order(structure: Structure, params: &V4l2CtrlH264DecodeParams) -> i32
 
 /// The part of a job that judges its picture.
 #[derive(Debug)]
-pub(crate) struct Coded {
+pub(crate) struct JobRecord {
     /// The tag of its packet.
     tag: u64,
     params: V4l2CtrlH264DecodeParams,
@@ -195,7 +195,7 @@ pub(crate) struct Coded {
     inter: bool,
 }
 
-impl References for Coded {
+impl References for JobRecord {
     fn references(&self) -> impl Iterator<Item = u64> {
         active(&self.params).map(|entry| entry.reference_ts)
     }
@@ -240,19 +240,19 @@ impl H264 {
     /// Finds out why a picture is not exact, `damage` apart, and notes an intra picture that is.
     fn judge(
         &mut self,
-        coded: &Coded,
+        record: &JobRecord,
         timestamp: u64,
         lines: Lines,
         damage: Option<JobError>,
         history: &mut History,
     ) -> Option<JobError> {
-        let order = picture_order(coded.structure, &coded.params);
-        let second_field = coded.structure != Structure::Frame && lines == Lines::All;
-        let wrong_references = coded.inter && self.has_wrong_references(coded, order, history)
+        let order = picture_order(record.structure, &record.params);
+        let second_field = record.structure != Structure::Frame && lines == Lines::All;
+        let wrong_references = record.inter && self.has_wrong_references(record, order, history)
             || second_field && history.is_wrong(timestamp);
         let damage = damage.or(wrong_references.then_some(JobError::References));
-        if damage.is_none() && !coded.inter {
-            let idr = coded.params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0
+        if damage.is_none() && !record.inter {
+            let idr = record.params.flags & V4L2_H264_DECODE_PARAM_FLAG_IDR_PIC != 0
                 || self.recovery.is_some_and(|before| before.idr);
             self.recovery = Some(Recovery {
                 index: history.next_index(),
@@ -265,14 +265,14 @@ impl H264 {
 
     /// Returns whether a reference that the picture may use is not exact, or was not decoded by this decoder.
     /// With `gaps` in `frame_num`, references that were never decoded need not be errors.
-    fn has_wrong_references(&self, coded: &Coded, order: i32, history: &mut History) -> bool {
+    fn has_wrong_references(&self, record: &JobRecord, order: i32, history: &mut History) -> bool {
         let after = |recovery: &Recovery| order >= recovery.order;
         let recovery = self.recovery;
-        active(&coded.params).any(|entry| match (history.find(entry.reference_ts), &recovery) {
+        active(&record.params).any(|entry| match (history.find(entry.reference_ts), &recovery) {
             (Some(picture), _) if picture.exact => false,
             (Some(picture), Some(recovery)) => picture.index >= recovery.index || !after(recovery),
             (None, Some(recovery)) => {
-                let lost = !coded.gaps && order_of(entry) >= recovery.order;
+                let lost = !record.gaps && order_of(entry) >= recovery.order;
                 lost || !recovery.idr && !after(recovery)
             }
             (_, None) => true,
@@ -311,7 +311,7 @@ impl H264 {
 
 impl Library for H264 {
     type Controls = Controls;
-    type Coded = Coded;
+    type JobRecord = JobRecord;
 
     fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
@@ -370,7 +370,7 @@ impl Library for H264 {
         controls: Controls,
         offer: Option<Offer>,
         history: &mut History,
-    ) -> Result<Coded, JobError> {
+    ) -> Result<JobRecord, JobError> {
         let changed = self.is_change(&controls);
         let first = self.geometry.is_none();
         if changed && !first || self.begins_idr(&controls) {
@@ -384,7 +384,7 @@ impl Library for H264 {
             .build_packet(job, &controls)
             .inspect_err(|_| self.fields.clear())?;
         self.context.begin(&packet, job.id, offer);
-        Ok(Coded {
+        Ok(JobRecord {
             tag: job.id,
             gaps: controls.sps.flags & V4L2_H264_SPS_FLAG_GAPS_IN_FRAME_NUM_VALUE_ALLOWED != 0,
             params: controls.params,
@@ -393,29 +393,29 @@ impl Library for H264 {
         })
     }
 
-    fn is_final(&self, coded: &Coded) -> bool {
-        self.context.is_final(coded.tag)
+    fn is_final(&self, record: &JobRecord) -> bool {
+        self.context.is_final(record.tag)
     }
 
-    fn finish(&mut self, coded: Coded, timestamp: u64, history: &mut History) -> Outcome {
-        let decoded = self.context.finish(coded.tag);
-        let damage = (decoded.complaints > 0).then_some(JobError::Damaged(decoded.complaints));
-        let found = decoded
+    fn finish(&mut self, record: JobRecord, timestamp: u64, history: &mut History) -> Outcome {
+        let outcome = self.context.finish(record.tag);
+        let damage = (outcome.complaints > 0).then_some(JobError::Damaged(outcome.complaints));
+        let found = outcome
             .frame
-            .map(|frame| self.fields.place(coded.structure, frame))
+            .map(|frame| self.fields.place(record.structure, frame))
             .inspect_err(|_| self.fields.clear());
         let picture = match found {
             Ok(Some((frame, lines))) => Ok((frame, lines, damage)),
             Ok(None) => Err(damage.unwrap_or(JobError::NoPicture)),
             Err(error) => Err(error),
         };
-        self.spoiled |= decoded.complaints > 0 || picture.is_err();
+        self.spoiled |= outcome.complaints > 0 || picture.is_err();
         Outcome {
             picture: picture.map(|(frame, lines, damage)| {
-                let damage = self.judge(&coded, timestamp, lines, damage, history);
+                let damage = self.judge(&record, timestamp, lines, damage, history);
                 Picture { frame, lines, damage }
             }),
-            took_offer: decoded.took_offer,
+            took_offer: outcome.took_offer,
         }
     }
 

@@ -110,7 +110,7 @@ impl Controls {
 
 /// The part of a job that judges its picture.
 #[derive(Debug)]
-pub(crate) struct Coded {
+pub(crate) struct JobRecord {
     /// The tag of its packet.
     tag: u64,
     params: V4l2CtrlHevcDecodeParams,
@@ -121,7 +121,7 @@ pub(crate) struct Coded {
     other_counts: bool,
 }
 
-impl References for Coded {
+impl References for JobRecord {
     fn references(&self) -> impl Iterator<Item = u64> {
         hevc::current(&self.params).flatten().map(|entry| entry.timestamp)
     }
@@ -176,7 +176,7 @@ impl Hevc {
 
 impl Library for Hevc {
     type Controls = Controls;
-    type Coded = Coded;
+    type JobRecord = JobRecord;
 
     fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
@@ -228,7 +228,7 @@ impl Library for Hevc {
         controls: Controls,
         offer: Option<Offer>,
         history: &mut History,
-    ) -> Result<Coded, JobError> {
+    ) -> Result<JobRecord, JobError> {
         let params = controls.params;
         if controls.ends_references() {
             history.reset();
@@ -254,7 +254,7 @@ impl Library for Hevc {
         };
         let (packet, in_order) = self.build_packet(job, &controls)?;
         self.context.begin_marked(&packet, job.id, offer, marks);
-        Ok(Coded {
+        Ok(JobRecord {
             tag: job.id,
             params,
             marks,
@@ -263,30 +263,30 @@ impl Library for Hevc {
         })
     }
 
-    fn is_final(&self, coded: &Coded) -> bool {
-        self.context.is_final(coded.tag)
+    fn is_final(&self, record: &JobRecord) -> bool {
+        self.context.is_final(record.tag)
     }
 
-    fn finish(&mut self, coded: Coded, _timestamp: u64, history: &mut History) -> Outcome {
-        let decoded = self.context.finish(coded.tag);
+    fn finish(&mut self, record: JobRecord, _timestamp: u64, history: &mut History) -> Outcome {
+        let outcome = self.context.finish(record.tag);
         // libavcodec takes something grey for a reference that it has not got.
-        let absent = hevc::current(&coded.params).any(|entry| entry.is_none());
-        let wrong = coded
+        let absent = hevc::current(&record.params).any(|entry| entry.is_none());
+        let wrong = record
             .references()
             .filter(|timestamp| history.is_wrong_or_missing(*timestamp))
             .count()
             > 0;
-        let references = (absent || wrong || coded.other_counts).then_some(JobError::References);
-        let out_of_order = coded
+        let references = (absent || wrong || record.other_counts).then_some(JobError::References);
+        let out_of_order = record
             .out_of_order
             .then_some(JobError::Payload("slice segments are missing"));
-        let complaints = decoded.complaints;
+        let complaints = outcome.complaints;
         // With several threads, complaints of a packet that has no frame are not counted.
-        self.complained |= complaints > 0 || !matches!(decoded.frame, Ok(Some(_)));
-        let frame = decoded.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
+        self.complained |= complaints > 0 || !matches!(outcome.frame, Ok(Some(_)));
+        let frame = outcome.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
         Outcome {
             picture: frame.map(|frame| {
-                let missing = coded.marks.take(&frame).unwrap_or(1);
+                let missing = record.marks.take(&frame).unwrap_or(1);
                 let found = complaints.saturating_add(missing);
                 let damage = (found > 0).then_some(JobError::Damaged(found));
                 Picture {
@@ -295,7 +295,7 @@ impl Library for Hevc {
                     damage: damage.or(out_of_order).or(references),
                 }
             }),
-            took_offer: decoded.took_offer,
+            took_offer: outcome.took_offer,
         }
     }
 

@@ -146,7 +146,7 @@ struct FirstField {
 
 /// The part of a job that judges its picture.
 #[derive(Debug)]
-pub(crate) struct Coded {
+pub(crate) struct JobRecord {
     /// The tag of its packet.
     tag: u64,
     picture: V4l2CtrlMpeg2Picture,
@@ -157,13 +157,13 @@ pub(crate) struct Coded {
     damage: Option<JobError>,
 }
 
-impl Coded {
+impl JobRecord {
     fn is_b(&self) -> bool {
         self.picture.picture_coding_type == V4L2_MPEG2_PIC_CODING_TYPE_B
     }
 }
 
-impl References for Coded {
+impl References for JobRecord {
     fn references(&self) -> impl Iterator<Item = u64> {
         let picture = &self.picture;
         let count = match picture.picture_coding_type {
@@ -231,12 +231,12 @@ impl Mpeg2 {
     }
 
     /// Returns whether the references that the picture names are those that libavcodec has, and are exact.
-    fn has_right_references(&self, coded: &Coded, timestamp: u64, history: &mut History) -> bool {
+    fn has_right_references(&self, record: &JobRecord, timestamp: u64, history: &mut History) -> bool {
         let Anchors { before_last, last } = self.anchors;
         let mut is_exact = |anchor: Option<u64>| anchor.is_none_or(|name| !history.is_wrong_or_missing(name));
-        let picture = &coded.picture;
+        let picture = &record.picture;
         let names_none = |name: u64| [0, NO_PICTURE].contains(&name);
-        match (picture.picture_coding_type, &coded.first) {
+        match (picture.picture_coding_type, &record.first) {
             (V4L2_MPEG2_PIC_CODING_TYPE_I, _) => true,
             // Its own frame is an anchor by now. Its other reference is the frame before.
             (V4L2_MPEG2_PIC_CODING_TYPE_P, Some(first)) => {
@@ -260,7 +260,7 @@ impl Mpeg2 {
 
 impl Library for Mpeg2 {
     type Controls = Controls;
-    type Coded = Coded;
+    type JobRecord = JobRecord;
 
     fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
@@ -309,7 +309,7 @@ impl Library for Mpeg2 {
         controls: Controls,
         offer: Option<Offer>,
         history: &mut History,
-    ) -> Result<Coded, JobError> {
+    ) -> Result<JobRecord, JobError> {
         let geometry = controls.geometry();
         if self
             .geometry
@@ -355,7 +355,7 @@ impl Library for Mpeg2 {
         let offer = offer.filter(|offer| !second && (controls.is_b() || offer.keeps_lines(lines)));
         self.context.begin(&packet, job.id, offer);
         let lost = (partner.is_some() && !second).then_some(JobError::References);
-        Ok(Coded {
+        Ok(JobRecord {
             tag: job.id,
             picture: controls.picture,
             structure,
@@ -364,29 +364,31 @@ impl Library for Mpeg2 {
         })
     }
 
-    fn is_final(&self, coded: &Coded) -> bool {
-        self.context.is_final(coded.tag)
+    fn is_final(&self, record: &JobRecord) -> bool {
+        self.context.is_final(record.tag)
     }
 
-    fn finish(&mut self, coded: Coded, timestamp: u64, history: &mut History) -> Outcome {
-        let decoded = self.context.finish(coded.tag);
-        let complaints = (decoded.complaints > 0).then_some(JobError::Damaged(decoded.complaints));
-        let right = self.has_right_references(&coded, timestamp, history)
+    fn finish(&mut self, record: JobRecord, timestamp: u64, history: &mut History) -> Outcome {
+        let outcome = self.context.finish(record.tag);
+        let complaints = (outcome.complaints > 0).then_some(JobError::Damaged(outcome.complaints));
+        let right = self.has_right_references(&record, timestamp, history)
             // The first field was judged by itself.
-            && !(coded.first.is_some() && history.is_wrong(timestamp));
-        let frame = decoded.frame.map(|frame| frame.filter(|_| coded.first.is_none()));
-        let begun = matches!(&frame, Ok(Some(_)));
-        if begun && !coded.is_b() {
+            && !(record.first.is_some() && history.is_wrong(timestamp));
+        let frame = outcome
+            .frame
+            .map(|frame| frame.filter(|_| record.first.is_none()));
+        let has_picture = matches!(&frame, Ok(Some(_)));
+        if has_picture && !record.is_b() {
             self.anchors = Anchors {
                 before_last: self.anchors.last,
                 last: Some(timestamp),
             };
         }
         let placed = frame
-            .map(|frame| self.fields.place(coded.structure, frame))
+            .map(|frame| self.fields.place(record.structure, frame))
             .inspect_err(|_| self.fields.clear());
         let damage = complaints
-            .or(coded.damage)
+            .or(record.damage)
             .or((!right).then_some(JobError::References));
         let picture = match placed {
             Ok(Some((frame, lines))) => Ok(Picture { frame, lines, damage }),
@@ -395,7 +397,7 @@ impl Library for Mpeg2 {
         };
         Outcome {
             picture,
-            took_offer: decoded.took_offer,
+            took_offer: outcome.took_offer,
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn is_available() -> bool {
 
 /// The part of a job that judges its picture.
 #[derive(Debug)]
-pub(crate) struct Coded {
+pub(crate) struct JobRecord {
     /// The tag of its packet.
     tag: u64,
     /// The frame's header; `None` if there is none.
@@ -83,7 +83,7 @@ pub(crate) struct Coded {
     damage: Option<Damage>,
 }
 
-impl References for Coded {
+impl References for JobRecord {
     fn references(&self) -> impl Iterator<Item = u64> {
         self.references.iter().flatten().flatten().copied()
     }
@@ -136,7 +136,7 @@ impl State {
     }
 
     /// Notes that a frame was decoded.
-    fn decoded(&mut self, header: &FrameHeader, timestamp: u64) {
+    fn add(&mut self, header: &FrameHeader, timestamp: u64) {
         self.held = self.held.after(header, timestamp, CopyOrder::AtOnce);
         self.meant = self.meant.after(header, timestamp, CopyOrder::AlternateFirst);
     }
@@ -157,7 +157,7 @@ impl Library for Vp8 {
 
     /// The frame is decoded without its control, too: later ones refer to it.
     type Controls = Result<V4l2CtrlVp8Frame, JobError>;
-    type Coded = Coded;
+    type JobRecord = JobRecord;
 
     fn open(_threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
@@ -188,7 +188,7 @@ impl Library for Vp8 {
         controls: Self::Controls,
         offer: Option<Offer>,
         history: &mut History,
-    ) -> Result<Coded, JobError> {
+    ) -> Result<JobRecord, JobError> {
         payload::append(&job.coded, self.packet.start())?;
         let packet = self.packet.finish();
         let header = FrameHeader::read(packet.data()).ok();
@@ -208,7 +208,7 @@ impl Library for Vp8 {
             (_, Err(_)) => None,
         };
         self.context.begin(&packet, job.id, offer);
-        Ok(Coded {
+        Ok(JobRecord {
             tag: job.id,
             header,
             references: controls.map(|frame| {
@@ -219,29 +219,29 @@ impl Library for Vp8 {
         })
     }
 
-    fn is_final(&self, coded: &Coded) -> bool {
-        self.context.is_final(coded.tag)
+    fn is_final(&self, record: &JobRecord) -> bool {
+        self.context.is_final(record.tag)
     }
 
-    fn finish(&mut self, coded: Coded, timestamp: u64, history: &mut History) -> Outcome {
-        let decoded = self.context.finish(coded.tag);
-        let frame = decoded.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
-        let (references, control) = match coded.references {
+    fn finish(&mut self, record: JobRecord, timestamp: u64, history: &mut History) -> Outcome {
+        let outcome = self.context.finish(record.tag);
+        let frame = outcome.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
+        let (references, control) = match record.references {
             Ok(references) => (references, None),
             Err(error) => (None, Some(error)),
         };
         let wrong = references.is_some_and(|names| self.state.is_wrong(names, history));
         // An unfinished picture is in the slots nevertheless.
         let decoded_it = matches!(&frame, Ok(_) | Err(JobError::Unfinished));
-        match &coded.header {
-            Some(header) if decoded_it => self.state.decoded(header, timestamp),
+        match &record.header {
+            Some(header) if decoded_it => self.state.add(header, timestamp),
             _ => self.state.lost = true,
         }
-        self.state.lost |= decoded.complaints > 0 || coded.damage == Some(Damage::OtherFrame);
-        let damage = (decoded.complaints > 0)
-            .then_some(JobError::Damaged(decoded.complaints))
+        self.state.lost |= outcome.complaints > 0 || record.damage == Some(Damage::OtherFrame);
+        let damage = (outcome.complaints > 0)
+            .then_some(JobError::Damaged(outcome.complaints))
             .or(control)
-            .or(coded.damage.map(Damage::error))
+            .or(record.damage.map(Damage::error))
             .or((wrong || self.state.lost).then_some(JobError::References));
         Outcome {
             picture: frame.map(|frame| Picture {
@@ -249,7 +249,7 @@ impl Library for Vp8 {
                 lines: Lines::All,
                 damage,
             }),
-            took_offer: decoded.took_offer,
+            took_offer: outcome.took_offer,
         }
     }
 

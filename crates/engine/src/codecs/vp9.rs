@@ -26,7 +26,7 @@ use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
 use crate::payload::{self, PacketBuilder};
 use crate::stream_codec::StreamCodec;
-use crate::stream_library::Found;
+use crate::stream_library::PictureFormat;
 
 /// libavcodec's decoder.
 static DECODER: CodecDecoder = CodecDecoder {
@@ -40,13 +40,13 @@ static DECODER: CodecDecoder = CodecDecoder {
 
 /// A unit is a frame, or a superframe, which libavcodec splits.
 pub(crate) const STREAM: StreamCodec = StreamCodec {
-    find: Some(find_size),
-    key: Some(|frame| find_size(frame).is_some()),
+    find: Some(find_format),
+    key: Some(|frame| find_format(frame).is_some()),
     ..StreamCodec::new(|threads| Ok(Box::new(Stream::open(&DECODER, threads)?)))
 };
 
-/// Finds the size that a key frame's uncompressed header tells (VP9 Bitstream Specification 6.2).
-fn find_size(frame: &[u8]) -> Option<Found> {
+/// Finds the format that a key frame's uncompressed header tells (VP9 Bitstream Specification 6.2).
+fn find_format(frame: &[u8]) -> Option<PictureFormat> {
     let mut at = 0;
     let mut bits = |count: u32| {
         let mut value = 0;
@@ -82,7 +82,7 @@ fn find_size(frame: &[u8]) -> Option<Found> {
         bits(3)?;
     }
     let size = (bits(16)? + 1, bits(16)? + 1);
-    Some(Found {
+    Some(PictureFormat {
         size,
         coded: size,
         depth: u8::try_from(depth).ok()?,
@@ -97,14 +97,14 @@ pub(crate) fn is_available() -> bool {
 
 /// The part of a job that judges its picture.
 #[derive(Debug)]
-pub(crate) struct Coded {
+pub(crate) struct JobRecord {
     /// The tag of its packet.
     tag: u64,
     /// The timestamps of its references; or the error of a control that does not tell them.
     references: Result<Option<[u64; 3]>, JobError>,
 }
 
-impl References for Coded {
+impl References for JobRecord {
     fn references(&self) -> impl Iterator<Item = u64> {
         self.references.iter().flatten().flatten().copied()
     }
@@ -120,7 +120,7 @@ pub(crate) struct Vp9 {
 impl Library for Vp9 {
     /// The frame is decoded without its control, too: later ones refer to it.
     type Controls = Result<V4l2CtrlVp9Frame, JobError>;
-    type Coded = Coded;
+    type JobRecord = JobRecord;
 
     fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
@@ -148,7 +148,7 @@ impl Library for Vp9 {
         controls: Self::Controls,
         offer: Option<Offer>,
         history: &mut History,
-    ) -> Result<Coded, JobError> {
+    ) -> Result<JobRecord, JobError> {
         let has = |frame: &V4l2CtrlVp9Frame, flag| frame.flags & flag != 0;
         if let Ok(frame) = &controls {
             if has(frame, V4L2_VP9_FRAME_FLAG_KEY_FRAME) {
@@ -158,7 +158,7 @@ impl Library for Vp9 {
         payload::append(&job.coded, self.packet.start())?;
         self.context.begin(&self.packet.finish(), job.id, offer);
         let intra = V4L2_VP9_FRAME_FLAG_KEY_FRAME | V4L2_VP9_FRAME_FLAG_INTRA_ONLY;
-        Ok(Coded {
+        Ok(JobRecord {
             tag: job.id,
             references: controls.map(|frame| {
                 let references = [frame.last_frame_ts, frame.golden_frame_ts, frame.alt_frame_ts];
@@ -167,21 +167,21 @@ impl Library for Vp9 {
         })
     }
 
-    fn is_final(&self, coded: &Coded) -> bool {
-        self.context.is_final(coded.tag)
+    fn is_final(&self, record: &JobRecord) -> bool {
+        self.context.is_final(record.tag)
     }
 
-    fn finish(&mut self, coded: Coded, _timestamp: u64, history: &mut History) -> Outcome {
-        let decoded = self.context.finish(coded.tag);
+    fn finish(&mut self, record: JobRecord, _timestamp: u64, history: &mut History) -> Outcome {
+        let outcome = self.context.finish(record.tag);
         // libavcodec takes whatever is in the slot.
-        let wrong = coded
+        let wrong = record
             .references()
             .any(|timestamp| history.is_wrong_or_missing(timestamp));
-        let damage = (decoded.complaints > 0)
-            .then_some(JobError::Damaged(decoded.complaints))
-            .or(coded.references.err())
+        let damage = (outcome.complaints > 0)
+            .then_some(JobError::Damaged(outcome.complaints))
+            .or(record.references.err())
             .or(wrong.then_some(JobError::References));
-        let frame = decoded.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
+        let frame = outcome.frame.and_then(|frame| frame.ok_or(JobError::NoPicture));
         Outcome {
             // libavcodec conceals nothing in VP9: there is a whole picture or none.
             picture: frame.map(|frame| Picture {
@@ -189,7 +189,7 @@ impl Library for Vp9 {
                 lines: Lines::All,
                 damage,
             }),
-            took_offer: decoded.took_offer,
+            took_offer: outcome.took_offer,
         }
     }
 

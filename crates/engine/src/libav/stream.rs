@@ -15,14 +15,14 @@ use std::sync::Arc;
 use ffmpeg_sys_next as ff;
 
 use super::{
-    CodecDecoder, MAX_THREADS, Shared, align, free, install_log, layout_of, lend, option_ptr, picture_format,
-    send_packet, use_plain_transform,
+    CallbackState, CodecDecoder, MAX_THREADS, align, free, install_log, layout_of, lend, option_ptr,
+    picture_format, send_packet, use_plain_transform,
 };
 use crate::error::{EngineError, JobError};
 use crate::frames::Frame;
 use crate::options::MAX_PIXELS;
 use crate::payload::Packet;
-use crate::stream_library::{Colour, Found, Output, Received, Sent, StreamLibrary};
+use crate::stream_library::{Colour, Output, PictureFormat, ReceiveResult, SendResult, StreamLibrary};
 
 /// An open decoder of a stream.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Stream {
     packet: NonNull<ff::AVPacket>,
     output: NonNull<ff::AVFrame>,
     /// Its pool is the only part that streams use.
-    _shared: Arc<Shared>,
+    _state: Arc<CallbackState>,
 }
 
 impl Stream {
@@ -70,11 +70,11 @@ impl Stream {
             context,
             packet,
             output,
-            _shared: Arc::new(Shared::for_stream()),
+            _state: Arc::new(CallbackState::for_stream()),
         };
         // SAFETY: the context is valid, not yet opened, and not shared.
         let fields = unsafe { this.context.as_mut() };
-        fields.opaque = Arc::as_ptr(&this._shared).cast_mut().cast();
+        fields.opaque = Arc::as_ptr(&this._state).cast_mut().cast();
         fields.get_buffer2 = Some(get_buffer);
         fields.thread_count = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
         fields.thread_type = ff::FF_THREAD_FRAME | ff::FF_THREAD_SLICE;
@@ -138,16 +138,16 @@ impl Stream {
 }
 
 impl StreamLibrary for Stream {
-    fn send(&mut self, packet: &Packet, tag: u64) -> Sent {
+    fn send(&mut self, packet: &Packet, tag: u64) -> SendResult {
         // SAFETY: this value owns both objects, and the packet is blank between calls.
         match unsafe { send_packet(self.context, self.packet, packet, tag) } {
-            Ok(0..) => Sent::Taken,
-            Ok(code) if code == ff::AVERROR(ff::EAGAIN) => Sent::Full,
-            Ok(code) => Sent::Lost(JobError::Library {
+            Ok(0..) => SendResult::Taken,
+            Ok(code) if code == ff::AVERROR(ff::EAGAIN) => SendResult::Full,
+            Ok(code) => SendResult::Lost(JobError::Library {
                 call: "avcodec_send_packet",
                 code,
             }),
-            Err(error) => Sent::Lost(error),
+            Err(error) => SendResult::Lost(error),
         }
     }
 
@@ -159,17 +159,17 @@ impl StreamLibrary for Stream {
         }
     }
 
-    fn receive(&mut self) -> Received {
+    fn receive(&mut self) -> ReceiveResult {
         // SAFETY: context and frame are valid; the frame is unreferenced by the callee first.
         let code = unsafe { ff::avcodec_receive_frame(self.context.as_ptr(), self.output.as_ptr()) };
         if code == ff::AVERROR(ff::EAGAIN) {
-            return Received::Hungry;
+            return ReceiveResult::Hungry;
         }
         if code == ff::AVERROR_EOF {
-            return Received::Ended;
+            return ReceiveResult::Ended;
         }
         if code < 0 {
-            return Received::Lost(JobError::Library {
+            return ReceiveResult::Lost(JobError::Library {
                 call: "avcodec_receive_frame",
                 code,
             });
@@ -177,7 +177,7 @@ impl StreamLibrary for Stream {
         let output = self.output();
         // SAFETY: the frame is valid.
         unsafe { ff::av_frame_unref(self.output.as_ptr()) };
-        output.map_or(Received::Lost(JobError::NoPicture), Received::Picture)
+        output.map_or(ReceiveResult::Lost(JobError::NoPicture), ReceiveResult::Picture)
     }
 
     fn resume(&mut self) -> bool {
@@ -194,8 +194,8 @@ impl StreamLibrary for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // SAFETY: the three objects are owned by this value and freed once. The `Shared` that callbacks use
-        // outlives the call.
+        // SAFETY: the three objects are owned by this value and freed once. The `CallbackState` outlives the
+        // call.
         unsafe { free(self.context.as_ptr(), self.packet.as_ptr(), self.output.as_ptr()) };
     }
 }
@@ -226,14 +226,14 @@ unsafe extern "C" fn get_buffer(
     let opaque = unsafe { (*context).opaque };
     // SAFETY: the library passes a valid frame, which it does not touch during this call.
     let frame = unsafe { &mut *frame };
-    // SAFETY: `opaque` was set by `Stream::open` to its `Shared`, which outlives the context.
-    let shared = unsafe { &*opaque.cast_const().cast::<Shared>() };
+    // SAFETY: `opaque` was set by `Stream::open` to its `CallbackState`, which outlives the context.
+    let state = unsafe { &*opaque.cast_const().cast::<CallbackState>() };
     // SAFETY: the context is valid.
     let (width, height) = unsafe { align(context, frame.width, frame.height) };
     let memory = layout_of(frame, width, height)
         .ok_or(JobError::PixelFormat(frame.format))
         .and_then(|layout| {
-            let acquired = shared.lock().pool.acquire(layout, None);
+            let acquired = state.lock().pool.acquire(layout, None);
             acquired.map_err(|_| JobError::NoMemory)
         })
         .and_then(|memory| lend(&memory, frame));
@@ -325,8 +325,8 @@ impl Parser {
         }
     }
 
-    /// Returns the size of the pictures of the last access unit, if the parser knows it.
-    pub(crate) fn found(&self) -> Option<Found> {
+    /// Returns the format of the pictures of the last access unit, if the parser knows it.
+    pub(crate) fn format(&self) -> Option<PictureFormat> {
         // SAFETY: the parser is valid.
         let fields = unsafe { self.parser.as_ref() };
         let pair = |width: c_int, height: c_int| {
@@ -339,7 +339,7 @@ impl Parser {
             ff::AVFieldOrder::AV_FIELD_UNKNOWN,
             ff::AVFieldOrder::AV_FIELD_PROGRESSIVE,
         ];
-        Some(Found {
+        Some(PictureFormat {
             size,
             coded: pair(fields.coded_width, fields.coded_height).unwrap_or(size),
             depth,

@@ -16,7 +16,7 @@ use super::{Allocator, Pictures, free_packet, open};
 use crate::error::{EngineError, JobError};
 use crate::frames::Frame;
 use crate::payload::Packet;
-use crate::stream_library::{Colour, Found, Output, Received, Sent, StreamLibrary};
+use crate::stream_library::{Colour, Output, PictureFormat, ReceiveResult, SendResult, StreamLibrary};
 
 /// Calls without output in a row, after which nothing more comes out at the end of the stream.
 const CALLS_AT_END: u32 = 2;
@@ -47,7 +47,7 @@ impl Stream {
 }
 
 impl StreamLibrary for Stream {
-    fn send(&mut self, packet: &Packet, tag: u64) -> Sent {
+    fn send(&mut self, packet: &Packet, tag: u64) -> SendResult {
         let mut data = MaybeUninit::<sys::Dav1dData>::zeroed();
         let owner = packet.to_raw();
         let bytes = packet.data();
@@ -64,7 +64,7 @@ impl StreamLibrary for Stream {
         if code < 0 {
             // SAFETY: the library did not take the count.
             unsafe { Packet::release(owner) };
-            return Sent::Lost(JobError::NoMemory);
+            return SendResult::Lost(JobError::NoMemory);
         }
         // SAFETY: zeroed, and filled in by the library.
         let mut data = unsafe { data.assume_init() };
@@ -73,15 +73,15 @@ impl StreamLibrary for Stream {
         let code = unsafe { sys::dav1d_send_data(self.context.as_ptr(), &mut data) };
         self.empty = 0;
         if code == 0 {
-            return Sent::Taken;
+            return SendResult::Taken;
         }
         // SAFETY: the data is valid, and was not taken.
         unsafe { sys::dav1d_data_unref(&mut data) };
         if code == sys::DAV1D_ERR_AGAIN {
-            return Sent::Full;
+            return SendResult::Full;
         }
         self.flush();
-        Sent::Lost(JobError::Library {
+        SendResult::Lost(JobError::Library {
             call: "dav1d_send_data",
             code,
         })
@@ -92,12 +92,12 @@ impl StreamLibrary for Stream {
         self.empty = 0;
     }
 
-    fn receive(&mut self) -> Received {
+    fn receive(&mut self) -> ReceiveResult {
         if self.ended && self.empty >= CALLS_AT_END {
-            return Received::Ended;
+            return ReceiveResult::Ended;
         }
         if !self.ended && self.empty > 0 {
-            return Received::Hungry;
+            return ReceiveResult::Hungry;
         }
         let mut out = MaybeUninit::<sys::Dav1dPicture>::zeroed();
         // SAFETY: the context is open; a blank picture is zero.
@@ -107,12 +107,12 @@ impl StreamLibrary for Stream {
             return if self.ended {
                 self.receive()
             } else {
-                Received::Hungry
+                ReceiveResult::Hungry
             };
         }
         if code < 0 {
             self.restart();
-            return Received::Lost(JobError::Library {
+            return ReceiveResult::Lost(JobError::Library {
                 call: "dav1d_get_picture",
                 code,
             });
@@ -125,7 +125,7 @@ impl StreamLibrary for Stream {
         let output = output_of(&out);
         // SAFETY: the picture is valid and released once.
         unsafe { sys::dav1d_picture_unref(&mut out) };
-        output.map_or(Received::Lost(JobError::NoPicture), Received::Picture)
+        output.map_or(ReceiveResult::Lost(JobError::NoPicture), ReceiveResult::Picture)
     }
 
     fn resume(&mut self) -> bool {
@@ -192,8 +192,8 @@ struct Room {
     _rest: [u8; 1024],
 }
 
-/// Finds the size that the sequence header in a unit tells.
-pub(crate) fn find_size(unit: &[u8]) -> Option<Found> {
+/// Finds the format that the sequence header in a unit tells.
+pub(crate) fn find_format(unit: &[u8]) -> Option<PictureFormat> {
     let mut room = MaybeUninit::<Room>::zeroed();
     // SAFETY: the first pointer is to more memory than the structure of any 7th API has, and the length is
     // that of the unit.
@@ -208,7 +208,7 @@ pub(crate) fn find_size(unit: &[u8]) -> Option<Found> {
         u32::try_from(header.max_width).ok()?,
         u32::try_from(header.max_height).ok()?,
     );
-    Some(Found {
+    Some(PictureFormat {
         size,
         coded: size,
         depth: header.hbd.checked_mul(2)?.checked_add(8)?,

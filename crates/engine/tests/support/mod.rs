@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use daedalus_client::{Codec, CodedJob, Visible};
 use daedalus_engine::memory::{Mapping, View};
-use daedalus_engine::{Done, Job, Options, RawPicture, Session, Status};
+use daedalus_engine::{Job, JobReport, Options, RawPicture, Session, Status};
 use daedalus_uapi::formats::{ChromaLayout, RawFormat, Size};
 use daedalus_uapi::fourcc;
 use daedalus_uapi::protocol::Control;
@@ -144,7 +144,7 @@ impl Player {
     }
 
     /// Decodes `coded` into `capture`; it must be reported by the same call.
-    pub(crate) fn play(&mut self, coded: &CodedJob, capture: &Capture) -> Result<Done> {
+    pub(crate) fn play(&mut self, coded: &CodedJob, capture: &Capture) -> Result<JobReport> {
         self.play_payload(coded, &coded.payload, capture)
     }
 
@@ -154,7 +154,7 @@ impl Player {
         coded: &CodedJob,
         payload: &[u8],
         capture: &Capture,
-    ) -> Result<Done> {
+    ) -> Result<JobReport> {
         self.submit(coded, payload, capture)?;
         let mut reports = self.reports();
         if reports.is_empty() {
@@ -162,14 +162,14 @@ impl Player {
             reports = self.reports();
         }
         ensure!(reports.len() == 1, "{} answers for one job", reports.len());
-        let done = reports.remove(0);
+        let report = reports.remove(0);
         ensure!(
-            done.job == self.jobs,
+            report.job == self.jobs,
             "answer for job {} to job {}",
-            done.job,
+            report.job,
             self.jobs
         );
-        Ok(done)
+        Ok(report)
     }
 
     /// Completes the oldest job at least.
@@ -178,9 +178,9 @@ impl Player {
     }
 
     /// Returns what was reported since the last call.
-    pub(crate) fn reports(&mut self) -> Vec<Done> {
+    pub(crate) fn reports(&mut self) -> Vec<JobReport> {
         std::iter::from_fn(|| self.session.next_done())
-            .map(|(done, ())| done)
+            .map(|(report, ())| report)
             .collect()
     }
 
@@ -236,8 +236,8 @@ pub(crate) fn decode(player: &mut Player, jobs: &[CodedJob], before: u8) -> Resu
         .map(|job| {
             let capture = capture_for(job)?;
             capture.fill(before)?;
-            let done = player.play(job, &capture)?;
-            Ok((done.status, capture.semi_planar(job.visible)?))
+            let report = player.play(job, &capture)?;
+            Ok((report.status, capture.semi_planar(job.visible)?))
         })
         .collect()
 }
@@ -307,7 +307,7 @@ pub(crate) static USED_AGAIN: AtomicUsize = AtomicUsize::new(0);
 pub(crate) static USED_WHILE_HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// A picture that is referred to or not shown yet.
-struct Held {
+struct HeldPicture {
     capture: Capture,
     visible: Visible,
     bit_depth: u8,
@@ -330,7 +330,7 @@ pub(crate) fn decode_file(
     let mut player = Player::new(jobs.codec().coded_format(), options)?;
     let jobs: Vec<_> = jobs.collect::<Result<_, _>>()?;
     let last = last_uses(&jobs);
-    let mut held: HashMap<u64, Held> = HashMap::new();
+    let mut held: HashMap<u64, HeldPicture> = HashMap::new();
     let mut free: Vec<Capture> = Vec::new();
     let mut shown = 0;
     for (index, job) in jobs.iter().enumerate() {
@@ -354,12 +354,12 @@ pub(crate) fn decode_file(
                 }
             }
         };
-        let done = player.play(job, &capture)?;
-        let entry = Held {
+        let report = player.play(job, &capture)?;
+        let entry = HeldPicture {
             capture,
             visible: job.visible,
             bit_depth: job.bit_depth,
-            exact: exact && done.status == Status::Ok,
+            exact: exact && report.status == Status::Ok,
         };
         held.insert(job.timestamp, entry);
         for timestamp in &job.shows {

@@ -40,15 +40,15 @@ pub(super) fn run(
     outcome: &Outcome,
 ) -> Result<()> {
     let (out_dir, _lock) = guest::place(bed, &bed.target.join("amd64"), job)?;
-    let started = Instant::now();
+    let start = Instant::now();
     let boot = boot(bed, place, &out_dir)?
         .log(out_dir.join(guest::LOG))
         .timeout(job.limit());
-    let ended = {
+    let exit = {
         let _step = ui::Step::begin(&format!("running the guest {label}"));
         checks::watched(&boot, &out_dir.join(checks::FILE), label, outcome)?
     };
-    let result = guest::collect(bed, out_dir, &ended, started)?;
+    let result = guest::collect(bed, out_dir, &exit, start)?;
     outcome.check(
         &format!("{label}: the guest came to its end, and its kernel reported nothing"),
         || {

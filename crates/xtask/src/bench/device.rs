@@ -20,7 +20,7 @@ const TIMES: usize = 4;
 
 /// The device against a peer: ratios, so less than 1 is less than the peer.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Against {
+pub(crate) struct Ratios {
     device: String,
     peer: String,
     wall: Spread,
@@ -32,7 +32,7 @@ pub(crate) struct Against {
 
 /// One pipeline by itself.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Alone {
+pub(crate) struct PipelineRow {
     name: String,
     /// Seconds of a run.
     wall: Spread,
@@ -55,8 +55,8 @@ pub(crate) struct Row {
     runs: usize,
     /// Of all pictures as I420, the same of every pipeline in every round.
     checksum: String,
-    against: Vec<Against>,
-    alone: Vec<Alone>,
+    against: Vec<Ratios>,
+    alone: Vec<PipelineRow>,
 }
 
 /// Measures.
@@ -87,7 +87,7 @@ fn row(clip: &Clip, rows: &Rows, runs: usize) -> Result<Row> {
     let mut against = Vec::new();
     for device in devices {
         for peer in peers {
-            against.push(Against {
+            against.push(Ratios {
                 device: device.to_owned(),
                 peer: peer.to_owned(),
                 wall: rows.ratio(device, peer, |row| row.wall)?,
@@ -99,7 +99,7 @@ fn row(clip: &Clip, rows: &Rows, runs: usize) -> Result<Row> {
     let alone = names
         .iter()
         .map(|name| {
-            Ok(Alone {
+            Ok(PipelineRow {
                 name: (*name).to_owned(),
                 wall: rows.spread(name, |row| row.wall)?,
                 user: rows.spread(name, |row| row.user)?,

@@ -34,7 +34,7 @@ const REAL_TIME: [&str; 3] = ["chrt", "--rr", "1"];
 
 /// A target of the engine, as a row of targets.tsv.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Bounded {
+pub(crate) struct EngineTarget {
     target: Aim,
     pub(crate) codec: Codec,
     /// Bits per sample.
@@ -60,19 +60,19 @@ enum Aim {
 const ONE_THREAD: f64 = 1.0;
 
 /// Returns the table's targets of a kind.
-fn listed(aim: Aim) -> Vec<Bounded> {
+fn targets_of(aim: Aim) -> Vec<EngineTarget> {
     // A test reads the same text.
-    let rows: Vec<Bounded> =
+    let rows: Vec<EngineTarget> =
         table::rows("bench/targets.tsv", include_str!("targets.tsv")).unwrap_or_default();
     rows.into_iter().filter(|row| row.target == aim).collect()
 }
 
 /// Returns the targets with one thread: for each codec with 8 bit, then for those that have it with 10 bit.
-pub(crate) fn one_thread() -> Vec<Bounded> {
-    let rows = listed(Aim::OneThread);
-    let bounded = |(codec, depth): (Codec, u8)| {
+pub(crate) fn one_thread() -> Vec<EngineTarget> {
+    let rows = targets_of(Aim::OneThread);
+    let target = |(codec, depth): (Codec, u8)| {
         let row = rows.iter().find(|row| (row.codec, row.depth) == (codec, depth));
-        row.cloned().unwrap_or_else(|| Bounded {
+        row.cloned().unwrap_or_else(|| EngineTarget {
             target: Aim::OneThread,
             codec,
             depth,
@@ -82,13 +82,13 @@ pub(crate) fn one_thread() -> Vec<Bounded> {
     };
     let all = Codec::ALL.iter().map(|codec| (*codec, 8));
     all.chain(codecs::ten_bit().into_iter().map(|codec| (codec, 10)))
-        .map(bounded)
+        .map(target)
         .collect()
 }
 
 /// The engine against a peer with as many threads: ratios, so less than 1 is less than the peer.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Against {
+pub(crate) struct Ratios {
     peer: String,
     threads: usize,
     /// Of processor time, without what either does once: starting, and for the engine parsing, which a client
@@ -120,7 +120,7 @@ pub(crate) struct Row {
     runs: usize,
     /// Frames per second with one thread.
     fps: Spread,
-    against: Vec<Against>,
+    against: Vec<Ratios>,
     threads: Vec<Threads>,
     /// Of the decoder of streams.
     streams: Vec<Threads>,
@@ -301,7 +301,7 @@ fn row(clip: &Clip, rows: &Rows, runs: usize, most: usize) -> Result<Row> {
                 });
                 Spread::of(ratios.collect::<Result<_>>()?)
             };
-            against.push(Against {
+            against.push(Ratios {
                 threads,
                 cpu: ratio(&|at| Ok(engine[at].cpu() - engine_start[at].cpu()), Run::cpu)?,
                 at_most: ratio(&|at| Ok(engine[at].cpu()), Run::cpu)?,
@@ -456,7 +456,7 @@ fn raspberry_pi(rows: &[Row]) -> Table {
             continue;
         };
         let [least, most] = expected(row.fps.median, two.faster.median);
-        let over = |wanted: f64| format!("{:.1} to {:.1}", least / wanted, most / wanted);
+        let over = |fps: f64| format!("{:.1} to {:.1}", least / fps, most / fps);
         table.row(vec![
             row.clip.clone(),
             format!("{:.0}", row.fps.median),
@@ -478,7 +478,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
         })
     };
     let mut targets = Vec::new();
-    for Bounded {
+    for EngineTarget {
         codec, depth, bound, ..
     } in one_thread()
     {
@@ -498,13 +498,13 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
         ));
     }
     for aim in [Aim::TwoThreads, Aim::StreamTwoThreads] {
-        for Bounded {
+        for EngineTarget {
             codec,
             depth,
             bound,
             clip,
             ..
-        } in listed(aim)
+        } in targets_of(aim)
         {
             let list = find(codec, depth).map(|row| match aim {
                 Aim::StreamTwoThreads => &row.streams,
@@ -560,7 +560,7 @@ mod tests {
 
     #[test]
     fn every_codec_has_a_target_and_every_row_is_one() {
-        let rows: Vec<Bounded> = table::rows("bench/targets.tsv", include_str!("targets.tsv")).unwrap();
+        let rows: Vec<EngineTarget> = table::rows("bench/targets.tsv", include_str!("targets.tsv")).unwrap();
         let targets = one_thread();
         assert!(
             Codec::ALL
@@ -574,7 +574,7 @@ mod tests {
                 .any(|row| row.depth == 10 && row.bound == ONE_THREAD)
         );
         let used = targets.iter().filter(|row| row.bound != ONE_THREAD).count();
-        let threads = listed(Aim::TwoThreads).len() + listed(Aim::StreamTwoThreads).len();
+        let threads = targets_of(Aim::TwoThreads).len() + targets_of(Aim::StreamTwoThreads).len();
         assert_eq!(used + threads, rows.len());
     }
 }

@@ -10,7 +10,7 @@ use crate::site::files::read;
 
 /// What a part has measured, and where.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Measured<T> {
+pub(crate) struct PartResult<T> {
     pub(crate) machine: Machine,
     pub(crate) rows: Vec<T>,
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::figures::Target;
-use super::machine::{Machine, Measured};
+use super::machine::{Machine, PartResult};
 use super::options::Part;
 use super::plot;
 use super::table::Table;
@@ -19,13 +19,13 @@ use crate::site::files::{read, write_json, write_whole};
 
 /// The results of the parts that were ever measured here.
 pub(crate) struct Results {
-    engine: Option<Measured<engine::Row>>,
-    device: Option<Measured<device::Row>>,
-    null: Option<Measured<null::Row>>,
-    clients: Option<Measured<clients::Row>>,
-    memory: Option<Measured<memory::Row>>,
-    stages: Option<Measured<stages::Row>>,
-    stateful: Option<Measured<stateful::Row>>,
+    engine: Option<PartResult<engine::Row>>,
+    device: Option<PartResult<device::Row>>,
+    null: Option<PartResult<null::Row>>,
+    clients: Option<PartResult<clients::Row>>,
+    memory: Option<PartResult<memory::Row>>,
+    stages: Option<PartResult<stages::Row>>,
+    stateful: Option<PartResult<stateful::Row>>,
 }
 
 /// The file of a part's results.
@@ -34,23 +34,23 @@ fn file(bed: &Bed, part: Part) -> std::path::PathBuf {
 }
 
 /// Keeps what a part has measured.
-pub(crate) fn keep<T: Serialize>(bed: &Bed, part: Part, measured: &Measured<T>) -> Result<()> {
-    write_json(&file(bed, part), measured)
+pub(crate) fn keep<T: Serialize>(bed: &Bed, part: Part, result: &PartResult<T>) -> Result<()> {
+    write_json(&file(bed, part), result)
 }
 
-fn load<T: DeserializeOwned>(bed: &Bed, part: Part) -> Result<Option<Measured<T>>> {
+fn load<T: DeserializeOwned>(bed: &Bed, part: Part) -> Result<Option<PartResult<T>>> {
     let file = file(bed, part);
     if !file.exists() {
         return Ok(None);
     }
-    let measured = serde_json::from_str(&read(&file)?);
-    measured
+    let result = serde_json::from_str(&read(&file)?);
+    result
         .map(Some)
         .with_context(|| format!("{} is of another version: remove it", file.display()))
 }
 
-fn rows<T>(measured: &Option<Measured<T>>) -> Option<&[T]> {
-    measured.as_ref().map(|measured| measured.rows.as_slice())
+fn rows<T>(result: &Option<PartResult<T>>) -> Option<&[T]> {
+    result.as_ref().map(|result| result.rows.as_slice())
 }
 
 impl Results {
@@ -136,8 +136,8 @@ impl Results {
             ));
         }
         text.push('\n');
-        let mut part = |measured: Option<&Machine>, tables: Vec<Table>, plots: &[&str]| {
-            let Some(machine) = measured else {
+        let mut part = |machine: Option<&Machine>, tables: Vec<Table>, plots: &[&str]| {
+            let Some(machine) = machine else {
                 return;
             };
             for table in tables {
@@ -154,7 +154,7 @@ impl Results {
         macro_rules! part {
             ($field:ident, $plots:expr) => {
                 part(
-                    self.$field.as_ref().map(|measured| &measured.machine),
+                    self.$field.as_ref().map(|result| &result.machine),
                     rows(&self.$field)
                         .map(|rows| $field::tables(rows))
                         .unwrap_or_default(),

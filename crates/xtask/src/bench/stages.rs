@@ -10,7 +10,7 @@ use daedalus_uapi::Codec;
 use serde::{Deserialize, Serialize};
 
 use super::clips::{self, Clip, Kind};
-use super::engine::{self, Bounded};
+use super::engine::{self, EngineTarget};
 use super::figures::{Bound, Target};
 use super::options::Args;
 use super::table::Table;
@@ -262,7 +262,7 @@ pub(crate) fn targets(rows: Option<&[Row]>) -> Vec<Target> {
     engine::one_thread()
         .into_iter()
         .map(
-            |Bounded {
+            |EngineTarget {
                  codec, depth, bound, ..
              }| {
                 let row =

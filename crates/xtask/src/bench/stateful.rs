@@ -58,7 +58,7 @@ impl Comparison {
 
 /// The node against the software of the same program: ratios, so less than 1 is less than software.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Against {
+pub(crate) struct Ratios {
     comparison: String,
     wall: Spread,
     /// Of client and worker.
@@ -78,7 +78,7 @@ pub(crate) struct Row {
     mbit: f64,
     frames: usize,
     runs: usize,
-    against: Vec<Against>,
+    against: Vec<Ratios>,
 }
 
 /// Returns FFmpeg's decoder of a codec for stateful devices.
@@ -93,11 +93,11 @@ fn codecs(bed: &Bed) -> Result<Vec<Codec>> {
         .command("ffmpeg")?
         .args(["-hide_banner", "-v", "error", "-decoders"])
         .output()?;
-    let known = |codec: &&Codec| {
+    let is_listed = |codec: &&Codec| {
         let name = decoder(**codec);
         listing.split_whitespace().any(|word| word == name)
     };
-    Ok(Codec::ALL.iter().filter(known).copied().collect())
+    Ok(Codec::ALL.iter().filter(is_listed).copied().collect())
 }
 
 /// Returns the commands for a clip at `path` in the guest.
@@ -155,7 +155,7 @@ fn row(clip: &Clip, rows: &Rows, runs: usize) -> Result<Row> {
                 rows.of(&device)?.iter().all(|row| row.workers > 0.0),
                 "{device}: no worker decoded"
             );
-            Ok(Against {
+            Ok(Ratios {
                 comparison: comparison.name.to_owned(),
                 wall: rows.ratio(&device, &software, |row| row.wall)?,
                 cpu: rows.ratio(&device, &software, Run::cpu)?,

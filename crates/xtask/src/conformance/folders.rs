@@ -243,14 +243,14 @@ mod tests {
             std::fs::write(manifest, before + &row(file))?;
         }
         let set = Set::open("test", &top)?;
-        let mut taken = Vec::new();
+        let mut files = Vec::new();
         for codec in Codec::ALL.iter().copied() {
             let items = set.items(codec, manifest::quick)?;
-            taken.extend(items.into_iter().map(|item| (codec, item.name)));
+            files.extend(items.into_iter().map(|item| (codec, item.name)));
         }
-        assert_eq!(taken, [(Codec::ALL[0], "a.264".to_owned())]);
+        assert_eq!(files, [(Codec::ALL[0], "a.264".to_owned())]);
         let others = set.others(manifest::quick)?;
-        let told: Vec<_> = others
+        let rows: Vec<_> = others
             .iter()
             .flat_map(|(name, items)| items.iter().map(move |item| (name.as_str(), item)))
             .map(|(name, item)| (name, item.name.as_str(), item.not_offered.as_deref()))
@@ -267,7 +267,7 @@ mod tests {
                 Some("MPEG-1 is no coded format of the device"),
             ),
         ];
-        assert_eq!(told, due);
+        assert_eq!(rows, due);
         std::fs::remove_dir_all(&top)?;
         Ok(())
     }

@@ -158,8 +158,8 @@ mod tests {
             ("yuv420p", "None", "yes"),
         ];
         rows.extend([("yuv420p", "progressive", "no"); 9]);
-        let taken: Vec<String> = quick(&manifest(&rows)).into_iter().map(|e| e.file).collect();
-        assert_eq!(taken, ["s/3.264", "s/7.264", "s/11.264"]);
+        let files: Vec<String> = quick(&manifest(&rows)).into_iter().map(|e| e.file).collect();
+        assert_eq!(files, ["s/3.264", "s/7.264", "s/11.264"]);
         assert_eq!(quick(&manifest(&[("yuv420p", "None", "no"); 200])).len(), 20);
     }
 

@@ -14,13 +14,13 @@ use serde::Serialize;
 use super::client::Client;
 use super::folders::Item;
 use super::limits::{Limit, When};
-use crate::play::Played;
+use crate::play::PlayResult;
 use crate::site::files::write_json;
 
 /// What a stream came to through a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub(crate) enum StreamResult {
     /// Every picture, in order, none missing or surplus, no error.
     Exact,
     /// Not exact, and listed as what the client itself does.
@@ -33,7 +33,7 @@ pub(crate) enum Verdict {
     Wrong,
 }
 
-impl Verdict {
+impl StreamResult {
     /// For people.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Verdict {
     }
 
     /// Neither right nor wrong.
-    pub(crate) fn skipped(self) -> bool {
+    pub(crate) fn is_skipped(self) -> bool {
         matches!(self, Self::ClientLimit | Self::ClientRefuses | Self::NotOffered)
     }
 }
@@ -66,7 +66,8 @@ pub(crate) struct Line {
     /// Pictures received, and those that there are.
     pub(crate) frames: usize,
     expected_frames: usize,
-    pub(crate) verdict: Verdict,
+    #[serde(rename = "verdict")]
+    pub(crate) result: StreamResult,
     /// Why it is not exact, in words; for a limit with its evidence.
     pub(crate) reason: String,
     /// What was seen, where the reason is that of a list.
@@ -106,10 +107,10 @@ pub(super) fn junit(file: &Path, reports: &[Report]) -> Result<()> {
             class: format!("{}.{}", report.codec, report.client),
             name: line.file.clone(),
             seconds: line.seconds,
-            verdict: match line.verdict {
-                Verdict::Exact => junit::Verdict::Passed,
-                Verdict::Wrong => junit::Verdict::Failed(line.reason.clone()),
-                _ => junit::Verdict::Skipped(line.reason.clone()),
+            result: match line.result {
+                StreamResult::Exact => junit::TestResult::Passed,
+                StreamResult::Wrong => junit::TestResult::Failed(line.reason.clone()),
+                _ => junit::TestResult::Skipped(line.reason.clone()),
             },
         })
         .collect();
@@ -120,25 +121,28 @@ pub(super) fn junit(file: &Path, reports: &[Report]) -> Result<()> {
 /// What an imitated client's error begins with when the real client refuses the stream.
 const REFUSES: &str = "the real client refuses: ";
 
-/// The verdict on a stream that was played (`row`), by what is known of the client.
-fn verdict(item: &Item, row: Option<&Row>, limit: Option<&Limit>) -> (Verdict, String) {
+/// Judges a stream that was played (`row`), by what is known of the client.
+fn judge(item: &Item, row: Option<&Row>, limit: Option<&Limit>) -> (StreamResult, String) {
     if let Some(reason) = &item.not_offered {
-        return (Verdict::NotOffered, reason.clone());
+        return (StreamResult::NotOffered, reason.clone());
     }
     let Some(row) = row else {
-        return (Verdict::Wrong, "not played: the guest ended before".to_owned());
+        return (
+            StreamResult::Wrong,
+            "not played: the guest ended before".to_owned(),
+        );
     };
     let refusal = row.error.as_ref().and_then(|error| error.split_once(REFUSES));
     match (row.equal, limit) {
         (true, Some(limit)) if limit.when == When::Always => (
-            Verdict::Wrong,
+            StreamResult::Wrong,
             format!("exact, but listed as the client's limit: {}", limit.reason),
         ),
-        (true, _) => (Verdict::Exact, String::new()),
-        (false, Some(limit)) => (Verdict::ClientLimit, limit.text()),
+        (true, _) => (StreamResult::Exact, String::new()),
+        (false, Some(limit)) => (StreamResult::ClientLimit, limit.text()),
         (false, None) => match refusal {
-            Some((_, why)) => (Verdict::ClientRefuses, why.to_owned()),
-            None => (Verdict::Wrong, row.reason()),
+            Some((_, why)) => (StreamResult::ClientRefuses, why.to_owned()),
+            None => (StreamResult::Wrong, row.reason()),
         },
     }
 }
@@ -149,20 +153,20 @@ impl Report {
         (set, codec, mode): (&str, Codec, &'static str),
         client: Client,
         items: &[Item],
-        played: &Played,
+        run: &PlayResult,
         limits: &[Limit],
     ) -> Self {
         let lines: Vec<Line> = items
             .iter()
             .map(|item| {
-                let row = played
+                let row = run
                     .rows
                     .iter()
                     .find(|row| row.name == item.name && row.codec == codec);
                 let limit = limits
                     .iter()
                     .find(|limit| limit.is_of(client.name(), codec, &item.name));
-                let (verdict, reason) = verdict(item, row, limit);
+                let (result, reason) = judge(item, row, limit);
                 let seen = row.map(Row::reason).filter(|seen| *seen != reason);
                 Line {
                     file: item.name.clone(),
@@ -176,7 +180,7 @@ impl Report {
                     height: item.entry.height,
                     frames: row.map_or(0, |row| row.frames),
                     expected_frames: item.entry.frames,
-                    verdict,
+                    result,
                     reason,
                     seen: seen.unwrap_or_default(),
                     exact_through: None,
@@ -191,19 +195,22 @@ impl Report {
             set: set.into(),
             mode,
             client: client.name(),
-            client_version: played.client_version.clone(),
-            exact: lines.iter().filter(|line| line.verdict == Verdict::Exact).count(),
+            client_version: run.client_version.clone(),
+            exact: lines
+                .iter()
+                .filter(|line| line.result == StreamResult::Exact)
+                .count(),
             streams: lines.len(),
             pictures: lines.iter().map(|line| line.frames).sum(),
-            guest: played.guest.clone(),
+            guest: run.guest.clone(),
             seconds: lines.iter().map(|line| line.seconds).sum(),
             lines,
         }
     }
 
-    /// Lines with a verdict.
-    pub(crate) fn count(&self, verdict: Verdict) -> usize {
-        self.lines.iter().filter(|line| line.verdict == verdict).count()
+    /// Counts the lines with a result.
+    pub(crate) fn count(&self, result: StreamResult) -> usize {
+        self.lines.iter().filter(|line| line.result == result).count()
     }
 
     /// For people, in one line.
@@ -212,11 +219,15 @@ impl Report {
             "{} of {} streams exact, {} frames",
             self.exact, self.streams, self.pictures
         );
-        for verdict in [Verdict::ClientLimit, Verdict::ClientRefuses, Verdict::NotOffered] {
-            let count = self.count(verdict);
+        for result in [
+            StreamResult::ClientLimit,
+            StreamResult::ClientRefuses,
+            StreamResult::NotOffered,
+        ] {
+            let count = self.count(result);
             if count > 0 {
                 // Writing to a String cannot fail, here and below.
-                let _ = write!(text, ", {count} {}", verdict.word());
+                let _ = write!(text, ", {count} {}", result.word());
             }
         }
         text
@@ -252,7 +263,7 @@ impl Report {
                 line.height,
                 line.frames,
                 line.expected_frames,
-                line.verdict.word(),
+                line.result.word(),
                 line.fps.map_or_else(String::new, |fps| format!("{fps:.0}")),
                 line.why().replace('|', "/").replace('\n', " ")
             );
@@ -282,13 +293,13 @@ impl Line {
         let fps = self.fps.map_or_else(|| "-".to_owned(), |fps| format!("{fps:.0}"));
         format!(
             "  {:14} {:13} {:>9} {:>9} {:>5} fps  {}{}",
-            self.verdict.word(),
+            self.result.word(),
             self.client,
             format!("{}x{}", self.width, self.height),
             format!("{}/{}", self.frames, self.expected_frames),
             fps,
             self.file,
-            if self.verdict == Verdict::Exact {
+            if self.result == StreamResult::Exact {
                 String::new()
             } else {
                 format!(": {}", self.why())
@@ -303,7 +314,7 @@ pub(crate) fn cross_check(reports: &mut [Report]) {
     let mut exact: BTreeMap<String, Vec<(&'static str, usize)>> = BTreeMap::new();
     let mut others: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
     for line in reports.iter().flat_map(|report| &report.lines) {
-        if line.verdict == Verdict::Exact {
+        if line.result == StreamResult::Exact {
             exact
                 .entry(line.file.clone())
                 .or_default()
@@ -312,7 +323,10 @@ pub(crate) fn cross_check(reports: &mut [Report]) {
         others.entry(line.file.clone()).or_default().push(line.client);
     }
     for line in reports.iter_mut().flat_map(|report| &mut report.lines) {
-        if !matches!(line.verdict, Verdict::ClientLimit | Verdict::ClientRefuses) {
+        if !matches!(
+            line.result,
+            StreamResult::ClientLimit | StreamResult::ClientRefuses
+        ) {
             continue;
         }
         match exact.get(&line.file) {
@@ -324,7 +338,7 @@ pub(crate) fn cross_check(reports: &mut [Report]) {
                 line.exact_through = Some(rows.join(", "));
             }
             None if others.get(&line.file).is_some_and(|clients| clients.len() > 1) => {
-                line.verdict = Verdict::Wrong;
+                line.result = StreamResult::Wrong;
                 line.reason = format!(
                     "no client is exact on it, so that it is not {}'s: {}",
                     line.client, line.reason
@@ -343,7 +357,7 @@ fn counts(reports: &[Report]) -> String {
             let of = counts
                 .entry((report.codec, &line.suite, line.client))
                 .or_default();
-            of[line.verdict as usize] += 1;
+            of[line.result as usize] += 1;
             of[5] += 1;
         }
     }
@@ -381,7 +395,7 @@ pub(crate) fn summary(dir: &Path, name: &str, reports: &[Report]) -> Result<()> 
         reports
             .iter()
             .flat_map(|report| &report.lines)
-            .filter(|line| line.verdict != Verdict::Exact)
+            .filter(|line| line.result != StreamResult::Exact)
     };
     if unequal().next().is_some() {
         text.push_str("\n## Not exact\n\n| stream | client | result | why |\n|---|---|---|---|\n");
@@ -391,7 +405,7 @@ pub(crate) fn summary(dir: &Path, name: &str, reports: &[Report]) -> Result<()> 
                 "| {} | {} | {} | {} |",
                 line.file,
                 line.client,
-                line.verdict.word(),
+                line.result.word(),
                 line.why().replace('|', "/").replace('\n', " ")
             );
         }
@@ -408,7 +422,7 @@ fn write_page(path: &Path, text: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn line(client: &'static str, verdict: Verdict) -> Line {
+    fn line(client: &'static str, result: StreamResult) -> Line {
         Line {
             file: "s".into(),
             client,
@@ -421,7 +435,7 @@ mod tests {
             height: 2,
             frames: 3,
             expected_frames: 3,
-            verdict,
+            result,
             reason: "because".into(),
             seen: String::new(),
             exact_through: None,
@@ -431,7 +445,7 @@ mod tests {
         }
     }
 
-    fn report(client: &'static str, verdict: Verdict) -> Report {
+    fn report(client: &'static str, result: StreamResult) -> Report {
         Report {
             codec: Codec::ALL[0],
             set: "vectors".into(),
@@ -443,33 +457,36 @@ mod tests {
             pictures: 3,
             guest: None,
             seconds: 0.0,
-            lines: vec![line(client, verdict)],
+            lines: vec![line(client, result)],
         }
     }
 
     #[test]
     fn a_limit_needs_another_client_that_is_exact() {
-        let mut reports = [report("gst", Verdict::ClientLimit), report("x", Verdict::Exact)];
+        let mut reports = [
+            report("gst", StreamResult::ClientLimit),
+            report("x", StreamResult::Exact),
+        ];
         cross_check(&mut reports);
-        assert_eq!(reports[0].lines[0].verdict, Verdict::ClientLimit);
+        assert_eq!(reports[0].lines[0].result, StreamResult::ClientLimit);
         assert_eq!(
             reports[0].lines[0].exact_through.as_deref(),
             Some("x: exact, 3 frames")
         );
         let mut reports = [
-            report("gst", Verdict::ClientLimit),
-            report("x", Verdict::ClientRefuses),
+            report("gst", StreamResult::ClientLimit),
+            report("x", StreamResult::ClientRefuses),
         ];
         cross_check(&mut reports);
-        assert_eq!(reports[0].lines[0].verdict, Verdict::Wrong);
-        assert_eq!(reports[1].lines[0].verdict, Verdict::Wrong);
+        assert_eq!(reports[0].lines[0].result, StreamResult::Wrong);
+        assert_eq!(reports[1].lines[0].result, StreamResult::Wrong);
     }
 
     #[test]
     fn alone_it_stays_a_limit() {
-        let mut reports = [report("gst", Verdict::ClientLimit)];
+        let mut reports = [report("gst", StreamResult::ClientLimit)];
         cross_check(&mut reports);
-        assert_eq!(reports[0].lines[0].verdict, Verdict::ClientLimit);
+        assert_eq!(reports[0].lines[0].result, StreamResult::ClientLimit);
         let row = format!("| {} | suite | gst | 0 | 1 | 0 | 0 | 0 | 1 |", Codec::ALL[0]);
         assert!(counts(&reports).contains(&row));
     }

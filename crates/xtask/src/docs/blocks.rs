@@ -198,10 +198,10 @@ pub(crate) fn parse(document: &str, text: &str) -> Result<Vec<Block>> {
 /// Makes sure that a block's output has the lines that the document shows.
 pub(crate) fn prints(block: &Block, output: &str) -> Result<()> {
     let mut lines = output.lines();
-    for wanted in block.prints.iter().filter(|line| !line.trim().is_empty()) {
+    for pattern in block.prints.iter().filter(|line| !line.trim().is_empty()) {
         ensure!(
-            lines.any(|line| matches(wanted, line)),
-            "the document shows a line that was not printed, or not in that place: {wanted}\nprinted was:\n\
+            lines.any(|line| matches(pattern, line)),
+            "the document shows a line that was not printed, or not in that place: {pattern}\nprinted was:\n\
              {}",
             crate::site::cmd::last_lines(output, 20)
         );
@@ -209,9 +209,9 @@ pub(crate) fn prints(block: &Block, output: &str) -> Result<()> {
     Ok(())
 }
 
-/// True if the line is as wanted; `…` stands for anything.
-fn matches(wanted: &str, line: &str) -> bool {
-    let mut parts = wanted.trim_end().split('…');
+/// Tells whether the line fits the pattern, in which `…` stands for anything.
+fn matches(pattern: &str, line: &str) -> bool {
+    let mut parts = pattern.trim_end().split('…');
     let Some(mut rest) = parts.next().and_then(|first| line.trim_end().strip_prefix(first)) else {
         return false;
     };

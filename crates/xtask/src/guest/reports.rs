@@ -32,7 +32,7 @@ const MARKS: [&str; 22] = [
 ];
 
 /// A report that is known to be false, with the reason (testbed/uml/known-reports).
-pub(crate) struct Known {
+pub(crate) struct FalseReport {
     pattern: String,
     /// What a further line of the same report has to contain: then all of that report is known.
     inside: Option<String>,
@@ -48,7 +48,7 @@ const BLOCKS: [(&str, &str); 3] = [
     ("page allocation failure:", "Mem-Info:"),
 ];
 
-impl Known {
+impl FalseReport {
     fn new(text: &str) -> Self {
         let (pattern, inside) = match text.split_once(">>") {
             Some((pattern, inside)) => (pattern, Some(inside.trim().to_owned())),
@@ -73,15 +73,15 @@ impl Known {
         let most = &lines[..lines.len().min(LONGEST)];
         let trace = most.iter().position(|line| line.contains("Call Trace"))?;
         let length = trace + most[trace..].iter().position(|line| is_empty(line))?;
-        let known = MARKS.iter().any(|mark| first.contains(mark))
+        let is_same = MARKS.iter().any(|mark| first.contains(mark))
             && most[..length].iter().any(|line| line.contains(inside));
-        known.then_some(length)
+        is_same.then_some(length)
     }
 }
 
 /// Reads testbed/uml/known-reports: `text of the report's line | reason`, or
 /// `text of its first line >> text of a further line | reason`.
-pub(crate) fn known(site: &Site) -> Result<Vec<Known>> {
+pub(crate) fn false_reports(site: &Site) -> Result<Vec<FalseReport>> {
     let text = crate::site::files::read(&site.repo.join("testbed/uml/known-reports"))?;
     crate::site::files::data_lines(&text)
         .map(|line| {
@@ -92,18 +92,21 @@ pub(crate) fn known(site: &Site) -> Result<Vec<Known>> {
                 !pattern.trim().is_empty() && !reason.trim().is_empty(),
                 "known-reports: {line}"
             );
-            Ok(Known::new(pattern))
+            Ok(FalseReport::new(pattern))
         })
         .collect()
 }
 
 /// The lines of `log` that are or begin reports, without the known false ones.
-pub(crate) fn find(log: &str, known: &[Known]) -> Vec<String> {
+pub(crate) fn find(log: &str, false_reports: &[FalseReport]) -> Vec<String> {
     let lines: Vec<&str> = log.lines().collect();
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(line) = lines.get(at) {
-        if let Some(length) = known.iter().find_map(|known| known.covers(&lines[at..])) {
+        if let Some(length) = false_reports
+            .iter()
+            .find_map(|report| report.covers(&lines[at..]))
+        {
             at += length;
             continue;
         }
@@ -129,7 +132,7 @@ mod tests {
                    20 seconds\n\
                    [ 5.0] WARNING: suspicious RCU usage\n";
         assert_eq!(find(log, &[]).len(), 3);
-        assert_eq!(find(log, &[Known::new("suspicious RCU")]).len(), 2);
+        assert_eq!(find(log, &[FalseReport::new("suspicious RCU")]).len(), 2);
     }
 
     #[test]
@@ -139,10 +142,13 @@ mod tests {
                    [ 2.0] WARNING: suspicious RCU usage\n[ 2.0] \n[ 2.0] Call Trace:\n[ 2.0]  [<61>] b+0x1\n\
                    [ 2.0] \n";
         assert_eq!(find(log, &[]).len(), 4);
-        let found = find(log, &[Known::new("suspicious RCU usage >> a+0x")]);
+        let found = find(log, &[FalseReport::new("suspicious RCU usage >> a+0x")]);
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|line| line.starts_with("[ 2.0]")), "{found:?}");
-        assert_eq!(find(log, &[Known::new("suspicious RCU usage >> c+0x")]).len(), 4);
+        assert_eq!(
+            find(log, &[FalseReport::new("suspicious RCU usage >> c+0x")]).len(),
+            4
+        );
     }
 
     #[test]
@@ -151,10 +157,10 @@ mod tests {
                    end trace 0 ]---\n\
                    [ 2.0] WARNING: drivers/b.c:5 at g+0x1/0x2, CPU#0: x/1\n[ 2.1] Call Trace:\n[ 2.2] ---[ \
                    end trace 0 ]---\n";
-        assert_eq!(find(log, &[Known::new("at f+")]).len(), 2);
+        assert_eq!(find(log, &[FalseReport::new("at f+")]).len(), 2);
         let log = "[ 1.0] x: vmalloc error: size 5\n[ 1.1] Call Trace:\n[ 1.2] Mem-Info:\n[ 2.0] y: vmalloc \
                    error: size 5\n\
                    [ 2.1] Call Trace:\n[ 2.2] Mem-Info:\n";
-        assert_eq!(find(log, &[Known::new("x: vmalloc")]).len(), 1);
+        assert_eq!(find(log, &[FalseReport::new("x: vmalloc")]).len(), 1);
     }
 }

@@ -33,7 +33,7 @@ struct User<'a> {
 }
 
 /// What `run` came to.
-struct Ran {
+struct RunResult {
     status: Option<i32>,
     out: String,
     err: String,
@@ -42,10 +42,10 @@ struct Ran {
 
 impl User<'_> {
     /// `run` with these words, as nobody, in the user's directory.
-    fn run(&self, words: &[&str]) -> Result<Ran> {
+    fn run(&self, words: &[&str]) -> Result<RunResult> {
         let (out, err) = (self.home.join("out"), self.home.join("err"));
-        let started = Instant::now();
-        let ended = self
+        let start = Instant::now();
+        let exit = self
             .bed
             .host
             .privileged(
@@ -71,25 +71,25 @@ impl User<'_> {
             )
             .into_owned())
         };
-        Ok(Ran {
-            status: ended.status.code(),
+        Ok(RunResult {
+            status: exit.status.code(),
             out: text(&out)?,
             err: text(&err)?,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: start.elapsed().as_secs_f64(),
         })
     }
 
     /// The same; it must end with this status.
-    fn ends(&self, words: &[&str], status: i32) -> Result<Ran> {
-        let ran = self.run(words)?;
+    fn ends(&self, words: &[&str], status: i32) -> Result<RunResult> {
+        let result = self.run(words)?;
         ensure!(
-            ran.status == Some(status),
+            result.status == Some(status),
             "status {:?}, not {status}: {}\n{}",
-            ran.status,
-            last_lines(&ran.out, 5),
-            last_lines(&ran.err, 15)
+            result.status,
+            last_lines(&result.out, 5),
+            last_lines(&result.err, 15)
         );
-        Ok(ran)
+        Ok(result)
     }
 }
 
@@ -136,20 +136,20 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
         "image: exit status, outputs and arguments are the command's",
         || {
             let script = "printf '%s|' \"$@\"; echo err >&2; exit 7";
-            let ran = user.ends(&["--", "sh", "-c", script, "sh", "a b", "", "c'd\"$e"], 7)?;
-            ensure!(ran.out == "a b||c'd\"$e|", "standard output: {:?}", ran.out);
-            ensure!(ran.err == "err\n", "standard error: {:?}", ran.err);
+            let result = user.ends(&["--", "sh", "-c", script, "sh", "a b", "", "c'd\"$e"], 7)?;
+            ensure!(result.out == "a b||c'd\"$e|", "standard output: {:?}", result.out);
+            ensure!(result.err == "err\n", "standard error: {:?}", result.err);
             Ok(String::new())
         },
     );
     outcome.check(
         "image: the working directory is there and keeps what is written",
         || {
-            let ran = user.ends(&["--", "sh", "-c", "pwd; echo written >file"], 0)?;
+            let result = user.ends(&["--", "sh", "-c", "pwd; echo written >file"], 0)?;
             ensure!(
-                Path::new(ran.out.trim_end()) == user.home.canonicalize()?,
+                Path::new(result.out.trim_end()) == user.home.canonicalize()?,
                 "{}",
-                ran.out
+                result.out
             );
             ensure!(
                 read(&user.home.join("file"))? == "written\n",
@@ -159,27 +159,27 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
         },
     );
     outcome.check("image: 20 MB of standard output arrive whole", || {
-        let ran = user.ends(&["--", "sh", "-c", "seq 2500000"], 0)?;
+        let result = user.ends(&["--", "sh", "-c", "seq 2500000"], 0)?;
         ensure!(
-            ran.out.len() == 18_888_896 && ran.out.ends_with("\n2500000\n"),
+            result.out.len() == 18_888_896 && result.out.ends_with("\n2500000\n"),
             "{} bytes",
-            ran.out.len()
+            result.out.len()
         );
-        Ok(format!("{:.1} s", ran.seconds))
+        Ok(format!("{:.1} s", result.seconds))
     });
     outcome.check("image: all codecs are exact, and in a JUnit report", || {
         let clips = Codec::ALL.iter().map(|codec| clip(*codec));
         let clips: Vec<String> = clips.collect();
         let all = format!("daedalus verify --junit report.xml {}", clips.join(" "));
-        let ran = user.ends(&["--", "sh", "-c", &all], 0)?;
+        let result = user.ends(&["--", "sh", "-c", &all], 0)?;
         let count = clips.len();
-        ensure!(ran.out.matches(": exact, ").count() == count, "{}", ran.out);
+        ensure!(result.out.matches(": exact, ").count() == count, "{}", result.out);
         let report = read(&user.home.join("report.xml"))?;
         ensure!(
             report.contains(&format!("tests=\"{count}\" failures=\"0\"")),
             "{report}"
         );
-        Ok(format!("{:.1} s", ran.seconds))
+        Ok(format!("{:.1} s", result.seconds))
     });
     outcome.check("image: decodebin takes the device by itself", || {
         let pipeline = format!(
@@ -207,7 +207,7 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
         Ok(String::new())
     });
     outcome.check("image: a guest that ends early is 125, a late one 124", || {
-        let ran = user.ends(
+        let result = user.ends(
             &[
                 "--",
                 "perl",
@@ -216,13 +216,17 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
             ],
             125,
         )?;
-        ensure!(ran.err.contains("ended before the command did"), "{}", ran.err);
-        let ran = user.ends(&["--timeout", "3", "--", "sleep", "60"], 124)?;
-        ensure!(ran.seconds < 10.0, "{:.1} s", ran.seconds);
+        ensure!(
+            result.err.contains("ended before the command did"),
+            "{}",
+            result.err
+        );
+        let result = user.ends(&["--timeout", "3", "--", "sleep", "60"], 124)?;
+        ensure!(result.seconds < 10.0, "{:.1} s", result.seconds);
         Ok(String::new())
     });
     outcome.check("image: --host-root runs this machine's programs", || {
-        let ran = user.ends(
+        let result = user.ends(
             &[
                 "--host-root",
                 "--",
@@ -233,10 +237,10 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
             0,
         )?;
         ensure!(
-            ran.out.starts_with(&read(Path::new("/etc/os-release"))?)
-                && ran.out.ends_with("/dev/video-dec-daedalus\n"),
+            result.out.starts_with(&read(Path::new("/etc/os-release"))?)
+                && result.out.ends_with("/dev/video-dec-daedalus\n"),
             "{}",
-            ran.out
+            result.out
         );
         ensure!(!Path::new("/etc/x").exists(), "it wrote to this machine");
         Ok(String::new())
@@ -258,23 +262,23 @@ pub(super) fn run(bed: &Bed, archive: &Path, outcome: &Outcome) -> Result<()> {
 fn faults(user: &User<'_>, outcome: &Outcome) {
     let verify = format!("daedalus verify {}", clip(FIRST));
     // GStreamer shows a picture that carries the error flag, and loses those of a worker that is lost.
-    for (fault, lost, said) in [
+    for (fault, lost, phrase) in [
         ("error:5", false, "failed job=5 reason=on purpose"),
         ("stall:5:300", false, "stalling on purpose job=5"),
         ("drop:5", true, "not answered on purpose job=5"),
         ("crash:5", true, "crashing on purpose job=5"),
     ] {
         outcome.check(&format!("image: --fault {fault}, twice"), || {
-            let once = || -> Result<Ran> {
+            let once = || -> Result<RunResult> {
                 let words = ["--logs", "logs", "--fault", fault, "--", "sh", "-c", &verify];
-                let ran = user.ends(&words, i32::from(lost))?;
+                let result = user.ends(&words, i32::from(lost))?;
                 let log = read(&user.home.join("logs/daedalusd.log"))?;
-                ensure!(log.contains(said), "the daemon does not say '{said}':\n{log}");
-                Ok(ran)
+                ensure!(log.contains(phrase), "the daemon does not say '{phrase}':\n{log}");
+                Ok(result)
             };
             let (one, two) = (once()?, once()?);
             // The rate is the machine's.
-            let text = |ran: &Ran| ran.out.split("),").next().unwrap_or_default().to_owned();
+            let text = |result: &RunResult| result.out.split("),").next().unwrap_or_default().to_owned();
             ensure!(
                 text(&one) == text(&two) && !one.out.is_empty(),
                 "{} and then {}",
@@ -308,11 +312,11 @@ fn bare(bed: &Bed, user: &User<'_>) -> Result<String> {
         .log(&log)
         .timeout(Duration::from_secs(180))
         .status()
-        .and_then(|ended| {
+        .and_then(|exit| {
             ensure!(
-                ended.status.code() == Some(5),
+                exit.status.code() == Some(5),
                 "{:?}: {}",
-                ended.status,
+                exit.status,
                 last_lines(&read(&log)?, 10)
             );
             Ok(last_lines(&read(&log)?, 1))

@@ -128,14 +128,14 @@ fn circles(needs: &Needs) -> Vec<BTreeSet<String>> {
         .map(|file| (file.as_str(), reached(needs, file)))
         .collect();
     let mut circles = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut files_seen = BTreeSet::new();
     for (file, reached) in &reach {
-        if !reached.contains(file) || !seen.insert(*file) {
+        if !reached.contains(file) || !files_seen.insert(*file) {
             continue;
         }
         let mut circle = BTreeSet::from([(*file).to_owned()]);
         for other in reached.iter().filter(|other| reach[**other].contains(file)) {
-            seen.insert(other);
+            files_seen.insert(other);
             circle.insert((*other).to_owned());
         }
         circles.push(circle);

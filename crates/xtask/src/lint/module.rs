@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::bed::Bed;
 use crate::make::apt::{self, PrivateApt};
-use crate::make::kernel::{Built, Kernel};
+use crate::make::kernel::{Kernel, KernelBuild};
 use crate::make::module;
 use crate::outcome::Outcome;
 use crate::site::cache::Stamp;
@@ -56,9 +56,9 @@ pub(crate) fn checkpatch(bed: &Bed, outcome: &Outcome) {
                     .log(&log)
                     .status()?;
             }
-            let said = read(&log)?;
-            if !said.trim().is_empty() {
-                bail!("{}", last_lines(&said, 10));
+            let output = read(&log)?;
+            if !output.trim().is_empty() {
+                bail!("{}", last_lines(&output, 10));
             }
             Ok(format!("{} files", files.len()))
         })
@@ -99,7 +99,7 @@ pub(crate) fn warnings(bed: &Bed, outcome: &Outcome, which: Kernel) {
 }
 
 /// Builds it; the number of files that sparse looked at.
-fn build(bed: &Bed, kernel: &Built, which: Kernel, flags: &[String]) -> Result<String> {
+fn build(bed: &Bed, kernel: &KernelBuild, which: Kernel, flags: &[String]) -> Result<String> {
     let name = format!("{which}-checked");
     let _lock = lock_file(
         &bed.target.join(format!("module/.{name}.lock")),
@@ -115,14 +115,14 @@ fn build(bed: &Bed, kernel: &Built, which: Kernel, flags: &[String]) -> Result<S
         .log(&log)
         .run()?;
     let source = bed.kernel_source()?;
-    let said = read(&log)?;
+    let output = read(&log)?;
     let kernel = [source.dir.to_string_lossy(), kernel.tree.to_string_lossy()].map(String::from);
-    let warnings = said_of_module(&said, &kernel);
+    let warnings = lines_of_module(&output, &kernel);
     if !warnings.is_empty() {
         bail!("{} warning(s):\n{}", warnings.len(), warnings.join("\n"));
     }
     let checked = |line: &&str| line.trim_start().starts_with("CHECK ");
-    match said.lines().filter(checked).count() {
+    match output.lines().filter(checked).count() {
         0 => bail!("sparse looked at no file (see {})", log.display()),
         count => Ok(format!("{count} files")),
     }
@@ -156,7 +156,7 @@ fn sparse(bed: &Bed) -> Result<String> {
 }
 
 /// The warnings and errors in a build's log that are not about the kernel's own files.
-fn said_of_module<'a>(log: &'a str, kernel: &[String]) -> Vec<&'a str> {
+fn lines_of_module<'a>(log: &'a str, kernel: &[String]) -> Vec<&'a str> {
     log.lines()
         .filter(|line| {
             ["warning:", "error:", "WARNING:", "ERROR:"]
@@ -177,7 +177,7 @@ mod tests {
         let log =
             "/k/include/linux/x.h:1:1: warning: not ours\ndaedalus_job.c:2:3: warning: ours\n  CHECK a.c\n";
         assert_eq!(
-            said_of_module(log, &["/k".into()]),
+            lines_of_module(log, &["/k".into()]),
             ["daedalus_job.c:2:3: warning: ours"]
         );
     }

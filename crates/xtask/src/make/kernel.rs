@@ -62,7 +62,7 @@ pub(crate) struct Source {
 
 /// A built kernel.
 #[derive(Clone, Debug)]
-pub(crate) struct Built {
+pub(crate) struct KernelBuild {
     /// The build tree; out-of-tree modules are built against it.
     pub(crate) tree: PathBuf,
     /// The bootable program.
@@ -155,7 +155,7 @@ fn fragment(site: &Site, which: Kernel) -> Result<String> {
 }
 
 /// Builds a kernel if it is not in the cache.
-pub(crate) fn make(site: &Site, source: &Source, which: Kernel) -> Result<Built> {
+pub(crate) fn make(site: &Site, source: &Source, which: Kernel) -> Result<KernelBuild> {
     site.host.ready()?;
     let fragment = fragment(site, which)?;
     let stamp = Stamp::new()
@@ -201,7 +201,7 @@ pub(crate) fn make(site: &Site, source: &Source, which: Kernel) -> Result<Built>
             ])?;
             drop_objects(path)
         })?;
-    Ok(Built {
+    Ok(KernelBuild {
         program: tree.join("linux"),
         modules: tree.join("installed"),
         tree,
@@ -220,10 +220,10 @@ fn kernel_make(source: &Path, tree: &Path) -> Cmd {
         .env("MAKEFLAGS", "")
 }
 
-/// Makes sure that every line of `wanted` is in `config`, which Kconfig wrote.
-fn verify_config(wanted: &str, config: &str) -> Result<()> {
+/// Makes sure that every line of `fragment` is in `config`, which Kconfig wrote.
+fn verify_config(fragment: &str, config: &str) -> Result<()> {
     let mut missing = Vec::new();
-    for line in wanted.lines() {
+    for line in fragment.lines() {
         let (symbol, value) = line
             .split_once('=')
             .with_context(|| format!("no configuration line: {line}"))?;

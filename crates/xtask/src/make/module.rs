@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::kernel::{Built, Kernel};
+use super::kernel::{Kernel, KernelBuild};
 use crate::site::Site;
 use crate::site::cache::Stamp;
 use crate::site::cmd::Cmd;
@@ -116,7 +116,7 @@ pub(crate) fn jobs() -> [String; 2] {
 }
 
 /// Returns the command `make GOAL` of the module in `dir` against a UML kernel.
-pub(crate) fn make(kernel: &Built, which: Kernel, dir: &Path, goal: &str) -> Cmd {
+pub(crate) fn make(kernel: &KernelBuild, which: Kernel, dir: &Path, goal: &str) -> Cmd {
     let make = Cmd::new("make")
         .args(jobs())
         .arg("-C")
@@ -130,7 +130,7 @@ pub(crate) fn make(kernel: &Built, which: Kernel, dir: &Path, goal: &str) -> Cmd
 }
 
 /// Builds the module for the guest; the directory for /mnt/modules: the kernel's own modules and this one.
-pub(crate) fn build(site: &Site, kernel: &Built, which: Kernel) -> Result<PathBuf> {
+pub(crate) fn build(site: &Site, kernel: &KernelBuild, which: Kernel) -> Result<PathBuf> {
     let _lock = lock_file(
         &site.target.join(format!("module/.{which}.lock")),
         "building the module",
@@ -171,7 +171,7 @@ mod tests {
         std::fs::create_dir_all(&include).unwrap();
         std::fs::create_dir_all(repo.join("kernel")).unwrap();
         let now = || stamp(&repo, OWN.parts, Stamp::new()).unwrap().text().to_owned();
-        let mut seen = BTreeSet::from([now()]);
+        let mut stamps = BTreeSet::from([now()]);
         for (file, text) in [
             ("kernel/a.c", "int a;"),
             ("kernel/a.c", "int a;\n"),
@@ -181,10 +181,10 @@ mod tests {
             ("include/uapi/linux/a.h", "#define A 2"),
         ] {
             std::fs::write(repo.join(file), text).unwrap();
-            assert!(seen.insert(now()), "{file} is no input");
+            assert!(stamps.insert(now()), "{file} is no input");
         }
         std::fs::write(repo.join("kernel/a.o"), "").unwrap();
-        assert!(!seen.insert(now()), "what is built is an input");
+        assert!(!stamps.insert(now()), "what is built is an input");
         std::fs::remove_dir_all(repo).unwrap();
     }
 }

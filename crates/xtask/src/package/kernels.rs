@@ -85,7 +85,7 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
         "MAKEFLAGS=CONFIG_DEBUG_INFO_BTF_MODULES= CC={}",
         target.compiler()
     );
-    let ended = bed
+    let exit = bed
         .command_in(&root::make(bed, root::PACKAGING)?, "env", &binds)?
         .arg(flags)
         .arg("dkms")
@@ -100,7 +100,7 @@ fn one(bed: &Bed, dir: &Path, version: &str, target: &Target) -> Result<Row> {
         .status()?;
     let module = state.join(format!("daedalus-v4l2/{version}/{kernel}/{architecture}/module"));
     let built = std::fs::read_dir(&module).is_ok_and(|mut entries| entries.next().is_some());
-    let code = ended.status.code().context("dkms was killed")?;
+    let code = exit.status.code().context("dkms was killed")?;
     if code != 0 || !built {
         bail!(
             "dkms ended with {code}; its last lines:\n{}",

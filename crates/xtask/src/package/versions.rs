@@ -62,10 +62,10 @@ mod tests {
         );
         assert_eq!(version(&dir).unwrap(), "1.2.3");
         write("debian/daedalus-v4l2-dkms.dkms", "PACKAGE_VERSION=\"1.2.4\"\n");
-        let said = version(&dir).unwrap_err().to_string();
+        let message = version(&dir).unwrap_err().to_string();
         assert!(
-            said.contains("1.2.4") && said.contains("debian/changelog"),
-            "{said}"
+            message.contains("1.2.4") && message.contains("debian/changelog"),
+            "{message}"
         );
         write("debian/daedalus-v4l2-dkms.dkms", "");
         assert!(version(&dir).is_err());

@@ -25,9 +25,9 @@ pub(crate) struct Cmd {
     timeout: Option<Duration>,
 }
 
-/// How a command ended that was allowed to fail.
+/// The end of a command that was allowed to fail.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Exit {
     /// Its exit status.
     pub(crate) status: ExitStatus,
     /// True when the time limit ended it.
@@ -142,7 +142,7 @@ impl Cmd {
     }
 
     /// Runs it to its end or the time limit, and does not judge its exit status.
-    pub(crate) fn status(&self) -> Result<Ended> {
+    pub(crate) fn status(&self) -> Result<Exit> {
         let mut command = self.command();
         if let Some(log) = &self.log {
             if let Some(parent) = log.parent() {
@@ -168,7 +168,7 @@ impl Cmd {
         // What a command leaves behind in its group must not outlive it: guests and daemons write on
         // otherwise.
         group.kill();
-        Ok(Ended { status, timed_out })
+        Ok(Exit { status, timed_out })
     }
 
     /// Runs it, and makes anything but success an error with the end of its log.
@@ -178,8 +178,8 @@ impl Cmd {
             .as_ref()
             .and_then(|log| std::fs::metadata(log).ok())
             .map_or(0, |meta| meta.len());
-        let ended = self.status()?;
-        if ended.status.success() && !ended.timed_out {
+        let exit = self.status()?;
+        if exit.status.success() && !exit.timed_out {
             return Ok(());
         }
         let tail = self
@@ -193,12 +193,12 @@ impl Cmd {
             .map(|log| format!(" (all of it: {})", log.display()))
             .unwrap_or_default();
         if tail.is_empty() {
-            bail!("{}: {}{log}", self.shown(), describe(&ended));
+            bail!("{}: {}{log}", self.shown(), describe(&exit));
         }
         bail!(
             "{}: {}{log}; its last lines:\n{tail}",
             self.shown(),
-            describe(&ended)
+            describe(&exit)
         )
     }
 
@@ -209,14 +209,14 @@ impl Cmd {
         let (child, _group) = self.spawn(command)?;
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            let ended = Ended {
+            let exit = Exit {
                 status: output.status,
                 timed_out: false,
             };
             bail!(
                 "{}: {}: {}",
                 self.shown(),
-                describe(&ended),
+                describe(&exit),
                 String::from_utf8_lossy(&output.stderr).trim_end()
             );
         }
@@ -237,11 +237,11 @@ fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>
 }
 
 /// How a command ended, in words.
-pub(crate) fn describe(ended: &Ended) -> String {
-    if ended.timed_out {
+pub(crate) fn describe(exit: &Exit) -> String {
+    if exit.timed_out {
         return "stopped at its time limit".into();
     }
-    match (ended.status.code(), ended.status.signal()) {
+    match (exit.status.code(), exit.status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "ended in an unknown way".into(),
@@ -289,11 +289,11 @@ mod tests {
 
     #[test]
     fn the_time_limit_kills_the_whole_group() {
-        let started = Instant::now();
+        let start = Instant::now();
         let cmd = Cmd::new("sh")
             .args(["-c", "sleep 60 & sleep 60"])
             .timeout(Duration::from_millis(100));
-        let ended = cmd.status().unwrap();
-        assert!(ended.timed_out && started.elapsed() < Duration::from_secs(10));
+        let exit = cmd.status().unwrap();
+        assert!(exit.timed_out && start.elapsed() < Duration::from_secs(10));
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn note(text: &str) {
 /// Something that takes long: a spinner with the time on a terminal, elsewhere a line at its start and end.
 pub(crate) struct Step {
     text: String,
-    started: Instant,
+    start: Instant,
     bar: Option<ProgressBar>,
 }
 
@@ -49,7 +49,7 @@ impl Step {
         }
         Self {
             text: text.to_owned(),
-            started: Instant::now(),
+            start: Instant::now(),
             bar,
         }
     }
@@ -64,7 +64,7 @@ impl Drop for Step {
         note(&format!(
             "{}: {:.0} s",
             self.text,
-            self.started.elapsed().as_secs_f64()
+            self.start.elapsed().as_secs_f64()
         ));
     }
 }

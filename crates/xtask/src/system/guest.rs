@@ -15,7 +15,7 @@ use crate::bed::Bed;
 use crate::guest::reports;
 use crate::make::root;
 use crate::outcome::Outcome;
-use crate::site::cmd::{Cmd, Ended, describe, last_lines};
+use crate::site::cmd::{Cmd, Exit, describe, last_lines};
 use crate::site::files::read;
 use crate::site::ui;
 use crate::{checks, package};
@@ -71,13 +71,13 @@ pub(super) fn run(bed: &Bed, place: &Place<'_>, guest: &Guest) -> Result<(Outcom
     let console = dir.join("console.log");
     let qemu = qemu(bed, place, &dir, guest)?.log(&console).timeout(LIMIT);
     let label = format!("{} {flavour} {cpu}{called}", place.machine.architecture);
-    let ended = {
+    let exit = {
         let _step = ui::Step::begin(&format!("running the guest {label}"));
         checks::watched(&qemu, &dir.join("out").join(checks::FILE), &label, &outcome)?
     };
     let log = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
     outcome.check(&format!("{label}: the guest came to its end"), || {
-        came_to_end(&dir.join("out"), &log, &ended)
+        came_to_end(&dir.join("out"), &log, &exit)
     });
     outcome.check(&format!("{label}: the kernel's log has no report"), || {
         clean(bed, &log, &dir.join("out/kernel.log"))
@@ -188,9 +188,9 @@ fn qemu(bed: &Bed, place: &Place<'_>, dir: &Path, guest: &Guest) -> Result<Cmd> 
         .args(["-virtfs", &share("out", "")]))
 }
 
-fn came_to_end(out: &Path, log: &str, ended: &Ended) -> Result<String> {
+fn came_to_end(out: &Path, log: &str, exit: &Exit) -> Result<String> {
     let status = fs::read_to_string(out.join("status")).unwrap_or_default();
-    if status.trim() != "0" || !ended.status.success() || ended.timed_out {
+    if status.trim() != "0" || !exit.status.success() || exit.timed_out {
         let how = if status.trim().is_empty() {
             "before its script did".to_owned()
         } else {
@@ -198,7 +198,7 @@ fn came_to_end(out: &Path, log: &str, ended: &Ended) -> Result<String> {
         };
         bail!(
             "QEMU: {}, {how}; the console's last lines:\n{}",
-            describe(ended),
+            describe(exit),
             last_lines(log, 15)
         );
     }
@@ -208,10 +208,10 @@ fn came_to_end(out: &Path, log: &str, ended: &Ended) -> Result<String> {
 /// The console has what the kernel said up to a sudden end, the guest's own copy what was not for the
 /// console.
 fn clean(bed: &Bed, console: &str, own: &Path) -> Result<String> {
-    let known = reports::known(bed)?;
+    let false_reports = reports::false_reports(bed)?;
     let own = read(own)?;
-    let mut found = reports::find(console, &known);
-    found.extend(reports::find(&own, &known));
+    let mut found = reports::find(console, &false_reports);
+    found.extend(reports::find(&own, &false_reports));
     if let Some(first) = found.first() {
         bail!("{} lines, the first: {first}", found.len());
     }

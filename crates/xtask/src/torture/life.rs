@@ -14,7 +14,7 @@ use crate::guest::{self, GuestJob};
 use crate::make::kernel::Kernel;
 use crate::outcome::Outcome;
 use crate::play;
-use crate::streams::{self, Chosen, Use};
+use crate::streams::{self, ListedStream, Use};
 
 /// The scenarios of `life`, in the order in which they run.
 const SCENARIOS: [&str; 24] = [
@@ -64,7 +64,7 @@ const STATES: [&str; 12] = [
 ];
 
 /// Whether a scenario is run.
-fn taken(scenario: &str, kernel: Kernel, quick: bool) -> bool {
+fn is_selected(scenario: &str, kernel: Kernel, quick: bool) -> bool {
     let left = match kernel {
         Kernel::Plain | Kernel::Coverage | Kernel::Image => &STATES[..],
         Kernel::Sanitizers => &EXACTNESS[..],
@@ -130,7 +130,7 @@ fn resized(bed: &Bed) -> Result<Vec<String>> {
 }
 
 /// Returns where the guest sees a stream of the vectors.
-fn in_vectors(stream: &Chosen) -> String {
+fn in_vectors(stream: &ListedStream) -> String {
     format!("/mnt/vectors/{}", stream.path())
 }
 
@@ -161,7 +161,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
     }
     let scenarios: Vec<&str> = SCENARIOS
         .into_iter()
-        .filter(|scenario| taken(scenario, kernel, args.quick) && named(scenario))
+        .filter(|scenario| is_selected(scenario, kernel, args.quick) && named(scenario))
         .collect();
     // A codec more does not make `./dev test` longer: the module's part is the same for all of them.
     let turns = if args.quick { "--in-turn" } else { "" };
@@ -180,7 +180,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         };
         script.push_str(&format!("{tool} {scenario} >>life.jsonl || true\n"));
     }
-    let mut wanted: Vec<String> = scenarios.into_iter().map(String::from).collect();
+    let mut names: Vec<String> = scenarios.into_iter().map(String::from).collect();
     if args.quick && kernel == Kernel::Sanitizers || !args.scenario.is_empty() {
         // Exactness again, or what was not asked for.
     } else if let Some(vectors) = bed.vectors() {
@@ -189,7 +189,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
             script.push_str(&format!(
                 "{tool} play {path} --reference /mnt/vectors/{sums} >>life.jsonl || true\n"
             ));
-            wanted.push(format!("play {path}"));
+            names.push(format!("play {path}"));
         }
     } else {
         outcome.skip(
@@ -205,7 +205,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         .mem_mib(LIFE_MIB);
     let result = guest::run(bed, &job)?;
     let lines = lines(&result.out_dir.join("life.jsonl"));
-    for name in &wanted {
+    for name in &names {
         record(
             outcome,
             &format!("life ({kernel}): {name}"),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
-use crate::outcome::{Check, Outcome, Verdict};
+use crate::outcome::{Check, CheckResult, Outcome};
 use crate::site::files::write_json;
 
 /// The lines of JSON that the scenarios printed.
@@ -52,13 +52,13 @@ pub(super) fn record(outcome: &Outcome, name: &str, line: Option<&Value>) {
             .join(", "))
     };
     let seconds = line.and_then(|line| line["seconds"].as_f64()).unwrap_or_default();
-    let (verdict, note) = match judged() {
-        Ok(note) => (Verdict::Passed, note),
-        Err(error) => (Verdict::Failed, format!("{error:#}")),
+    let (result, note) = match judged() {
+        Ok(note) => (CheckResult::Passed, note),
+        Err(error) => (CheckResult::Failed, format!("{error:#}")),
     };
     outcome.record(Check {
         name: name.to_owned(),
-        verdict,
+        result,
         note,
         seconds,
     });
@@ -85,9 +85,9 @@ mod tests {
         record(&outcome, "play a.ivf", lines.get_named("play a.ivf"));
         record(&outcome, "play b.ivf", lines.get_named("play b.ivf"));
         let checks = outcome.checks();
-        assert_eq!(checks[0].verdict, Verdict::Passed);
+        assert_eq!(checks[0].result, CheckResult::Passed);
         assert_eq!(checks[0].note, "edges 36");
         assert_eq!(checks[1].note, "not exact");
-        assert_eq!(checks[2].verdict, Verdict::Failed);
+        assert_eq!(checks[2].result, CheckResult::Failed);
     }
 }

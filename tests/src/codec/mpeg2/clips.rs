@@ -222,7 +222,7 @@ fn write((width, height, frames): (usize, usize, usize), output: &Path, tools: T
         (true, writer.halves),
     ];
     ensure!(
-        counts.into_iter().all(|(wanted, count)| !wanted || count > 100),
+        counts.into_iter().all(|(is_due, count)| !is_due || count > 100),
         "hardly a macroblock has the tool: {counts:?}"
     );
     std::fs::write(output, stream)?;

@@ -88,9 +88,9 @@ fn with_faults(
     let Some(faults) = faults else {
         return raw::call(fd, op.opcode(), arg);
     };
-    let given = arg.clone();
+    let input = arg.clone();
     faults.during(&format!("{op:?}"), || {
-        *arg = given.clone();
+        *arg = input.clone();
         raw::call(fd, op.opcode(), arg)
     })
 }
@@ -295,12 +295,12 @@ impl<'a> Client<'a> {
         self.arg = Arg::default();
         self.arg.set(0, count).set(4, buf_type).set(8, memory);
         self.call(Op::ReqBufs)?;
-        let granted = self.arg.get(0);
+        let count = self.arg.get(0);
         *self.buffers(buf_type) = Buffers {
             memory,
-            count: granted,
+            count,
             streaming: false,
-            free: (0..granted).rev().collect(),
+            free: (0..count).rev().collect(),
             ..Buffers::default()
         };
         Ok(())
@@ -421,11 +421,11 @@ impl<'a> Client<'a> {
             tv_sec: 0,
             tv_nsec: 30_000_000,
         };
-        let mut wanted = PollFlags::IN | PollFlags::OUT;
+        let mut events = PollFlags::IN | PollFlags::OUT;
         if self.units.is_some() {
-            wanted |= PollFlags::PRI;
+            events |= PollFlags::PRI;
         }
-        let mut fds = [PollFd::new(&self.video, wanted)];
+        let mut fds = [PollFd::new(&self.video, events)];
         poll(&mut fds, Some(&timeout))?;
         let ready = fds[0].revents();
         if ready.contains(PollFlags::PRI) {

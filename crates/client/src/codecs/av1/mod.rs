@@ -285,7 +285,7 @@ impl Av1Parser {
     }
 
     /// Returns whether an OBU belongs to operating point 0, which is the one decoded (`drop_obu()`, 5.3.1).
-    fn wanted(&self, obu: &Obu<'_>) -> bool {
+    fn is_decoded(&self, obu: &Obu<'_>) -> bool {
         let idc = self.operating_point();
         match obu.layers {
             Some((temporal, spatial))
@@ -311,7 +311,7 @@ impl Parser for Av1Parser {
         let mut rest = unit;
         while !rest.is_empty() {
             let obu = next_obu(&mut rest)?;
-            if self.wanted(&obu) {
+            if self.is_decoded(&obu) {
                 self.obu(&obu, events)?;
             }
             // With one spatial layer every shown frame is output, else the highest layer's (7.18).

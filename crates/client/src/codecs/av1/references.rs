@@ -18,10 +18,10 @@ pub(super) fn short_signaled(
     const BWDREF: usize = 4;
     const ALTREF2: usize = 5;
     const ALTREF: usize = 6;
-    let mut chosen: [Option<u8>; 7] = [None; 7];
+    let mut reference_slots: [Option<u8>; 7] = [None; 7];
     let mut used = [false; 8];
-    chosen[0] = Some(last);
-    chosen[GOLDEN] = Some(golden);
+    reference_slots[0] = Some(last);
+    reference_slots[GOLDEN] = Some(golden);
     used[usize::from(last & 7)] = true;
     used[usize::from(golden & 7)] = true;
     let current = 1i32 << (sequence.order_hint_bits().max(1) - 1);
@@ -45,7 +45,7 @@ pub(super) fn short_signaled(
     };
     let mut take = |reference: usize, found: Option<(u8, i32)>, used: &mut [bool; 8]| {
         if let Some((slot, _)) = found {
-            chosen[reference] = Some(slot);
+            reference_slots[reference] = Some(slot);
             used[usize::from(slot)] = true;
         }
     };
@@ -53,15 +53,15 @@ pub(super) fn short_signaled(
     take(BWDREF, earliest_backward(&used), &mut used);
     take(ALTREF2, earliest_backward(&used), &mut used);
     for reference in [1, 2, BWDREF, ALTREF2, ALTREF] {
-        if chosen[reference].is_none() {
+        if reference_slots[reference].is_none() {
             if let Some((slot, _)) = latest_forward(&used) {
-                chosen[reference] = Some(slot);
+                reference_slots[reference] = Some(slot);
                 used[usize::from(slot)] = true;
             }
         }
     }
     let earliest = slots().min_by_key(|(_, hint)| *hint).map_or(0, |(slot, _)| slot);
-    chosen.map(|slot| slot.unwrap_or(earliest))
+    reference_slots.map(|slot| slot.unwrap_or(earliest))
 }
 
 /// `SkipModeFrame`, if skip mode is allowed (5.9.22). `hints` are those of the frame's references.

@@ -48,12 +48,12 @@ impl Delegate for Hevc {
 
 /// Takes references that are missing out of the lists.
 fn leave_out_missing(params: &mut V4l2CtrlHevcDecodeParams) {
-    let known = params.num_active_dpb_entries;
+    let entries = params.num_active_dpb_entries;
     let counts = lists(params).map(|list| {
-        let kept: Vec<u8> = list.iter().copied().filter(|index| *index < known).collect();
+        let present: Vec<u8> = list.iter().copied().filter(|index| *index < entries).collect();
         list.fill(0);
-        list[..kept.len()].copy_from_slice(&kept);
-        kept.len() as u8
+        list[..present.len()].copy_from_slice(&present);
+        present.len() as u8
     });
     [
         params.num_poc_st_curr_before,

@@ -104,7 +104,7 @@ pub(crate) struct HevcParser {
     /// `prevTid0Pic`'s order count.
     previous: i32,
     /// A sequence has begun. It has not before the first IRAP picture, nor behind an end of sequence.
-    begun: bool,
+    in_sequence: bool,
     /// `NoRaslOutputFlag` of the last IRAP picture.
     no_rasl_output: bool,
     /// Show a picture when more than so many wait, instead of when the sequence says so.
@@ -154,18 +154,18 @@ impl HevcParser {
         kind: Kind,
         events: &mut VecDeque<Event>,
     ) -> Result<(), String> {
-        let begins = kind.is_irap() && (kind.nal_type < nal::CRA || !self.begun);
+        let begins = kind.is_irap() && (kind.nal_type < nal::CRA || !self.in_sequence);
         if kind.is_irap() {
             self.no_rasl_output = begins;
         }
-        if !kind.is_irap() && (!self.begun || kind.is_rasl() && self.no_rasl_output) {
+        if !kind.is_irap() && (!self.in_sequence || kind.is_rasl() && self.no_rasl_output) {
             return Ok(());
         }
         let pps = self.pps.get(&header.pps_id).ok_or("a slice names no PPS")?;
         let sps = self.sps.get(&pps.sps_id).ok_or("a PPS names no SPS")?;
         let (pps, sps) = (Rc::clone(pps), Rc::clone(sps));
         header.complete(reader, &sps, &pps, kind.is_idr())?;
-        self.begun = true;
+        self.in_sequence = true;
 
         let poc = self.order_count(header.lsb, sps.lsb_bits(), begins);
         if kind.is_counted_from() {
@@ -301,7 +301,7 @@ impl Parser for HevcParser {
             }
             nal::END_OF_SEQUENCE | nal::END_OF_BITSTREAM => {
                 self.finish_picture(events);
-                self.begun = false;
+                self.in_sequence = false;
                 Ok(())
             }
             _ => Ok(()),

@@ -31,11 +31,11 @@ pub(super) struct CodedSet {
 }
 
 impl ShortTermSet {
-    /// `st_ref_pic_set()`: the set that follows `known`, in the SPS or in a slice header.
-    pub(super) fn parse(r: &mut Reader, known: &[Self], in_slice: bool) -> Result<CodedSet, Wrong> {
-        let predicted = !known.is_empty() && r.flag()?;
+    /// `st_ref_pic_set()`: the set that follows `sets`, in the SPS or in a slice header.
+    pub(super) fn parse(r: &mut Reader, sets: &[Self], in_slice: bool) -> Result<CodedSet, Wrong> {
+        let predicted = !sets.is_empty() && r.flag()?;
         if predicted {
-            return Self::parse_predicted(r, known, in_slice);
+            return Self::parse_predicted(r, sets, in_slice);
         }
         let counts = [r.small_ue(16)?, r.small_ue(16)?];
         let mut sides = [Vec::new(), Vec::new()];
@@ -56,13 +56,13 @@ impl ShortTermSet {
     }
 
     /// The set is predicted from an earlier one, whose pictures are seen from another place (7-61, 7-62).
-    fn parse_predicted(r: &mut Reader, known: &[Self], in_slice: bool) -> Result<CodedSet, Wrong> {
+    fn parse_predicted(r: &mut Reader, sets: &[Self], in_slice: bool) -> Result<CodedSet, Wrong> {
         let delta_idx = if in_slice { r.ue()? as usize + 1 } else { 1 };
-        let from = known
+        let from = sets
             .len()
             .checked_sub(delta_idx)
             .ok_or("a set is predicted from none")?;
-        let from = &known[from];
+        let from = &sets[from];
         let negative = r.flag()?;
         let distance = r.ue()?.min(1 << 15) as i32 + 1;
         let shift = if negative { -distance } else { distance };
@@ -106,13 +106,13 @@ mod tests {
 
     #[test]
     fn a_predicted_set_sees_the_pictures_from_another_place() {
-        let known = [ShortTermSet {
+        let sets = [ShortTermSet {
             before: deltas(&[(-4, true), (-8, true)]),
             after: deltas(&[(4, true)]),
         }];
         // Predicted, delta_rps −2; −4 used, −8 not used and dropped, 4 unused and kept, the other used.
         let bits = [0x42, 1, 0b1101_0100, 0b0110_0000];
-        let set = ShortTermSet::parse(&mut Reader::new(&bits, 10), &known, false).unwrap();
+        let set = ShortTermSet::parse(&mut Reader::new(&bits, 10), &sets, false).unwrap();
         assert_eq!(set.predicted_from, 3);
         assert_eq!(set.set.before, deltas(&[(-2, true), (-6, true)]));
         assert_eq!(set.set.after, deltas(&[(2, false)]));

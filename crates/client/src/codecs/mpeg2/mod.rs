@@ -286,8 +286,8 @@ impl Parser for Mpeg2Parser {
                 let temporal_reference = 10;
                 bits.skip(temporal_reference);
                 let picture_coding_type = bits.take(3) as u8;
-                let known = V4L2_MPEG2_PIC_CODING_TYPE_I..=V4L2_MPEG2_PIC_CODING_TYPE_B;
-                self.next = known
+                let types = V4L2_MPEG2_PIC_CODING_TYPE_I..=V4L2_MPEG2_PIC_CODING_TYPE_B;
+                self.next = types
                     .contains(&picture_coding_type)
                     .then(|| V4l2CtrlMpeg2Picture {
                         picture_coding_type,

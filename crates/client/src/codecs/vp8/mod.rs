@@ -158,7 +158,7 @@ impl Vp8Parser {
             biases = (bits.flag(), bits.flag());
         }
         // refresh_entropy_probs: without it, the updates below are for this frame alone.
-        let kept = (!bits.flag()).then(|| self.probabilities.clone());
+        let backup = (!bits.flag()).then(|| self.probabilities.clone());
         if !key {
             refresh.last = bits.flag();
         }
@@ -209,8 +209,8 @@ impl Vp8Parser {
             (biases.0, V4L2_VP8_FRAME_FLAG_SIGN_BIAS_GOLDEN),
             (biases.1, V4L2_VP8_FRAME_FLAG_SIGN_BIAS_ALT),
         ]);
-        if let Some(kept) = kept {
-            self.probabilities = kept;
+        if let Some(backup) = backup {
+            self.probabilities = backup;
         }
         Ok((frame, refresh))
     }

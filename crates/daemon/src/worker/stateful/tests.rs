@@ -15,7 +15,7 @@ use super::*;
 
 /// What the worker called.
 #[derive(Debug, PartialEq, Eq)]
-enum Called {
+enum Call {
     Done(u64, u32),
     Picture(u64),
     Format,
@@ -26,7 +26,7 @@ enum Called {
 #[derive(Default)]
 struct Module {
     messages: VecDeque<Vec<u8>>,
-    called: Vec<Called>,
+    calls: Vec<Call>,
     /// The error of each call but `buffer`.
     error: Option<Errno>,
 }
@@ -59,22 +59,22 @@ impl Session for Module {
     }
 
     fn format(&mut self, _format: Format) -> rustix::io::Result<bool> {
-        self.called.push(Called::Format);
+        self.calls.push(Call::Format);
         self.result(true)
     }
 
     fn picture(&mut self, picture: Picture) -> rustix::io::Result<()> {
-        self.called.push(Called::Picture(picture.raw));
+        self.calls.push(Call::Picture(picture.raw));
         self.result(())
     }
 
     fn coded_done(&mut self, unit: u64, status: u32) -> rustix::io::Result<()> {
-        self.called.push(Called::Done(unit, status));
+        self.calls.push(Call::Done(unit, status));
         self.result(())
     }
 
     fn end(&mut self) -> rustix::io::Result<()> {
-        self.called.push(Called::End);
+        self.calls.push(Call::End);
         self.result(())
     }
 
@@ -128,7 +128,7 @@ fn raw(id: u64, num_planes: u32) -> Vec<u8> {
 }
 
 /// Runs a worker on these messages. Returns what it called.
-fn run(messages: Vec<Vec<u8>>, error: Option<Errno>) -> Result<Vec<Called>> {
+fn run(messages: Vec<Vec<u8>>, error: Option<Errno>) -> Result<Vec<Call>> {
     let module = Module {
         messages: messages.into(),
         error,
@@ -136,7 +136,7 @@ fn run(messages: Vec<Vec<u8>>, error: Option<Errno>) -> Result<Vec<Called>> {
     };
     let mut worker = Worker::new(module, Options::default(), Vec::new(), true);
     worker.run(4096)?;
-    Ok(worker.session.called)
+    Ok(worker.session.calls)
 }
 
 #[test]
@@ -151,17 +151,17 @@ fn units_go_back_in_order_and_a_drain_of_no_picture_ends() {
             bare(MSG_DRAIN),
             bare(MSG_DRAIN),
         ];
-        let called = run(messages, None).unwrap();
-        let done = |unit, status| Called::Done(unit, status);
+        let calls = run(messages, None).unwrap();
+        let done = |unit, status| Call::Done(unit, status);
         let expected = [
             done(1, STATUS_OK),
             // Nothing is in it.
             done(2, STATUS_ERROR),
             done(3, STATUS_OK),
-            Called::End,
-            Called::End,
+            Call::End,
+            Call::End,
         ];
-        assert_eq!(called, expected, "{codec}");
+        assert_eq!(calls, expected, "{codec}");
     }
 }
 
@@ -179,8 +179,8 @@ fn a_flush_and_a_reclaim_forget() {
         raw(2, 4),
         bare(MSG_DRAIN),
     ];
-    let called = run(messages, None).unwrap();
-    assert_eq!(called, [Called::Done(7, STATUS_OK), Called::End]);
+    let calls = run(messages, None).unwrap();
+    assert_eq!(calls, [Call::Done(7, STATUS_OK), Call::End]);
 }
 
 #[test]
@@ -200,14 +200,14 @@ fn what_the_module_has_taken_back_is_no_error() {
         bare(MSG_FLUSH),
         bare(MSG_DRAIN),
     ];
-    let called = run(messages, Some(Errno::CANCELED)).unwrap();
-    assert_eq!(called, [Called::End, Called::End]);
+    let calls = run(messages, Some(Errno::CANCELED)).unwrap();
+    assert_eq!(calls, [Call::End, Call::End]);
 }
 
 #[test]
 fn units_before_a_decoder_go_back() {
-    let called = run(vec![coded(1, 10)], None).unwrap();
-    assert!(called.is_empty(), "no decoder takes it: {called:?}");
+    let calls = run(vec![coded(1, 10)], None).unwrap();
+    assert!(calls.is_empty(), "no decoder takes it: {calls:?}");
     let mut unknown = start(Codec::ALL[0]);
     unknown[8..12].copy_from_slice(b"h263");
     assert!(run(vec![unknown], None).is_err());

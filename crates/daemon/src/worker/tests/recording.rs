@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use daedalus_trace::{Reader, Record, Verdict};
+use daedalus_trace::{JobStatus, Reader, Record};
 
 use super::*;
 use crate::worker::record::Recording;
@@ -44,7 +44,7 @@ fn messages() -> Vec<Vec<u8>> {
 }
 
 /// What the worker did; its decoder is the one that paints grey.
-fn run(recording: Recording) -> Vec<Did> {
+fn run(recording: Recording) -> Vec<JournalEntry> {
     let session = replay(&messages(), |_| Ok(()));
     let journal = Rc::clone(&session.journal);
     let options = Options {
@@ -92,10 +92,10 @@ fn a_trace_has_what_the_decoder_was_given_and_what_came_of_it() {
     assert_eq!((second.job, second.controls.len()), (2, 2));
     // Grey both times.
     assert!(first_done.md5.is_some() && first_done.md5 == second_done.md5);
-    assert_eq!(first_done.verdict, Verdict::Ok);
+    assert_eq!(first_done.status, JobStatus::Ok);
     assert_eq!(
-        (third_done.job, third_done.verdict, third_done.md5),
-        (3, Verdict::Error, None)
+        (third_done.job, third_done.status, third_done.md5),
+        (3, JobStatus::Error, None)
     );
     assert!(third_done.reason.contains("no fd"), "{}", third_done.reason);
 }

@@ -74,8 +74,8 @@ pub(super) fn check(
     rows: &Rows,
 ) -> Result<Option<&'static str>, JobError> {
     let mut damage = None;
-    let mut seen = vec![false; rows.all];
-    let mut kept = start;
+    let mut has_slice = vec![false; rows.all];
+    let mut length = start;
     let first = next_start_code(bytes, start);
     let before = first.unwrap_or(bytes.len());
     if bytes[start..before].iter().any(|&byte| byte != 0) {
@@ -98,18 +98,18 @@ pub(super) fn check(
             Some(row) if row >= rows.all => Some("a slice is below the picture"),
             Some(_) if payload.len() < LEAST => Some("a slice is cut off"),
             Some(row) => {
-                seen[row] = true;
-                bytes.copy_within(at..end, kept);
-                kept += end - at;
+                has_slice[row] = true;
+                bytes.copy_within(at..end, length);
+                length += end - at;
                 damage
             }
         };
     }
-    bytes.truncate(kept);
-    if !seen.contains(&true) {
+    bytes.truncate(length);
+    if !has_slice.contains(&true) {
         return Err(JobError::Payload("no slice"));
     }
-    let missing = seen.iter().take(rows.visible).any(|seen| !seen);
+    let missing = has_slice.iter().take(rows.visible).any(|has_slice| !has_slice);
     Ok(damage.or(missing.then_some("a slice is missing")))
 }
 
