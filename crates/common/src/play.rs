@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Defines the files of `daedalus-tests play`: the list of streams that it reads, and the rows of results that
-//! it writes. `./dev` writes the one and reads the other.
+//! Defines the files of `daedalus-tests play`: the list of streams that it reads, and the rows of results
+//! that it writes. `./dev` writes the one and reads the other.
 
 use std::path::PathBuf;
 
