@@ -40,7 +40,7 @@ use crate::last_good::Picture;
 use crate::libav::stream::{Parser, Stream};
 use crate::libav::{CodecDecoder, Context, PictureFrame, Threading};
 use crate::library::{Library, Outcome};
-use crate::payload::{self, Packet, PacketBuilder};
+use crate::payload::{self, Packet, PacketRing};
 use crate::stream_codec::{Nal, StreamCodec, first_picture};
 use crate::unwritten::Marks;
 
@@ -131,7 +131,7 @@ impl References for JobRecord {
 #[derive(Debug)]
 pub(crate) struct Hevc {
     context: Context,
-    packet: PacketBuilder,
+    packets: PacketRing,
     /// The client's coded data.
     payload: Vec<u8>,
     writer: Writer,
@@ -166,11 +166,12 @@ impl Hevc {
             scaling: controls.scaling.as_ref(),
             params: &controls.params,
         };
+        let builder = self.packets.next(self.context.depth() + 1);
         let written = self
             .writer
-            .write(&controls, OutputOrder::Decode, &self.payload, self.packet.start())
+            .write(&controls, OutputOrder::Decode, &self.payload, builder.start())
             .map_err(|error| JobError::Headers(error.into()))?;
-        Ok((self.packet.finish(), written.in_order))
+        Ok((builder.finish(), written.in_order))
     }
 }
 
@@ -181,7 +182,7 @@ impl Library for Hevc {
     fn open(threads: u32) -> Result<Self, EngineError> {
         Ok(Self {
             context: Context::open(&DECODER, Threading::Frames(threads))?,
-            packet: PacketBuilder::default(),
+            packets: PacketRing::default(),
             payload: Vec::new(),
             writer: Writer::default(),
             counts: VecDeque::with_capacity(DEPTH),
