@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use daedalus_client::decoder::{Options, Plan, Session};
 use daedalus_client::device::{ClientError, Longest, Nodes};
 use daedalus_client::stateful::Settings;
@@ -20,6 +20,8 @@ use crate::guest::clip::Clip;
 use crate::guest::debugfs;
 use crate::random::Random;
 
+/// A session without an answer for so long is hung.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a client that starts looks for a device.
 const UNSERVED: Duration = Duration::from_secs(10);
 
@@ -114,10 +116,10 @@ pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
         });
         let rng = &mut Random::new(args.seed);
         let result = match (&stream, args.spared) {
-            (None, true) => spared(&nodes, &clip, &over),
-            (None, false) => aimed_at(&nodes, &clip, rng, &over),
-            (Some(stream), true) => stream_spared(stream, &over),
-            (Some(stream), false) => stream_aimed_at(stream, rng, &over),
+            (None, true) => JobSession::open(&nodes, &clip).and_then(|mut one| spared(&mut one, &over)),
+            (None, false) => aimed_at(|| JobSession::open(&nodes, &clip), rng, &over),
+            (Some(stream), true) => StreamSession::open(stream).and_then(|mut one| spared(&mut one, &over)),
+            (Some(stream), false) => aimed_at(|| StreamSession::open(stream), rng, &over),
         };
         if let Err(error) = result {
             say(&ClientTally {
@@ -146,33 +148,31 @@ fn say(tally: &ClientTally) -> Result<()> {
     Ok(())
 }
 
-fn options() -> Options {
-    Options {
-        patience: Duration::from_secs(30),
-        ..Options::default()
-    }
+/// A session in the storm, of either face.
+trait StormSession {
+    /// Plays everything once. Returns the number of pictures, which are exact.
+    fn play_whole(&mut self) -> Result<u64>;
+
+    /// Plays once, and ends by chance. Returns false if the session is to be closed as it is.
+    fn play(&mut self, rng: &mut Random, tally: &mut ClientTally) -> Result<bool>;
+
+    /// Returns the number of jobs or units that were lost so far.
+    fn lost(&self) -> u64;
+
+    /// Returns how long calls took so far.
+    fn longest(&self) -> Longest;
 }
 
-/// Plays in one session from the first picture to the last.
-fn spared(nodes: &Nodes, clip: &Clip, over: &AtomicBool) -> Result<()> {
-    let mut session = Session::open(nodes, &Plan::new(clip.codec, &clip.jobs), &options())?;
-    let mut sessions = 1;
-    let mut before = Longest::default();
+/// Plays in one session, of which nothing may be lost.
+fn spared(session: &mut impl StormSession, over: &AtomicBool) -> Result<()> {
+    let (mut sessions, mut before) = (1, Longest::default());
     while !over.load(Ordering::Relaxed) {
-        for job in &clip.jobs {
-            session.submit(job)?;
-        }
-        session.drain()?;
-        let exact = clip.compare_all(&session.take_pictures())?;
-        if session.failed_jobs() > 0 {
-            bail!("{} jobs failed", session.failed_jobs());
-        }
-        session.restart()?;
         let mut tally = ClientTally {
-            exact: exact as u64,
+            exact: session.play_whole()?,
             sessions: std::mem::take(&mut sessions),
             ..ClientTally::default()
         };
+        ensure!(session.lost() == 0, "{} jobs or units were lost", session.lost());
         let now = session.longest();
         tally.calls(&before, &now);
         before = now;
@@ -182,10 +182,13 @@ fn spared(nodes: &Nodes, clip: &Clip, over: &AtomicBool) -> Result<()> {
 }
 
 /// Plays in sessions that end by chance, and whose workers are killed.
-fn aimed_at(nodes: &Nodes, clip: &Clip, rng: &mut Random, over: &AtomicBool) -> Result<()> {
-    let plan = Plan::new(clip.codec, &clip.jobs);
+fn aimed_at<S: StormSession>(
+    open: impl Fn() -> Result<S>,
+    rng: &mut Random,
+    over: &AtomicBool,
+) -> Result<()> {
     while !over.load(Ordering::Relaxed) {
-        let mut session = match Session::open(nodes, &plan, &options()) {
+        let mut session = match open() {
             Ok(session) => session,
             Err(error) => {
                 allowed(error)?;
@@ -197,20 +200,19 @@ fn aimed_at(nodes: &Nodes, clip: &Clip, rng: &mut Random, over: &AtomicBool) -> 
             }
         };
         let mut sessions = 1;
-        let (mut before, mut failed) = (Longest::default(), 0);
+        let (mut before, mut lost) = (Longest::default(), 0);
         loop {
             let mut tally = ClientTally {
                 sessions: std::mem::take(&mut sessions),
                 ..ClientTally::default()
             };
-            let ended = once(&mut session, clip, rng, &mut tally);
-            tally.exact += clip.compare_from_keys(&session.take_pictures())? as u64;
-            tally.failed_jobs = (session.failed_jobs() - failed) as u64;
-            failed = session.failed_jobs();
+            let end = session.play(rng, &mut tally);
+            tally.failed_jobs = session.lost() - lost;
+            lost = session.lost();
             let now = session.longest();
             tally.calls(&before, &now);
             before = now;
-            let again = match ended {
+            let again = match end {
                 Ok(again) => again,
                 Err(error) => {
                     allowed(error)?;
@@ -227,165 +229,156 @@ fn aimed_at(nodes: &Nodes, clip: &Clip, rng: &mut Random, over: &AtomicBool) -> 
     Ok(())
 }
 
-/// Plays the clip once. Returns false if the session is to be closed as it is.
-fn once(
-    session: &mut Session,
-    clip: &Clip,
-    rng: &mut Random,
-    tally: &mut ClientTally,
-) -> Result<bool, ClientError> {
-    for job in &clip.jobs {
-        session.submit(job)?;
-        if rng.one_in(90) {
-            tally.stops += 1;
-            session.restart()?;
-            return Ok(true);
-        }
-        if rng.one_in(240) {
-            tally.closes += 1;
-            return Ok(false);
-        }
-    }
-    session.drain()?;
-    session.restart()?;
-    Ok(true)
-}
-
 /// Accepts the errors of a session that is lost: its workers died too often, or there is no broker.
-fn allowed(error: ClientError) -> Result<()> {
+fn allowed(error: anyhow::Error) -> Result<()> {
+    let error: ClientError = error.downcast()?;
     match error.errno() {
         Some(Errno::IO | Errno::NODEV) => Ok(()),
         _ => Err(error).context("an error that a lost worker does not explain"),
     }
 }
 
-fn settings() -> Settings {
-    Settings {
-        patience: Duration::from_secs(30),
-        ..Settings::default()
-    }
+/// A session of the stateless node.
+struct JobSession<'a> {
+    session: Session,
+    clip: &'a Clip,
 }
 
-/// Plays a stream in one session from the first picture to the last.
-fn stream_spared(clip: &stateful::Clip, over: &AtomicBool) -> Result<()> {
-    let mut player = Player::open(clip, settings())?;
-    let (mut sessions, mut before) = (1, Longest::default());
-    while !over.load(Ordering::Relaxed) {
-        player.rewind();
-        player.finish()?;
-        player.check()?;
-        ensure!(
-            player.stream.lost() == 0,
-            "{} units were lost",
-            player.stream.lost()
-        );
-        player.stream.start()?;
-        player.stream.queue_all()?;
-        let mut tally = ClientTally {
-            exact: clip.sums.len() as u64,
-            sessions: std::mem::take(&mut sessions),
-            ..ClientTally::default()
+impl<'a> JobSession<'a> {
+    fn open(nodes: &Nodes, clip: &'a Clip) -> Result<Self> {
+        let options = Options {
+            patience: PATIENCE,
+            ..Options::default()
         };
-        let now = player.stream.device().longest();
-        tally.calls(&before, &now);
-        before = now;
-        say(&tally)?;
+        let session = Session::open(nodes, &Plan::new(clip.codec, &clip.jobs), &options)?;
+        Ok(Self { session, clip })
     }
-    Ok(())
-}
 
-/// Plays a stream in sessions that end by chance, and whose workers are killed.
-fn stream_aimed_at(clip: &stateful::Clip, rng: &mut Random, over: &AtomicBool) -> Result<()> {
-    while !over.load(Ordering::Relaxed) {
-        let mut player = match Player::open(clip, settings()) {
-            Ok(player) => player,
-            Err(error) => {
-                allowed_within(error)?;
-                say(&ClientTally {
-                    given_up: 1,
-                    ..ClientTally::default()
-                })?;
-                continue;
+    /// Plays the clip until it ends or chance ends it. Returns false if the session is to be closed as it is.
+    fn play_jobs(&mut self, rng: &mut Random, tally: &mut ClientTally) -> Result<bool, ClientError> {
+        for job in &self.clip.jobs {
+            self.session.submit(job)?;
+            if rng.one_in(90) {
+                tally.stops += 1;
+                self.session.restart()?;
+                return Ok(true);
             }
-        };
-        let mut sessions = 1;
-        let (mut before, mut lost) = (Longest::default(), 0);
-        loop {
-            let mut tally = ClientTally {
-                sessions: std::mem::take(&mut sessions),
-                ..ClientTally::default()
-            };
-            let ended = stream_once(&mut player, clip, rng, &mut tally);
-            tally.failed_jobs = player.stream.lost() - lost;
-            lost = player.stream.lost();
-            let now = player.stream.device().longest();
-            tally.calls(&before, &now);
-            before = now;
-            let again = match ended {
-                Ok(again) => again,
-                Err(error) => {
-                    allowed_within(error)?;
-                    tally.given_up += 1;
-                    false
-                }
-            };
-            say(&tally)?;
-            if !again || over.load(Ordering::Relaxed) {
-                break;
+            if rng.one_in(240) {
+                tally.closes += 1;
+                return Ok(false);
             }
         }
+        self.session.drain()?;
+        self.session.restart()?;
+        Ok(true)
     }
-    Ok(())
 }
 
-/// Plays a stream once. Every picture is exact if no worker was lost meanwhile. Returns false if the session
-/// is to be closed as it is.
-fn stream_once(
-    player: &mut Player<'_>,
-    clip: &stateful::Clip,
-    rng: &mut Random,
-    tally: &mut ClientTally,
-) -> Result<bool> {
-    let all = clip.units.len();
-    let restarts = || -> Result<u64> {
-        let sessions = debugfs::own_sessions()?;
-        Ok(sessions.first().map_or(0, |session| session.number("restarts")))
-    };
-    player.rewind();
-    if rng.one_in(3) {
-        let pictures = player.pictures.len() + rng.index(clip.sums.len());
-        player.until("pictures", |player| {
-            player.pictures.len() >= pictures || player.fed == all
-        })?;
+impl StormSession for JobSession<'_> {
+    fn play_whole(&mut self) -> Result<u64> {
+        for job in &self.clip.jobs {
+            self.session.submit(job)?;
+        }
+        self.session.drain()?;
+        let exact = self.clip.compare_all(&self.session.take_pictures())?;
+        self.session.restart()?;
+        Ok(exact as u64)
+    }
+
+    fn play(&mut self, rng: &mut Random, tally: &mut ClientTally) -> Result<bool> {
+        let end = self.play_jobs(rng, tally);
+        tally.exact += self.clip.compare_from_keys(&self.session.take_pictures())? as u64;
+        Ok(end?)
+    }
+
+    fn lost(&self) -> u64 {
+        self.session.failed_jobs() as u64
+    }
+
+    fn longest(&self) -> Longest {
+        self.session.longest()
+    }
+}
+
+/// A session of the stateful node.
+struct StreamSession<'a> {
+    player: Player<'a>,
+    clip: &'a stateful::Clip,
+}
+
+impl<'a> StreamSession<'a> {
+    fn open(clip: &'a stateful::Clip) -> Result<Self> {
+        let settings = Settings {
+            patience: PATIENCE,
+            ..Settings::default()
+        };
+        let player = Player::open(clip, settings)?;
+        Ok(Self { player, clip })
+    }
+
+    /// Goes on after a drain.
+    fn resume(&mut self) -> Result<()> {
+        self.player.stream.start()?;
+        Ok(self.player.stream.queue_all()?)
+    }
+}
+
+/// Returns how often the worker of this process's session was replaced.
+fn restarts() -> Result<u64> {
+    let sessions = debugfs::own_sessions()?;
+    Ok(sessions.first().map_or(0, |session| session.number("restarts")))
+}
+
+impl StormSession for StreamSession<'_> {
+    fn play_whole(&mut self) -> Result<u64> {
+        self.player.rewind();
+        self.player.finish()?;
+        self.player.check()?;
+        self.resume()?;
+        Ok(self.clip.sums.len() as u64)
+    }
+
+    /// Every picture is exact if no worker was lost meanwhile.
+    fn play(&mut self, rng: &mut Random, tally: &mut ClientTally) -> Result<bool> {
+        let (all, player) = (self.clip.units.len(), &mut self.player);
+        player.rewind();
         if rng.one_in(3) {
-            tally.closes += 1;
-            return Ok(false);
+            let pictures = player.pictures.len() + rng.index(self.clip.sums.len());
+            player.until("pictures", |player| {
+                player.pictures.len() >= pictures || player.fed == all
+            })?;
+            if rng.one_in(3) {
+                tally.closes += 1;
+                return Ok(false);
+            }
+            tally.stops += 1;
+            player.stream.seek()?;
+            player.rewind();
         }
-        tally.stops += 1;
-        player.stream.seek()?;
-        player.rewind();
+        let before = restarts()?;
+        player.until("feeding", |player| player.fed == all)?;
+        if !player.stream.streams() {
+            // The first units were lost with a worker, and nobody knows the format.
+            player.stream.seek()?;
+            return Ok(true);
+        }
+        player.stream.stop()?;
+        player.take_end()?;
+        if restarts()? == before {
+            player.check()?;
+            tally.exact += self.clip.sums.len() as u64;
+        } else {
+            player.since_rewind();
+        }
+        self.resume()?;
+        Ok(true)
     }
-    let before = restarts()?;
-    player.until("feeding", |player| player.fed == all)?;
-    if !player.stream.streams() {
-        // The first units were lost with a worker, and nobody knows the format.
-        player.stream.seek()?;
-        return Ok(true);
-    }
-    player.stream.stop()?;
-    player.take_end()?;
-    if restarts()? == before {
-        player.check()?;
-        tally.exact += clip.sums.len() as u64;
-    } else {
-        player.since_rewind();
-    }
-    player.stream.start()?;
-    player.stream.queue_all()?;
-    Ok(true)
-}
 
-/// As [`allowed`].
-fn allowed_within(error: anyhow::Error) -> Result<()> {
-    allowed(error.downcast::<ClientError>()?)
+    fn lost(&self) -> u64 {
+        self.player.stream.lost()
+    }
+
+    fn longest(&self) -> Longest {
+        self.player.stream.device().longest()
+    }
 }
