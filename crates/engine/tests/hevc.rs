@@ -142,3 +142,22 @@ fn lost_pictures_harm_none_of_the_next_sequence() -> Result<()> {
     }
     Ok(())
 }
+
+/// A sequence of larger pictures gets more threads, and one of smaller pictures fewer.
+#[test]
+fn threads_follow_the_size_of_a_sequence() -> Result<()> {
+    const LARGE: &str = "-vf scale=720:480 -c:v libx265 -preset ultrafast -x265-params \
+                         log-level=none:keyint=8:min-keyint=8:scenecut=0:open-gop=0:bframes=2:pools=1";
+    let (small, large) = (clips::jobs(Codec::Hevc)?, clips::encoded("large.hevc", LARGE)?);
+    let options = Options {
+        threads: Threads::Auto { most: 4 },
+        ..Options::default()
+    };
+    let mut several = Player::new(Codec::Hevc.coded_format(), &options)?;
+    for jobs in [&small, &large, &small, &large] {
+        let expected = decode(&mut player(Codec::Hevc)?, jobs, 0)?;
+        let pictures = decode(&mut several, jobs, 0xff)?;
+        ensure!(pictures == expected && pictures.iter().all(|picture| picture.0 == Status::Ok));
+    }
+    Ok(())
+}

@@ -210,6 +210,10 @@ impl Library for Hevc {
         })
     }
 
+    fn may_reopen(&self, controls: &Controls, first: bool) -> bool {
+        first || controls.ends_references()
+    }
+
     /// The picture that ends all references needs to know of every complaint before it.
     fn in_flight_before(&self, controls: &Controls) -> usize {
         if controls.ends_references() {
