@@ -18,25 +18,32 @@ use crate::play;
 /// A call may stay blocked for 3 s under sanitizers, so nothing may wait for longer: a stopped worker is
 /// ended by the watchdog.
 const PARAMETERS: &str = "watchdog_ms=2200 drain_ms=300 worker_wait_ms=2200";
+/// Milliseconds more for a stream: a worker that is lost before it has read a unit costs the time until the
+/// next one has started, and the fifth in a row the session (MAX_RESTARTS in daedalus_flow.c).
+const STREAM_MS: u32 = 5 * 2200;
 
 /// Runs it in one guest.
 pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
     let clips = in_guest(bed, &play::clips(bed)?.0)?;
     let pending_ms = limits(kernel, args.quick).pending_ms;
     let limit = 90 + u64::from(args.scale) * 45;
-    let tool = format!(
-        "daedalus-tests life --clips {clips} --limit-ms {pending_ms} --deadline {limit} storm --scale {} \
-         --seed {}",
-        args.scale, args.seed
-    );
+    let tool = |limit_ms: u32, option: &str| {
+        format!(
+            "daedalus-tests life --clips {clips} --limit-ms {limit_ms} --deadline {limit} storm --scale {} \
+             --seed {} {option} >>life.jsonl || true\n",
+            args.scale, args.seed
+        )
+    };
     let mut script = format!("daedalus_load {PARAMETERS}\n");
     let mut names = vec!["storm"];
     if !args.quick {
         names.push("stateful-storm");
     }
     for name in &names {
-        let option = if *name == "storm" { "" } else { "--stateful" };
-        script.push_str(&format!("{tool} {option} >>life.jsonl || true\n"));
+        script.push_str(&match *name {
+            "storm" => tool(pending_ms, ""),
+            _ => tool(pending_ms + STREAM_MS, "--stateful"),
+        });
     }
     script.push_str("daedalus_unload\n");
     let job = GuestJob::new("torture-storm", &script)
