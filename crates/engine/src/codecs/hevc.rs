@@ -214,9 +214,10 @@ impl Library for Hevc {
         first || controls.ends_references()
     }
 
-    /// The picture that ends all references needs to know of every complaint before it.
+    /// The picture that ends all references needs to know of every complaint before it. The next one needs
+    /// all of its lines, so that it gains little from an early start, and would delay it.
     fn in_flight_before(&self, controls: &Controls) -> usize {
-        if controls.ends_references() {
+        if controls.ends_references() || self.counts.len() == 1 {
             0
         } else {
             self.context.depth() - 1
