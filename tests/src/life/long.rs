@@ -151,8 +151,8 @@ pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> R
     figures.set("mappings", first.mappings);
     ensure!(
         steady < args.steady_kib && growth < args.growth_kib,
-        "the worker's private memory grows by {growth} KiB after {} frames, and by {steady} KiB if each round \
-         is like the median one",
+        "the worker's private memory grows by {growth} KiB after {} frames, and by {steady} KiB if each \
+         round is like the median one",
         args.settled
     );
     ensure!(
