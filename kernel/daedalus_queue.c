@@ -537,7 +537,9 @@ static int queue_setup(struct vb2_queue *vq, unsigned int *num_buffers, unsigned
 
 static int buf_prepare(struct vb2_buffer *vb)
 {
-	return vb->vb2_queue->is_output ? 0 : daedalus_planes_prepare(vb, &to_daedalus_buf(vb)->fmt);
+	if (vb->vb2_queue->is_output)
+		return 0;
+	return daedalus_planes_prepare(vb, &to_daedalus_buf(vb)->fmt);
 }
 
 static void buf_queue(struct vb2_buffer *vb)
