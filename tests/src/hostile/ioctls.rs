@@ -193,6 +193,9 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     left
 }
 
+/// Fewer calls than these are a short run.
+const FEW_CALLS: u64 = 100_000;
+
 /// Notes what each ioctl had of its node's calls and of success, in percent, and demands that each was called
 /// and succeeded often enough.
 pub(super) fn shares(tally: &Tally, nodes: &[Node], figures: &mut Figures) -> Result<()> {
@@ -204,7 +207,9 @@ pub(super) fn shares(tally: &Tally, nodes: &[Node], figures: &mut Figures) -> Re
         let name = format!("{node:?}").to_lowercase();
         figures.set(&format!("{name}_calls"), calls);
         figures.set(&format!("{name}_succeeded_percent"), percent(succeeded, calls));
-        if percent(succeeded, calls) + chance(succeeded, calls) < 25.0 {
+        // The calls of a session succeed or fail together, and a short run has few sessions.
+        let least = if calls < FEW_CALLS { 15.0 } else { 25.0 };
+        if percent(succeeded, calls) + chance(succeeded, calls) < least {
             rare.push(format!("{name}: {} % succeed", percent(succeeded, calls)));
         }
         for op in Op::of(*node) {
