@@ -82,7 +82,6 @@ fn voluntary(status: &str) -> Option<u64> {
 /// One round of calls, or a call of another session. Times are in µs, of the clock that all processes share.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Span {
-    #[serde(rename = "begun")]
     start: u64,
     took: u64,
 }
