@@ -39,3 +39,23 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Result<()> {
     );
     Ok(())
 }
+
+/// Reads from the text of /proc/PID/status how often a thread slept: the number of voluntary switches.
+pub(crate) fn voluntary_switches(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn voluntary_switches_are_told_from_others() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t7\n";
+        assert_eq!(voluntary_switches(status), Some(12));
+        assert_eq!(voluntary_switches("nonvoluntary_ctxt_switches:\t7\n"), None);
+    }
+}

@@ -26,6 +26,7 @@ use super::common::{Common, start};
 use super::imports::prepared;
 use crate::guest::broker;
 use crate::guest::clip::Clip;
+use crate::guest::process::voluntary_switches;
 
 /// How often it says that it goes on.
 const BEAT: Duration = Duration::from_millis(1);
@@ -56,7 +57,8 @@ impl Session {
     fn slept(&self) -> Result<u64> {
         let mut text = [0; 4096];
         let length = self.status.read_at(&mut text, 0)?;
-        voluntary(&String::from_utf8_lossy(&text[..length])).context("the thread's status counts no switches")
+        voluntary_switches(&String::from_utf8_lossy(&text[..length]))
+            .context("the thread's status counts no switches")
     }
 
     /// Makes the calls of one picture. The queue does not stream, so no worker is asked for anything.
@@ -69,14 +71,6 @@ impl Session {
         self.request.reinit()?;
         Ok(())
     }
-}
-
-/// Reads the number of voluntary switches from the text of /proc/PID/status.
-fn voluntary(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-    line.trim().parse().ok()
 }
 
 /// One round of calls, or a call of another session. Times are in µs, of the clock that all processes share.
@@ -280,13 +274,6 @@ fn listen(mut stdout: impl BufRead, beats: &AtomicUsize) -> Result<VictimReport>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn switches_are_read() {
-        let status = "Name:\tx\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t7\n";
-        assert_eq!(voluntary(status), Some(12));
-        assert_eq!(voluntary("Name:\tx\n"), None);
-    }
 
     #[test]
     fn only_sleep_during_a_call_counts() {

@@ -82,17 +82,19 @@ fn median_growth(rounds: &[Resources]) -> u64 {
 /// Returns the private pages in a text of the form of `smaps_rollup`, in KiB: those that only this process
 /// has, changed or not, in memory or swapped out.
 pub(super) fn private(rollup: &str) -> u64 {
-    let value = |line: &str| {
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|word| word.parse::<u64>().ok())
-    };
-    let counted = ["Private_Clean:", "Private_Dirty:", "Private_Hugetlb:", "Swap:"];
+    ["Private_Clean:", "Private_Dirty:", "Private_Hugetlb:", "Swap:"]
+        .iter()
+        .map(|name| kib(rollup, name))
+        .sum()
+}
+
+/// Returns the number that follows `name`, which ends with a colon, in a text of the form of `smaps_rollup`,
+/// in KiB; 0 if it is not there.
+pub(super) fn kib(rollup: &str, name: &str) -> u64 {
     rollup
         .lines()
-        .filter(|line| counted.iter().any(|name| line.starts_with(name)))
-        .filter_map(value)
-        .sum()
+        .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default()
 }
 
 pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> Result<()> {

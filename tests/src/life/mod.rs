@@ -15,6 +15,7 @@ mod edges;
 mod foreign;
 mod formats;
 mod freeze;
+mod idle;
 mod isolation;
 mod kills;
 mod long;
@@ -85,6 +86,8 @@ enum Scenario {
     Memory,
     /// A worker, the broker and a client, each frozen alone.
     Freeze(freeze::FreezeArgs),
+    /// The daemon without sessions, and with clients that only look at the device.
+    Idle(idle::IdleArgs),
     /// Both queues stopped with jobs in flight and started at a key frame, again and again.
     Seek(seek::SeekArgs),
     /// What 64 sessions at once cost.
@@ -142,6 +145,7 @@ impl Scenario {
             Self::Limits => "limits",
             Self::Memory => "memory",
             Self::Freeze(_) => "freeze",
+            Self::Idle(_) => "idle",
             Self::Seek(_) => "seek",
             Self::ManySessions => "many-sessions",
             Self::VanishedClient(_) => "vanished-client",
@@ -195,6 +199,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Limits => isolation::limits(common, &mut figures),
         Scenario::Memory => memory::memory(common, &mut figures),
         Scenario::Freeze(args) => freeze::freeze(common, args, &mut figures),
+        Scenario::Idle(args) => idle::idle(common, args, &mut figures),
         Scenario::Seek(args) => seek::seek(common, args, &mut figures),
         Scenario::ManySessions => sessions::many_sessions(common, &mut figures),
         Scenario::VanishedClient(args) => sessions::vanished_client(common, args, &mut figures),

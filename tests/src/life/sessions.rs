@@ -55,7 +55,7 @@ pub(super) struct ClientArgs {
 }
 
 /// Returns the processes that are workers, whoever they belong to. Zombies are none.
-fn workers() -> Result<HashSet<u32>> {
+pub(super) fn workers() -> Result<HashSet<u32>> {
     let mut found = HashSet::new();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();

@@ -17,7 +17,7 @@ use crate::play;
 use crate::streams::{self, ListedStream, Use};
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 24] = [
+const SCENARIOS: [&str; 25] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -40,13 +40,22 @@ const SCENARIOS: [&str; 24] = [
     "colour",
     FORK_SERVER,
     "screen",
+    IDLE,
     SIZES,
     REPLACE,
 ];
 
 /// Of those, what `./dev test` leaves to the other kernel. The sanitizer kernel takes several times as long
 /// to decode, and finds nothing in more pictures;
-const EXACTNESS: [&str; 6] = ["streams", "many-sessions", "formats", SIZES, "screen", STATEFUL];
+const EXACTNESS: [&str; 7] = [
+    "streams",
+    "many-sessions",
+    "formats",
+    SIZES,
+    "screen",
+    IDLE,
+    STATEFUL,
+];
 /// in the plain kernel real time counts.
 const STATES: [&str; 12] = [
     "first-frame",
@@ -86,6 +95,8 @@ const VANISHED: &str = "vanished-client";
 
 /// Takes how often a client is frozen, and the watchdog's time, which passes each time by the clock.
 const FREEZE: &str = "freeze";
+/// Takes for how long the daemon is watched, which passes by the clock.
+const IDLE: &str = "idle";
 /// Takes the watchdog's time.
 const FORK_SERVER: &str = "fork-server";
 /// The scenario of the stateful face: several minutes.
@@ -175,6 +186,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
                 format!("{line} --codec {codec}")
             }),
             EDGES => format!("{EDGES} {turns}"),
+            IDLE if args.quick => format!("{IDLE} --seconds 10"),
             VANISHED if kernel != Kernel::Plain => format!("{VANISHED} --worker-wait-ms 800 {turns}"),
             other => other.to_owned(),
         };
