@@ -43,7 +43,6 @@ pub(crate) struct Args {
 pub(crate) fn run(bed: &Bed, args: &Args, parse: docs::Parse) -> Result<Outcome> {
     let outcome = Outcome::new();
     files(bed, &outcome);
-    place_of_vectors(bed, &outcome);
     docs::marked(bed, &outcome, parse);
     if args.files {
         return Ok(outcome);
@@ -62,6 +61,7 @@ pub(crate) fn run(bed: &Bed, args: &Args, parse: docs::Parse) -> Result<Outcome>
 pub(crate) fn files(bed: &Bed, outcome: &Outcome) {
     layers::check(bed, outcome);
     sources(bed, outcome);
+    place_of_vectors(bed, outcome);
     outcome.check("every file names its licence and has one role", || {
         let listed = listed(&read(&bed.repo.join("REUSE.toml"))?);
         let files = texts(bed)?;
