@@ -3,22 +3,21 @@
 //! document allows, a worker that is lost in every state, and closing in every state.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::ClientError;
-use daedalus_client::raw::hex;
-use daedalus_client::stateful::{self, OutputPicture, Settings, Stream, Turn};
+use daedalus_client::stateful::{Settings, Turn};
 use daedalus_client::v4l2;
-use daedalus_uapi::codec::{Codec, Stream as Container};
-use md5::{Digest, Md5};
+use daedalus_uapi::codec::Codec;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::common::{Common, WATCHDOG, within};
 use super::freeze::{Client, Freeze};
+use super::imitations;
+use super::stateful_player::{CHANGES, Clip, Player, RECOVERY, compare, joined, longest, nal_units};
 use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::debugfs;
@@ -27,202 +26,13 @@ use crate::guest::left;
 use crate::guest::module::{parameter, set_parameter};
 use crate::guest::process::kill;
 use crate::random::Random;
-use crate::stateful::units;
 
-/// Time that a lost worker's successor, and the pictures from the next key frame on, may take.
-const RECOVERY: Duration = Duration::from_secs(20);
 /// Parameters of the module meanwhile: what comes is of interest, not how soon.
 const PATIENCE: [(&str, u64); 2] = [(WATCHDOG, 3000), ("worker_wait_ms", 10_000)];
-/// Changes of size in one stream.
-const CHANGES: usize = 16;
-
-/// A clip as units, with the checksums of its pictures in output order.
-pub(super) struct Clip {
-    name: String,
-    codec: Codec,
-    size: (u32, u32),
-    file: PathBuf,
-    pub(super) units: Vec<Vec<u8>>,
-    pub(super) sums: Vec<String>,
-}
-
-impl Clip {
-    pub(super) fn load(common: &Common, name: &str) -> Result<Self> {
-        let clips = common.clips()?;
-        let (file, codec) = clips.file(name)?;
-        let (width, height) = clips.size(name)?;
-        Ok(Self {
-            name: name.to_owned(),
-            codec,
-            size: (u32::try_from(width)?, u32::try_from(height)?),
-            units: units(codec, &file)?,
-            file,
-            sums: clips.sums(name)?,
-        })
-    }
-
-    fn open(&self, settings: Settings) -> Result<Stream> {
-        let format = self.codec.info().stateful_formats[0];
-        Ok(Stream::open(&stateful::find(format)?, format, settings)?)
-    }
-
-    /// Plays units from the first to the last, and compares with the checksums.
-    fn play(&self, settings: Settings, units: &[Vec<u8>], sums: &[String]) -> Result<u32> {
-        let mut stream = self.open(settings)?;
-        let mut received = Vec::new();
-        let formats = stateful::play(&mut stream, units.iter().cloned(), &mut |picture| {
-            received.push(picture);
-            Ok(())
-        })?;
-        compare(&received, sums)?;
-        Ok(formats)
-    }
-}
-
-fn sum(picture: &OutputPicture) -> String {
-    hex(&Md5::digest(&picture.pixels))
-}
-
-/// Demands that exactly these pictures came, in this order.
-fn compare(received: &[OutputPicture], sums: &[String]) -> Result<()> {
-    for (number, (picture, md5)) in received.iter().zip(sums).enumerate() {
-        ensure!(!picture.error, "picture {number} has the error flag");
-        ensure!(sum(picture) == *md5, "picture {number} is not exact");
-    }
-    ensure!(
-        received.len() == sums.len(),
-        "{} pictures came, not {}",
-        received.len(),
-        sums.len()
-    );
-    Ok(())
-}
-
-/// A stream in use, and its pictures.
-pub(super) struct Player<'a> {
-    clip: &'a Clip,
-    pub(super) stream: Stream,
-    pub(super) pictures: Vec<OutputPicture>,
-    /// Units that were fed.
-    pub(super) fed: usize,
-    /// Added to timestamps, so that those of a second run are other ones.
-    offset: u64,
-    over: bool,
-}
-
-impl<'a> Player<'a> {
-    pub(super) fn open(clip: &'a Clip, settings: Settings) -> Result<Self> {
-        Ok(Self {
-            clip,
-            stream: clip.open(settings)?,
-            pictures: Vec::new(),
-            fed: 0,
-            offset: 0,
-            over: false,
-        })
-    }
-
-    /// Feeds the next unit if there is one and a buffer is free. Returns whether it did.
-    fn feed(&mut self) -> Result<bool> {
-        let Some(unit) = self.clip.units.get(self.fed) else {
-            return Ok(false);
-        };
-        let timestamp = self.offset + (self.fed as u64 + 1) * 1_000_000;
-        let fed = self.stream.feed(unit, timestamp)?;
-        self.fed += usize::from(fed);
-        Ok(fed)
-    }
-
-    /// Handles what comes next. A new format is set up at once if CAPTURE does not stream yet.
-    fn turn(&mut self) -> Result<()> {
-        let turn = self.stream.turn()?;
-        self.handle(turn)
-    }
-
-    fn handle(&mut self, turn: Turn) -> Result<()> {
-        match turn {
-            Turn::Picture(picture, last) => {
-                self.pictures.push(*picture);
-                self.over |= last;
-            }
-            Turn::Last => self.over = true,
-            Turn::NewFormat => {
-                if !self.stream.streams() {
-                    self.stream.set_up()?;
-                }
-            }
-            Turn::End => bail!("EPIPE without a last buffer"),
-            Turn::Coded => {}
-        }
-        Ok(())
-    }
-
-    /// Feeds and takes until `enough`.
-    pub(super) fn until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) -> Result<()> {
-        let start = Instant::now();
-        while !enough(self) {
-            within(what, start.elapsed(), RECOVERY)?;
-            while self.feed()? {}
-            self.turn()?;
-        }
-        Ok(())
-    }
-
-    /// Feeds the rest, drains, and takes everything.
-    pub(super) fn finish(&mut self) -> Result<()> {
-        self.over = false;
-        let all = self.clip.units.len();
-        self.until("feeding", |player| player.fed == all && player.stream.streams())?;
-        self.stream.stop()?;
-        self.take_end()
-    }
-
-    /// Takes everything up to the end of a drain.
-    pub(super) fn take_end(&mut self) -> Result<()> {
-        self.until("the end of a drain", |player| player.over)?;
-        ensure!(
-            self.stream.take_ends() == 1,
-            "the drain's end is not announced once"
-        );
-        ensure!(
-            matches!(self.stream.turn()?, Turn::End),
-            "something follows the last buffer"
-        );
-        Ok(())
-    }
-
-    /// Begins again from the first unit, with other timestamps.
-    pub(super) fn rewind(&mut self) {
-        self.fed = 0;
-        self.offset += 1_000_000_000_000;
-        self.over = false;
-    }
-
-    /// Seeks to the first unit, plays to the end, and demands that every picture is right.
-    fn play_anew(&mut self) -> Result<()> {
-        self.stream.seek()?;
-        self.rewind();
-        self.finish()?;
-        self.check()
-    }
-
-    /// Returns the pictures since the last [`Player::rewind`]. Older ones may have come after it.
-    pub(super) fn since_rewind(&mut self) -> Vec<OutputPicture> {
-        let offset = self.offset;
-        self.pictures.retain(|picture| picture.timestamp > offset);
-        std::mem::take(&mut self.pictures)
-    }
-
-    /// Demands that all pictures of the clip came since the last [`Player::rewind`].
-    pub(super) fn check(&mut self) -> Result<()> {
-        let pictures = self.since_rewind();
-        compare(&pictures, &self.clip.sums)
-    }
-}
 
 type Edge = fn(&Clip, &Common) -> Result<()>;
 
-const EDGES: [(&str, Edge); 18] = [
+const EDGES: [(&str, Edge); 23] = [
     (
         "CAPTURE before and after OUTPUT, few and many buffers",
         capture_orders,
@@ -244,6 +54,23 @@ const EDGES: [(&str, Edge); 18] = [
     ("a frozen worker", frozen_worker),
     ("a frozen client", frozen_client),
     ("closing in every state", closing),
+    ("the order of other clients", imitations::whole),
+    (
+        "other clients, and a container of another size",
+        imitations::wrong_size,
+    ),
+    (
+        "other clients, and parameter sets in buffers of their own",
+        imitations::units_apart,
+    ),
+    (
+        "other clients, and streams of one and two units",
+        imitations::short,
+    ),
+    (
+        "other clients, and sixteen changes of size",
+        imitations::size_changes,
+    ),
 ];
 
 /// Arguments of `stateful`.
@@ -313,17 +140,8 @@ fn imported(clip: &Clip, _: &Common) -> Result<()> {
     clip.play(settings, &clip.units, &clip.sums).map(drop)
 }
 
-/// Returns a stream of start codes as units of one NAL unit each.
-fn nal_units(clip: &Clip) -> Result<Vec<Vec<u8>>> {
-    let contents = daedalus_client::container::open(std::fs::read(&clip.file)?)?;
-    contents
-        .units
-        .map(|unit| Ok([&[0, 0, 0, 1][..], &unit?].concat()))
-        .collect()
-}
-
 fn cuts(clip: &Clip, _: &Common) -> Result<()> {
-    if clip.codec.info().stream != Container::StartCodes {
+    if !clip.has_start_codes() {
         return Ok(());
     }
     let mut random = Random::new(1);
@@ -537,13 +355,7 @@ fn capture_restart(clip: &Clip, _: &Common) -> Result<()> {
 }
 
 fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
-    let other = Clip::load(common, &format!("{}-qvga", clip.codec))?;
-    let (mut units, mut sums) = (Vec::new(), Vec::new());
-    for change in 0..=CHANGES {
-        let next = if change % 2 == 0 { clip } else { &other };
-        units.extend_from_slice(&next.units);
-        sums.extend_from_slice(&next.sums);
-    }
+    let (units, sums) = joined(clip, common, CHANGES)?;
     let formats = clip.play(settings_of(&units), &units, &sums)?;
     ensure!(
         formats as usize == CHANGES + 1,
@@ -553,9 +365,8 @@ fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
 }
 
 fn settings_of(units: &[Vec<u8>]) -> Settings {
-    let longest = units.iter().map(Vec::len).max().unwrap_or(0);
     Settings {
-        unit_bytes: u32::try_from(longest).unwrap_or(u32::MAX),
+        unit_bytes: longest(units),
         ..Settings::default()
     }
 }

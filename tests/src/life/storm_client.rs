@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::common::Common;
-use super::stateful::{self, Player};
+use super::stateful_player::{self, Player};
 use crate::guest::broker;
 use crate::guest::clip::Clip;
 use crate::guest::debugfs;
@@ -104,7 +104,7 @@ pub(super) fn run(common: &Common, args: &ClientArgs) -> Result<()> {
     let clip = common.clips()?.repeated(&args.clip, 2)?;
     let stream = args
         .stateful
-        .then(|| stateful::Clip::load(common, &args.clip))
+        .then(|| stateful_player::Clip::load(common, &args.clip))
         .transpose()?;
     let nodes = nodes()?;
     let over = AtomicBool::new(false);
@@ -303,11 +303,11 @@ impl StormSession for JobSession<'_> {
 /// A session of the stateful node.
 struct StreamSession<'a> {
     player: Player<'a>,
-    clip: &'a stateful::Clip,
+    clip: &'a stateful_player::Clip,
 }
 
 impl<'a> StreamSession<'a> {
-    fn open(clip: &'a stateful::Clip) -> Result<Self> {
+    fn open(clip: &'a stateful_player::Clip) -> Result<Self> {
         let settings = Settings {
             patience: PATIENCE,
             ..Settings::default()

@@ -13,6 +13,7 @@ pub(crate) mod delegate;
 mod ffmpeg;
 pub(crate) mod frames;
 pub(crate) mod hwaccel;
+pub mod stateful;
 
 use std::collections::VecDeque;
 use std::error::Error;
