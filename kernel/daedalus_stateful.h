@@ -59,6 +59,8 @@ struct daedalus_stateful {
  * @last_due: (S) the next CAPTURE buffer goes back empty, as the last one
  * @eos_due: (S) with it comes the event of a drain's end
  * @ended: (S) the last buffer went back; nothing follows until the client starts again
+ * @unanswered: (S) the client may still answer the first event by stopping CAPTURE
+ * @answer_work: goes on with a client that does not answer
  * @alloc: (S) the format of the CAPTURE buffers that were allocated last
  * @src_sequence: (S) sequence number of the next OUTPUT buffer
  * @dst_sequence: (S) sequence number of the next CAPTURE buffer
@@ -87,6 +89,8 @@ struct daedalus_stream {
 	bool last_due;
 	bool eos_due;
 	bool ended;
+	bool unanswered;
+	struct delayed_work answer_work;
 	struct v4l2_pix_format_mplane alloc;
 	u32 src_sequence;
 	u32 dst_sequence;

@@ -141,7 +141,7 @@ static bool is_set_up(struct daedalus_stream *stream)
 /* Tells whether the client has done its part for a new format. */
 static bool may_continue(struct daedalus_stream *stream)
 {
-	return !stream->announce && !stream->last_due && is_set_up(stream);
+	return !stream->announce && !stream->last_due && !stream->unanswered && is_set_up(stream);
 }
 
 /* Goes on after a new format if the client has done its part. */
@@ -150,6 +150,45 @@ static void try_continue(struct daedalus_stream *stream)
 	lockdep_assert_held(stream_lock(stream));
 	if (stream->flow.waiting && may_continue(stream))
 		daedalus_flow_continue(&stream->flow);
+}
+
+/*
+ * A client whose CAPTURE streams with the right buffers before the first event has nothing to do at
+ * it, and some do nothing. Others start again with V4L2_DEC_CMD_START or stop CAPTURE and start it,
+ * as they do at any event, and would lose the pictures that they have not dequeued by then. So no
+ * picture is output before the answer, or for this long.
+ */
+#define ANSWER_MS	250
+
+static bool awaits_source(struct daedalus_stream *stream)
+{
+	struct v4l2_subscribed_event *sev;
+	unsigned long flags;
+	bool ret = false;
+
+	spin_lock_irqsave(&stream->fh.vdev->fh_lock, flags);
+	list_for_each_entry(sev, &stream->fh.subscribed, list)
+		ret |= sev->type == V4L2_EVENT_SOURCE_CHANGE;
+	spin_unlock_irqrestore(&stream->fh.vdev->fh_lock, flags);
+	return ret;
+}
+
+/* Notes that the client has answered the first event, if it did not before. */
+static void note_answer(struct daedalus_stream *stream)
+{
+	lockdep_assert_held(stream_lock(stream));
+	stream->unanswered = false;
+	try_continue(stream);
+}
+
+static void answer_late(struct work_struct *work)
+{
+	struct daedalus_stream *stream =
+		container_of(to_delayed_work(work), struct daedalus_stream, answer_work);
+
+	spin_lock(stream_lock(stream));
+	note_answer(stream);
+	spin_unlock(stream_lock(stream));
 }
 
 /* --- the scheduler's operations --- */
@@ -207,7 +246,12 @@ static int flow_format(struct daedalus_flow *flow, const struct daedalus_format 
 		return !flow->waiting || may_continue(stream);
 	if (first && is_set_up(stream)) {
 		queue_event(stream, V4L2_EVENT_SOURCE_CHANGE);
-		return 1;
+		stream->unanswered = awaits_source(stream);
+		if (!stream->unanswered)
+			return 1;
+		mod_delayed_work(flow->session.dev->wq, &stream->answer_work,
+				 msecs_to_jiffies(ANSWER_MS));
+		return 0;
 	}
 	/* The worker gives its buffers up: one of them may have to be the last one. */
 	daedalus_flow_unlend(flow);
@@ -322,7 +366,7 @@ int daedalus_stream_drain(struct daedalus_stream *stream)
 	int ret = 0;
 
 	spin_lock(stream_lock(stream));
-	if (flow->drain == DAEDALUS_DRAIN_WANTED || flow->drain == DAEDALUS_DRAIN_HANDED)
+	if (daedalus_flow_is_draining(flow))
 		ret = -EBUSY;
 	else if (flow->drain == DAEDALUS_DRAIN_NONE && !flow->lost &&
 		 (stream->streaming & DAEDALUS_OUTPUT))
@@ -358,11 +402,12 @@ int daedalus_stream_resume(struct daedalus_stream *stream)
 
 	lockdep_assert_held(&stream->lock);
 	spin_lock(stream_lock(stream));
-	if (flow->drain == DAEDALUS_DRAIN_WANTED || flow->drain == DAEDALUS_DRAIN_HANDED) {
+	if (daedalus_flow_is_draining(flow)) {
+		note_answer(stream);
 		ret = -EBUSY;
 	} else {
 		forget_last(stream);
-		try_continue(stream);
+		note_answer(stream);
 		daedalus_flow_resume(flow);
 	}
 	spin_unlock(stream_lock(stream));
@@ -458,7 +503,7 @@ static int start_streaming(struct vb2_queue *vq, unsigned int count)
 		stream->streaming |= DAEDALUS_CAPTURE;
 		stream->dst_sequence = 0;
 		flow->writing = true;
-		try_continue(stream);
+		note_answer(stream);
 	}
 	daedalus_flow_start(flow);
 	spin_unlock(stream_lock(stream));
@@ -528,6 +573,7 @@ int daedalus_stream_init(struct daedalus_stream *stream)
 	daedalus_planes_init(&stream->planes, stream->node->dev, stream->flow.session.pool);
 	stream->flow.session.worker_ops = &daedalus_flow_worker_ops;
 	daedalus_flow_init(&stream->flow, &flow_ops);
+	INIT_DELAYED_WORK(&stream->answer_work, answer_late);
 	ret = daedalus_planes_queue(&stream->planes, &stream->src, &stream->lock,
 				    V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE, &vb2_ops,
 				    sizeof(struct daedalus_stream_buf));
@@ -546,6 +592,7 @@ int daedalus_stream_init(struct daedalus_stream *stream)
  */
 void daedalus_stream_exit(struct daedalus_stream *stream)
 {
+	cancel_delayed_work_sync(&stream->answer_work);
 	daedalus_flow_exit(&stream->flow);
 	daedalus_planes_exit(&stream->planes);
 }

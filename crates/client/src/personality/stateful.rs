@@ -19,7 +19,8 @@
 //! - An event is kept until CAPTURE is empty: until the last buffer, `EPIPE`, or until nothing is ready. Then
 //!   `G_FMT` of both queues and `G_SELECTION`. Another size of CAPTURE makes new buffers. The same size is
 //!   answered with `STREAMOFF` and `STREAMON` of CAPTURE. Another size of OUTPUT would throw its units away.
-//! - While it drains, an empty buffer or the last flag is the end.
+//! - While it drains, an empty buffer or the last flag is the end. An answer to an event makes it send
+//!   `V4L2_DEC_CMD_STOP` again.
 
 use std::iter::Peekable;
 use std::path::Path;
@@ -402,7 +403,8 @@ fn raspberry_pi(
     let mut state = FfmpegState::default();
     loop {
         if queues.feed(units)? && !state.draining {
-            queues.device.command(v4l2::DEC_CMD_STOP)?;
+            // It makes nothing of an error.
+            let _ = queues.device.command(v4l2::DEC_CMD_STOP);
             state.draining = true;
         }
         let patience = if state.pending {
