@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Folders of streams through the device, by one client or several, compared with their MANIFEST.
 
-mod client;
+pub(crate) mod client;
 mod folders;
 pub(crate) mod generated;
 mod limits;

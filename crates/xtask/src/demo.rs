@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::bed::Bed;
 use crate::build;
+use crate::conformance::client::Client;
 use crate::image::archive;
 use crate::make::kernel::Kernel;
 use crate::make::root;
@@ -29,6 +30,16 @@ use sheet::Nv12;
 const KEPT: [usize; 3] = [8, 30, 55];
 /// A coded key frame of the demo exceeds this many bytes.
 const KEY_FRAME: usize = 64 * 1024;
+
+/// Files with what was seen.
+const RESULTS: [&str; 5] = [
+    "results.json",
+    "demo.png",
+    "engine-only.json",
+    "engine-only.png",
+    STATEFUL,
+];
+const STATEFUL: &str = "stateful.json";
 
 /// Arguments of `./dev demo`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -54,7 +65,7 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
     let results = bed.target.join("demo");
     std::fs::create_dir_all(&results)?;
     // What an earlier run left must not pass for this one's.
-    for file in ["results.json", "demo.png", "engine-only.json", "engine-only.png"] {
+    for file in RESULTS {
         std::fs::remove_file(results.join(file)).ok();
     }
     if let Some(archive) = &args.image {
@@ -95,6 +106,9 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         if let Some((list, streams)) = clips {
             outcome.check("demo: GStreamer, device, daemon", || {
                 device(bed, &list, &streams, &results)
+            });
+            outcome.check("demo: FFmpeg and GStreamer, stateful node", || {
+                stateful(bed, &list, &streams, &results)
             });
         }
     });
@@ -139,10 +153,13 @@ fn engine_only(bed: &Bed, list: &Path, results: &Path) -> Result<String> {
     ))
 }
 
+/// Bounds of `daedalus-tests play`, in seconds: without a frame, and for a clip.
+const BOUNDS: &str = "--stall 30 --limit 120";
+
 /// Options of `daedalus-tests play`, for either guest.
 fn arguments() -> String {
     let keep = KEPT.map(|frame| format!("--keep {frame}")).join(" ");
-    format!("--only={} {keep} --stall 30 --limit 120", play::SHOWN)
+    format!("--only={} {keep} {BOUNDS}", play::SHOWN)
 }
 
 /// Decodes the image's own clips in its guest.
@@ -215,6 +232,43 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
     let run = runs.pop().context("nothing was played")?;
     ui::line("GStreamer in the guest, through /dev/videoN, kernel module and daemon:");
     report(bed, results, &streams, run)
+}
+
+/// Decodes one clip by the stateful node, through programs that know no requests: FFmpeg as Debian has it, and
+/// GStreamer's other elements.
+fn stateful(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<String> {
+    let clip = streams.iter().find(|stream| stream.name.contains(play::SHOWN));
+    let clip = clip.context("there is no clip to show")?;
+    let clients = [Client::FfmpegStateful, Client::GstStateful];
+    let lists = clients.map(|client| (client.name(), list.to_owned()));
+    let runs = play::play(
+        bed,
+        &PlayOptions {
+            job: "demo-stateful",
+            lists: &lists,
+            parameters: "",
+            daemon: "--faces=both",
+            arguments: &format!("--only={} {BOUNDS}", clip.name),
+            timeout: Duration::from_secs(300),
+            vectors: None,
+        },
+    )?;
+    let rows: Vec<&Row> = runs.iter().flat_map(|run| &run.rows).collect();
+    write_json(&results.join(STATEFUL), &rows)?;
+    for (run, program) in runs.iter().zip(["FFmpeg", "GStreamer"]) {
+        ui::line(&format!("{program} in the guest, through the stateful node:"));
+        table(&run.rows, std::slice::from_ref(clip));
+    }
+    for (run, client) in runs.iter().zip(clients) {
+        let row = match (run.rows.first(), &run.guest) {
+            (Some(row), None) => row,
+            (_, Some(guest)) => bail!("{}: {guest}", client.name()),
+            (None, None) => bail!("{} played nothing", client.name()),
+        };
+        ensure!(row.equal, "{}: {}", client.name(), row.reason());
+    }
+    let frames: usize = rows.iter().map(|row| row.frames).sum();
+    Ok(format!("{frames} frames equal to their references"))
 }
 
 /// Reports what was played: the table, the pictures, and whether all is as it must be.
