@@ -126,10 +126,14 @@ static const struct daedalus_codec *try_coded(struct daedalus_stream *stream,
 {
 	const struct daedalus_codec *codec = daedalus_find_stream(codecs_of(stream),
 								  pix->pixelformat);
+	const u32 field = pix->field;
 
 	if (!codec)
 		codec = daedalus_find_stream(codecs_of(stream), 0);
 	daedalus_fill_coded(codec->stream_fourcc, pix);
+	/* GStreamer refuses a device that does not keep the order of fields of its stream. */
+	if (V4L2_FIELD_IS_INTERLACED(field))
+		pix->field = field;
 	return codec;
 }
 

@@ -425,6 +425,16 @@ static int queue_setup(struct vb2_queue *vq, unsigned int *num_buffers, unsigned
 				     *num_buffers, num_planes, sizes);
 }
 
+/* Gives a coded buffer the order of fields of its format, whatever the client says. */
+static int buf_out_validate(struct vb2_buffer *vb)
+{
+	struct daedalus_stream *stream = queue_to_stream(vb->vb2_queue);
+
+	lockdep_assert_held(&stream->lock);
+	to_vb2_v4l2_buffer(vb)->field = stream->coded_fmt.field;
+	return 0;
+}
+
 static int buf_prepare(struct vb2_buffer *vb)
 {
 	if (vb->vb2_queue->is_output)
@@ -552,7 +562,7 @@ static void stop_streaming(struct vb2_queue *vq)
 static const struct vb2_ops vb2_ops = {
 	.queue_setup = queue_setup,
 	.buf_init = daedalus_planes_usable,
-	.buf_out_validate = daedalus_planes_validate,
+	.buf_out_validate = buf_out_validate,
 	.buf_prepare = buf_prepare,
 	.buf_queue = buf_queue,
 	.start_streaming = start_streaming,

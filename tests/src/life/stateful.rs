@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use daedalus_client::device::ClientError;
-use daedalus_client::stateful::{Settings, Turn};
+use daedalus_client::device::{ClientError, Device};
+use daedalus_client::stateful::{self, Settings, Turn};
 use daedalus_client::v4l2;
 use daedalus_uapi::codec::Codec;
 use rustix::io::Errno;
@@ -27,12 +27,16 @@ use crate::guest::module::{parameter, set_parameter};
 use crate::guest::process::kill;
 use crate::random::Random;
 
+/// Values of `enum v4l2_field`.
+const FIELD_ANY: u32 = 0;
+const FIELD_INTERLACED: u32 = 4;
+const FIELD_ALTERNATE: u32 = 7;
 /// Parameters of the module meanwhile: what comes is of interest, not how soon.
 const PATIENCE: [(&str, u64); 2] = [(WATCHDOG, 3000), ("worker_wait_ms", 10_000)];
 
 type Edge = fn(&Clip, &Common) -> Result<()>;
 
-const EDGES: [(&str, Edge); 23] = [
+const EDGES: [(&str, Edge); 24] = [
     (
         "CAPTURE before and after OUTPUT, few and many buffers",
         capture_orders,
@@ -54,6 +58,7 @@ const EDGES: [(&str, Edge); 23] = [
     ("a frozen worker", frozen_worker),
     ("a frozen client", frozen_client),
     ("closing in every state", closing),
+    ("the order of fields", fields),
     ("the order of other clients", imitations::whole),
     (
         "other clients, and a container of another size",
@@ -530,6 +535,27 @@ fn closing(clip: &Clip, _: &Common) -> Result<()> {
     stream.raw().stream(false)?;
     for queue in [v4l2::BUF_TYPE_OUTPUT, v4l2::BUF_TYPE_CAPTURE] {
         stream.device().format(queue)?;
+    }
+    Ok(())
+}
+
+/// OUTPUT keeps the order of fields of interlaced frames, and of nothing else.
+fn fields(clip: &Clip, _: &Common) -> Result<()> {
+    let coded_format = clip.codec.info().stateful_formats[0];
+    let device = Device::open_video(&stateful::find(coded_format)?, false)?;
+    for (asked, kept) in [
+        (FIELD_INTERLACED, FIELD_INTERLACED),
+        (FIELD_ALTERNATE, v4l2::FIELD_NONE),
+        (FIELD_ANY, v4l2::FIELD_NONE),
+    ] {
+        let format = v4l2::PixFormatMplane {
+            pixelformat: coded_format,
+            field: asked,
+            num_planes: 1,
+            ..Default::default()
+        };
+        let set = device.set_format(v4l2::BUF_TYPE_OUTPUT, format)?.field;
+        ensure!(set == kept, "field {asked} becomes {set}, not {kept}");
     }
     Ok(())
 }
