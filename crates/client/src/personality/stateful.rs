@@ -296,28 +296,24 @@ fn chromium(
         }
         let ready = queues.device.wait_all(habits.patience)?;
         let mut changed = ready.event && !(streams && ready.raw);
-        while streams && ready.raw {
-            let buffer = match dequeue_raw(&queues)? {
-                Dequeued::Buffer(buffer) => buffer,
-                Dequeued::Nothing | Dequeued::End => break,
-            };
-            if buffer.bytes > 0 && !buffer.error {
-                show(queues.picture(&buffer)?)?;
-            }
-            queues.free_raw.push(buffer.index);
-            queues.take_coded()?;
-            if buffer.last {
-                // It makes nothing of an error.
-                let _ = queues.device.command(v4l2::DEC_CMD_START);
-                changed = queues
-                    .device
-                    .wait_all(Duration::ZERO)
-                    .is_ok_and(|ready| ready.event);
-                if !changed {
-                    demand(stopped, || "a last buffer without an event or a drain".into())?;
-                    return Ok(events);
+        if streams && ready.raw {
+            while let Dequeued::Buffer(buffer) = dequeue_raw(&queues)? {
+                if buffer.bytes > 0 && !buffer.error {
+                    show(queues.picture(&buffer)?)?;
                 }
-                break;
+                queues.free_raw.push(buffer.index);
+                queues.take_coded()?;
+                if buffer.last {
+                    // It makes nothing of an error.
+                    let _ = queues.device.command(v4l2::DEC_CMD_START);
+                    let ready = queues.device.wait_all(Duration::ZERO);
+                    changed = ready.is_ok_and(|ready| ready.event);
+                    if !changed {
+                        demand(stopped, || "a last buffer without an event or a drain".into())?;
+                        return Ok(events);
+                    }
+                    break;
+                }
             }
         }
         if changed && queues.source_event()? {
