@@ -234,8 +234,8 @@ fn device(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<
     report(bed, results, &streams, run)
 }
 
-/// Decodes one clip by the stateful node, through programs that know no requests: FFmpeg as Debian has it, and
-/// GStreamer's other elements.
+/// Decodes one clip by the stateful node, through programs that know no requests: FFmpeg as Debian has it,
+/// and GStreamer's other elements.
 fn stateful(bed: &Bed, list: &Path, streams: &[Stream], results: &Path) -> Result<String> {
     let clip = streams.iter().find(|stream| stream.name.contains(play::SHOWN));
     let mut clip = clip.context("there is no clip to show")?.clone();

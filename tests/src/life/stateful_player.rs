@@ -225,7 +225,8 @@ pub(super) fn longest(units: &[Vec<u8>]) -> u32 {
     u32::try_from(longest).unwrap_or(u32::MAX)
 }
 
-/// Returns units and checksums of a stream whose size changes `changes` times, between the clip's and another.
+/// Returns units and checksums of a stream whose size changes `changes` times, between the clip's and
+/// another.
 pub(super) fn joined(clip: &Clip, common: &Common, changes: usize) -> Result<(Vec<Vec<u8>>, Vec<String>)> {
     let other = Clip::load(common, &format!("{}-qvga", clip.codec))?;
     let (mut units, mut sums) = (Vec::new(), Vec::new());

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Imitates clients of the stateful node: the calls that dev-decoder.rst leaves to the client, in the order in
-//! which these clients make them.
+//! Imitates clients of the stateful node: the calls that dev-decoder.rst leaves to the client, in the order
+//! in which these clients make them.
 //!
 //! Chromium (`media/gpu/v4l2/v4l2_stateful_video_decoder.cc` at 00cf75ab, and Raspberry Pi OS's patches):
 //! - `S_FMT` of OUTPUT without a size, 8 buffers, `STREAMON` before any unit; events of the source only.
 //! - It looks for pictures before it looks for events. Each `V4L2_BUF_FLAG_LAST` is answered with
-//!   `V4L2_DEC_CMD_START` at once, whether it ends a drain or a format. So the event that belongs to it has to
-//!   be there by then.
+//!   `V4L2_DEC_CMD_START` at once, whether it ends a drain or a format. So the event that belongs to it has
+//!   to be there by then.
 //! - At the event: `G_FMT`, `ENUM_FMT` with a `TRY_FMT` of each format, `G_SELECTION`, the control with the
 //!   fewest buffers (at most 16), `S_FMT`, 2 buffers more than that or than 8; `STREAMON`, then `QBUF`.
 //! - `V4L2_DEC_CMD_STOP` when the last unit is queued, whether CAPTURE streams or not.
@@ -103,8 +103,8 @@ const FFMPEG_BUFFERS: u32 = 20;
 /// Receives each picture.
 pub type Show<'a> = &'a mut dyn FnMut(OutputPicture) -> Result<(), ClientError>;
 
-/// Plays units as a client does, from the first to the end of the drain: each unit's timestamp is its index in
-/// milliseconds, from 1 on. Returns the number of events about the source.
+/// Plays units as a client does, from the first to the end of the drain: each unit's timestamp is its index
+/// in milliseconds, from 1 on. Returns the number of events about the source.
 ///
 /// # Errors
 /// The driver's, those of `show`, and [`ClientError::Unexpected`] for answers that stop the real client.
@@ -256,7 +256,7 @@ fn demand(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), ClientE
     }
 }
 
-/// Takes a buffer of CAPTURE: `None` for `EAGAIN`, and an error for `EPIPE` of which the caller makes the end.
+/// Takes a buffer of CAPTURE.
 fn dequeue_raw(queues: &Queues) -> Result<Dequeued, ClientError> {
     match queues.raw.dequeue() {
         Ok(Some(buffer)) => Ok(Dequeued::Buffer(buffer)),
