@@ -108,7 +108,7 @@ pub struct Stream {
     raw: Queue,
     free: Vec<usize>,
     settings: Settings,
-    layout: Option<(Layout, v4l2::PixFormatMplane, Visible)>,
+    raw_format: Option<RawFormat>,
     raw_streams: bool,
     /// Timestamps of the units so far.
     units: HashSet<u64>,
@@ -123,6 +123,56 @@ pub struct Stream {
     held: Vec<usize>,
 }
 
+/// The format of CAPTURE's buffers.
+#[derive(Debug)]
+pub(crate) struct RawFormat {
+    layout: Layout,
+    /// As the driver told it.
+    pub(crate) pix: v4l2::PixFormatMplane,
+    visible: Visible,
+}
+
+impl RawFormat {
+    /// Asks for it.
+    pub(crate) fn of(device: &Device) -> Result<Self, ClientError> {
+        let pix = device.format(v4l2::BUF_TYPE_CAPTURE)?;
+        Ok(Self {
+            layout: Layout::new(&pix)?,
+            pix,
+            visible: device.visible()?,
+        })
+    }
+
+    /// Reads the picture in a buffer.
+    pub(crate) fn picture(&self, raw: &Queue, buffer: &DequeuedBuffer) -> Result<OutputPicture, ClientError> {
+        let planes: Vec<_> = raw.mappings(buffer.index)?.collect();
+        Ok(OutputPicture {
+            timestamp: buffer.timestamp,
+            error: buffer.error,
+            format: self.pix.pixelformat,
+            visible: self.visible,
+            pixels: self.layout.packed(&planes, &self.visible)?,
+        })
+    }
+}
+
+/// Returns a format of OUTPUT whose buffers have room for `unit_bytes`.
+pub(crate) fn output_format(
+    coded_format: u32,
+    (width, height): (u32, u32),
+    unit_bytes: u32,
+) -> v4l2::PixFormatMplane {
+    let mut format = v4l2::PixFormatMplane {
+        width,
+        height,
+        pixelformat: coded_format,
+        num_planes: 1,
+        ..Default::default()
+    };
+    format.plane_fmt[0].sizeimage = unit_bytes.to_ne_bytes();
+    format
+}
+
 impl Stream {
     /// Opens a decoder: the initialization up to the queueing of coded buffers.
     ///
@@ -132,14 +182,7 @@ impl Stream {
         let device = Device::open_video(video, false)?;
         device.subscribe(v4l2::EVENT_SOURCE_CHANGE)?;
         device.subscribe(v4l2::EVENT_EOS)?;
-        let mut format = v4l2::PixFormatMplane {
-            width: settings.size.0,
-            height: settings.size.1,
-            pixelformat: coded_format,
-            num_planes: 1,
-            ..Default::default()
-        };
-        format.plane_fmt[0].sizeimage = settings.unit_bytes.to_ne_bytes();
+        let format = output_format(coded_format, settings.size, settings.unit_bytes);
         device.set_format(v4l2::BUF_TYPE_OUTPUT, format)?;
         let mut coded = Queue::new(&device, v4l2::BUF_TYPE_OUTPUT);
         coded.allocate(settings.coded_buffers, &Backing::Mmap)?;
@@ -149,7 +192,7 @@ impl Stream {
             coded,
             device,
             settings,
-            layout: None,
+            raw_format: None,
             raw_streams: false,
             units: HashSet::new(),
             sequence: 0,
@@ -235,8 +278,7 @@ impl Stream {
         }
         self.raw.allocate(0, &Backing::Mmap)?;
         self.held.clear();
-        let format = self.device.format(v4l2::BUF_TYPE_CAPTURE)?;
-        let visible = self.device.visible()?;
+        let format = RawFormat::of(&self.device)?;
         // The control is read-only, and has one value.
         let control = self.device.query_control(v4l2::CID_MIN_BUFFERS_FOR_CAPTURE)?;
         let minimum = control.default_value;
@@ -247,7 +289,7 @@ impl Stream {
             Backing::Mmap
         };
         self.raw.allocate(count, &backing)?;
-        self.layout = Some((Layout::new(&format)?, format, visible));
+        self.raw_format = Some(format);
         for index in 0..self.raw.len() {
             self.raw.queue_picture(index)?;
         }
@@ -259,14 +301,11 @@ impl Stream {
 
     /// Returns whether the buffers of CAPTURE suit the format that the driver reports.
     fn suits(&mut self) -> Result<bool, ClientError> {
-        let new = self.device.format(v4l2::BUF_TYPE_CAPTURE)?;
-        let key = |format: &v4l2::PixFormatMplane| (format.width, format.height, format.pixelformat);
-        let suits = self
-            .layout
-            .as_ref()
-            .is_some_and(|(_, old, _)| key(old) == key(&new));
+        let new = RawFormat::of(&self.device)?;
+        let key = |format: &RawFormat| (format.pix.width, format.pix.height, format.pix.pixelformat);
+        let suits = self.raw_format.as_ref().is_some_and(|old| key(old) == key(&new));
         if suits {
-            self.layout = Some((Layout::new(&new)?, new, self.device.visible()?));
+            self.raw_format = Some(new);
         }
         Ok(suits)
     }
@@ -371,18 +410,11 @@ impl Stream {
             )));
         }
         self.sequence = buffer.sequence + 1;
-        let (layout, format, visible) = self
-            .layout
+        let format = self
+            .raw_format
             .as_ref()
             .ok_or_else(|| ClientError::Unexpected("a picture before any format".into()))?;
-        let planes: Vec<_> = self.raw.mappings(buffer.index)?.collect();
-        let picture = OutputPicture {
-            timestamp: buffer.timestamp,
-            error: buffer.error,
-            format: format.pixelformat,
-            visible: *visible,
-            pixels: layout.packed(&planes, visible)?,
-        };
+        let picture = format.picture(&self.raw, &buffer)?;
         if self.keeps {
             self.held.push(buffer.index);
         } else if !buffer.last {

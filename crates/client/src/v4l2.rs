@@ -38,6 +38,12 @@ pub const BUF_TYPE_OUTPUT: u32 = 10;
 pub const MEMORY_MMAP: u32 = 1;
 /// `V4L2_MEMORY_DMABUF`.
 pub const MEMORY_DMABUF: u32 = 4;
+/// `V4L2_FIELD_ANY`.
+pub const FIELD_ANY: u32 = 0;
+/// `V4L2_FIELD_INTERLACED`.
+pub const FIELD_INTERLACED: u32 = 4;
+/// `V4L2_FIELD_ALTERNATE`.
+pub const FIELD_ALTERNATE: u32 = 7;
 /// `V4L2_FIELD_NONE`.
 pub const FIELD_NONE: u32 = 1;
 /// `V4L2_BUF_FLAG_ERROR`.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::debugfs;
+use super::process::pids;
 
 /// The list of all dmabufs in the kernel.
 const BUFINFO: &str = "/sys/kernel/debug/dma_buf/bufinfo";
@@ -138,11 +139,7 @@ pub(crate) fn nothing_and_nobody() -> Result<()> {
 fn processes() -> Result<Vec<String>> {
     let own = std::process::id();
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
+    for pid in pids()? {
         // It may end meanwhile.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let Some((comm, state)) = name_and_state(&stat) else {

@@ -40,6 +40,18 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Returns the processes that there are. Each may end meanwhile.
+///
+/// # Errors
+///
+/// When /proc cannot be read.
+pub(crate) fn pids() -> Result<Vec<u32>> {
+    let entries = std::fs::read_dir("/proc").context("/proc")?;
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
 /// Reads from the text of /proc/PID/status how often a thread slept: the number of voluntary switches.
 pub(crate) fn voluntary_switches(status: &str) -> Option<u64> {
     let line = status

@@ -16,7 +16,7 @@ use super::sessions::workers;
 use crate::guest::broker::Broker;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
-use crate::guest::process::voluntary_switches;
+use crate::guest::process::{pids, voluntary_switches};
 
 /// How long the daemon may be busy with its start.
 const START: Duration = Duration::from_secs(3);
@@ -35,11 +35,7 @@ type Sleeps = BTreeMap<u32, u64>;
 /// Returns the processes whose parent is `pid`, and `pid` itself, which comes first.
 fn family(pid: u32) -> Result<Vec<u32>> {
     let mut found = vec![pid];
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(process) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
+    for process in pids()? {
         // It may end meanwhile.
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));

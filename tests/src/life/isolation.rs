@@ -23,7 +23,7 @@ use crate::guest::clip::Clip;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
 use crate::guest::module::{parameter, set_parameter};
-use crate::guest::process::kill;
+use crate::guest::process::{kill, pids};
 
 /// What a call may take beyond the watchdog's time.
 const MARGIN: Duration = Duration::from_millis(350);
@@ -259,9 +259,7 @@ fn ready_fork_server(broker: u32, others: &HashSet<u32>) -> Result<u32> {
         name.ends_with("(daedalus-fork") && sleeps && is_child && !others.contains(pid)
     };
     loop {
-        let pids = std::fs::read_dir("/proc").context("/proc")?;
-        let mut pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        if let Some(pid) = pids.find(is_one) {
+        if let Some(pid) = pids()?.into_iter().find(is_one) {
             return Ok(pid);
         }
         ensure!(

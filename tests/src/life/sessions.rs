@@ -22,7 +22,7 @@ use crate::guest::debugfs;
 use crate::guest::figures::Figures;
 use crate::guest::left::ResourceUsage;
 use crate::guest::module::{parameter, set_parameter, with_parameter};
-use crate::guest::process::kill;
+use crate::guest::process::{kill, pids};
 
 /// Sessions that are open at one time.
 const SESSIONS: usize = 64;
@@ -57,11 +57,7 @@ pub(super) struct ClientArgs {
 /// Returns the processes that are workers, whoever they belong to. Zombies are none.
 pub(super) fn workers() -> Result<HashSet<u32>> {
     let mut found = HashSet::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
+    for pid in pids()? {
         // It may end meanwhile.
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         if comm.trim_end() == WORKER && !matches!(state(pid), None | Some('Z' | 'X')) {

@@ -27,10 +27,6 @@ use crate::guest::module::{parameter, set_parameter};
 use crate::guest::process::kill;
 use crate::random::Random;
 
-/// Values of `enum v4l2_field`.
-const FIELD_ANY: u32 = 0;
-const FIELD_INTERLACED: u32 = 4;
-const FIELD_ALTERNATE: u32 = 7;
 /// Parameters of the module meanwhile: what comes is of interest, not how soon.
 const PATIENCE: [(&str, u64); 2] = [(WATCHDOG, 3000), ("worker_wait_ms", 10_000)];
 
@@ -544,9 +540,9 @@ fn fields(clip: &Clip, _: &Common) -> Result<()> {
     let coded_format = clip.codec.info().stateful_formats[0];
     let device = Device::open_video(&stateful::find(coded_format)?, false)?;
     for (asked, kept) in [
-        (FIELD_INTERLACED, FIELD_INTERLACED),
-        (FIELD_ALTERNATE, v4l2::FIELD_NONE),
-        (FIELD_ANY, v4l2::FIELD_NONE),
+        (v4l2::FIELD_INTERLACED, v4l2::FIELD_INTERLACED),
+        (v4l2::FIELD_ALTERNATE, v4l2::FIELD_NONE),
+        (v4l2::FIELD_ANY, v4l2::FIELD_NONE),
     ] {
         let format = v4l2::PixFormatMplane {
             pixelformat: coded_format,

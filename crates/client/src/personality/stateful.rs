@@ -29,11 +29,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::coded::Visible;
 use crate::device::{ClientError, Device};
-use crate::picture::Layout;
 use crate::queue::{Backing, DequeuedBuffer, Queue};
-use crate::stateful::OutputPicture;
+use crate::stateful::{OutputPicture, RawFormat, output_format};
 use crate::v4l2;
 
 /// A client of the stateful node that is imitated.
@@ -70,7 +68,7 @@ pub struct Container {
     pub unit_bytes: u32,
 }
 
-/// What a client asks of its surroundings.
+/// How a client spends its time.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
     /// How long it is busy elsewhere between an event and the calls that follow.
@@ -132,7 +130,7 @@ struct Queues {
     free_coded: Vec<usize>,
     /// CAPTURE buffers that the client has.
     free_raw: Vec<usize>,
-    layout: Option<(Layout, v4l2::PixFormatMplane, Visible)>,
+    raw_format: Option<RawFormat>,
 }
 
 impl Queues {
@@ -144,7 +142,7 @@ impl Queues {
             device,
             free_coded: Vec::new(),
             free_raw: Vec::new(),
-            layout: None,
+            raw_format: None,
         })
     }
 
@@ -154,14 +152,7 @@ impl Queues {
         size: (u32, u32),
         bytes: u32,
     ) -> Result<(), ClientError> {
-        let mut format = v4l2::PixFormatMplane {
-            width: size.0,
-            height: size.1,
-            pixelformat: container.coded_format,
-            num_planes: 1,
-            ..Default::default()
-        };
-        format.plane_fmt[0].sizeimage = bytes.to_ne_bytes();
+        let format = output_format(container.coded_format, size, bytes);
         let set = self.device.set_format(v4l2::BUF_TYPE_OUTPUT, format)?;
         demand(set.pixelformat == container.coded_format, || {
             "OUTPUT has another coded format".into()
@@ -200,11 +191,9 @@ impl Queues {
 
     /// Allocates CAPTURE buffers of the driver's format, which all are the client's.
     fn allocate_raw(&mut self, count: u32) -> Result<(), ClientError> {
-        let format = self.device.format(v4l2::BUF_TYPE_CAPTURE)?;
-        let visible = self.device.visible()?;
+        self.raw_format = Some(RawFormat::of(&self.device)?);
         self.raw.allocate(count, &Backing::Mmap)?;
         self.free_raw = (0..self.raw.len()).collect();
-        self.layout = Some((Layout::new(&format)?, format, visible));
         Ok(())
     }
 
@@ -233,18 +222,10 @@ impl Queues {
     }
 
     fn picture(&self, buffer: &DequeuedBuffer) -> Result<OutputPicture, ClientError> {
-        let (layout, format, visible) = self
-            .layout
+        self.raw_format
             .as_ref()
-            .ok_or_else(|| ClientError::Unexpected("a picture before any format".into()))?;
-        let planes: Vec<_> = self.raw.mappings(buffer.index)?.collect();
-        Ok(OutputPicture {
-            timestamp: buffer.timestamp,
-            error: buffer.error,
-            format: format.pixelformat,
-            visible: *visible,
-            pixels: layout.packed(&planes, visible)?,
-        })
+            .ok_or_else(|| ClientError::Unexpected("a picture before any format".into()))?
+            .picture(&self.raw, buffer)
     }
 }
 
@@ -506,20 +487,19 @@ fn answer(
             now.width, now.height
         )
     })?;
-    let raw = queues.device.format(v4l2::BUF_TYPE_CAPTURE)?;
-    let visible = queues.device.visible()?;
-    let size = |format: &v4l2::PixFormatMplane| (format.width, format.height);
+    let raw = RawFormat::of(&queues.device)?;
+    let size = |format: &RawFormat| (format.pix.width, format.pix.height);
     let same = queues
-        .layout
+        .raw_format
         .as_ref()
-        .is_some_and(|(_, old, _)| size(old) == size(&raw));
+        .is_some_and(|old| size(old) == size(&raw));
     queues.stop_raw()?;
     if same {
-        queues.layout = Some((Layout::new(&raw)?, raw, visible));
+        queues.raw_format = Some(raw);
         state.draining = false;
     } else {
         queues.raw.allocate(0, &Backing::Mmap)?;
-        queues.device.set_format(v4l2::BUF_TYPE_CAPTURE, raw)?;
+        queues.device.set_format(v4l2::BUF_TYPE_CAPTURE, raw.pix)?;
         queues.allocate_raw(FFMPEG_BUFFERS)?;
     }
     queues.queue_raw()?;
