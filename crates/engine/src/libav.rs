@@ -116,6 +116,22 @@ struct CallbackState {
     finals: Condvar,
     /// The context decodes a stream, not jobs.
     stream: bool,
+    units: Mutex<Units>,
+}
+
+/// Units whose damage is remembered. Some never become a picture.
+const MOST_DAMAGED: usize = 64;
+
+/// The access units of a stream that the library has, by their tags, which grow.
+#[derive(Debug, Default)]
+struct Units {
+    newest: u64,
+    /// `newest` when something was last complained about.
+    complaint: u64,
+    /// Addresses of contexts, each with the unit that it began a picture for, until that is output.
+    contexts: Vec<(usize, u64)>,
+    /// Units of those that were complained about.
+    damaged: Vec<u64>,
 }
 
 /// The state that `get_buffer2`, `draw_horiz_band` and the log use.
@@ -171,8 +187,53 @@ impl CallbackState {
         }
     }
 
+    fn units(&self) -> MutexGuard<'_, Units> {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Allocator> {
         self.allocator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Units {
+    /// Notes that a unit goes to the library.
+    fn send(&mut self, tag: u64) {
+        self.newest = self.newest.max(tag);
+    }
+
+    /// Notes that a context begins a picture.
+    fn begin_picture(&mut self, context: usize, tag: u64) {
+        self.contexts.retain(|(other, _)| *other != context);
+        self.contexts.push((context, tag));
+    }
+
+    /// Notes a complaint by a context. It is about the context's picture, or about the second field of another
+    /// one.
+    fn complain(&mut self, context: usize) {
+        self.complaint = self.newest;
+        let own = self.contexts.iter().find(|(other, _)| *other == context);
+        let new = own.filter(|(_, tag)| !self.damaged.contains(tag));
+        if let Some((_, tag)) = new {
+            self.damaged.push(*tag);
+            let most = self.damaged.len().saturating_sub(MOST_DAMAGED);
+            self.damaged.drain(..most);
+        }
+    }
+
+    /// Notes that a unit's picture is output. Returns whether a complaint was about it, and whether one came
+    /// since the unit was sent.
+    fn output(&mut self, tag: u64) -> (bool, bool) {
+        let own = self.damaged.contains(&tag);
+        self.damaged.retain(|other| *other != tag);
+        self.contexts.retain(|(_, other)| *other != tag);
+        (own, self.complaint >= tag)
+    }
+
+    /// Forgets everything but the tags' order.
+    fn flush(&mut self) {
+        self.contexts.clear();
+        self.damaged.clear();
     }
 }
 
@@ -852,11 +913,12 @@ unsafe extern "C" fn on_log<Arguments>(
     if complaint {
         // SAFETY: the library passes null or an object that begins with a pointer to its class.
         let state = unsafe { callback_state(object) };
-        // Streams say themselves which pictures are damaged.
-        if let Some(state) = state.filter(|state| !state.stream) {
-            state
+        match state {
+            Some(state) if state.stream => state.units().complain(object.addr()),
+            Some(state) => state
                 .lock()
-                .complain(object.addr(), text.to_bytes().starts_with(b"no frame!"));
+                .complain(object.addr(), text.to_bytes().starts_with(b"no frame!")),
+            None => {}
         }
     }
     tracing::debug!(level, complaint, text = %text.to_string_lossy().trim_end(), "libavcodec");

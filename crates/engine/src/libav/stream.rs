@@ -30,8 +30,10 @@ pub(crate) struct Stream {
     context: NonNull<ff::AVCodecContext>,
     packet: NonNull<ff::AVPacket>,
     output: NonNull<ff::AVFrame>,
-    /// Its pool is the only part that streams use.
-    _state: Arc<CallbackState>,
+    /// Streams use its pool and its units.
+    state: Arc<CallbackState>,
+    /// Several units are decoded at a time, each by a context of its own.
+    frame_threads: bool,
 }
 
 impl Stream {
@@ -70,11 +72,12 @@ impl Stream {
             context,
             packet,
             output,
-            _state: Arc::new(CallbackState::for_stream()),
+            state: Arc::new(CallbackState::for_stream()),
+            frame_threads: false,
         };
         // SAFETY: the context is valid, not yet opened, and not shared.
         let fields = unsafe { this.context.as_mut() };
-        fields.opaque = Arc::as_ptr(&this._state).cast_mut().cast();
+        fields.opaque = Arc::as_ptr(&this.state).cast_mut().cast();
         fields.get_buffer2 = Some(get_buffer);
         fields.thread_count = c_int::try_from(threads.clamp(1, MAX_THREADS)).unwrap_or(1);
         fields.thread_type = ff::FF_THREAD_FRAME | ff::FF_THREAD_SLICE;
@@ -92,7 +95,28 @@ impl Stream {
         if code < 0 {
             return Err(failed("avcodec_open2", code));
         }
+        // SAFETY: the context is open, and no thread of it has anything to do.
+        let kind = unsafe { this.context.as_ref() }.active_thread_type;
+        this.frame_threads = kind & ff::FF_THREAD_FRAME != 0;
         Ok(this)
+    }
+
+    /// Returns whether the library found damage in a frame.
+    ///
+    /// With frame threads, neither `decode_error_flags` nor the log alone will do:
+    /// - H.264's decoder sets `FF_DECODE_ERROR_DECODE_SLICES` for sound fields, too: a second field that is a
+    ///   unit of its own is checked against the slices of the picture that its thread had before
+    ///   (`ff_er_add_slice` without `ff_er_frame_start`). That flag counts only if something was logged.
+    /// - A thread reads the flags of the frame that it outputs while another one may still decode that frame.
+    fn is_damaged(&self, output: &ff::AVFrame) -> bool {
+        let (own, since) = self.state.units().output(output.pts as u64);
+        let errors = output.decode_error_flags;
+        let is_corrupt = output.flags & ff::AV_FRAME_FLAG_CORRUPT != 0;
+        if !self.frame_threads {
+            return is_corrupt || errors != 0;
+        }
+        let is_sure = errors & !ff::FF_DECODE_ERROR_DECODE_SLICES != 0;
+        is_corrupt || own || (errors != 0 && (is_sure || since))
     }
 
     /// Reads the frame that came out. `None` if it has no memory of this module, or an absurd crop.
@@ -132,13 +156,14 @@ impl Stream {
             coded: (frame.layout.width, frame.layout.height),
             colour: colour_of(output),
             tag: output.pts as u64,
-            damaged: output.decode_error_flags != 0 || output.flags & ff::AV_FRAME_FLAG_CORRUPT != 0,
+            damaged: self.is_damaged(output),
         })
     }
 }
 
 impl StreamLibrary for Stream {
     fn send(&mut self, packet: &Packet, tag: u64) -> SendResult {
+        self.state.units().send(tag);
         // SAFETY: this value owns both objects, and the packet is blank between calls.
         match unsafe { send_packet(self.context, self.packet, packet, tag) } {
             Ok(0..) => SendResult::Taken,
@@ -189,6 +214,7 @@ impl StreamLibrary for Stream {
     fn flush(&mut self) {
         // SAFETY: the context is open.
         unsafe { ff::avcodec_flush_buffers(self.context.as_ptr()) };
+        self.state.units().flush();
     }
 }
 
@@ -230,6 +256,7 @@ unsafe extern "C" fn get_buffer(
     let state = unsafe { &*opaque.cast_const().cast::<CallbackState>() };
     // SAFETY: the context is valid.
     let (width, height) = unsafe { align(context, frame.width, frame.height) };
+    state.units().begin_picture(context.addr(), frame.pts as u64);
     let memory = layout_of(frame, width, height)
         .ok_or(JobError::PixelFormat(frame.format))
         .and_then(|layout| {
