@@ -39,17 +39,26 @@ pub(crate) fn check_ffmpeg(stream: &Stream) -> Result<()> {
     if stream.converted {
         bail!("{REFUSES}: a rawvideo output has one size");
     }
+    if !has_ffmpeg_decoder(stream.codec)? {
+        let name = ffmpeg_decoder(stream.codec);
+        bail!("{REFUSES}: v4l2_m2m_dec.c has no {name}");
+    }
+    Ok(())
+}
+
+/// Returns whether FFmpeg has a decoder of this codec for stateful devices.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn has_ffmpeg_decoder(codec: Codec) -> Result<bool> {
     let decoders = Command::new("ffmpeg")
         .args(["-hide_banner", "-v", "error", "-decoders"])
         .stdin(Stdio::null())
         .output()
         .context("cannot start ffmpeg")?;
-    let name = ffmpeg_decoder(stream.codec);
+    let name = ffmpeg_decoder(codec);
     let listing = String::from_utf8_lossy(&decoders.stdout);
-    if !listing.split_whitespace().any(|word| word == name) {
-        bail!("{REFUSES}: v4l2_m2m_dec.c has no {name}");
-    }
-    Ok(())
+    Ok(listing.split_whitespace().any(|word| word == name))
 }
 
 /// Returns the shape of the pictures that FFmpeg writes.

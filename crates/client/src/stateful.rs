@@ -242,10 +242,11 @@ impl Stream {
     /// # Errors
     /// The driver's.
     pub fn release_one(&mut self) -> Result<(), ClientError> {
-        if self.held.is_empty() {
-            return Ok(());
+        if let Some(&index) = self.held.first() {
+            self.raw.queue_picture(index)?;
+            self.held.remove(0);
         }
-        self.raw.queue_picture(self.held.remove(0))
+        Ok(())
     }
 
     /// Returns whether [`Stream::feed`] has a buffer.
@@ -259,11 +260,12 @@ impl Stream {
     /// # Errors
     /// The driver's.
     pub fn feed(&mut self, unit: &[u8], timestamp: u64) -> Result<bool, ClientError> {
-        let Some(index) = self.free.pop() else {
+        let Some(&index) = self.free.last() else {
             return Ok(false);
         };
-        self.units.insert(timestamp);
         self.coded.queue_unit(index, unit, timestamp)?;
+        self.units.insert(timestamp);
+        self.free.pop();
         Ok(true)
     }
 

@@ -29,6 +29,9 @@ pub(crate) struct Row {
     pub(crate) gst_parser: &'static str,
     /// Returns how GStreamer reads a file with this extension; `None` if it does not.
     pub(crate) gst_source: fn(&Path, &str) -> Result<Option<GstSource>>,
+    /// FFmpeg's bitstream filter that gives a stream other colours, and changes no sample; `None` if there is
+    /// none.
+    pub(crate) recolour: Option<&'static str>,
     /// Damage to its jobs.
     pub(crate) damage: DamageRow,
     /// Encoders, reference decoders and streams.

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::device::{ClientError, Device, Nodes, Request};
 use daedalus_client::memory::Mapping;
 use daedalus_client::queue::{Backing, Queue};
+use daedalus_client::stateful;
 use daedalus_client::v4l2::{BUF_TYPE_CAPTURE, BUF_TYPE_OUTPUT, PixFormatMplane};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -105,10 +107,10 @@ struct Holdings {
 
 /// Runs the scenario.
 pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> Result<()> {
-    let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
+    let (broker, nodes) = Broker::start_logged(&common.broker_log, &["--faces=both"])?;
     // Clients inherit the limit, and may only lower it.
     allow_descriptors(MEMORY_DESCRIPTORS.max(3 * options.requests + OTHER_DESCRIPTORS))?;
-    for node in [&nodes.video, &nodes.media] {
+    for node in [&nodes.video, &nodes.media, &stateful_node()?] {
         std::fs::set_permissions(node, std::fs::Permissions::from_mode(0o666))?;
     }
     let mut wrong = Vec::new();
@@ -143,6 +145,11 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
     Ok(())
+}
+
+/// Returns the stateful video node.
+fn stateful_node() -> Result<PathBuf> {
+    Ok(stateful::find(codec::USUAL.info().stateful_formats[0])?)
 }
 
 /// A client of the unprivileged user.
@@ -272,7 +279,7 @@ fn fill(common: &Common, hold: Hold, options: &Options, figures: &mut Figures) -
 }
 
 /// Takes until it is refused, in one session after the other, says so, and keeps all until the standard input
-/// ends.
+/// ends. Every other session that takes memory is one of the stateful node: the limits are those of both.
 pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
     let nodes = broker::nodes()?;
     let clip = &common.small_clips()?[0];
@@ -287,8 +294,15 @@ pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
         let room = options.most.saturating_sub(holdings.total);
         let (amount, refusal) = match options.hold {
             Hold::Requests => resources.requests(&nodes, clip, room)?,
-            Hold::Mappings => resources.memory(&nodes, false, room)?,
-            Hold::Exports => resources.memory(&nodes, true, room)?,
+            Hold::Mappings | Hold::Exports => {
+                let exports = options.hold == Hold::Exports;
+                let (node, format) = if number % 2 == 0 {
+                    (nodes.video.clone(), codec::USUAL.coded_format())
+                } else {
+                    (stateful_node()?, codec::USUAL.info().stateful_formats[0])
+                };
+                resources.memory(&node, format, exports, room)?
+            }
         };
         holdings.total += amount;
         if number == 0 {
@@ -352,8 +366,14 @@ impl Resources {
 
     /// Takes memory of buffers that it gives back at once. Returns how many bytes, and how it was refused
     /// more.
-    fn memory(&mut self, nodes: &Nodes, exports: bool, most: u64) -> Result<(u64, Option<Errno>)> {
-        let device = Device::open(nodes, false)?;
+    fn memory(
+        &mut self,
+        node: &Path,
+        coded_format: u32,
+        exports: bool,
+        most: u64,
+    ) -> Result<(u64, Option<Errno>)> {
+        let device = Device::open_video(node, false)?;
         self.devices.push(Arc::clone(&device));
         let mut count = 0;
         for round in 0.. {
@@ -364,7 +384,7 @@ impl Resources {
             let format = PixFormatMplane {
                 width,
                 height,
-                pixelformat: codec::USUAL.coded_format(),
+                pixelformat: coded_format,
                 num_planes: 1,
                 ..Default::default()
             };

@@ -7,9 +7,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
-use daedalus_client::device::Nodes;
+use daedalus_client::device::{ClientError, Nodes};
 use daedalus_client::memory::Mapping;
-use daedalus_uapi::codec::CodecSet;
+use daedalus_client::stateful::{Settings, Stream, Turn};
+use daedalus_uapi::codec::{Codec, CodecSet};
 use daedalus_uapi::protocol::{CONTROL_PATH, Event, MSG_JOB, MSG_MAX_V1, MsgJob};
 use rustix::io::Errno;
 use zerocopy::{FromBytes, IntoBytes};
@@ -20,14 +21,17 @@ use super::faults::{Faults, MOST, note, sweep};
 use super::raw::{self, Arg};
 use super::table::Op;
 use crate::guest::broker::{self, Broker};
-use crate::guest::clip::Clip;
+use crate::guest::clip::{Clip, Clips};
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
 use crate::guest::left;
 use crate::guest::module::unload;
 use crate::guest::process::command;
 use crate::random::Random;
+use crate::stateful;
 
+/// Units of a stream.
+const UNITS: usize = 6;
 /// Where the kernel is told what may fail.
 const DEBUGFS: &str = "/sys/kernel/debug";
 /// KiB of memory that may be missing afterwards: KASAN keeps what was freed for a while.
@@ -69,7 +73,13 @@ pub(super) fn run(common: &Common, options: &Options, figures: &mut Figures) -> 
     set_up()?;
     let clips = common.small_clips()?;
     let mut rng = Random::part(common.seed, 3000);
-    let (broker, nodes) = Broker::start_logged(&common.broker_log, &[])?;
+    let (broker, nodes) = Broker::start_logged(&common.broker_log, &["--faces=both"])?;
+    let (file, codec) = Clips::load(&common.clips)?.file(&clips[0].name)?;
+    let units = stateful::units(codec, &file)?;
+    let units = &units[..units.len().min(UNITS)];
+    let faults = sweep(Faults::new()?, |faults| stream_life(faults, codec, units))
+        .context("the life of a session of the stateful node")?;
+    note("stream", &faults, figures);
     let faults = sweep(Faults::new()?, |faults| one_life(faults, &nodes, &clips[0]))
         .context("a session's life with a daemon that works")?;
     note("session", &faults, figures);
@@ -143,6 +153,65 @@ fn one_life(mut faults: Faults, nodes: &Nodes, clip: &Clip) -> Result<Faults> {
         client.stream(false, buf_type).context("STREAMOFF")?;
     }
     client.faults.take().context("the faults are gone")
+}
+
+/// Opens the stateful node, decodes units up to the end of a drain, seeks, decodes the first ones again, and
+/// closes.
+fn stream_life(mut faults: Faults, codec: Codec, units: &[Vec<u8>]) -> Result<Faults> {
+    let format = codec.info().stateful_formats[0];
+    let node = daedalus_client::stateful::find(format)?;
+    let longest = units.iter().map(Vec::len).max().unwrap_or_default();
+    let settings = Settings {
+        unit_bytes: u32::try_from(longest)?,
+        ..Settings::default()
+    };
+    let errno = |error: ClientError| error.errno().unwrap_or(Errno::PROTO);
+    let open = || Stream::open(&node, format, settings).map_err(errno);
+    let mut stream = faults.during("open stream", open).context("open of a stream")?;
+    stream.keep_pictures(true);
+    for round in 0..2u64 {
+        let (mut fed, mut over, mut stopped, mut pictures) = (0, false, false, 0);
+        while !over {
+            while let Some(unit) = units.get(fed) {
+                let timestamp = (round * 1000 + fed as u64 + 1) * 1_000_000;
+                let feed = || stream.feed(unit, timestamp).map_err(errno);
+                if !faults.during("feed", feed).context("QBUF of a unit")? {
+                    break;
+                }
+                fed += 1;
+            }
+            if fed == units.len() && !stopped && stream.streams() {
+                let stop = || stream.stop().map_err(errno);
+                faults.during("DecoderCmd", stop).context("STOP")?;
+                stopped = true;
+            }
+            let turn = || stream.turn().map_err(errno);
+            match faults.during("turn", turn).context("what comes next")? {
+                Turn::Picture(_, last) => {
+                    pictures += 1;
+                    over = last;
+                    let release = || stream.release_one().map_err(errno);
+                    faults
+                        .during("release", release)
+                        .context("QBUF of a CAPTURE buffer")?;
+                }
+                Turn::NewFormat if !stream.streams() => {
+                    let set_up = || stream.set_up().map_err(errno);
+                    faults.during("set up", set_up).context("setting CAPTURE up")?;
+                }
+                Turn::Last | Turn::End => over = true,
+                Turn::NewFormat | Turn::Coded => {}
+            }
+        }
+        ensure!(pictures > 0, "no picture came in round {round}");
+        let seek = || stream.seek().map_err(errno);
+        faults.during("seek", seek).context("a seek")?;
+        let start = || stream.start().map_err(errno);
+        faults.during("DecoderCmd", start).context("START")?;
+        stream.queue_all()?;
+    }
+    drop(stream);
+    Ok(faults)
 }
 
 fn open_raw(path: &std::path::Path) -> rustix::io::Result<OwnedFd> {

@@ -8,7 +8,7 @@ use daedalus_client::personality::stateful::{self as imitation, Container, Habit
 use daedalus_client::stateful::{self, OutputPicture};
 
 use super::common::Common;
-use super::stateful_player::{CHANGES, Clip, compare, joined, longest, nal_units};
+use super::stateful_player::{CHANGES, Clip, compare, joined, longest, nal_units, resized};
 
 /// How long a client is busy elsewhere, which is longer than a picture takes.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -108,7 +108,7 @@ pub(super) fn short(clip: &Clip, _: &Common) -> Result<()> {
 
 /// Sixteen changes of size.
 pub(super) fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
-    let (units, sums) = joined(clip, common, CHANGES)?;
+    let (units, sums) = resized(clip, common, CHANGES)?;
     each(|personality| {
         let played = play(personality, clip, clip.size, Duration::ZERO, &units)?;
         compare(&played.pictures, &sums)?;
@@ -117,6 +117,34 @@ pub(super) fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
             "{} events about the source",
             played.events
         );
+        Ok(())
+    })
+}
+
+/// 10 bit, and 8 bit again.
+pub(super) fn depth_changes(clip: &Clip, common: &Common) -> Result<()> {
+    let Some([shallow, deep]) = Clip::of_two_depths(common, clip.codec)? else {
+        return Ok(());
+    };
+    let (units, sums) = joined([&shallow, &deep, &shallow]);
+    each(|personality| {
+        let played = play(personality, &shallow, shallow.size, Duration::ZERO, &units)?;
+        compare(&played.pictures, &sums)?;
+        ensure!(played.events == 3, "{} events about the source", played.events);
+        Ok(())
+    })
+}
+
+/// Other colours alone: nothing that a client has to answer.
+pub(super) fn colours(clip: &Clip, _: &Common) -> Result<()> {
+    let Some(other) = clip.recoloured()? else {
+        return Ok(());
+    };
+    let (units, sums) = joined([clip, &other, clip]);
+    each(|personality| {
+        let played = play(personality, clip, clip.size, Duration::ZERO, &units)?;
+        compare(&played.pictures, &sums)?;
+        ensure!(played.events == 1, "{} events about the source", played.events);
         Ok(())
     })
 }

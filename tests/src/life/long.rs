@@ -8,18 +8,24 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::decoder::{Options, Picture, Plan, Session};
+use daedalus_client::stateful::Settings;
 
 use super::common::Common;
+use super::stateful_player::{Clip as StreamClip, Player, longest};
 use crate::guest::broker::Broker;
 use crate::guest::clip::later;
 use crate::guest::debugfs;
 use crate::guest::figures::Figures;
+use crate::guest::left;
 
 /// Arguments of `long`.
 #[derive(Debug, clap::Args)]
 pub(super) struct LongArgs {
     /// The clip; it begins with a key frame, and refers to nothing before it.
     clip: String,
+    /// Play by the stateful node: a round goes on after a drain, and every other one begins again by a seek.
+    #[arg(long)]
+    pub(super) stateful: bool,
     /// How often it is played.
     #[arg(long, default_value_t = 30)]
     times: u64,
@@ -34,6 +40,8 @@ pub(super) struct LongArgs {
     growth_kib: u64,
 }
 
+/// One more than the most pictures before a seek.
+const SOUGHT: usize = 11;
 /// Mappings that a few more pictures need.
 const MORE_MAPPINGS: u64 = 8;
 
@@ -97,8 +105,19 @@ pub(super) fn kib(rollup: &str, name: &str) -> u64 {
         .unwrap_or_default()
 }
 
+/// Returns the resources of the worker of this process's only session, which was never lost.
+fn of_own_worker() -> Result<Resources> {
+    let sessions = debugfs::own_sessions()?;
+    let session = sessions.first().context("there is no session")?;
+    ensure!(session.number("restarts") == 0, "the worker was lost");
+    Resources::of(session.number("worker"))
+}
+
 pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> Result<()> {
     figures.set("stream", args.clip.clone());
+    if args.stateful {
+        return long_stateful(common, args, figures);
+    }
     let clip = common.clips()?.clip(&args.clip)?;
     let shown = clip.jobs.iter().map(|job| job.shows.len()).sum::<usize>();
     ensure!(clip.jobs[0].key, "{} begins with no key frame", clip.name);
@@ -111,12 +130,6 @@ pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> R
     let (broker, nodes) = Broker::start(common)?;
     let plan = Plan::new(clip.codec, &clip.jobs);
     let mut session = Session::open(&nodes, &plan, &Options::default())?;
-    let worker = || -> Result<u64> {
-        let sessions = debugfs::own_sessions()?;
-        let session = sessions.first().context("there is no session")?;
-        ensure!(session.number("restarts") == 0, "the worker was lost");
-        Ok(session.number("worker"))
-    };
     let (mut frames, mut pictures) = (0, 0);
     let mut rounds: Vec<Resources> = Vec::new();
     for round in 0..args.times {
@@ -132,7 +145,7 @@ pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> R
             .collect();
         pictures += clip.compare_all(&own).with_context(|| format!("round {round}"))?;
         frames += shown;
-        let now = Resources::of(worker()?)?;
+        let now = of_own_worker()?;
         if frames >= args.settled {
             rounds.push(now);
         }
@@ -140,12 +153,20 @@ pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> R
     figures.set("frames", frames);
     figures.set("pictures", pictures);
     figures.calls(session.longest());
+    check_growth(args, &rounds, figures)?;
+    drop(session);
+    broker.stop()?;
+    Ok(())
+}
+
+/// Demands that a worker does not grow from round to round.
+fn check_growth(args: &LongArgs, rounds: &[Resources], figures: &mut Figures) -> Result<()> {
     let first = *rounds
         .first()
         .context("the clip was not played for long enough")?;
     let most = rounds.iter().copied().fold(first, Resources::most);
     let growth = most.private_kib - first.private_kib;
-    let steady = median_growth(&rounds) * (rounds.len() as u64 - 1);
+    let steady = median_growth(rounds) * (rounds.len() as u64 - 1);
     figures.set("private_kib", first.private_kib);
     figures.set("private_kib_growth", growth);
     figures.set("private_kib_steady_growth", steady);
@@ -165,9 +186,43 @@ pub(super) fn long(common: &Common, args: &LongArgs, figures: &mut Figures) -> R
         first.mappings,
         most.mappings
     );
-    drop(session);
-    broker.stop()?;
     Ok(())
+}
+
+fn long_stateful(common: &Common, args: &LongArgs, figures: &mut Figures) -> Result<()> {
+    let clip = StreamClip::load(common, &args.clip)?;
+    let (broker, _) = Broker::start_with(common, &["--faces=both"])?;
+    let settings = Settings {
+        unit_bytes: longest(&clip.units),
+        ..Settings::default()
+    };
+    let mut player = Player::open(&clip, settings)?;
+    let (mut frames, mut rounds) = (0, Vec::new());
+    for round in 0..args.times {
+        if round > 0 {
+            player.stream.start()?;
+            player.stream.queue_all()?;
+            player.rewind();
+        }
+        if round % 2 == 1 {
+            let pictures = round as usize % SOUGHT;
+            player.until("pictures", |player| player.pictures.len() >= pictures)?;
+            player.stream.seek()?;
+            player.rewind();
+        }
+        player.finish().with_context(|| format!("round {round}"))?;
+        player.check().with_context(|| format!("round {round}"))?;
+        frames += clip.sums.len();
+        let now = of_own_worker()?;
+        if frames >= args.settled {
+            rounds.push(now);
+        }
+    }
+    figures.set("frames", frames);
+    check_growth(args, &rounds, figures)?;
+    drop(player);
+    broker.stop()?;
+    left::nothing()
 }
 
 #[cfg(test)]

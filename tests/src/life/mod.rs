@@ -22,6 +22,7 @@ mod kills;
 mod long;
 mod memory;
 mod playing;
+mod programs;
 mod reload;
 mod screen;
 mod seek;
@@ -159,6 +160,7 @@ impl Scenario {
             Self::Stateful(_) => "stateful",
             Self::Colour => "colour",
             Self::Screen => "screen",
+            Self::Long(args) if args.stateful => "stateful-long",
             Self::Long(_) => "long",
             Self::Damage(_) => "damage",
             Self::Reload(_) => "reload",

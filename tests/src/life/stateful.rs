@@ -14,10 +14,10 @@ use daedalus_uapi::codec::Codec;
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::common::{Common, WATCHDOG, within};
+use super::common::{Common, TurnArgs, WATCHDOG, within};
 use super::freeze::{Client, Freeze};
-use super::imitations;
-use super::stateful_player::{CHANGES, Clip, Player, RECOVERY, compare, joined, longest, nal_units};
+use super::stateful_player::{CHANGES, Clip, Player, RECOVERY, compare, joined, longest, nal_units, resized};
+use super::{imitations, programs};
 use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::debugfs;
@@ -32,7 +32,7 @@ const PATIENCE: [(&str, u64); 2] = [(WATCHDOG, 3000), ("worker_wait_ms", 10_000)
 
 type Edge = fn(&Clip, &Common) -> Result<()>;
 
-const EDGES: [(&str, Edge); 24] = [
+const EDGES: [(&str, Edge); 33] = [
     (
         "CAPTURE before and after OUTPUT, few and many buffers",
         capture_orders,
@@ -49,6 +49,8 @@ const EDGES: [(&str, Edge); 24] = [
     ("a seek while a format is pending", seek_pending),
     ("STREAMOFF of CAPTURE while pictures come", capture_restart),
     ("sixteen changes of size", size_changes),
+    ("a change to 10 bit and back", depth_changes),
+    ("other colours", colours),
     ("a worker lost in every state", lost_worker),
     ("a worker lost while draining at a change of size", lost_at_change),
     ("a frozen worker", frozen_worker),
@@ -72,7 +74,23 @@ const EDGES: [(&str, Edge); 24] = [
         "other clients, and sixteen changes of size",
         imitations::size_changes,
     ),
+    (
+        "other clients, and a change to 10 bit and back",
+        imitations::depth_changes,
+    ),
+    ("other clients, and other colours", imitations::colours),
+    ("programs, and a clip that is looped", programs::looped),
+    ("programs, and streams of one and two units", programs::short),
+    ("programs, and a file that is cut off", programs::cut_off),
+    ("programs, and other colours", programs::colours),
+    (
+        "programs, and changes of size and depth",
+        programs::format_changes,
+    ),
 ];
+
+/// The states in which a worker is lost.
+const STATES: [&str; 5] = ["parsing", "format", "streaming", "draining", "stopped"];
 
 /// Arguments of `stateful`.
 #[derive(Debug, clap::Args)]
@@ -80,6 +98,11 @@ pub(super) struct StatefulArgs {
     /// Only this codec; may be repeated.
     #[arg(long)]
     codec: Vec<Codec>,
+    /// How often a worker is killed in each state.
+    #[arg(long, default_value_t = 1)]
+    kills: u32,
+    #[command(flatten)]
+    turns: TurnArgs,
 }
 
 pub(super) fn stateful(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<()> {
@@ -97,20 +120,29 @@ pub(super) fn stateful(common: &Common, args: &StatefulArgs, figures: &mut Figur
 fn edges(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<()> {
     let (broker, _) = Broker::start_with(common, &["--faces=both"])?;
     let mut wrong = Vec::new();
-    for name in codec::every("240p") {
-        let clip = Clip::load(common, &name)?;
+    let names = codec::every("240p");
+    for (number, name) in names.iter().enumerate() {
+        let clip = Clip::load(common, name)?;
         if !args.codec.is_empty() && !args.codec.contains(&clip.codec) {
             continue;
         }
         let start = Instant::now();
-        for (what, edge) in EDGES {
+        for (case, (what, edge)) in EDGES.into_iter().enumerate() {
+            if !args.turns.take(case, number, names.len()) {
+                continue;
+            }
             let result = edge(&clip, common);
             eprintln!("{name}: {what}: {result:?}, {:?}", start.elapsed());
             if let Err(error) = result {
                 wrong.push(format!("{name}: {what}: {error:#}"));
             }
         }
-        figures.set(&name, start.elapsed().as_secs_f64());
+        if args.kills > 1 {
+            if let Err(error) = kill_often(&clip, common, args.kills, figures) {
+                wrong.push(format!("{name}: {error:#}"));
+            }
+        }
+        figures.set(name, start.elapsed().as_secs_f64());
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
     broker.stop()?;
@@ -356,11 +388,44 @@ fn capture_restart(clip: &Clip, _: &Common) -> Result<()> {
 }
 
 fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
-    let (units, sums) = joined(clip, common, CHANGES)?;
+    let (units, sums) = resized(clip, common, CHANGES)?;
     let formats = clip.play(settings_of(&units), &units, &sums)?;
     ensure!(
         formats as usize == CHANGES + 1,
         "{formats} formats were announced"
+    );
+    Ok(())
+}
+
+fn depth_changes(clip: &Clip, common: &Common) -> Result<()> {
+    let Some([shallow, deep]) = Clip::of_two_depths(common, clip.codec)? else {
+        return Ok(());
+    };
+    let (units, sums) = joined([&shallow, &deep, &shallow]);
+    let formats = shallow.play(settings_of(&units), &units, &sums)?;
+    ensure!(formats == 3, "{formats} formats were announced");
+    Ok(())
+}
+
+/// Other colours are told by G_FMT, and are no new format.
+fn colours(clip: &Clip, _: &Common) -> Result<()> {
+    let Some(other) = clip.recoloured()? else {
+        return Ok(());
+    };
+    let (units, sums) = joined([clip, &other, clip]);
+    let formats = clip.play(settings_of(&units), &units, &sums)?;
+    ensure!(formats == 1, "{formats} formats were announced");
+    let mut encodings = Vec::new();
+    for clip in [clip, &other] {
+        let mut player = Player::open(clip, settings_of(&clip.units))?;
+        player.finish()?;
+        let format = player.stream.device().format(v4l2::BUF_TYPE_CAPTURE)?;
+        encodings.push((format.colorspace, format.xfer_func, format.ycbcr_enc));
+    }
+    ensure!(
+        encodings[0] != encodings[1],
+        "both streams have the colours {:?}",
+        encodings[0]
     );
     Ok(())
 }
@@ -391,14 +456,33 @@ fn kill_worker() -> Result<()> {
 }
 
 fn lost_worker(clip: &Clip, _: &Common) -> Result<()> {
-    for state in ["parsing", "format", "streaming", "draining", "stopped"] {
+    for state in STATES {
         lost_in(clip, state).with_context(|| format!("in the state {state}"))?;
     }
     Ok(())
 }
 
+/// Kills workers again and again. No call takes longer than a killed process allows.
+fn kill_often(clip: &Clip, common: &Common, kills: u32, figures: &mut Figures) -> Result<()> {
+    for state in STATES {
+        let mut longest = Duration::ZERO;
+        for kill in 1..=kills {
+            let took = lost_in(clip, state).with_context(|| format!("kill {kill} in the state {state}"))?;
+            longest = longest.max(took);
+        }
+        figures.set(&format!("{} {state} ms", clip.name), longest.as_millis() as u64);
+        within(
+            &format!("a call after a kill in the state {state}"),
+            longest,
+            common.limit(),
+        )?;
+    }
+    Ok(())
+}
+
 /// Brings a session into a state, kills its worker, and demands every picture from the next key frame on.
-fn lost_in(clip: &Clip, state: &str) -> Result<()> {
+/// Returns the longest time that anything took to come afterwards.
+fn lost_in(clip: &Clip, state: &str) -> Result<Duration> {
     let mut player = Player::open(clip, Settings::default())?;
     match state {
         "parsing" => kill_worker()?,
@@ -434,7 +518,8 @@ fn lost_in(clip: &Clip, state: &str) -> Result<()> {
         }
     }
     // Units of the lost worker come back with an error. What follows begins with a key frame.
-    player.play_anew()
+    player.play_anew()?;
+    Ok(player.longest)
 }
 
 /// The last buffer of the old format is not that of the drain, although the next worker has nothing to drain.

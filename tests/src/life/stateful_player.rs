@@ -5,13 +5,16 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use daedalus_client::raw::hex;
 use daedalus_client::stateful::{self, OutputPicture, Settings, Stream, Turn};
 use daedalus_uapi::codec::{Codec, Stream as Container};
 use md5::{Digest, Md5};
 
 use super::common::{Common, within};
+use crate::codec;
+use crate::guest::clip::Clips;
+use crate::guest::process::command;
 use crate::stateful::units;
 
 /// Time that a lost worker's successor, and the pictures from the next key frame on, may take.
@@ -31,7 +34,10 @@ pub(super) struct Clip {
 
 impl Clip {
     pub(super) fn load(common: &Common, name: &str) -> Result<Self> {
-        let clips = common.clips()?;
+        Self::of(&common.clips()?, name)
+    }
+
+    fn of(clips: &Clips, name: &str) -> Result<Self> {
         let (file, codec) = clips.file(name)?;
         let (width, height) = clips.size(name)?;
         Ok(Self {
@@ -42,6 +48,50 @@ impl Clip {
             file,
             sums: clips.sums(name)?,
         })
+    }
+
+    /// Returns two small clips of a codec that have one size, with 8 bit and with 10; `None` if no clip of it
+    /// has 10 bit.
+    pub(super) fn of_two_depths(common: &Common, codec: Codec) -> Result<Option<[Self; 2]>> {
+        let small = common.small()?;
+        let names: Vec<&str> = small.names().collect();
+        let sizes = names
+            .iter()
+            .filter_map(|name| name.strip_prefix(&format!("{codec}-10bit-")));
+        let mut pairs = sizes.map(|size| [format!("{codec}-{size}"), format!("{codec}-10bit-{size}")]);
+        let pair = pairs.rfind(|pair| pair.iter().all(|name| names.contains(&name.as_str())));
+        let Some([shallow, deep]) = pair else {
+            return Ok(None);
+        };
+        Ok(Some([Self::of(&small, &shallow)?, Self::of(&small, &deep)?]))
+    }
+
+    /// Returns a clip with the same pictures in other colours; `None` if no program can make one.
+    pub(super) fn recoloured(&self) -> Result<Option<Self>> {
+        let Some(filter) = codec::row(self.codec).recolour else {
+            return Ok(None);
+        };
+        let name = self.file.file_name().context("a clip without a name")?;
+        let file = std::env::temp_dir().join("recoloured");
+        std::fs::create_dir_all(&file)?;
+        let file = file.join(name);
+        let (from, to) = (self.file.to_string_lossy(), file.to_string_lossy());
+        let muxer = if self.has_start_codes() { "rawvideo" } else { "ivf" };
+        command(
+            "ffmpeg",
+            &[
+                "-v", "error", "-nostdin", "-y", "-i", &from, "-c", "copy", "-bsf:v", filter, "-f", muxer,
+                &to,
+            ],
+        )?;
+        Ok(Some(Self {
+            name: format!("{} in other colours", self.name),
+            codec: self.codec,
+            size: self.size,
+            units: units(self.codec, &file)?,
+            file,
+            sums: self.sums.clone(),
+        }))
     }
 
     /// Returns whether the stream is one of start codes, so that it may be cut anywhere.
@@ -98,6 +148,8 @@ pub(super) struct Player<'a> {
     offset: u64,
     /// The last buffer of a format or of a drain has come.
     pub(super) over: bool,
+    /// The longest time that anything took to come.
+    pub(super) longest: Duration,
 }
 
 impl<'a> Player<'a> {
@@ -109,6 +161,7 @@ impl<'a> Player<'a> {
             fed: 0,
             offset: 0,
             over: false,
+            longest: Duration::ZERO,
         })
     }
 
@@ -125,7 +178,9 @@ impl<'a> Player<'a> {
 
     /// Handles what comes next. A new format is set up at once if CAPTURE does not stream yet.
     pub(super) fn turn(&mut self) -> Result<()> {
+        let start = Instant::now();
         let turn = self.stream.turn()?;
+        self.longest = self.longest.max(start.elapsed());
         self.handle(turn)
     }
 
@@ -225,15 +280,21 @@ pub(super) fn longest(units: &[Vec<u8>]) -> u32 {
     u32::try_from(longest).unwrap_or(u32::MAX)
 }
 
+/// Returns units and checksums of clips, one after the other.
+pub(super) fn joined<'a>(clips: impl IntoIterator<Item = &'a Clip>) -> (Vec<Vec<u8>>, Vec<String>) {
+    let (mut units, mut sums) = (Vec::new(), Vec::new());
+    for clip in clips {
+        units.extend_from_slice(&clip.units);
+        sums.extend_from_slice(&clip.sums);
+    }
+    (units, sums)
+}
+
 /// Returns units and checksums of a stream whose size changes `changes` times, between the clip's and
 /// another.
-pub(super) fn joined(clip: &Clip, common: &Common, changes: usize) -> Result<(Vec<Vec<u8>>, Vec<String>)> {
+pub(super) fn resized(clip: &Clip, common: &Common, changes: usize) -> Result<(Vec<Vec<u8>>, Vec<String>)> {
     let other = Clip::load(common, &format!("{}-qvga", clip.codec))?;
-    let (mut units, mut sums) = (Vec::new(), Vec::new());
-    for change in 0..=changes {
-        let next = if change % 2 == 0 { clip } else { &other };
-        units.extend_from_slice(&next.units);
-        sums.extend_from_slice(&next.sums);
-    }
-    Ok((units, sums))
+    Ok(joined(
+        (0..=changes).map(|change| if change % 2 == 0 { clip } else { &other }),
+    ))
 }

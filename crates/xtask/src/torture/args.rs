@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// How often `long` plays its clips, which have 60 frames
     #[arg(long, default_value_t = 30)]
     pub(super) times: u32,
+    /// How often the scenario `stateful` kills a worker in each state
+    #[arg(long, default_value_t = 1)]
+    pub(super) kills: u32,
     /// Only this kernel
     #[arg(long, value_enum)]
     pub(super) kernel: Option<Kernel>,
@@ -90,6 +93,7 @@ impl Args {
             replacements: 2,
             variants: 38,
             times: 4,
+            kills: 1,
             kernel: None,
             quick: true,
             scale: 2,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `./dev torture life`: kills, several clients at once and what no real client does, in one guest.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use daedalus_common::vectors;
 
@@ -57,11 +59,10 @@ const EXACTNESS: [&str; 7] = [
     STATEFUL,
 ];
 /// in the plain kernel real time counts.
-const STATES: [&str; 12] = [
+const STATES: [&str; 11] = [
     "first-frame",
     "flush-held",
     EDGES,
-    STATEFUL,
     "sandbox",
     "starve-worker",
     "crash-loop",
@@ -99,8 +100,10 @@ const FREEZE: &str = "freeze";
 const IDLE: &str = "idle";
 /// Takes the watchdog's time.
 const FORK_SERVER: &str = "fork-server";
-/// The scenario of the stateful face: several minutes.
+/// Takes whether its edges are shared among the codecs (several minutes if not), which codecs play, and how
+/// often workers are killed, which takes seconds.
 const STATEFUL: &str = "stateful";
+const KILL_SECONDS: u64 = 20;
 
 /// Returns the arguments of [`FREEZE`].
 fn frozen(kernel: Kernel, quick: bool) -> String {
@@ -154,13 +157,18 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         in_guest(bed, &small)?
     );
     let limits = limits(kernel, args.quick);
+    let life = limits.life + Duration::from_secs(KILL_SECONDS * u64::from(args.kills.saturating_sub(1)));
     let share = if args.scenario.is_empty() { 3 } else { 1 };
     let tool = format!(
         "daedalus-tests life {lists} --limit-ms {} --deadline {}",
         limits.pending_ms,
-        limits.life.as_secs() / share
+        life.as_secs() / share
     );
-    let mut script = format!("daedalus_load {}\n", limits.parameters.join(" "));
+    // GStreamer finds its devices when it scans its plugins, which it does anew in every guest.
+    let mut script = format!(
+        "export GST_REGISTRY=/tmp/gstreamer-registry.bin\ndaedalus_load {}\n",
+        limits.parameters.join(" ")
+    );
     let named =
         |scenario: &str| args.scenario.is_empty() || args.scenario.iter().any(|name| name == scenario);
     if let Some(unknown) = args
@@ -182,9 +190,12 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
             SIZES => format!("{SIZES} {}", resized(bed)?.join(" ")),
             FREEZE => format!("{FREEZE} {}", frozen(kernel, args.quick)),
             FORK_SERVER => format!("{FORK_SERVER} {}", served(kernel, args.quick)),
-            STATEFUL => args.codec.iter().fold(STATEFUL.to_owned(), |line, codec| {
-                format!("{line} --codec {codec}")
-            }),
+            STATEFUL => {
+                let line = format!("{STATEFUL} --kills {} {turns}", args.kills);
+                args.codec
+                    .iter()
+                    .fold(line, |line, codec| format!("{line} --codec {codec}"))
+            }
             EDGES => format!("{EDGES} {turns}"),
             IDLE if args.quick => format!("{IDLE} --seconds 10"),
             VANISHED if kernel != Kernel::Plain => format!("{VANISHED} --worker-wait-ms 800 {turns}"),
@@ -213,7 +224,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
     let name = format!("torture-life-{kernel}");
     let job = GuestJob::new(&name, &script)
         .kernel(kernel)
-        .timeout(limits.life)
+        .timeout(life)
         .mem_mib(LIFE_MIB);
     let result = guest::run(bed, &job)?;
     let lines = lines(&result.out_dir.join("life.jsonl"));

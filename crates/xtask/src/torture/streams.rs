@@ -22,6 +22,9 @@ const SANITIZED_SHARE: u32 = 10;
 /// But at least one of each kind of damage (tests/src/life/variants.rs).
 const KINDS: u32 = 19;
 
+/// How much more often a small clip is played by the stateful node than a large one by the other.
+const LOOPS: u32 = 6;
+
 /// Lists of clips, as the guest sees them.
 struct Lists {
     quick: bool,
@@ -82,14 +85,19 @@ pub(super) fn damage(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) 
 pub(super) fn long(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
     let lists = Lists::make(bed, args)?;
     let (size, settled) = if args.quick { ("240p", 180) } else { ("1080p", 300) };
-    let scenarios: Vec<_> = Codec::ALL
-        .iter()
-        .map(|codec| {
-            let clip = format!("{codec}-{size}");
-            let scenario = format!("long {clip} --times {} --settled {settled}", args.times);
-            (format!("long {clip}"), scenario)
-        })
-        .collect();
+    let stateless = Codec::ALL.iter().map(|codec| {
+        let clip = format!("{codec}-{size}");
+        let scenario = format!("long {clip} --times {} --settled {settled}", args.times);
+        (format!("long {clip}"), scenario)
+    });
+    // A clip of two seconds, in a loop.
+    let loops = if args.quick { 0 } else { LOOPS * args.times };
+    let stateful = Codec::ALL.iter().filter(|_| loops > 0).map(|codec| {
+        let clip = format!("{codec}-240p");
+        let scenario = format!("long {clip} --stateful --times {loops} --settled {settled}");
+        (format!("stateful-long {clip}"), scenario)
+    });
+    let scenarios: Vec<_> = stateless.chain(stateful).collect();
     run(bed, "long", kernel, &lists, &scenarios, outcome)
 }
 

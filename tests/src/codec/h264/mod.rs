@@ -40,6 +40,7 @@ pub(super) static ROW: Row = Row {
     shift_references,
     gst_parser: "h264parse",
     gst_source,
+    recolour: Some("h264_metadata=colour_primaries=5:transfer_characteristics=6:matrix_coefficients=5"),
     damage: damage::ROW,
     clips: clips::ROW,
 };

@@ -31,6 +31,7 @@ pub(super) static ROW: Row = Row {
     shift_references,
     gst_parser: "mpegvideoparse",
     gst_source,
+    recolour: Some("mpeg2_metadata=colour_primaries=5:transfer_characteristics=6:matrix_coefficients=5"),
     damage: damage::ROW,
     clips: clips::ROW,
 };

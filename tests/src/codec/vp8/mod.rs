@@ -25,6 +25,7 @@ pub(super) static ROW: Row = Row {
     // GStreamer has no parser for it: the decoder's element parses.
     gst_parser: "identity",
     gst_source,
+    recolour: None,
     damage: damage::ROW,
     clips: clips::ROW,
 };

@@ -28,6 +28,7 @@ pub(super) static ROW: Row = Row {
     shift_references,
     gst_parser: "vp9parse",
     gst_source,
+    recolour: Some("vp9_metadata=color_space=bt601"),
     damage: damage::ROW,
     clips: clips::ROW,
 };
