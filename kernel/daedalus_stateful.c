@@ -62,17 +62,21 @@ static void copy_colour(struct v4l2_pix_format_mplane *to,
 	to->quantization = from->quantization;
 }
 
-/* Sets CAPTURE's colours: the stream's, or those of OUTPUT if it does not say. */
+/*
+ * Sets CAPTURE's colours: the stream's, or those of OUTPUT where it does not say. VP9 names the
+ * matrix and the range alone. A limited range by itself says nothing: it is every codec's default.
+ */
 static void fill_colour(struct daedalus_stream *stream, const struct daedalus_format *format,
 			struct v4l2_pix_format_mplane *pix)
 {
 	copy_colour(pix, &stream->coded_fmt);
-	if (!format || !format->colorspace)
+	if (!format || (!format->colorspace && !format->xfer_func && !format->ycbcr_enc &&
+			format->quantization != V4L2_QUANTIZATION_FULL_RANGE))
 		return;
-	pix->colorspace = format->colorspace;
-	pix->xfer_func = format->xfer_func;
-	pix->ycbcr_enc = format->ycbcr_enc;
-	pix->quantization = format->quantization;
+	pix->colorspace = format->colorspace ?: pix->colorspace;
+	pix->xfer_func = format->xfer_func ?: pix->xfer_func;
+	pix->ycbcr_enc = format->ycbcr_enc ?: pix->ycbcr_enc;
+	pix->quantization = format->quantization ?: pix->quantization;
 }
 
 /* Finds a raw format: of the stream's depth, or of any depth as long as there is no stream. */

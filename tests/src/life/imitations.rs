@@ -121,18 +121,17 @@ pub(super) fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
     })
 }
 
-/// 10 bit, and 8 bit again.
+/// 10 bit, and 8 bit again. Raspberry Pi's FFmpeg looks at the size alone, and keeps the buffers.
 pub(super) fn depth_changes(clip: &Clip, common: &Common) -> Result<()> {
     let Some([shallow, deep]) = Clip::of_two_depths(common, clip.codec)? else {
         return Ok(());
     };
     let (units, sums) = joined([&shallow, &deep, &shallow]);
-    each(|personality| {
-        let played = play(personality, &shallow, shallow.size, Duration::ZERO, &units)?;
-        compare(&played.pictures, &sums)?;
-        ensure!(played.events == 3, "{} events about the source", played.events);
-        Ok(())
-    })
+    let client = StatefulPersonality::Chromium;
+    let played = play(client, &shallow, shallow.size, Duration::ZERO, &units)?;
+    compare(&played.pictures, &sums)?;
+    ensure!(played.events == 3, "{} events about the source", played.events);
+    Ok(())
 }
 
 /// Other colours alone: nothing that a client has to answer.

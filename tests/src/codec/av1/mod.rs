@@ -36,7 +36,7 @@ pub(super) static ROW: Row = Row {
     shift_references,
     gst_parser: "av1parse",
     gst_source,
-    recolour: Some("av1_metadata=color_primaries=5:transfer_characteristics=6:matrix_coefficients=5"),
+    recolour: Some("av1_metadata=color_primaries=1:transfer_characteristics=1:matrix_coefficients=1"),
     damage: damage::ROW,
     clips: clips::ROW,
 };

@@ -40,7 +40,7 @@ pub(super) static ROW: Row = Row {
     shift_references,
     gst_parser: "h264parse",
     gst_source,
-    recolour: Some("h264_metadata=colour_primaries=5:transfer_characteristics=6:matrix_coefficients=5"),
+    recolour: Some("h264_metadata=colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1"),
     damage: damage::ROW,
     clips: clips::ROW,
 };

@@ -31,7 +31,7 @@ pub(super) static ROW: Row = Row {
     shift_references,
     gst_parser: "mpegvideoparse",
     gst_source,
-    recolour: Some("mpeg2_metadata=colour_primaries=5:transfer_characteristics=6:matrix_coefficients=5"),
+    recolour: Some("mpeg2_metadata=colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1"),
     damage: damage::ROW,
     clips: clips::ROW,
 };

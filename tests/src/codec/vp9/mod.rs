@@ -28,7 +28,7 @@ pub(super) static ROW: Row = Row {
     shift_references,
     gst_parser: "vp9parse",
     gst_source,
-    recolour: Some("vp9_metadata=color_space=bt601"),
+    recolour: Some("vp9_metadata=color_space=bt709"),
     damage: damage::ROW,
     clips: clips::ROW,
 };
