@@ -104,6 +104,8 @@ const FORK_SERVER: &str = "fork-server";
 /// often workers are killed, which takes seconds.
 const STATEFUL: &str = "stateful";
 const KILL_SECONDS: u64 = 20;
+/// How long all its edges may take beside the other scenarios.
+const EDGES_TIME: Duration = Duration::from_secs(600);
 
 /// Returns the arguments of [`FREEZE`].
 fn frozen(kernel: Kernel, quick: bool) -> String {
@@ -157,7 +159,9 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         in_guest(bed, &small)?
     );
     let limits = limits(kernel, args.quick);
-    let life = limits.life + Duration::from_secs(KILL_SECONDS * u64::from(args.kills.saturating_sub(1)));
+    let kills = Duration::from_secs(KILL_SECONDS * u64::from(args.kills.saturating_sub(1)));
+    let edges = if args.quick { Duration::ZERO } else { EDGES_TIME };
+    let life = limits.life + edges + kills;
     let share = if args.scenario.is_empty() { 3 } else { 1 };
     let tool = format!(
         "daedalus-tests life {lists} --limit-ms {} --deadline {}",
