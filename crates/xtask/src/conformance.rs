@@ -63,6 +63,9 @@ pub(crate) struct Args {
     /// A parameter of the module, such as --module=contiguous=1; may be repeated
     #[arg(long, value_name = "PARAMETER=VALUE")]
     module: Vec<String>,
+    /// A Debian root below target/ whose ffmpeg plays instead of the guest's own, with --face stateful
+    #[arg(long, value_name = "ROOT")]
+    ffmpeg: Option<PathBuf>,
     /// Names of codecs; all if none is named
     codec: Vec<Codec>,
     #[arg(skip)]
@@ -111,7 +114,7 @@ impl Args {
     }
 
     fn mode(&self) -> &'static str {
-        let as_shipped = self.daemon.is_empty() && self.module.is_empty();
+        let as_shipped = self.daemon.is_empty() && self.module.is_empty() && self.ffmpeg.is_none();
         match (self.quick, self.subset, self.small) {
             (true, ..) if as_shipped => "quick",
             (true, ..) => "quick with options",
@@ -270,6 +273,10 @@ fn play_streams(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec
         .iter()
         .map(|client| (client.name(), list.clone()))
         .collect();
+    let setup = match &args.ffmpeg {
+        Some(root) => other_ffmpeg(&paths::in_guest(bed, root)?),
+        None => String::new(),
+    };
     let results = play::play(
         bed,
         &PlayOptions {
@@ -279,6 +286,7 @@ fn play_streams(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec
             // longer than the watchdog's 900 ms; lateness is what ./dev torture tests.
             parameters: &format!("watchdog_ms=5000 {}", quoted(&args.module)),
             daemon: &quoted(&daemon),
+            setup: &setup,
             arguments: "--stall 30 --limit 180",
             // A client is taken for hung after 30 s; a row's own limit bounds the whole.
             timeout: Duration::from_secs(120 + 20 * (streams.len() * lists.len()) as u64),
@@ -306,6 +314,25 @@ fn play_streams(bed: &Bed, args: &Args, set: &Set, works: &[Work]) -> Result<Vec
         all.extend(reports);
     }
     Ok(all)
+}
+
+/// Lines of a guest's script after which `ffmpeg` is that of another root, with that root's libraries.
+fn other_ffmpeg(root: &str) -> String {
+    let machine = "lib/x86_64-linux-gnu";
+    // A root that is extracted and not configured has no alternatives, and no links of merged directories.
+    let libraries = ["/", "/usr/"].map(|top| format!("{root}{top}{machine}"));
+    let more = ["pulseaudio", "blas", "lapack"].map(|dir| format!("{root}/usr/{machine}/{dir}"));
+    let line = format!(
+        "exec {} --library-path {} {} \"$@\"",
+        paths::quoted(&format!("{root}/{machine}/ld-linux-x86-64.so.2")),
+        paths::quoted(&[&libraries[..], &more[..]].concat().join(":")),
+        paths::quoted(&format!("{root}/usr/bin/ffmpeg"))
+    );
+    format!(
+        "mkdir /tmp/client\nprintf '%s\\n' '#!/bin/sh' {} >/tmp/client/ffmpeg\nchmod +x /tmp/client/ffmpeg\n\
+         export PATH=/tmp/client:$PATH\nffmpeg -version | sed -n 1p\n",
+        paths::quoted(&line)
+    )
 }
 
 /// Words for a shell.

@@ -44,6 +44,8 @@ pub(crate) struct PlayOptions<'a> {
     pub(crate) parameters: &'a str,
     /// Of the broker, as they are.
     pub(crate) daemon: &'a str,
+    /// Lines of the guest's script before the first client starts.
+    pub(crate) setup: &'a str,
     /// Of `daedalus-tests play`, as they are.
     pub(crate) arguments: &'a str,
     /// Of the guest.
@@ -61,8 +63,8 @@ pub(crate) fn play(bed: &Bed, options: &PlayOptions<'_>) -> Result<Vec<PlayResul
          daedalus_start {}\n\
          export GST_REGISTRY=/tmp/gstreamer-registry.bin\n\
          gst-launch-1.0 --version | sed -n 2p >/mnt/out/gstreamer-version\n\
-         status=0\n",
-        options.parameters, options.daemon
+         {}status=0\n",
+        options.parameters, options.daemon, options.setup
     );
     for (client, list) in options.lists {
         let list = list
