@@ -26,6 +26,7 @@
 //! - An `AVBufferRef` of a frame or of a packet owns one count of its `Arc`. The free callback gives it back.
 
 pub(crate) mod stream;
+mod units;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
@@ -41,6 +42,7 @@ use crate::options::MAX_PIXELS;
 use crate::packets::{PacketOutcome, PacketState, PacketStates};
 use crate::payload::{PADDING, Packet, PacketBuilder};
 use crate::unwritten::Marks;
+use units::Units;
 
 /// Most threads that libavcodec is asked for: it warns of more.
 const MAX_THREADS: u32 = 16;
@@ -119,21 +121,6 @@ struct CallbackState {
     units: Mutex<Units>,
 }
 
-/// Units whose damage is remembered. Some never become a picture.
-const MOST_DAMAGED: usize = 64;
-
-/// The access units of a stream that the library has, by their tags, which grow.
-#[derive(Debug, Default)]
-struct Units {
-    newest: u64,
-    /// `newest` when something was last complained about.
-    complaint: u64,
-    /// Addresses of contexts, each with the unit that it began a picture for, until that is output.
-    contexts: Vec<(usize, u64)>,
-    /// Units of those that were complained about.
-    damaged: Vec<u64>,
-}
-
 /// The state that `get_buffer2`, `draw_horiz_band` and the log use.
 #[derive(Debug, Default)]
 struct Allocator {
@@ -193,47 +180,6 @@ impl CallbackState {
 
     fn lock(&self) -> MutexGuard<'_, Allocator> {
         self.allocator.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Units {
-    /// Notes that a unit goes to the library.
-    fn send(&mut self, tag: u64) {
-        self.newest = self.newest.max(tag);
-    }
-
-    /// Notes that a context begins a picture.
-    fn begin_picture(&mut self, context: usize, tag: u64) {
-        self.contexts.retain(|(other, _)| *other != context);
-        self.contexts.push((context, tag));
-    }
-
-    /// Notes a complaint by a context. It is about the context's picture, or about the second field of another
-    /// one.
-    fn complain(&mut self, context: usize) {
-        self.complaint = self.newest;
-        let own = self.contexts.iter().find(|(other, _)| *other == context);
-        let new = own.filter(|(_, tag)| !self.damaged.contains(tag));
-        if let Some((_, tag)) = new {
-            self.damaged.push(*tag);
-            let most = self.damaged.len().saturating_sub(MOST_DAMAGED);
-            self.damaged.drain(..most);
-        }
-    }
-
-    /// Notes that a unit's picture is output. Returns whether a complaint was about it, and whether one came
-    /// since the unit was sent.
-    fn output(&mut self, tag: u64) -> (bool, bool) {
-        let own = self.damaged.contains(&tag);
-        self.damaged.retain(|other| *other != tag);
-        self.contexts.retain(|(_, other)| *other != tag);
-        (own, self.complaint >= tag)
-    }
-
-    /// Forgets everything but the tags' order.
-    fn flush(&mut self) {
-        self.contexts.clear();
-        self.damaged.clear();
     }
 }
 

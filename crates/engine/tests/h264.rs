@@ -3,6 +3,8 @@
 
 #[path = "support/clips.rs"]
 mod clips;
+#[path = "support/decoded.rs"]
+mod decoded;
 mod support;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -136,6 +138,46 @@ fn an_idr_picture_after_a_lone_field_ends_references() -> Result<()> {
     ensure!(
         pictures[later].0 == Status::Error,
         "a picture that refers past an IDR picture is called exact"
+    );
+    Ok(())
+}
+
+/// Places of a stream that are damaged.
+const DAMAGED_PLACES: usize = 40;
+
+/// Overwrites a run of bytes of a stream of fields and frames, in one place after the other. libavcodec does
+/// not notice all of that in fields. It notices the same with frame threads.
+#[test]
+fn frame_threads_report_the_same_damage() -> Result<()> {
+    let Some(folder) = daedalus_client::vectors::for_test("h264", "streams of fields are damaged") else {
+        return Ok(());
+    };
+    let sound = std::fs::read(folder.join("JVT-FR-EXT/HCAFF1_HHI.264"))?;
+    let (mut noticed, mut missed) = (0, Vec::new());
+    for place in 1..DAMAGED_PLACES {
+        let mut bytes = sound.clone();
+        let start = bytes.len() * place / DAMAGED_PLACES;
+        bytes[start..start + 100].fill(0xff);
+        let [one, two] = [1, 2].map(|threads| decoded::decode(Codec::H264, bytes.clone(), threads));
+        let (one, two) = (one?, two?);
+        ensure!(
+            one.pictures.len() == two.pictures.len(),
+            "place {place}: {} and {} pictures, whose sums are {} and {}",
+            one.pictures.len(),
+            two.pictures.len(),
+            one.sum,
+            two.sum
+        );
+        let (one, two) = (one.damaged, two.damaged);
+        noticed += usize::from(!one.is_empty());
+        if one.iter().any(|number| !two.contains(number)) {
+            missed.push((place, one, two));
+        }
+    }
+    ensure!(missed.is_empty(), "place, with one thread, with two: {missed:?}");
+    ensure!(
+        noticed >= DAMAGED_PLACES / 3,
+        "damage is noticed at {noticed} places only"
     );
     Ok(())
 }

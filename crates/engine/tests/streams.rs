@@ -2,20 +2,15 @@
 //! Every stream of the shared vectors as a stateful client gives it: each picture comes out once, in output
 //! order, and has the MANIFEST's md5.
 
+#[path = "support/decoded.rs"]
+mod decoded;
 mod support;
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use daedalus_client::Visible;
-use daedalus_engine::memory::{Mapping, View};
-use daedalus_engine::stateful::{Step, StreamDecoder, StreamPicture};
-use daedalus_engine::{Options, Threads};
 use daedalus_uapi::codec::{Codec, Stream};
-use daedalus_uapi::fourcc;
-use md5::{Digest, Md5};
-use support::{Capture, ShownPicture};
+use decoded::decode;
 
 /// Pixel formats that the device offers.
 const FORMATS: [&str; 4] = ["yuv420p", "yuvj420p", "yuv420p10le", "gray"];
@@ -51,126 +46,6 @@ fn rows(folder: &Path) -> Result<Vec<[String; 5]>> {
         Ok(row)
     })
     .collect()
-}
-
-/// Places of a stream that are damaged.
-const PLACES: usize = 40;
-
-fn hex(sum: impl AsRef<[u8]>) -> String {
-    let mut text = String::new();
-    for byte in sum.as_ref() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-fn view(bytes: &[u8]) -> Result<View> {
-    let mapping = Mapping::anonymous(bytes.len().max(1))?;
-    mapping.write(0, bytes)?;
-    Ok(View::new(mapping, 0, bytes.len(), 0)?)
-}
-
-/// Returns a file as a client puts it into buffers: in pieces of odd sizes where the codec allows that, else
-/// in the container's units.
-fn units(codec: Codec, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
-    if codec.info().stream != Stream::StartCodes {
-        let contents = daedalus_client::container::open(bytes)?;
-        return Ok(contents.units.collect::<Result<_, _>>()?);
-    }
-    let (mut rest, mut pieces, mut size) = (&bytes[..], Vec::new(), 1);
-    while !rest.is_empty() {
-        size = (size * 7 + 13) % 9973 + 1;
-        let (piece, tail) = rest.split_at(size.min(rest.len()));
-        pieces.push(piece.to_vec());
-        rest = tail;
-    }
-    Ok(pieces)
-}
-
-/// Copies a picture out of the decoder as packed planes.
-fn planar<T>(picture: &StreamPicture<T>) -> Result<Vec<u8>> {
-    let format = picture.format;
-    let raw = if format.depth > 8 {
-        fourcc::P010
-    } else {
-        fourcc::NV12
-    };
-    let capture = Capture::new(raw, format.width, format.height)?;
-    picture.write(&capture.raw)?;
-    let visible = Visible {
-        width: format.width,
-        height: format.height,
-        ..Visible::default()
-    };
-    let shown = ShownPicture {
-        width: format.width,
-        height: format.height,
-        bit_depth: format.depth,
-        bytes: capture.semi_planar(visible)?,
-        exact: !picture.damaged,
-    };
-    Ok(shown.planar())
-}
-
-/// A decoded stream.
-struct Decoded {
-    /// The md5 of all pictures.
-    sum: String,
-    /// The md5 of each.
-    pictures: Vec<String>,
-    /// The numbers of those that are called damaged.
-    damaged: Vec<usize>,
-}
-
-fn decode(codec: Codec, bytes: Vec<u8>, threads: u32) -> Result<Decoded> {
-    let options = Options {
-        threads: Threads::Fixed(threads),
-        ..Options::default()
-    };
-    let coded_format = codec.info().stateful_formats[0];
-    let mut decoder = StreamDecoder::open(coded_format, &options)?;
-    let mut units = units(codec, bytes)?.into_iter().enumerate();
-    let (mut sum, mut pictures, mut drained, mut found) = (Md5::new(), Vec::new(), false, None);
-    let mut damaged = Vec::new();
-    let mut first = None;
-    loop {
-        match decoder.step() {
-            Step::Picture(picture) => {
-                let number = pictures.len();
-                ensure!(picture.echo.is_some(), "picture {number} belongs to no unit");
-                if picture.damaged {
-                    damaged.push(number);
-                }
-                first.get_or_insert(picture.format);
-                let planes = planar(&picture)?;
-                pictures.push(hex(Md5::digest(&planes)));
-                sum.update(planes);
-            }
-            Step::Hungry => match units.next() {
-                Some((index, unit)) => {
-                    let format = decoder.feed(&view(&unit)?, index, found.is_none())?;
-                    found = found.or(format);
-                }
-                None => {
-                    ensure!(!drained, "hungry after the end");
-                    drained = true;
-                    decoder.drain();
-                }
-            },
-            Step::Drained => break,
-        }
-    }
-    if let (Some(found), Some(first)) = (found, first) {
-        if !found.is_like(&first) {
-            println!("{codec}: {found:?} was found, {first:?} came");
-        }
-    }
-    Ok(Decoded {
-        sum: hex(sum.finalize()),
-        pictures,
-        damaged,
-    })
 }
 
 fn check_all(codec: Codec, threads: u32) -> Result<()> {
@@ -262,33 +137,5 @@ fn a_change_of_size_loses_no_picture() -> Result<()> {
             pictures.len()
         );
     }
-    Ok(())
-}
-
-/// Overwrites a run of bytes of a stream of fields and frames, in one place after the other. libavcodec does not
-/// notice all of that in fields. It notices the same with frame threads.
-#[test]
-fn frame_threads_report_the_same_damage() -> Result<()> {
-    let Some(folder) = daedalus_client::vectors::for_test("h264", "streams of fields are damaged") else {
-        return Ok(());
-    };
-    let sound = std::fs::read(folder.join("JVT-FR-EXT/HCAFF1_HHI.264"))?;
-    let (mut noticed, mut missed) = (0, Vec::new());
-    for place in 1..PLACES {
-        let mut bytes = sound.clone();
-        let start = bytes.len() * place / PLACES;
-        bytes[start..start + 100].fill(0xff);
-        let [one, two] = [1, 2].map(|threads| decode(Codec::H264, bytes.clone(), threads));
-        let (one, two) = (one?.damaged, two?.damaged);
-        noticed += usize::from(!one.is_empty());
-        if one.iter().any(|number| !two.contains(number)) {
-            missed.push((place, one, two));
-        }
-    }
-    ensure!(missed.is_empty(), "place, with one thread, with two: {missed:?}");
-    ensure!(
-        noticed >= PLACES / 3,
-        "damage is noticed at {noticed} places only"
-    );
     Ok(())
 }

@@ -104,9 +104,9 @@ impl Stream {
     /// Returns whether the library found damage in a frame.
     ///
     /// With frame threads, neither `decode_error_flags` nor the log alone will do:
-    /// - H.264's decoder sets `FF_DECODE_ERROR_DECODE_SLICES` for sound fields, too: a second field that is a
-    ///   unit of its own is checked against the slices of the picture that its thread had before
-    ///   (`ff_er_add_slice` without `ff_er_frame_start`). That flag counts only if something was logged.
+    /// - `FF_DECODE_ERROR_DECODE_SLICES` is set for sound fields, too: a second field that is a unit of its
+    ///   own is checked against the slices of the picture that its thread had before (`ff_er_add_slice`
+    ///   without `ff_er_frame_start`). That flag counts only if something was logged.
     /// - A thread reads the flags of the frame that it outputs while another one may still decode that frame.
     fn is_damaged(&self, output: &ff::AVFrame) -> bool {
         let (own, since) = self.state.units().output(output.pts as u64);
