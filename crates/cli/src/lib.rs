@@ -47,7 +47,7 @@ enum Command {
     /// Decode files through the device and in software, and compare frame by frame
     ///
     /// Where a codec's standard leaves the rounding of the inverse transform open, software rounds in its own
-    /// way on arm64. Samples may then differ by three steps of 255, and the output says by how many they do.
+    /// way on arm64. Samples may then differ by one step of 255, and the output says so.
     Verify(verify::Args),
     /// Measure how fast files are decoded through the device, and by software without it
     Bench(bench::Args),

@@ -13,10 +13,10 @@ use serde::Serialize;
 
 use crate::player::{By, files, is_wide, progress, start};
 
-/// By how many steps a sample may differ where the rounding is open: a difference of one step in a picture
-/// stays in those that are predicted from it, and they add their own. FFmpeg's transforms (`-idct simple`,
-/// `int`, `faani`) differ by one in intra pictures, and by three at most in groups of 15.
-const STEPS: u8 = 3;
+/// By how many steps a sample may differ where the rounding is open. With libavcodec's transform for arm64,
+/// fewer than 100 of 86,400 samples of a picture differ from the plain one, by one step each. The differences
+/// do not add up in pictures that are predicted from others (five clips, groups of up to 60 pictures).
+const STEPS: u8 = 1;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
