@@ -8,7 +8,8 @@ mkdir -p "$out/log"
 cd "$out/log" || exit 1
 
 # check NAME COMMAND…: a check with a log of its own; its note is what the command writes to "$note", or else
-# the last lines of the log of one that failed. Its status is the command's.
+# the last lines of the log of one that failed. Its status is the command's. A command that finds that it
+# cannot look ends with status 77, and the note says why: the check is skipped.
 check() {
 	local name=$1 log begin status verdict=passed text
 	shift
@@ -19,7 +20,9 @@ check() {
 	bash -eu -o pipefail "$script" step "$@" >"$log" 2>&1 </dev/null
 	status=$?
 	text=$(cat "$note")
-	if [ "$status" != 0 ]; then
+	if [ "$status" = 77 ]; then
+		verdict=skipped
+	elif [ "$status" != 0 ]; then
 		verdict=failed
 		text="status $status: $(tail -n 6 "$log" | tr '\n' '|') $text"
 	fi

@@ -45,6 +45,9 @@ enum Command {
     /// Decode a file through the device
     Decode(decode::Args),
     /// Decode files through the device and in software, and compare frame by frame
+    ///
+    /// Where a codec's standard leaves the rounding of the inverse transform open, software rounds in its own
+    /// way on arm64. Samples may then differ by one step of 255, and the output says so.
     Verify(verify::Args),
     /// Measure how fast files are decoded through the device, and by software without it
     Bench(bench::Args),

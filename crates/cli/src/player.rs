@@ -29,6 +29,8 @@ pub(crate) enum By {
 
 /// A file that is being decoded.
 pub(crate) struct Playback {
+    /// The file's codec.
+    pub(crate) codec: Codec,
     /// The decoder's element.
     pub(crate) element: String,
     child: Child,
@@ -40,7 +42,7 @@ pub(crate) struct Playback {
 /// Starts decoding.
 pub(crate) fn start(file: &Path, by: By) -> Result<Playback> {
     // gdppay takes no padded lines, so that pictures arrive in GStreamer's default layout.
-    let (_, element, mut command) = pipeline(file, by, &["gdppay", "fdsink fd=1 sync=false"])?;
+    let (codec, element, mut command) = pipeline(file, by, &["gdppay", "fdsink fd=1 sync=false"])?;
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
@@ -54,6 +56,7 @@ pub(crate) fn start(file: &Path, by: By) -> Result<Playback> {
         })
     });
     Ok(Playback {
+        codec,
         element,
         child,
         reader: Reader::new(BufReader::with_capacity(1 << 20, out)),

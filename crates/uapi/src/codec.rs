@@ -145,6 +145,10 @@ pub struct CodecInfo {
     pub gstreamer: &'static [&'static str],
     /// FFmpeg's decoder that decodes it in software.
     pub ffmpeg: &'static str,
+    /// Whether its standard leaves the rounding of the inverse transform open. The daemon takes libavcodec's
+    /// plain functions, which round alike on every processor. Other programs take those for the processor,
+    /// and on arm64 these round differently (libavcodec/aarch64/simple_idct_neon.S).
+    pub open_rounding: bool,
     /// The GPUs that decode it by VA-API: names of kernel drivers, each with the name of a VA-API driver.
     ///
     /// nouveau is left out, since it needs firmware that distributions may not ship, and virtio-gpu, whose
@@ -193,6 +197,7 @@ pub static CODECS: [CodecInfo; 6] = [
         gstreamer_parser: "h264parse",
         gstreamer: &["avdec_h264", "openh264dec"],
         ffmpeg: "h264",
+        open_rounding: false,
         // Intel since 2010, AMD in each UVD and VCN.
         gpus: &[
             ("i915", "iHD"),
@@ -220,6 +225,7 @@ pub static CODECS: [CodecInfo; 6] = [
         gstreamer_parser: "vp9parse",
         gstreamer: &["avdec_vp9", "vp9dec"],
         ffmpeg: "vp9",
+        open_rounding: false,
         // Intel since Kaby Lake. AMD since Raven, whose driver is never radeon.
         gpus: &[
             ("i915", "iHD"),
@@ -248,6 +254,7 @@ pub static CODECS: [CodecInfo; 6] = [
         gstreamer_parser: "av1parse",
         gstreamer: &["dav1ddec", "av1dec", "avdec_av1"],
         ffmpeg: "libdav1d",
+        open_rounding: false,
         // Intel since Tiger Lake, which i965 does not know. AMD since RDNA 2.
         gpus: &[("i915", "iHD"), ("xe", "iHD"), ("amdgpu", "radeonsi")],
     },
@@ -268,6 +275,7 @@ pub static CODECS: [CodecInfo; 6] = [
         gstreamer_parser: "identity",
         gstreamer: &["avdec_vp8", "vp8dec"],
         ffmpeg: "vp8",
+        open_rounding: false,
         // Intel from Broadwell to Ice Lake.
         gpus: &[("i915", "iHD"), ("i915", "i965")],
     },
@@ -289,6 +297,7 @@ pub static CODECS: [CodecInfo; 6] = [
         gstreamer_parser: "mpegvideoparse",
         gstreamer: &["avdec_mpeg2video", "mpeg2dec"],
         ffmpeg: "mpeg2video",
+        open_rounding: true,
         // Intel since 2010, AMD in each UVD and in most VCN.
         gpus: &[
             ("i915", "iHD"),
@@ -326,6 +335,7 @@ pub static CODECS: [CodecInfo; 6] = [
         gstreamer_parser: "h265parse",
         gstreamer: &["avdec_h265", "libde265dec"],
         ffmpeg: "hevc",
+        open_rounding: false,
         // Intel since Skylake. AMD since Carrizo, whose driver is never radeon.
         gpus: &[
             ("i915", "iHD"),

@@ -23,6 +23,9 @@ use crate::site::ui;
 /// V4L2_CID_CODEC_STATELESS_BASE.
 const BASE: u32 = 0x00a4_0900;
 
+/// The script that guests source for the stateful node.
+pub(crate) const SCRIPT: &str = "testbed/compliance.sh";
+
 /// The nodes, and v4l2-compliance's option for each.
 const NODES: [(&str, &str); 2] = [("video", "-d"), ("media", "-m")];
 
@@ -142,10 +145,8 @@ pub(crate) fn run(bed: &Bed, kernel: Kernel) -> Result<Outcome> {
 
 /// A way to run v4l2-compliance on the stateful node.
 struct Way {
-    /// In names of files and checks.
+    /// In names of files and checks, and in testbed/compliance.sh, which has its options.
     name: &'static str,
-    /// Its options; `{raw}` is the stream, `{framed}` the stream with a size before each unit.
-    options: &'static str,
     /// Whether it is only for streams that may be cut anywhere.
     cuts: bool,
 }
@@ -153,18 +154,14 @@ struct Way {
 const WAYS: [Way; 3] = [
     Way {
         name: "plain",
-        options: "",
         cuts: false,
     },
     Way {
         name: "units",
-        options: "-s --stream-from-hdr={framed}",
         cuts: false,
     },
-    // Each second buffer holds the whole clip, since buffers are larger than it.
     Way {
         name: "bytes",
-        options: "-s 10 --stream-from={raw}",
         cuts: true,
     },
 ];
@@ -177,7 +174,8 @@ const STATEFUL: &str = "Detected Stateful Decoder";
 fn stateful(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
     let (list, streams) = play::clips(bed)?;
     let clips = list.parent().context("a list of clips without a directory")?;
-    let (mut script, mut runs) = ("daedalus_load\n".to_owned(), Vec::new());
+    let mut script = format!("daedalus_load\n. /mnt/repo/{SCRIPT}\n");
+    let mut runs = Vec::new();
     for codec in Codec::ALL.iter().copied() {
         let name = format!("{codec}-240p");
         let stream = streams.iter().find(|stream| stream.name == name);
@@ -186,21 +184,19 @@ fn stateful(bed: &Bed, dir: &Path, outcome: &Outcome) -> Result<()> {
         let framed = format!("/tmp/{codec}.framed");
         script.push_str(&format!(
             "daedalusd broker --faces=both --codecs={codec} >>daedalusd.log 2>&1 &\nbroker=$!\n\
-             until node=$(grep -l stateful /sys/class/video4linux/*/name); do sleep 0.1; done\n\
-             node=${{node%/name}} node=/dev/${{node##*/}}\n\
-             until v4l2-ctl -d \"$node\" --info >/dev/null 2>&1; do sleep 0.1; done\n\
+             until node=$(stateful_node); do sleep 0.1; done\n\
              daedalus-tests framed {raw} {framed}\n"
         ));
         for way in &WAYS {
             if way.cuts && codec.info().stream != Stream::StartCodes {
                 continue;
             }
-            let options = way.options.replace("{raw}", &raw).replace("{framed}", &framed);
-            let log = format!("stateful-{codec}-{}.log", way.name);
+            let name = way.name;
+            let log = format!("stateful-{codec}-{name}.log");
             script.push_str(&format!(
-                "timeout 120 v4l2-compliance -d \"$node\" {options} >{log} 2>&1 || true\n"
+                "stateful_compliance {name} \"$node\" {raw} {framed} >{log}\n"
             ));
-            runs.push((codec, way.name, log));
+            runs.push((codec, name, log));
         }
         script.push_str("kill $broker; wait $broker\n");
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::bed::Bed;
 use crate::codecs;
 use crate::ffmpeg::{self, Scene};
+use crate::make::root;
 use crate::site::files::write_whole;
 use crate::site::table;
 use crate::streams::{self, Use};
@@ -33,7 +34,8 @@ const FOR_CHROMIUM: Scene = Scene {
 
 /// Makes them in `dir`/clips: the clips; `list` with a line for each codec's, of codec, file and format, the
 /// usual codec's first; `streams` with a directory per codec if the vectors are here; and `chromium`, if that
-/// is asked for, with the clips' checksums and a list of them.
+/// is asked for, with the clips' checksums and a list of them; else for each codec's FILE a FILE.framed, with
+/// a size before each unit.
 pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
     let clips = dir.join("clips");
     if clips.exists() {
@@ -67,6 +69,17 @@ pub(super) fn make(bed: &Bed, dir: &Path, chromium: bool) -> Result<PathBuf> {
     }
     if chromium {
         for_chromium(bed, &clips.join("chromium"), &log)?;
+    } else {
+        let program = root::inside(bed, &bed.binaries()?.join("daedalus-tests"));
+        for row in &codecs {
+            let file = format!("{}.{}", row.codec, row.ending);
+            let paths = [clips.join(&file), clips.join(file + ".framed")];
+            bed.command(&program)?
+                .arg("framed")
+                .args(paths.map(|path| root::inside(bed, &path)))
+                .log(&log)
+                .run()?;
+        }
     }
     Ok(clips)
 }

@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 use crate::site::cmd::{Cmd, Exit, describe, last_lines};
 use crate::site::files::read;
 use crate::site::ui;
-use crate::{checks, package};
+use crate::{checks, compliance, package};
 
 /// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
 const LIMIT: Duration = Duration::from_secs(90 * 60);
@@ -100,6 +100,7 @@ fn steps(file: &Path) -> Result<Vec<Value>> {
 fn fill(bed: &Bed, place: &Place<'_>, to: &Path, guest: &Guest) -> Result<()> {
     fs::copy(bed.repo.join("testbed/system/run"), to.join("run"))?;
     fs::copy(bed.repo.join(checks::SCRIPT), to.join("check.sh"))?;
+    fs::copy(bed.repo.join(compliance::SCRIPT), to.join("compliance.sh"))?;
     for script in place.scripts() {
         let from = bed.repo.join("testbed").join(script);
         fs::copy(&from, to.join(from.file_name().unwrap_or_default()))?;
