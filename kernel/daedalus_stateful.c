@@ -63,8 +63,8 @@ static void copy_colour(struct v4l2_pix_format_mplane *to,
 }
 
 /*
- * Sets CAPTURE's colours: the stream's, or those of OUTPUT where it does not say. VP9 names the
- * matrix and the range alone. A limited range by itself says nothing: it is every codec's default.
+ * Sets CAPTURE's colours: the stream's, or those of OUTPUT where it does not say. Some streams name
+ * the matrix and the range alone. A limited range by itself says nothing: it is the usual default.
  */
 static void fill_colour(struct daedalus_stream *stream, const struct daedalus_format *format,
 			struct v4l2_pix_format_mplane *pix)

@@ -20,7 +20,7 @@ use crate::site::ui;
 use crate::{play, results, stock};
 
 /// Until a guest that has not ended by itself is killed: emulation is slow, and other work makes it slower.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1200);
 /// And more for each time that everybody is frozen.
 const FREEZE_LIMIT: Duration = Duration::from_secs(20);
 

@@ -28,8 +28,8 @@ impl Units {
         self.contexts.push((context, tag));
     }
 
-    /// Notes a complaint by a context. It is about the context's picture, or about the second field of another
-    /// one.
+    /// Notes a complaint by a context. It is about the context's picture, or about the second field of
+    /// another one.
     pub(super) fn complain(&mut self, context: usize) {
         self.complaint = self.newest;
         let own = self.contexts.iter().find(|(other, _)| *other == context);
