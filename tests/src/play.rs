@@ -259,7 +259,7 @@ fn ffmpeg_row(args: &Args, base: &Path, stream: &Stream) -> Row {
 
 /// What a client's output holds.
 #[derive(Clone, Copy)]
-enum Source {
+pub(crate) enum Source {
     /// GStreamer's data protocol.
     Gdp,
     /// Packed pictures of this shape, one after the other.
@@ -267,20 +267,24 @@ enum Source {
 }
 
 /// Reads pictures in the packed semi-planar layout.
-enum Pictures<R> {
+pub(crate) enum Pictures<R> {
     Gdp(gdp::Reader<R>),
     Frames(R, Shape),
 }
 
 impl<R: std::io::Read> Pictures<R> {
-    fn new(source: Source, input: R) -> Self {
+    pub(crate) fn new(source: Source, input: R) -> Self {
         match source {
             Source::Gdp => Self::Gdp(gdp::Reader::new(input)),
             Source::Frames(shape) => Self::Frames(input, shape),
         }
     }
 
-    fn next(&mut self) -> Result<Option<(Shape, Vec<u8>)>> {
+    /// Returns the next picture; `None` at the end.
+    ///
+    /// # Errors
+    /// If the output ends within a picture, or is none of the source's.
+    pub(crate) fn next(&mut self) -> Result<Option<(Shape, Vec<u8>)>> {
         let mut packed = Vec::new();
         match self {
             Self::Gdp(reader) => {

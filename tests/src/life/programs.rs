@@ -10,7 +10,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use daedalus_client::gdp;
 use daedalus_client::raw::{RawFormat, Shape, md5_hex};
 use daedalus_uapi::protocol::DRIVER_NAME;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -18,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::common::Common;
 use super::stateful_player::{CHANGES, Clip, joined, resized};
 use crate::gst::{self, Decoders};
+use crate::play::{Pictures, Source};
 use crate::stateful;
 
 /// Time that a program may take for a stream.
@@ -67,6 +67,18 @@ impl Program {
         }
     }
 
+    /// Returns the form of its output.
+    fn source(self, clip: &Clip) -> Source {
+        match self {
+            Self::Ffmpeg => Source::Frames(Shape {
+                format: RawFormat::Nv12,
+                width: clip.size.0 as usize,
+                height: clip.size.1 as usize,
+            }),
+            Self::Gstreamer => Source::Gdp,
+        }
+    }
+
     /// Decodes a file of the clip's codec and size. Returns the checksum of each picture; `None` if it has no
     /// decoder for that.
     fn decode(self, clip: &Clip, file: &Path) -> Result<Option<Vec<String>>> {
@@ -85,10 +97,11 @@ impl Program {
             }
             late
         });
-        let sums = match self {
-            Self::Ffmpeg => sums_of_frames(output, clip),
-            Self::Gstreamer => sums_of_gdp(output),
-        };
+        let mut pictures = Pictures::new(self.source(clip), output);
+        let sums: Result<Vec<_>> = std::iter::from_fn(|| pictures.next().transpose())
+            .map(|picture| Ok(md5_hex(&picture?.1)))
+            .collect();
+        drop(pictures);
         let status = child.wait()?;
         drop(done);
         let late = watch.join().unwrap_or(true);
@@ -115,33 +128,6 @@ impl Program {
         );
         Ok(())
     }
-}
-
-fn sums_of_frames(mut output: impl std::io::Read, clip: &Clip) -> Result<Vec<String>> {
-    let shape = Shape {
-        format: RawFormat::Nv12,
-        width: clip.size.0 as usize,
-        height: clip.size.1 as usize,
-    };
-    let (mut sums, mut packed) = (Vec::new(), vec![0; shape.packed_len()]);
-    loop {
-        let count = stateful::read_whole(&mut output, &mut packed)?;
-        if count == 0 {
-            return Ok(sums);
-        }
-        ensure!(count == packed.len(), "the output ends within a picture");
-        sums.push(md5_hex(&packed));
-    }
-}
-
-fn sums_of_gdp(output: impl std::io::Read) -> Result<Vec<String>> {
-    let (mut sums, mut packed) = (Vec::new(), Vec::new());
-    let mut reader = gdp::Reader::new(output);
-    while let Some((shape, data)) = reader.next_picture()? {
-        shape.semi_planar_from_gst(data, &mut packed)?;
-        sums.push(md5_hex(&packed));
-    }
-    Ok(sums)
 }
 
 /// Writes units as a file like the clip's.
