@@ -215,7 +215,7 @@ void daedalus_flow_end_unit(struct daedalus_flow *flow, struct daedalus_unit *un
 }
 
 /**
- * daedalus_flow_end_drain() - end the drain without a last picture
+ * daedalus_flow_end_drain() - end the drain
  * @flow: the session's scheduler
  *
  * Context: session->lock is held.

@@ -74,7 +74,7 @@ enum daedalus_drain {
 struct daedalus_flow_ops {
 	void (*unit_done)(struct daedalus_flow *flow, struct daedalus_unit *unit, bool failed);
 	void (*picture)(struct daedalus_flow *flow, struct daedalus_lend *raw,
-			const struct daedalus_echo *echo, bool failed, bool last);
+			const struct daedalus_echo *echo, bool failed);
 	int (*format)(struct daedalus_flow *flow, const struct daedalus_format *format);
 	bool (*suits)(struct daedalus_flow *flow, const struct daedalus_lend *raw);
 	void (*unlent)(struct daedalus_flow *flow);

@@ -195,7 +195,6 @@ static struct daedalus_lend *lent_raw(struct daedalus_flow *flow, struct daedalu
 static int take_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
 			const struct daedalus_picture *picture)
 {
-	const bool last = picture->flags & DAEDALUS_PICTURE_F_LAST;
 	const bool failed = picture->status != DAEDALUS_STATUS_OK;
 
 	lockdep_assert_held(&flow->session.lock);
@@ -203,8 +202,6 @@ static int take_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
 		return -ENOENT;
 	if (flow->flush)
 		return -ECANCELED;
-	if (last && flow->drain != DAEDALUS_DRAIN_HANDED)
-		return -EINVAL;
 	raw->lent = false;
 	flow->lent--;
 	list_del_init(&raw->entry);
@@ -213,11 +210,7 @@ static int take_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
 		flow->failed++;
 	else
 		flow->done++;
-	if (last) {
-		flow->drain = DAEDALUS_DRAIN_OVER;
-		daedalus_flow_unlend(flow);
-	}
-	flow->ops->picture(flow, raw, &picture->echo, failed, last);
+	flow->ops->picture(flow, raw, &picture->echo, failed);
 	daedalus_flow_tick(flow, true);
 	return 0;
 }
@@ -242,7 +235,7 @@ static long worker_picture(struct daedalus_flow *flow, struct daedalus_worker *w
 	if (copy_from_user(&picture, arg, sizeof(picture)))
 		return -EFAULT;
 	if (picture.status > DAEDALUS_STATUS_ERROR || !echo_is_good(&picture.echo) ||
-	    (picture.flags & ~DAEDALUS_PICTURE_F_LAST))
+	    picture.reserved)
 		return -EINVAL;
 	spin_lock(&session->lock);
 	raw = lent_raw(flow, worker, picture.raw);

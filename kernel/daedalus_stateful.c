@@ -617,6 +617,8 @@ static __poll_t stateful_poll(struct file *filp, struct poll_table_struct *wait)
 	spin_lock(&stream->flow.session.lock);
 	if (interest & (EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM))
 		events = daedalus_queues_poll(&stream->src, &stream->dst);
+	if ((events & EPOLLERR) && daedalus_stream_owes_last(stream))
+		events &= ~EPOLLERR;
 	if (v4l2_event_pending(&stream->fh))
 		events |= EPOLLPRI;
 	spin_unlock(&stream->flow.session.lock);

@@ -12,8 +12,9 @@
  *	without a last buffer. So does one whose new format needs no other buffers.
  *	V4L2_DEC_CMD_START while CAPTURE does not suit the format returns 0 and starts
  *	nothing.
- *	A last buffer needs a queued CAPTURE buffer. It goes out on any that no worker has,
- *	else on the next that is queued.
+ *	A last buffer is always empty: Chromium shows no picture that has the flag. It needs a
+ *	queued CAPTURE buffer, goes out on any that no worker has, else on the next that is
+ *	queued.
  */
 #include <linux/slab.h>
 #include <media/v4l2-event.h>
@@ -85,6 +86,22 @@ static void serve_last(struct daedalus_stream *stream)
 		return_raw(stream, buf, VB2_BUF_STATE_DONE);
 		return;
 	}
+}
+
+/**
+ * daedalus_stream_owes_last() - tell whether the last buffer comes once CAPTURE buffers are queued
+ * @stream: the session
+ *
+ * poll() reports no error then, although nothing is queued: Chromium never polls again after one.
+ *
+ * Context: session->lock is held.
+ * Return: false as well if CAPTURE does not stream.
+ */
+bool daedalus_stream_owes_last(struct daedalus_stream *stream)
+{
+	lockdep_assert_held(stream_lock(stream));
+	return (stream->streaming & DAEDALUS_CAPTURE) && !stream->dst.error &&
+	       (stream->last_due || daedalus_flow_is_draining(&stream->flow));
 }
 
 static bool has_pictures(struct daedalus_stream *stream)
@@ -203,7 +220,7 @@ static void flow_unit_done(struct daedalus_flow *flow, struct daedalus_unit *uni
 }
 
 static void flow_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
-			 const struct daedalus_echo *echo, bool failed, bool last)
+			 const struct daedalus_echo *echo, bool failed)
 {
 	const u32 mask = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
 	struct daedalus_stream *stream = flow_to_stream(flow);
@@ -218,11 +235,6 @@ static void flow_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
 	memcpy(&buf->vb.timecode, echo->timecode, sizeof(buf->vb.timecode));
 	buf->vb.flags = (buf->vb.flags & ~mask) | echo->flags;
 	buf->vb.field = V4L2_FIELD_NONE;
-	if (last) {
-		buf->vb.flags |= V4L2_BUF_FLAG_LAST;
-		stream->ended = true;
-		queue_event(stream, V4L2_EVENT_EOS);
-	}
 	return_raw(stream, buf, failed ? VB2_BUF_STATE_ERROR : VB2_BUF_STATE_DONE);
 }
 

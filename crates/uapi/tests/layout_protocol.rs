@@ -98,7 +98,7 @@ fn sides() -> Sides {
             width height coded_width coded_height depth colorspace xfer_func ycbcr_enc quantization flags
             reserved
         }
-        Picture "daedalus_picture" { raw echo status flags }
+        Picture "daedalus_picture" { raw echo status reserved }
         CodedDone "daedalus_coded_done" { unit status reserved }
         Headers "daedalus_headers" { data size reserved }
     }
@@ -139,7 +139,6 @@ fn sides() -> Sides {
         DAEDALUS_MSG_FLUSH = MSG_FLUSH;
         DAEDALUS_MSG_RECLAIM = MSG_RECLAIM;
         DAEDALUS_FORMAT_F_CONTINUE = FORMAT_F_CONTINUE;
-        DAEDALUS_PICTURE_F_LAST = PICTURE_F_LAST;
         DAEDALUS_HEADERS_MAX = HEADERS_MAX;
         DAEDALUS_IOC_FORMAT = IOC_FORMAT;
         DAEDALUS_IOC_PICTURE = IOC_PICTURE;

@@ -448,8 +448,7 @@ struct daedalus_next {
  *    once, no raw buffer is lent any more, and the worker waits for
  *    DAEDALUS_MSG_CONTINUE before it decodes the unit and outputs pictures.
  *  - DAEDALUS_MSG_DRAIN asks for all pictures of the units so far. The worker outputs
- *    them, the last with DAEDALUS_PICTURE_F_LAST; if there is none, it calls
- *    DAEDALUS_IOC_END. No raw buffer is lent after that.
+ *    them and calls DAEDALUS_IOC_END. No raw buffer is lent after that.
  *  - DAEDALUS_MSG_FLUSH: the client stopped OUTPUT. No unit is handed out, no raw buffer is
  *    lent, and pictures of earlier units are not wanted. Parameter sets stay.
  *  - DAEDALUS_MSG_RECLAIM: the client stopped CAPTURE. No raw buffer is lent. A worker
@@ -574,25 +573,21 @@ struct daedalus_format {
 	__u32 reserved[2];
 };
 
-/* The last picture of a drain. */
-#define DAEDALUS_PICTURE_F_LAST		0x1
-
 /**
  * struct daedalus_picture - DAEDALUS_IOC_PICTURE, on a session fd
  * @raw: the raw buffer that has it
  * @echo: of the picture's unit
  * @status: DAEDALUS_STATUS_*
- * @flags: DAEDALUS_PICTURE_F_*
+ * @reserved: 0
  *
  * The worker does not touch the raw buffer after this. ENOENT if it is not lent to this
- * worker; ECANCELED, and it stays lent, if a DAEDALUS_MSG_FLUSH waits; EINVAL for the last
- * picture without a drain.
+ * worker; ECANCELED, and it stays lent, if a DAEDALUS_MSG_FLUSH waits.
  */
 struct daedalus_picture {
 	__u64 raw;
 	struct daedalus_echo echo;
 	__u32 status;
-	__u32 flags;
+	__u32 reserved;
 };
 
 /**

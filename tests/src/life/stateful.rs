@@ -269,6 +269,10 @@ fn end_without_capture(clip: &Clip, _: &Common) -> Result<()> {
     player.stream.stop()?;
     while !player.over {
         if player.stream.held() == player.stream.raw().len() {
+            // At last nothing is queued on OUTPUT either. poll() waits all the same, without an error.
+            while let Some(turn) = player.stream.turn_if_ready()? {
+                player.handle(turn)?;
+            }
             player.stream.release_one()?;
         }
         player.turn()?;

@@ -10,7 +10,8 @@
 //! - At the event: `G_FMT`, `ENUM_FMT` with a `TRY_FMT` of each format, `G_SELECTION`, the control with the
 //!   fewest buffers (at most 16), `S_FMT`, 2 buffers more than that or than 8; `STREAMON`, then `QBUF`.
 //! - `V4L2_DEC_CMD_STOP` when the last unit is queued, whether CAPTURE streams or not.
-//! - A picture with the error flag is not shown.
+//! - A picture with the error flag is not shown, and none in a buffer with `V4L2_BUF_FLAG_LAST`.
+//! - After an error of poll() it never polls again.
 //!
 //! Raspberry Pi's FFmpeg (`libavcodec/v4l2_m2m_dec.c` at 02064879, `v4l2_context.c` at 01463ade):
 //! - `S_FMT` of OUTPUT with the container's size, `TRY_FMT` of CAPTURE, `ENUM_FRAMESIZES` of the raw format;
@@ -276,10 +277,13 @@ fn chromium(
             stopped = true;
         }
         let ready = queues.device.wait_all(habits.patience)?;
+        demand(!ready.error || ready.raw || ready.event, || {
+            "poll() reports an error".into()
+        })?;
         let mut changed = ready.event && !(streams && ready.raw);
         if streams && ready.raw {
             while let Dequeued::Buffer(buffer) = dequeue_raw(&queues)? {
-                if buffer.bytes > 0 && !buffer.error {
+                if !buffer.last && !buffer.error {
                     show(queues.picture(&buffer)?)?;
                 }
                 queues.free_raw.push(buffer.index);

@@ -13,9 +13,7 @@ use daedalus_engine::stateful::{Step, StreamDecoder, StreamFormat, StreamPicture
 use daedalus_engine::{EngineError, JobError, Options, RawPicture};
 use daedalus_uapi::fd::{Buffer, DmaBufAccess, MessageBuffer, SessionFd};
 use daedalus_uapi::fourcc;
-use daedalus_uapi::protocol::stateful::{
-    Echo, Format, MsgCoded, MsgRaw, PICTURE_F_LAST, Picture, StatefulMessage,
-};
+use daedalus_uapi::protocol::stateful::{Echo, Format, MsgCoded, MsgRaw, Picture, StatefulMessage};
 use daedalus_uapi::protocol::{STATUS_ERROR, STATUS_OK};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -39,7 +37,7 @@ pub(super) trait Session {
     fn picture(&mut self, picture: Picture) -> rustix::io::Result<()>;
     /// Gives a unit back with a `STATUS_*`.
     fn coded_done(&mut self, unit: u64, status: u32) -> rustix::io::Result<()>;
-    /// Ends a drain without a picture.
+    /// Ends a drain, whose pictures are all given.
     fn end(&mut self) -> rustix::io::Result<()>;
     /// Leaves parameter sets for the worker that replaces this one.
     fn headers(&mut self, headers: &[u8]) -> rustix::io::Result<()>;
@@ -264,7 +262,7 @@ impl<S: Session> Worker<S> {
             if self.pause != Pause::None || !self.output()? {
                 return Ok(());
             }
-            if self.ready.len() >= AHEAD && self.drain != Drain::Running {
+            if self.ready.len() >= AHEAD {
                 return Ok(());
             }
             if self.drain == Drain::Complete {
@@ -298,10 +296,6 @@ impl<S: Session> Worker<S> {
                 if self.pause != Pause::None {
                     return Ok(false);
                 }
-            }
-            // While the decoder empties itself, the last picture is not known.
-            if self.drain == Drain::Running {
-                return Ok(true);
             }
             let Some(raw) = self.raws.pop_front() else {
                 return Ok(self.drain != Drain::Complete);
@@ -361,19 +355,15 @@ impl<S: Session> Worker<S> {
             tracing::warn!(unit, %error, "a picture is not written");
         }
         let failed = picture.damaged || written.is_err() || self.has_fault(Action::Error, unit);
-        let last = self.drain == Drain::Complete && self.ready.len() == 1;
         let message = Picture {
             raw: raw.id,
             echo,
             status: if failed { STATUS_ERROR } else { STATUS_OK },
-            flags: if last { PICTURE_F_LAST } else { 0 },
+            reserved: 0,
         };
         match self.session.picture(message) {
             Ok(()) => {
                 self.ready.pop_front();
-                if last {
-                    self.drained();
-                }
             }
             // CAPTURE was stopped: the picture goes into another buffer.
             Err(Errno::NOENT) => {}
@@ -480,20 +470,17 @@ impl<S: Session> Worker<S> {
         }
     }
 
-    /// Ends a drain whose last picture went out before it was known to be the last, or that had none.
+    /// Ends a drain: no raw buffer is lent any more.
     fn finish_drain(&mut self) -> Result<()> {
         match self.session.end() {
-            Ok(()) => self.drained(),
+            Ok(()) => {
+                self.drain = Drain::None;
+                self.raws.clear();
+            }
             Err(Errno::CANCELED) => self.pause = Pause::Flush,
             Err(error) => return Err(error).context("ending a drain"),
         }
         Ok(())
-    }
-
-    /// A drain is over: no raw buffer is lent.
-    fn drained(&mut self) {
-        self.drain = Drain::None;
-        self.raws.clear();
     }
 
     /// Makes the faults that come before a unit is decoded.

@@ -25,8 +25,6 @@ pub const MSG_RECLAIM: u32 = 0x26;
 
 /// Bit of [`Format::flags`]: the worker goes on at once.
 pub const FORMAT_F_CONTINUE: u32 = 1 << 0;
-/// Bit of [`Picture::flags`]: the last picture of a drain.
-pub const PICTURE_F_LAST: u32 = 1 << 0;
 /// Most bytes of [`Headers`].
 pub const HEADERS_MAX: u32 = 8192;
 
@@ -120,8 +118,8 @@ protocol_structs! {
         echo: Echo,
         /// `STATUS_*`.
         status: u32,
-        /// `PICTURE_F_*` bits.
-        flags: u32,
+        /// Zero.
+        reserved: u32,
     }
     /// `struct daedalus_coded_done`.
     CodedDone {
