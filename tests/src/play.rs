@@ -92,6 +92,15 @@ enum Player {
     Literal,
 }
 
+impl Args {
+    fn patience(&self) -> Patience {
+        Patience {
+            stall: Duration::from_secs(self.stall),
+            limit: Duration::from_secs(self.limit),
+        }
+    }
+}
+
 impl Player {
     /// Finds the player, once and before any stream: an absent device is one plain error, not a hundred rows.
     fn find(args: &Args, streams: &VecDeque<Stream>) -> Result<Self> {
@@ -240,13 +249,10 @@ fn ffmpeg_row(args: &Args, base: &Path, stream: &Stream) -> Row {
         .and_then(|()| {
             let log = args.out.join(format!("{}.log", flat(&stream.name)));
             let mut child = stateful::ffmpeg(&decoder, &base.join(&stream.path), &log)?;
-            let played = follow(
-                args,
-                &mut child,
-                &log,
-                Source::Frames(stateful::shape(stream)),
-                &mut comparison,
-            );
+            let source = Source::Frames(stateful::shape(stream));
+            let played = follow(&mut child, &log, source, args.patience(), &mut |shape, data| {
+                comparison.receive(shape, data)
+            });
             let ended = end(&mut child, played.is_err());
             let messages = fs::read_to_string(&log).unwrap_or_default();
             match messages.lines().next_back() {
@@ -267,13 +273,13 @@ pub(crate) enum Source {
 }
 
 /// Reads pictures in the packed semi-planar layout.
-pub(crate) enum Pictures<R> {
+enum Pictures<R> {
     Gdp(gdp::Reader<R>),
     Frames(R, Shape),
 }
 
 impl<R: std::io::Read> Pictures<R> {
-    pub(crate) fn new(source: Source, input: R) -> Self {
+    fn new(source: Source, input: R) -> Self {
         match source {
             Source::Gdp => Self::Gdp(gdp::Reader::new(input)),
             Source::Frames(shape) => Self::Frames(input, shape),
@@ -281,10 +287,7 @@ impl<R: std::io::Read> Pictures<R> {
     }
 
     /// Returns the next picture; `None` at the end.
-    ///
-    /// # Errors
-    /// If the output ends within a picture, or is none of the source's.
-    pub(crate) fn next(&mut self) -> Result<Option<(Shape, Vec<u8>)>> {
+    fn next(&mut self) -> Result<Option<(Shape, Vec<u8>)>> {
         let mut packed = Vec::new();
         match self {
             Self::Gdp(reader) => {
@@ -331,7 +334,13 @@ fn play(
         .process_group(0)
         .spawn()
         .context("cannot start gst-launch-1.0")?;
-    let played = follow(args, &mut child, &log_path, Source::Gdp, comparison);
+    let played = follow(
+        &mut child,
+        &log_path,
+        Source::Gdp,
+        args.patience(),
+        &mut |shape, data| comparison.receive(shape, data),
+    );
     let ended = end(&mut child, played.is_err());
     let log = String::from_utf8_lossy(&fs::read(&log_path)?).into_owned();
     let messages = gst::errors_in(&log);
@@ -345,7 +354,10 @@ fn play(
 }
 
 /// Reaps the client; kills it first if it was given up.
-fn end(child: &mut Child, kill: bool) -> Result<()> {
+///
+/// # Errors
+/// If it fails without having been given up, or does not end.
+pub(crate) fn end(child: &mut Child, kill: bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     if kill {
         kill_group(child);
@@ -370,13 +382,25 @@ fn kill_group(child: &Child) {
     }
 }
 
-/// Compares pictures as they come, until the client ends or is given up.
-fn follow(
-    args: &Args,
+/// Times after which a client is given up.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// Without a picture.
+    pub(crate) stall: Duration,
+    /// In all.
+    pub(crate) limit: Duration,
+}
+
+/// Hands pictures to `receive` as they come, until the client ends or is given up. Its log is at `log`.
+///
+/// # Errors
+/// Those of `receive` and of the client's output; if the client is given up.
+pub(crate) fn follow(
     child: &mut Child,
     log: &Path,
     source: Source,
-    comparison: &mut Comparison,
+    patience: Patience,
+    receive: &mut dyn FnMut(Shape, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let out = child.stdout.take().context("the client has no output")?;
     // A larger pipe saves switches between client and runner; the default works as well.
@@ -399,34 +423,32 @@ fn follow(
         // The receiver may have given up.
         let _ = sender.send(Event::End(result));
     });
-    let limit = Instant::now() + Duration::from_secs(args.limit);
-    let stall = Duration::from_secs(args.stall);
-    let mut last = Instant::now();
+    let start = Instant::now();
+    let (mut last, mut frames) = (start, 0);
     loop {
         match events.recv_timeout(Duration::from_secs(1)) {
             Ok(Event::Picture(shape, data)) => {
-                comparison.receive(shape, &data)?;
+                receive(shape, &data)?;
                 last = Instant::now();
+                frames += 1;
             }
             Ok(Event::End(result)) => return result,
             Err(mpsc::RecvTimeoutError::Disconnected) => bail!("reading from the client ended by a panic"),
             Err(_) if gst::crashed(&String::from_utf8_lossy(&fs::read(log)?)) => {
-                bail!("the client crashed after {} frames", comparison.frames());
+                bail!("the client crashed after {frames} frames");
             }
-            Err(_) if last.elapsed() >= stall => {
+            Err(_) if last.elapsed() >= patience.stall => {
                 bail!(
-                    "hang: no picture and no end for {} s after {} frames",
-                    args.stall,
-                    comparison.frames()
+                    "hang: no picture and no end for {} s after {frames} frames",
+                    patience.stall.as_secs()
                 );
             }
             Err(_) => {}
         }
-        if Instant::now() >= limit {
+        if start.elapsed() >= patience.limit {
             bail!(
-                "given up after {} s, {} frames received",
-                args.limit,
-                comparison.frames()
+                "given up after {} s, {frames} frames received",
+                patience.limit.as_secs()
             );
         }
     }

@@ -107,11 +107,6 @@ impl Comparison {
         Ok(())
     }
 
-    /// Returns the number of pictures received so far.
-    pub(crate) fn frames(&self) -> usize {
-        self.row.frames
-    }
-
     /// Takes the next picture, in the packed semi-planar layout.
     ///
     /// # Errors

@@ -5,23 +5,22 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use daedalus_client::raw::{RawFormat, Shape, md5_hex};
 use daedalus_uapi::protocol::DRIVER_NAME;
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::common::Common;
 use super::stateful_player::{CHANGES, Clip, joined, resized};
 use crate::gst::{self, Decoders};
-use crate::play::{Pictures, Source};
+use crate::play::{self, Patience, Source};
 use crate::stateful;
 
-/// Time that a program may take for a stream.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Patience = Patience {
+    stall: Duration::from_secs(60),
+    limit: Duration::from_secs(60),
+};
 /// Bytes before the first frame of an IVF file.
 const IVF_HEADER: usize = 32;
 /// How often a clip is looped.
@@ -86,29 +85,16 @@ impl Program {
         let Some(mut child) = self.start(clip, file, &log)? else {
             return Ok(None);
         };
-        let output = child.stdout.take().context("no output")?;
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let (done, is_done) = mpsc::channel::<()>();
-        let watch = thread::spawn(move || {
-            let late = is_done.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
-            if let Some(group) = group.filter(|_| late) {
-                // It may have ended just now.
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            late
+        let mut sums = Vec::new();
+        let played = play::follow(&mut child, &log, self.source(clip), PATIENCE, &mut |_, data| {
+            sums.push(md5_hex(data));
+            Ok(())
         });
-        let mut pictures = Pictures::new(self.source(clip), output);
-        let sums: Result<Vec<_>> = std::iter::from_fn(|| pictures.next().transpose())
-            .map(|picture| Ok(md5_hex(&picture?.1)))
-            .collect();
-        drop(pictures);
-        let status = child.wait()?;
-        drop(done);
-        let late = watch.join().unwrap_or(true);
-        let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
-        ensure!(!late, "it hangs: {text}");
-        let sums = sums.context("its output")?;
-        ensure!(status.success(), "{status}: {text}");
+        let ended = play::end(&mut child, played.is_err());
+        let text = std::fs::read(&log)?;
+        played
+            .and(ended)
+            .with_context(|| String::from_utf8_lossy(&text).into_owned())?;
         Ok(Some(sums))
     }
 
