@@ -595,6 +595,12 @@ static long stateful_ioctl(struct file *filp, unsigned int cmd, unsigned long ar
 		ret = video_ioctl2(filp, cmd, arg);
 		daedalus_flow_reclaimed(&stream->flow);
 		return ret;
+	case _IOC_NR(VIDIOC_QBUF):
+	case _IOC_NR(VIDIOC_STREAMON):
+		ret = video_ioctl2(filp, cmd, arg);
+		/* Not before: a buffer that QBUF returns is queued, not done. */
+		daedalus_stream_serve_last(stream);
+		return ret;
 	case _IOC_NR(VIDIOC_DQEVENT):
 		ret = video_ioctl2(filp, cmd, arg);
 		/* The buffer that belongs to the event is out when this lock is free. */

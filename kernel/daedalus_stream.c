@@ -89,6 +89,17 @@ static void serve_last(struct daedalus_stream *stream)
 }
 
 /**
+ * daedalus_stream_serve_last() - give the last buffer out after CAPTURE buffers were queued
+ * @stream: the session
+ */
+void daedalus_stream_serve_last(struct daedalus_stream *stream)
+{
+	spin_lock(stream_lock(stream));
+	serve_last(stream);
+	spin_unlock(stream_lock(stream));
+}
+
+/**
  * daedalus_stream_owes_last() - tell whether the last buffer comes once CAPTURE buffers are queued
  * @stream: the session
  *
@@ -489,7 +500,6 @@ static void queue_raw(struct daedalus_stream *stream, struct daedalus_stream_buf
 		buf->raw.mem[i] = vb->planes[i].mem_priv;
 	}
 	daedalus_flow_add_raw(&stream->flow, &buf->raw);
-	serve_last(stream);
 }
 
 static void buf_queue(struct vb2_buffer *vb)
