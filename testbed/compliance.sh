@@ -41,7 +41,7 @@ stateful_both() {
 	for way in plain units; do
 		status=0
 		# An emulator may be too slow for the second that v4l2-compliance gives the first event.
-		tried known "$1" "$way" "$2-$way.txt" "${@:3}" || status=$?
+		known "$1" "$way" "$2-$way.txt" "${@:3}" || status=$?
 		if [ -e "$2-$way.txt.unknown" ]; then
 			echo "this v4l2-compliance does not know the coded format" >"$note"
 			return 77

@@ -19,6 +19,11 @@ use crate::system::System;
 
 /// Bytes of a file in which its codec is named.
 const HEAD: u64 = 1 << 20;
+/// The containers, for people.
+const FILES: &str = "IVF, WebM, Matroska, MP4, MPEG-TS";
+/// Bytes of a packet of an MPEG transport stream, and the first of them (H.222.0, 2.4.3.2).
+const TS_PACKET: usize = 188;
+const TS_SYNC: u8 = 0x47;
 
 /// A decoder: the device, or software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +115,12 @@ fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
     std::fs::File::open(file)
         .and_then(|file| file.take(HEAD).read_to_end(&mut head))
         .with_context(|| format!("cannot read {}", file.display()))?;
+    if let Some(demuxer) = demuxer(&head) {
+        return demuxed(file, demuxer);
+    }
     let codec = container::codec(&head).with_context(|| {
         format!(
-            "{} is no IVF, WebM, {} stream; try: ffmpeg -i {0} -map 0:v -c copy out.mkv",
+            "{} is no {FILES}, {} stream; try: ffmpeg -i {0} -map 0:v -c copy out.mkv",
             file.display(),
             of_streams(|row, _| row.title.to_owned()).join(" or ")
         )
@@ -122,7 +130,10 @@ fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
         [0x1a, 0x45, ..] => vec!["matroskademux".to_owned()],
         _ if codec.info().stream != Stream::Obus => Vec::new(),
         // The low-overhead format begins with a temporal delimiter that has a size field.
-        [0x12, 0, ..] => vec![format!("video/x-{codec},stream-format=obu-stream")],
+        [0x12, 0, ..] => vec![format!(
+            "{},stream-format=obu-stream",
+            codec.info().gstreamer_media
+        )],
         _ => bail!(
             "{} is an {} stream of the length-delimited format; put it into a container first",
             file.display(),
@@ -132,16 +143,61 @@ fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
     Ok((codec, parts))
 }
 
+/// Returns GStreamer's element for a container whose codec is not told by its first bytes.
+fn demuxer(head: &[u8]) -> Option<&'static str> {
+    if head.get(4..8) == Some(b"ftyp") {
+        return Some("qtdemux");
+    }
+    let is_sync = |packet: usize| head.get(packet * TS_PACKET) == Some(&TS_SYNC);
+    (0..3).all(is_sync).then_some("tsdemux")
+}
+
+/// Asks GStreamer for the codec of a file's first video track that is one of ours. Returns it, and the
+/// elements that take that track out.
+fn demuxed(file: &Path, demuxer: &str) -> Result<(Codec, Vec<String>)> {
+    let media: Vec<&str> = CODECS.iter().map(|row| row.gstreamer_media).collect();
+    let output = Command::new("gst-launch-1.0")
+        .args(["-v", "filesrc"])
+        .arg(location(file)?)
+        .args(["!", demuxer, "!"])
+        .arg(media.join(";"))
+        .args(["!", "fakesink", "num-buffers=1"])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start gst-launch-1.0: sudo apt install gstreamer1.0-tools")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let has = |row: &&CodecInfo| {
+        let caps = format!("caps = {},", row.gstreamer_media);
+        text.lines()
+            .any(|line| line.contains("sink: ") && line.contains(&caps))
+    };
+    let row = CODECS.iter().find(has).with_context(|| {
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let reason = errors.lines().find(|line| line.contains("ERROR"));
+        let titles: Vec<&str> = CODECS.iter().map(|row| row.title).collect();
+        format!(
+            "{demuxer} finds no video of {} in {}: {}",
+            titles.join(", "),
+            file.display(),
+            reason.unwrap_or("no such track")
+        )
+    })?;
+    Ok((
+        row.codec,
+        vec![demuxer.to_owned(), row.gstreamer_media.to_owned()],
+    ))
+}
+
 /// Names the files that can be decoded, for help.
 pub(crate) fn files() -> String {
     let streams = of_streams(|row, kind| format!("{} {kind} streams", row.title));
-    format!("IVF, WebM, {}", streams.join(", "))
+    format!("{FILES}, {}", streams.join(", "))
 }
 
 /// Names one of the files that can be decoded, for help.
 pub(crate) fn one_file() -> String {
     let streams = of_streams(|row, kind| format!("an {} {kind} stream", row.title));
-    format!("IVF, WebM, {}", streams.join(" or "))
+    format!("{FILES}, {}", streams.join(" or "))
 }
 
 /// Names each codec whose streams need no container, by its row and the kind of stream.
@@ -262,7 +318,7 @@ mod tests {
     #[test]
     fn help_names_every_kind_of_file() {
         let (files, one_file) = (files(), one_file());
-        assert!(files.starts_with("IVF, WebM, ") && one_file.starts_with("IVF, WebM, an "));
+        assert!(files.starts_with(FILES) && one_file.starts_with(&format!("{FILES}, an ")));
         for row in &CODECS {
             let kind = match row.stream {
                 Stream::StartCodes => "byte",
@@ -272,6 +328,19 @@ mod tests {
             let name = format!("{} {kind} stream", row.title);
             assert!(files.contains(&format!("{name}s")) && one_file.contains(&format!("an {name}")));
         }
+    }
+
+    #[test]
+    fn containers_are_known_by_their_first_bytes() {
+        assert_eq!(demuxer(b"\0\0\0\x20ftypisom"), Some("qtdemux"));
+        let mut packets = vec![0; 3 * TS_PACKET];
+        assert_eq!(demuxer(&packets), None);
+        for packet in packets.chunks_mut(TS_PACKET) {
+            packet[0] = TS_SYNC;
+        }
+        assert_eq!(demuxer(&packets), Some("tsdemux"));
+        assert_eq!(demuxer(&packets[..2 * TS_PACKET]), None);
+        assert_eq!(demuxer(b"\0\0\0\x01"), None);
     }
 
     #[test]

@@ -139,6 +139,8 @@ pub struct CodecInfo {
     pub stream: Stream,
     /// Its name in GStreamer's elements of stateless devices, `v4l2sl…dec`.
     pub gstreamer_name: &'static str,
+    /// The media type of its streams in GStreamer.
+    pub gstreamer_media: &'static str,
     /// GStreamer's element that parses its streams; `identity` if its decoders parse.
     pub gstreamer_parser: &'static str,
     /// GStreamer's elements that decode it in software, the best first.
@@ -194,6 +196,7 @@ pub static CODECS: [CodecInfo; 6] = [
         matroska: &[],
         stream: Stream::StartCodes,
         gstreamer_name: "h264",
+        gstreamer_media: "video/x-h264",
         gstreamer_parser: "h264parse",
         gstreamer: &["avdec_h264", "openh264dec"],
         ffmpeg: "h264",
@@ -222,6 +225,7 @@ pub static CODECS: [CodecInfo; 6] = [
         matroska: &["V_VP9"],
         stream: Stream::None,
         gstreamer_name: "vp9",
+        gstreamer_media: "video/x-vp9",
         gstreamer_parser: "vp9parse",
         gstreamer: &["avdec_vp9", "vp9dec"],
         ffmpeg: "vp9",
@@ -251,6 +255,7 @@ pub static CODECS: [CodecInfo; 6] = [
         matroska: &["V_AV1"],
         stream: Stream::Obus,
         gstreamer_name: "av1",
+        gstreamer_media: "video/x-av1",
         gstreamer_parser: "av1parse",
         gstreamer: &["dav1ddec", "av1dec", "avdec_av1"],
         ffmpeg: "libdav1d",
@@ -272,6 +277,7 @@ pub static CODECS: [CodecInfo; 6] = [
         matroska: &["V_VP8"],
         stream: Stream::None,
         gstreamer_name: "vp8",
+        gstreamer_media: "video/x-vp8",
         gstreamer_parser: "identity",
         gstreamer: &["avdec_vp8", "vp8dec"],
         ffmpeg: "vp8",
@@ -294,6 +300,7 @@ pub static CODECS: [CodecInfo; 6] = [
         matroska: &[],
         stream: Stream::StartCodes,
         gstreamer_name: "mpeg2",
+        gstreamer_media: "video/mpeg",
         gstreamer_parser: "mpegvideoparse",
         gstreamer: &["avdec_mpeg2video", "mpeg2dec"],
         ffmpeg: "mpeg2video",
@@ -332,6 +339,7 @@ pub static CODECS: [CodecInfo; 6] = [
         matroska: &[],
         stream: Stream::StartCodes,
         gstreamer_name: "h265",
+        gstreamer_media: "video/x-h265",
         gstreamer_parser: "h265parse",
         gstreamer: &["avdec_h265", "libde265dec"],
         ffmpeg: "hevc",

@@ -148,6 +148,12 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         ensure!(exact == clips.len(), "{text}");
         Ok(String::new())
     });
+    outcome.check("daedalus verify: MP4, Matroska and MPEG-TS with sound", || {
+        let text = read(&out.join("verify-containers.txt"))?;
+        let exact = text.lines().filter(|line| line.contains(": exact, ")).count();
+        ensure!(exact == 3, "{text}");
+        Ok(String::new())
+    });
     outcome.check("daedalus bench: device and software, and its report", || {
         let json: serde_json::Value = serde_json::from_str(&read(&out.join("bench.json"))?)?;
         let row = &json["rows"][0];
