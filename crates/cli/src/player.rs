@@ -21,6 +21,9 @@ use crate::system::System;
 const HEAD: u64 = 1 << 20;
 /// The containers, for people.
 const FILES: &str = "IVF, WebM, Matroska, MP4, MPEG-TS";
+/// The first bytes of Matroska and WebM (RFC 8794), and GStreamer's element for them.
+const EBML: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
+const MATROSKA: &str = "matroskademux";
 /// Bytes of a packet of an MPEG transport stream, and the first of them (H.222.0, 2.4.3.2).
 const TS_PACKET: usize = 188;
 const TS_SYNC: u8 = 0x47;
@@ -118,16 +121,21 @@ fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
     if let Some(demuxer) = demuxer(&head) {
         return demuxed(file, demuxer);
     }
-    let codec = container::codec(&head).with_context(|| {
-        format!(
-            "{} is no {FILES}, {} stream; try: ffmpeg -i {0} -map 0:v -c copy out.mkv",
-            file.display(),
-            of_streams(|row, _| row.title.to_owned()).join(" or ")
-        )
-    })?;
+    let codec = match container::codec(&head) {
+        Ok(codec) => codec,
+        // A codec that WebM does not have, or one behind the head.
+        Err(_) if head.starts_with(&EBML) => return demuxed(file, MATROSKA),
+        Err(error) => {
+            let streams = of_streams(|row, _| row.title.to_owned()).join(" or ");
+            let name = file.display();
+            bail!(
+                "{name} is no {FILES}, {streams} stream; try: ffmpeg -i {name} -map 0:v -c copy out.mkv: {error}"
+            );
+        }
+    };
     let parts = match &head[..] {
         [b'D', b'K', b'I', b'F', ..] => vec!["ivfparse".to_owned()],
-        [0x1a, 0x45, ..] => vec!["matroskademux".to_owned()],
+        _ if head.starts_with(&EBML) => vec![MATROSKA.to_owned()],
         _ if codec.info().stream != Stream::Obus => Vec::new(),
         // The low-overhead format begins with a temporal delimiter that has a size field.
         [0x12, 0, ..] => vec![format!(

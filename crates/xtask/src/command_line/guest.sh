@@ -63,14 +63,14 @@ daedalus decode "${clips[0]}" -o /tmp/clip.y4m --json
 head -c 9 /tmp/clip.y4m | grep -q YUV4MPEG2
 rm /tmp/clip.y4m
 
-# The containers that people have, with another track in front.
+# The containers that people have, with another track in front. A raw stream's units have no timestamps.
 for container in mp4 mkv ts; do
 	ffmpeg -nostdin -v error -f lavfi -i anullsrc -i "${clips[0]}" -map 0:a -map 1:v -shortest \
-		-c:a mp2 -c:v copy "/tmp/clip.$container"
+		-c:a mp2 -c:v copy -bsf:v setts=ts=N*48000 "/tmp/clip.$container"
 done
 daedalus verify /tmp/clip.mp4 /tmp/clip.mkv /tmp/clip.ts >verify-containers.txt
 ffmpeg -nostdin -v error -f lavfi -i anullsrc -t 1 -c:a mp2 /tmp/sound.mp4
-if daedalus verify /tmp/sound.mp4 2>sound.txt; then exit 1; fi
+if daedalus verify /tmp/sound.mp4 >sound.txt; then exit 1; fi
 grep -q 'qtdemux finds no video of .* in /tmp/sound.mp4: ' sound.txt
 rm /tmp/clip.* /tmp/sound.mp4
 
