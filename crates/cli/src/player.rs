@@ -128,9 +128,8 @@ fn source(file: &Path) -> Result<(Codec, Vec<String>)> {
         Err(error) => {
             let streams = of_streams(|row, _| row.title.to_owned()).join(" or ");
             let name = file.display();
-            bail!(
-                "{name} is no {FILES}, {streams} stream; try: ffmpeg -i {name} -map 0:v -c copy out.mkv: {error}"
-            );
+            let hint = format!("ffmpeg -i {name} -map 0:v -c copy out.mkv");
+            bail!("{name} is no {FILES}, {streams} stream ({error}); try: {hint}");
         }
     };
     let parts = match &head[..] {
