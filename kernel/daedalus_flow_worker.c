@@ -63,6 +63,18 @@ static ssize_t put_start(struct daedalus_flow *flow, void *buffer, size_t room)
 	return size;
 }
 
+/* Takes back the raw buffers of a worker that reads again after a message that says so. */
+static void end_claims(struct daedalus_flow *flow)
+{
+	lockdep_assert_held(&flow->session.lock);
+	if (!flow->flushing && !flow->reclaiming)
+		return;
+	flow->flushing = false;
+	flow->reclaiming = false;
+	daedalus_flow_unlend(flow);
+	wake_up(&flow->reclaim_wq);
+}
+
 static ssize_t put_bare(void *buffer, u32 type, bool *due)
 {
 	struct daedalus_msg *msg = buffer;
@@ -112,15 +124,15 @@ static ssize_t worker_next(struct daedalus_session *session, void *buffer, size_
 	struct daedalus_lend *raw;
 	bool drain;
 
+	end_claims(flow);
 	if (!flow->started)
 		return put_start(flow, buffer, room);
 	if (flow->flush) {
-		daedalus_flow_unlend(flow);
+		flow->flushing = true;
 		return put_bare(buffer, DAEDALUS_MSG_FLUSH, &flow->flush);
 	}
 	if (flow->reclaim) {
-		daedalus_flow_unlend(flow);
-		wake_up(&flow->reclaim_wq);
+		flow->reclaiming = true;
 		return put_bare(buffer, DAEDALUS_MSG_RECLAIM, &flow->reclaim);
 	}
 	if (flow->stopping)
@@ -140,12 +152,18 @@ static ssize_t worker_next(struct daedalus_session *session, void *buffer, size_
 	return -EAGAIN;
 }
 
+/* Tells whether a worker's output is of a stream that the client has ended. */
+static bool is_flushed(struct daedalus_flow *flow)
+{
+	return flow->flush || flow->flushing;
+}
+
 static int take_format(struct daedalus_flow *flow, struct daedalus_format *format)
 {
 	int ret;
 
 	lockdep_assert_held(&flow->session.lock);
-	if (flow->flush)
+	if (is_flushed(flow))
 		return -ECANCELED;
 	ret = flow->ops->format(flow, format);
 	if (ret < 0)
@@ -200,7 +218,7 @@ static int take_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
 	lockdep_assert_held(&flow->session.lock);
 	if (!raw)
 		return -ENOENT;
-	if (flow->flush)
+	if (is_flushed(flow))
 		return -ECANCELED;
 	raw->lent = false;
 	flow->lent--;
@@ -301,7 +319,7 @@ static long worker_end(struct daedalus_flow *flow, struct daedalus_worker *worke
 	spin_lock(&session->lock);
 	if (session->worker != worker) {
 		ret = -ENOENT;
-	} else if (flow->flush) {
+	} else if (is_flushed(flow)) {
 		ret = -ECANCELED;
 	} else if (flow->drain != DAEDALUS_DRAIN_HANDED) {
 		ret = -EINVAL;

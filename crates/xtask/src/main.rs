@@ -79,6 +79,8 @@ enum Command {
     Tool(command_line::Args),
     /// Repeated loads, kills and errors under the sanitizer kernel
     Torture(torture::Args),
+    /// Show 300 pictures of each codec on a screen that imports their buffers, through both faces
+    Screen,
     /// Measure device and engine against ffmpeg, dav1d and GStreamer's software decoders, in runs that
     /// alternate
     Bench(bench::Args),
@@ -166,6 +168,7 @@ fn dispatch(bed: &Bed, command: &Command) -> Result<ExitCode> {
         Command::Ioctls => Ok(finish(&ioctls::run(bed)?)),
         Command::Tool(args) => Ok(finish(&command_line::run(bed, args)?)),
         Command::Torture(args) => Ok(finish(&torture::run(bed, args)?)),
+        Command::Screen => Ok(finish(&torture::screen::run(bed)?)),
         Command::Bench(args) => Ok(finish(&bench::run(bed, args)?)),
         Command::Coverage => Ok(finish(&coverage::run(bed)?)),
         Command::Fuzz(args) => Ok(finish(&fuzz::run(bed, args)?)),

@@ -9,6 +9,7 @@ mod life;
 mod limits;
 mod lines;
 mod reload;
+pub(crate) mod screen;
 mod single;
 mod storm;
 mod streams;

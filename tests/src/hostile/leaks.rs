@@ -27,6 +27,10 @@ const AVAILABLE_NOISE_KIB: i64 = 2 << 10;
 /// Looks at the memory until it counts as grown. A look takes 0.6 s.
 const LOOKS: usize = 10;
 
+/// Rows of rounds until the memory counts as grown: a leak grows in each, and the sizes of the kernel's caches
+/// do not.
+const ROWS: usize = 3;
+
 /// Arguments of `leaks`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -116,15 +120,23 @@ fn repeated(
     repeat(rounds.div_ceil(2).max(2 * clips.len()))?;
     repeat(rounds)?;
     left::ResourceUsage::back_to(before)?;
-    let first = Memory::settled()?;
-    repeat(3 * rounds)?;
-    let back = left::ResourceUsage::back_to(before);
-    let (slab, available) = growth(&first)?;
+    let (mut slab, mut available, mut back, mut rows) = (0, 0, Ok(()), 0);
+    while rows < ROWS {
+        let first = Memory::settled()?;
+        repeat(3 * rounds)?;
+        back = left::ResourceUsage::back_to(before);
+        (slab, available) = growth(&first)?;
+        rows += 1;
+        if is_noise(slab, available) || back.is_err() || !options.growth {
+            break;
+        }
+    }
     let after = left::ResourceUsage::now()?;
     figures.set(
         &format!("{}_growth", kind.name),
         json!({
             "rounds": 3 * rounds,
+            "rows": rows,
             "slab_kib": slab,
             "unavailable_kib": available,
             "dmabufs": after.dmabufs as i64 - before.dmabufs as i64,
@@ -134,13 +146,18 @@ fn repeated(
     back?;
     if options.growth {
         ensure!(
-            slab <= SLAB_NOISE_KIB && available <= AVAILABLE_NOISE_KIB,
-            "after {} further rounds the kernel has {slab} KiB more slab, and {available} KiB less are \
-             available",
+            is_noise(slab, available),
+            "in each of {rows} rows of {} rounds the kernel's slab and memory grew, in the last one by {slab} \
+             and {available} KiB",
             3 * rounds
         );
     }
     Ok(())
+}
+
+/// Returns whether so many KiB more slab and less available memory are no growth.
+fn is_noise(slab: i64, available: i64) -> bool {
+    slab <= SLAB_NOISE_KIB && available <= AVAILABLE_NOISE_KIB
 }
 
 /// Returns the KiB by which slab grew since `first`, and available memory shrank. On a busy machine the
@@ -151,7 +168,7 @@ fn growth(first: &Memory) -> Result<(i64, i64)> {
         let now = Memory::settled()?;
         slab = slab.min(now.slab - first.slab);
         available = available.min(first.available - now.available);
-        if slab <= SLAB_NOISE_KIB && available <= AVAILABLE_NOISE_KIB {
+        if is_noise(slab, available) {
             break;
         }
     }

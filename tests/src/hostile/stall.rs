@@ -39,15 +39,14 @@ use crate::guest::module::{parameter, set_parameter};
 
 /// Width and height of the large pictures: 100 MB each in NV12.
 const LARGE: u32 = 8192;
-/// The longest that the victim may sleep in one round, which takes 5 ms undisturbed, in a kernel with
-/// sanitizers on two processors. Who waits for another session's memory sleeps for as long as that call
-/// takes.
-const MOST_SLEEP: Duration = Duration::from_millis(200);
+/// A sleep of the victim that proves nothing, in a kernel with sanitizers on two processors. A round takes
+/// 5 ms undisturbed; the holder of the core's mutex may be off the processor for as long as this.
+const SHORT_SLEEP: Duration = Duration::from_millis(200);
 /// What the longest call of the other session has to take, so that waiting for it shows.
 const LONG: Duration = Duration::from_millis(100);
 /// What a stopping queue of the module may give its worker in this scenario, in ms, where it gives it any
 /// time at all: so much that it cannot be taken for anything else.
-const DRAIN_MS: u64 = 500;
+const DRAIN_MS: u64 = 2000;
 /// What the watchdog has to spare workers that are stalled here, in ms.
 const WATCHDOG_MS: u64 = 300_000;
 /// How long a call may take that waits for nobody, with patience for a busy machine.
@@ -133,9 +132,8 @@ fn undisturbed(common: &Common, threads: usize, duration: Duration) -> Result<Vi
     Ok(report)
 }
 
-/// Demands that the victim did not wait for the calls `spans`, or slept for long at all if there are none.
-fn judge(name: &str, report: &VictimReport, spans: &[Span], figures: &mut Figures) -> Result<()> {
-    let share = report.largest_share(spans, LONG);
+/// Reports what became of the victim beside the calls `spans`. Returns the longest of them.
+fn report_on(name: &str, report: &VictimReport, spans: &[Span], figures: &mut Figures) -> Duration {
     let longest = spans.iter().map(Span::took).max().unwrap_or_default();
     figures.set(
         name,
@@ -143,16 +141,23 @@ fn judge(name: &str, report: &VictimReport, spans: &[Span], figures: &mut Figure
             "victim": report.figures(),
             "calls": spans.len(),
             "longest_call_ms": longest.as_millis() as u64,
-            "largest_share_asleep_percent": (share * 100.0).round(),
+            "largest_share_asleep_percent": (report.largest_share(spans, LONG) * 100.0).round(),
         }),
     );
+    longest
+}
+
+/// Demands that the victim did not wait for the calls `spans`: who waits for one sleeps for as long as it
+/// takes, so a sleep of half the longest call is one too many.
+fn judge(name: &str, report: &VictimReport, spans: &[Span], figures: &mut Figures) -> Result<()> {
+    let longest = report_on(name, report, spans, figures);
     ensure!(
-        spans.is_empty() || longest >= LONG,
+        longest >= LONG,
         "{name}: the longest call of another session took {} ms, so there was nothing to wait for",
         longest.as_millis()
     );
     ensure!(
-        report.longest_sleep() <= MOST_SLEEP,
+        report.longest_sleep() <= SHORT_SLEEP.max(longest / 2),
         "{name}: the victim slept {} ms in one round beside calls of another session, of which the longest \
          took {} ms",
         report.longest_sleep().as_millis(),
@@ -276,20 +281,21 @@ fn stops(
     let control = undisturbed(common, options.sessions.min(4), Duration::from_secs(2))?;
     figures.set("stops_control", control.figures());
     let idle = stopped(common, nodes, clips, options.sessions, false)?;
-    judge("stops_idle", &idle.0, &[], figures)?;
+    report_on("stops_idle", &idle.0, &[], figures);
     let busy = stopped(common, nodes, clips, options.sessions, true)?;
-    judge("stops_busy", &busy.0, &[], figures)?;
+    report_on("stops_busy", &busy.0, &[], figures);
     figures.longest("stops_idle_ms", idle.1.took());
     figures.longest("stops_busy_ms", busy.1.took());
-    // Stops come one after the other and are short; each of them may be waited for, but for no worker.
-    let (longest, drain) = (busy.0.longest_sleep(), Duration::from_millis(DRAIN_MS));
+    // Stops come one after the other and are short, and the victim may sleep while they do: idle sessions
+    // show for how long. Waiting for one worker adds DRAIN_MS to that, or the stall.
+    let (longest, control) = (busy.0.longest_sleep(), idle.0.longest_sleep());
     ensure!(
-        longest < drain,
+        longest < control + Duration::from_millis(DRAIN_MS / 2),
         "the victim slept {} ms in one round while {} sessions with jobs in flight stopped, {} ms while idle \
          ones did",
         longest.as_millis(),
         options.sessions,
-        idle.0.longest_sleep().as_millis()
+        control.as_millis()
     );
     Ok(())
 }

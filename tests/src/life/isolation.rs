@@ -462,8 +462,9 @@ fn is_dead(pid: u32) -> bool {
 /// Kills and replaces the broker, each time while a job is in flight: no picture is lost.
 pub(super) fn replace_broker(common: &Common, args: &ReplaceArgs, figures: &mut Figures) -> Result<()> {
     let clip = common.clips()?.usual("360p")?;
-    // The stall makes sure that something is in flight when the broker dies.
-    let stall = ["--fault", "stall:5:400", "--fault", "stall:12:400"];
+    // The stall makes sure that something is in flight when the broker dies, and still is when its end was
+    // seen, which takes half a second on a busy machine.
+    let stall = ["--fault", "stall:5:2000", "--fault", "stall:12:2000"];
     let (mut broker, mut nodes) = Broker::start_with(common, &stall)?;
     let (mut in_flight, mut exact, mut replaced) = (0, 0, 0);
     while replaced < args.replacements {

@@ -113,7 +113,7 @@ enum Scenario {
     /// The colours of OUTPUT and CAPTURE.
     Colour,
     /// Pictures on a screen that imports their buffers.
-    Screen,
+    Screen(screen::ScreenArgs),
     /// One clip again and again, and the worker's memory.
     Long(long::LongArgs),
     /// Damaged jobs in the second of four groups of pictures.
@@ -159,7 +159,8 @@ impl Scenario {
             Self::Sizes(_) => "sizes",
             Self::Stateful(_) => "stateful",
             Self::Colour => "colour",
-            Self::Screen => "screen",
+            Self::Screen(args) if args.stateful => "stateful-screen",
+            Self::Screen(_) => "screen",
             Self::Long(args) if args.stateful => "stateful-long",
             Self::Long(_) => "long",
             Self::Damage(_) => "damage",
@@ -214,7 +215,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Stateful(args) => stateful::stateful(common, args, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
-        Scenario::Screen => screen::screen(common, &mut figures),
+        Scenario::Screen(args) => screen::screen(common, args, &mut figures),
         Scenario::Long(args) => long::long(common, args, &mut figures),
         Scenario::Damage(damage) => damage::damage_groups(common, damage, &mut figures),
         Scenario::Reload(reload) => reload::reload(common, reload, &mut figures),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Pictures on a screen: GStreamer hands CAPTURE buffers as dmabufs to vkms, a display without a screen that
 //! computes a checksum (CRC) of everything it shows. Each picture has to have the checksum of the same
-//! picture when it is shown from memory of the display, copied there from a file.
+//! picture when it is shown from memory of the display, copied there from a file. The sink has to import every
+//! buffer and copy none.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -40,6 +41,32 @@ const REPEATS: usize = 10;
 const LOOKS: usize = 3;
 /// The number of refreshes for which a picture from a file is on the screen at least.
 const HELD: usize = 4;
+/// The log that has a line for each picture that the sink imports and for each that it copies
+/// (`gst_kms_sink_import_dmabuf` and `gst_kms_sink_get_input_buffer` in gstkmssink.c).
+const DEBUG: &str = "2,kmssink:6,GST_PERFORMANCE:4";
+/// Where it is, and where the messages of the pipeline are.
+const LOG: &str = "/tmp/kmssink.log";
+const MESSAGES: &str = "/tmp/kmssink.messages";
+/// In the line of a picture whose buffer the sink imports, the first time and later.
+const IMPORTS: [&str; 2] = ["found these prime ids", "found KMS mem"];
+/// In the line of a picture that it copies.
+const COPIES: &str = "frame copy";
+/// In the line of a message that a picture was late and is not shown (`gst_base_sink_chain_unlocked`).
+const LATE: &str = "(qos)";
+
+/// Arguments of `screen`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ScreenArgs {
+    /// Shows each clip again until it has shown so many pictures.
+    #[arg(long, default_value_t = 1)]
+    pictures: usize,
+    /// Decodes through the stateful node.
+    #[arg(long)]
+    pub(super) stateful: bool,
+    /// Shows each picture at its time, and demands that none is late.
+    #[arg(long)]
+    timed: bool,
+}
 
 /// A clip, and the format in which it is shown: as GStreamer names it in system memory, and as DRM does.
 struct Case {
@@ -48,16 +75,17 @@ struct Case {
     fourcc: &'static str,
 }
 
-/// Returns a clip of each codec, and one of 10 bits.
+/// Returns a clip of each codec, and one of 10 bits where GStreamer's element has a format for it: the
+/// stateful ones have none (`gst_v4l2_formats` in gstv4l2object.c).
 ///
 /// YU12 is not among them: GStreamer decodes it as YM12, three dmabufs, and vkms reads every plane from the
 /// memory of the first (`map[0]` in vkms_formats.c of Linux 7.2), so its checksums are of another picture.
-fn cases() -> Vec<Case> {
+fn cases(stateful: bool) -> Vec<Case> {
     let case = |clip, format, fourcc| Case { clip, format, fourcc };
     let every = codec::every("640x480");
     let deep = case(codec::usual("10bit-640x480"), "p010-10le", "P010");
     let every = every.into_iter().map(|clip| case(clip, "nv12", "NV12"));
-    every.chain([deep]).collect()
+    every.chain((!stateful).then_some(deep)).collect()
 }
 
 /// A checksum, and for how many refreshes of the screen it was the same.
@@ -66,23 +94,37 @@ struct Run {
     refreshes: usize,
 }
 
+/// What a pipeline showed.
+struct Shown {
+    runs: Vec<Run>,
+    /// Pictures whose buffers the sink imported; the first one counts twice, before and after the start.
+    imports: usize,
+    /// Pictures that it copied.
+    copies: usize,
+    /// Pictures that it did not show, because they were late.
+    late: usize,
+}
+
 /// Runs the scenario.
-pub(super) fn screen(common: &Common, figures: &mut Figures) -> Result<()> {
+pub(super) fn screen(common: &Common, args: &ScreenArgs, figures: &mut Figures) -> Result<()> {
     for module in ["vgem", "vkms"] {
         command("modprobe", &["-d", "/mnt/modules", module])?;
     }
     let clips = common.small()?;
-    let (broker, nodes) = Broker::start(common)?;
+    let (broker, nodes) = Broker::start_with(common, &["--faces=both"])?;
     let empty = nothing_shown()?;
     let (mut wrong, mut shown) = (Vec::new(), 0);
-    let cases = cases();
+    let cases = cases(args.stateful);
     for case in &cases {
-        match compare(case, &clips, &nodes, &empty) {
+        let pictures = expected(case, &clips, &nodes, &empty)
+            .and_then(|expected| compare(case, &clips, args, &expected, &empty));
+        match pictures {
             Ok(pictures) => shown += pictures,
             Err(error) => wrong.push(format!("{} as {}: {error:#}", case.clip, case.fourcc)),
         }
     }
     figures.set("pictures", shown);
+    figures.set("clips", cases.len() - wrong.len());
     let formats: Vec<&str> = cases.iter().map(|case| case.fourcc).collect();
     figures.set("formats", json!(formats));
     broker.stop()?;
@@ -99,13 +141,13 @@ fn nothing_shown() -> Result<BTreeSet<String>> {
                 video/x-raw,format=NV12,width=640,height=480";
     let mut seen = BTreeSet::new();
     for _ in 0..LOOKS {
-        seen.extend(crcs(grey)?.into_iter().map(|run| run.crc));
+        seen.extend(show(grey, false)?.runs.into_iter().map(|run| run.crc));
     }
     Ok(seen)
 }
 
-/// Shows a clip both ways. Returns how many pictures there were.
-fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) -> Result<usize> {
+/// Shows a clip's pictures from a file. Returns their checksums.
+fn expected(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) -> Result<Vec<String>> {
     let clip = clips.clip(&case.clip)?;
     let pictures = decoded(&clip, nodes)?;
     let mut file = File::create(PICTURES).context("the pictures' file")?;
@@ -119,7 +161,7 @@ fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) 
         "filesrc location={PICTURES} ! rawvideoparse format={} width=640 height=480",
         case.format
     );
-    let expected = pictures_of(crcs(&pipeline)?, HELD, empty);
+    let expected = pictures_of(show(&pipeline, false)?.runs, HELD, empty);
     std::fs::remove_file(PICTURES)?;
     ensure!(
         expected.len() == pictures.len(),
@@ -127,13 +169,41 @@ fn compare(case: &Case, clips: &Clips, nodes: &Nodes, empty: &BTreeSet<String>) 
         pictures.len(),
         expected.len()
     );
+    Ok(expected)
+}
+
+/// Shows a clip through the device, as often as is asked for. Returns how many pictures there were.
+fn compare(
+    case: &Case,
+    clips: &Clips,
+    args: &ScreenArgs,
+    expected: &[String],
+    empty: &BTreeSet<String>,
+) -> Result<usize> {
     let (path, codec) = clips.file(&case.clip)?;
-    let shown = pictures_of(crcs(&decoder(&path, codec, case)?)?, 1, empty);
-    ensure!(
-        shown == expected,
-        "the screen showed {shown:?}, and the pictures are {expected:?}"
-    );
-    Ok(shown.len())
+    let pipeline = decoder(&path, codec, case, args.stateful)?;
+    let mut pictures = 0;
+    while pictures < args.pictures {
+        let shown = show(&pipeline, args.timed)?;
+        let (imports, copies, late) = (shown.imports, shown.copies, shown.late);
+        let crcs = pictures_of(shown.runs, 1, empty);
+        pictures += expected.len();
+        ensure!(
+            late == 0,
+            "{late} of {} pictures were late, before picture {pictures}",
+            expected.len()
+        );
+        ensure!(
+            crcs == expected,
+            "before picture {pictures}, the screen showed {crcs:?}, and the pictures are {expected:?}"
+        );
+        ensure!(
+            imports >= expected.len() && copies == 0,
+            "of {} pictures the sink imported {imports} and copied {copies}",
+            expected.len()
+        );
+    }
+    Ok(pictures)
 }
 
 /// Decodes a clip, and demands that it is exact. Returns its pictures as they are shown, packed as in a file.
@@ -155,8 +225,13 @@ fn decoded(clip: &Clip, nodes: &Nodes) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Returns the pipeline that decodes a clip into buffers of a format.
-fn decoder(path: &Path, codec: Codec, case: &Case) -> Result<String> {
-    let element = Decoders::Driver("daedalus".into()).element(codec)?;
+fn decoder(path: &Path, codec: Codec, case: &Case, stateful: bool) -> Result<String> {
+    let decoders = if stateful {
+        Decoders::Stateful("daedalus".into())
+    } else {
+        Decoders::Driver("daedalus".into())
+    };
+    let element = decoders.element(codec)?;
     Ok(format!(
         "{} ! {} ! video/x-raw(memory:DMABuf),format=DMA_DRM,drm-format={}",
         gst::source(codec, path)?.join(" ! "),
@@ -176,21 +251,24 @@ fn pictures_of(runs: Vec<Run>, least: usize, empty: &BTreeSet<String>) -> Vec<St
     pictures
 }
 
-/// Has a pipeline show its pictures. Returns the checksums that the screen had, in order.
-fn crcs(pipeline: &str) -> Result<Vec<Run>> {
+/// Has a pipeline show its pictures, each at its time if `timed` is set. Returns the checksums that the screen
+/// had, in order, and what the sink says of the buffers.
+fn show(pipeline: &str, timed: bool) -> Result<Shown> {
     std::fs::write(format!("{CRC}/control"), "auto").with_context(|| format!("{CRC}/control"))?;
     let mut child = Command::new("gst-launch-1.0")
-        .arg("--quiet")
+        .arg("--messages")
         .args(pipeline.split_whitespace())
         .args([
             "!",
             "kmssink",
             "driver-name=vkms",
             "force-modesetting=true",
-            "sync=false",
+            if timed { "sync=true" } else { "sync=false" },
         ])
+        .env("GST_DEBUG", DEBUG)
+        .env("GST_DEBUG_FILE", LOG)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(File::create(MESSAGES).context("the pipeline's messages")?)
         .spawn()
         .context("cannot start gst-launch-1.0")?;
     let start = Instant::now();
@@ -220,7 +298,22 @@ fn crcs(pipeline: &str) -> Result<Vec<Run>> {
         std::thread::sleep(Duration::from_millis(2));
     };
     ensure!(status.success(), "{pipeline}: {status}");
-    Ok(column(&text))
+    let log = std::fs::read_to_string(LOG).context("the log of kmssink")?;
+    let messages = std::fs::read_to_string(MESSAGES).context("the pipeline's messages")?;
+    Ok(Shown {
+        runs: column(&text),
+        imports: count(&log, &IMPORTS),
+        copies: count(&log, &[COPIES]),
+        late: count(&messages, &[LATE]),
+    })
+}
+
+/// Counts the lines that have any of these words.
+fn count(text: &str, words: &[&str]) -> usize {
+    let found = text
+        .lines()
+        .filter(|line| words.iter().any(|word| line.contains(word)));
+    found.count()
 }
 
 /// Reads what there is.

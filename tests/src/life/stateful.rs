@@ -89,6 +89,9 @@ const EDGES: [(&str, Edge); 33] = [
     ),
 ];
 
+/// The daemons that edges have, in turn: a decoder of one thread leaves pictures to a thread that writes them.
+const DAEMONS: [&[&str]; 2] = [&["--faces=both"], &["--faces=both", "--threads=1"]];
+
 /// The states in which a worker is lost.
 const STATES: [&str; 5] = ["parsing", "format", "streaming", "draining", "stopped"];
 
@@ -118,7 +121,6 @@ pub(super) fn stateful(common: &Common, args: &StatefulArgs, figures: &mut Figur
 }
 
 fn edges(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<()> {
-    let (broker, _) = Broker::start_with(common, &["--faces=both"])?;
     let mut wrong = Vec::new();
     let names = codec::every("240p");
     for (number, name) in names.iter().enumerate() {
@@ -127,25 +129,29 @@ fn edges(common: &Common, args: &StatefulArgs, figures: &mut Figures) -> Result<
             continue;
         }
         let start = Instant::now();
-        for (case, (what, edge)) in EDGES.into_iter().enumerate() {
-            if !args.turns.take(case, number, names.len()) {
-                continue;
+        for (turn, options) in DAEMONS.into_iter().enumerate() {
+            let (broker, _) = Broker::start_with(common, options)?;
+            for (case, (what, edge)) in EDGES.into_iter().enumerate() {
+                let is_next = (case / DAEMONS.len() + number) % DAEMONS.len() == turn;
+                if !is_next || !args.turns.take(case, number, names.len()) {
+                    continue;
+                }
+                let result = edge(&clip, common);
+                eprintln!("{name}: {what}: {result:?}, {:?}", start.elapsed());
+                if let Err(error) = result {
+                    wrong.push(format!("{name}: {what} ({options:?}): {error:#}"));
+                }
             }
-            let result = edge(&clip, common);
-            eprintln!("{name}: {what}: {result:?}, {:?}", start.elapsed());
-            if let Err(error) = result {
-                wrong.push(format!("{name}: {what}: {error:#}"));
+            if args.kills > 1 {
+                if let Err(error) = kill_often(&clip, common, args.kills.div_ceil(2), figures) {
+                    wrong.push(format!("{name}: {error:#}"));
+                }
             }
-        }
-        if args.kills > 1 {
-            if let Err(error) = kill_often(&clip, common, args.kills, figures) {
-                wrong.push(format!("{name}: {error:#}"));
-            }
+            broker.stop()?;
         }
         figures.set(name, start.elapsed().as_secs_f64());
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
-    broker.stop()?;
     left::nothing()
 }
 
@@ -474,7 +480,7 @@ fn kill_often(clip: &Clip, common: &Common, kills: u32, figures: &mut Figures) -
             let took = lost_in(clip, state).with_context(|| format!("kill {kill} in the state {state}"))?;
             longest = longest.max(took);
         }
-        figures.set(&format!("{} {state} ms", clip.name), longest.as_millis() as u64);
+        figures.longest(&format!("{}_{state}_ms", clip.name), longest);
         within(
             &format!("a call after a kill in the state {state}"),
             longest,
