@@ -21,11 +21,10 @@
  * Revocation
  *	As in daedalus_sched.c: whoever takes a lent raw buffer from a worker holds
  *	revoke_lock, drops session->lock while the memory is taken, and gives the buffer back
- *	afterwards. Imported memory cannot be revoked. A worker that reads again after
- *	DAEDALUS_MSG_FLUSH or DAEDALUS_MSG_RECLAIM does not write to raw buffers any more: until
- *	then one of its threads may. A stop gives it drain_ms to do so, before any lock, and then
- *	kills it. A worker also gives up all raw buffers by DAEDALUS_IOC_FORMAT and
- *	DAEDALUS_IOC_END.
+ *	afterwards. Imported memory cannot be revoked. A worker that has read
+ *	DAEDALUS_MSG_RECLAIM does not write to it any more. A stop gives it drain_ms to do
+ *	so, before any lock, and then kills it. A worker also gives up all raw buffers by
+ *	DAEDALUS_MSG_FLUSH, DAEDALUS_IOC_FORMAT and DAEDALUS_IOC_END.
  *
  * The clock
  *	It runs while there is something that the worker owes: a unit or a drain, and, once
@@ -317,9 +316,7 @@ void daedalus_flow_lose_worker(struct daedalus_flow *flow, struct daedalus_worke
 	flow->stopping--;
 	daedalus_flow_unlend(flow);
 	flow->reclaim = false;
-	flow->reclaiming = false;
 	flow->flush = false;
-	flow->flushing = false;
 	flow->go_on = false;
 	wake_up(&flow->reclaim_wq);
 	list_for_each_entry_safe(unit, next, &flow->units, entry)
@@ -575,7 +572,7 @@ static bool reclaimed(struct daedalus_flow *flow)
 	bool ret;
 
 	spin_lock(&flow->session.lock);
-	ret = !flow->reclaim && !flow->reclaiming;
+	ret = !flow->reclaim;
 	spin_unlock(&flow->session.lock);
 	return ret;
 }
@@ -692,8 +689,6 @@ void daedalus_flow_stop_raws(struct daedalus_flow *flow)
 		if (flow->drain == DAEDALUS_DRAIN_HANDED)
 			flow->drain = DAEDALUS_DRAIN_WANTED;
 		flow->flush = false;
-		flow->flushing = false;
-		flow->reclaiming = false;
 		flow->go_on = false;
 	}
 	list_for_each_entry(raw, &flow->raws, entry)

@@ -99,8 +99,6 @@ struct daedalus_flow_ops {
  * @started: the worker has read DAEDALUS_MSG_START
  * @flush: DAEDALUS_MSG_FLUSH is due
  * @reclaim: DAEDALUS_MSG_RECLAIM is due
- * @flushing: the worker has read DAEDALUS_MSG_FLUSH, and has not read again
- * @reclaiming: the worker has read DAEDALUS_MSG_RECLAIM, and has not read again
  * @go_on: DAEDALUS_MSG_CONTINUE is due
  * @reading: OUTPUT streams
  * @writing: CAPTURE streams
@@ -116,7 +114,7 @@ struct daedalus_flow_ops {
  * @lent: number of raw buffers that the worker has
  * @next_unit: the last unit's id
  * @next_raw: the last raw buffer's id
- * @reclaim_wq: woken when the worker reads again after DAEDALUS_MSG_RECLAIM
+ * @reclaim_wq: woken when the worker has read DAEDALUS_MSG_RECLAIM
  * @ticking: the clock runs
  * @since: when it began to, or when the worker made progress last
  * @lost_in_row: workers lost, or late to start, since a worker made progress
@@ -136,8 +134,6 @@ struct daedalus_flow {
 	bool started;
 	bool flush;
 	bool reclaim;
-	bool flushing;
-	bool reclaiming;
 	bool go_on;
 	bool reading;
 	bool writing;

@@ -63,18 +63,6 @@ static ssize_t put_start(struct daedalus_flow *flow, void *buffer, size_t room)
 	return size;
 }
 
-/* Takes back the raw buffers of a worker that reads again after a message that says so. */
-static void end_claims(struct daedalus_flow *flow)
-{
-	lockdep_assert_held(&flow->session.lock);
-	if (!flow->flushing && !flow->reclaiming)
-		return;
-	flow->flushing = false;
-	flow->reclaiming = false;
-	daedalus_flow_unlend(flow);
-	wake_up(&flow->reclaim_wq);
-}
-
 static ssize_t put_bare(void *buffer, u32 type, bool *due)
 {
 	struct daedalus_msg *msg = buffer;
@@ -124,15 +112,15 @@ static ssize_t worker_next(struct daedalus_session *session, void *buffer, size_
 	struct daedalus_lend *raw;
 	bool drain;
 
-	end_claims(flow);
 	if (!flow->started)
 		return put_start(flow, buffer, room);
 	if (flow->flush) {
-		flow->flushing = true;
+		daedalus_flow_unlend(flow);
 		return put_bare(buffer, DAEDALUS_MSG_FLUSH, &flow->flush);
 	}
 	if (flow->reclaim) {
-		flow->reclaiming = true;
+		daedalus_flow_unlend(flow);
+		wake_up(&flow->reclaim_wq);
 		return put_bare(buffer, DAEDALUS_MSG_RECLAIM, &flow->reclaim);
 	}
 	if (flow->stopping)
@@ -152,18 +140,12 @@ static ssize_t worker_next(struct daedalus_session *session, void *buffer, size_
 	return -EAGAIN;
 }
 
-/* Tells whether a worker's output is of a stream that the client has ended. */
-static bool is_flushed(struct daedalus_flow *flow)
-{
-	return flow->flush || flow->flushing;
-}
-
 static int take_format(struct daedalus_flow *flow, struct daedalus_format *format)
 {
 	int ret;
 
 	lockdep_assert_held(&flow->session.lock);
-	if (is_flushed(flow))
+	if (flow->flush)
 		return -ECANCELED;
 	ret = flow->ops->format(flow, format);
 	if (ret < 0)
@@ -218,7 +200,7 @@ static int take_picture(struct daedalus_flow *flow, struct daedalus_lend *raw,
 	lockdep_assert_held(&flow->session.lock);
 	if (!raw)
 		return -ENOENT;
-	if (is_flushed(flow))
+	if (flow->flush)
 		return -ECANCELED;
 	raw->lent = false;
 	flow->lent--;
@@ -319,7 +301,7 @@ static long worker_end(struct daedalus_flow *flow, struct daedalus_worker *worke
 	spin_lock(&session->lock);
 	if (session->worker != worker) {
 		ret = -ENOENT;
-	} else if (is_flushed(flow)) {
+	} else if (flow->flush) {
 		ret = -ECANCELED;
 	} else if (flow->drain != DAEDALUS_DRAIN_HANDED) {
 		ret = -EINVAL;

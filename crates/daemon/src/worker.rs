@@ -55,7 +55,6 @@ pub(crate) fn run(config: &WorkerConfig, record: Option<u64>) -> Result<()> {
     // The libraries are loaded, and the processors have been counted, for which files are read. No byte of a
     // client has been read.
     let is_stateful = attached.face == FACE_STATEFUL;
-    let has_processors = thread::available_parallelism().is_ok_and(|count| count.get() > 1);
     let threads = if is_stateful {
         engine.threads.all()
     } else {
@@ -67,9 +66,7 @@ pub(crate) fn run(config: &WorkerConfig, record: Option<u64>) -> Result<()> {
     if is_stateful {
         // Traces are of jobs, which this face does not have.
         let faults = config.decode.faults.clone();
-        let give: stateful::Give = Box::new(|picture| SessionFd::new(std::io::stdin()).picture(picture));
-        let give = has_processors.then_some(give);
-        return stateful::Worker::new(session, engine, faults, cleaned, give).run(attached.msg_max);
+        return stateful::Worker::new(session, engine, faults, cleaned).run(attached.msg_max);
     }
     let open = move |format| daedalus_engine::open(format, &engine);
     let mut worker = Worker::new(session, open, config.decode.faults.clone());

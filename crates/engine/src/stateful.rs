@@ -216,8 +216,6 @@ pub struct StreamDecoder<T> {
     next_tag: u64,
     builder: PacketBuilder,
     options: Options,
-    /// Of the library's decoder.
-    threads: u32,
     draining: bool,
     /// The library knows that no packet follows.
     ended: bool,
@@ -311,7 +309,6 @@ impl<T: Copy> StreamDecoder<T> {
             headers: Headers::default(),
             primed: Vec::new(),
             options: options.clone(),
-            threads: options.threads.all(),
         })
     }
 
@@ -351,19 +348,10 @@ impl<T: Copy> StreamDecoder<T> {
     fn adapt(&mut self, format: PictureFormat) {
         if format.interlaced && self.codec.fields_need_one_thread && self.options.threads.all() > 1 {
             match (self.codec.open)(1) {
-                Ok(library) => {
-                    self.library = library;
-                    self.threads = 1;
-                }
+                Ok(library) => self.library = library,
                 Err(error) => tracing::warn!(%error, "the decoder keeps its threads"),
             }
         }
-    }
-
-    /// Returns whether the decoder has one thread, so that nothing is decoded between two steps.
-    #[must_use]
-    pub fn is_sequential(&self) -> bool {
-        self.threads == 1
     }
 
     /// Gives the decoder the parameter sets that an earlier one had, before the first unit.

@@ -449,11 +449,10 @@ struct daedalus_next {
  *    DAEDALUS_MSG_CONTINUE before it decodes the unit and outputs pictures.
  *  - DAEDALUS_MSG_DRAIN asks for all pictures of the units so far. The worker outputs
  *    them and calls DAEDALUS_IOC_END. No raw buffer is lent after that.
- *  - DAEDALUS_MSG_FLUSH: the client stopped OUTPUT. No unit is handed out any more, and
- *    pictures of earlier units are not wanted. Parameter sets stay.
- *  - DAEDALUS_MSG_RECLAIM: the client stopped CAPTURE.
- *  - A worker that reads again after DAEDALUS_MSG_FLUSH or DAEDALUS_MSG_RECLAIM has given
- *    up all raw buffers: none of its threads writes to one that was lent before.
+ *  - DAEDALUS_MSG_FLUSH: the client stopped OUTPUT. No unit is handed out, no raw buffer is
+ *    lent, and pictures of earlier units are not wanted. Parameter sets stay.
+ *  - DAEDALUS_MSG_RECLAIM: the client stopped CAPTURE. No raw buffer is lent. A worker
+ *    that reads this message writes to no raw buffer that was lent before.
  *
  * The module ends a worker if the oldest unit is not given back, and no picture comes, for
  * watchdog_ms, while raw buffers are lent and no format waits for the client.
@@ -558,8 +557,7 @@ struct daedalus_msg_raw {
  * @reserved: zero
  *
  * Pictures begin at the upper left corner of their buffer. EINVAL for a size or depth that
- * the module does not offer; ECANCELED from a DAEDALUS_MSG_FLUSH that waits to the read
- * after it.
+ * the module does not offer; ECANCELED if a DAEDALUS_MSG_FLUSH waits.
  */
 struct daedalus_format {
 	__u32 width;
@@ -583,8 +581,7 @@ struct daedalus_format {
  * @reserved: 0
  *
  * The worker does not touch the raw buffer after this. ENOENT if it is not lent to this
- * worker; ECANCELED, and it stays lent, from a DAEDALUS_MSG_FLUSH that waits to the read
- * after it.
+ * worker; ECANCELED, and it stays lent, if a DAEDALUS_MSG_FLUSH waits.
  */
 struct daedalus_picture {
 	__u64 raw;

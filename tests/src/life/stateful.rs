@@ -89,7 +89,7 @@ const EDGES: [(&str, Edge); 33] = [
     ),
 ];
 
-/// The daemons that edges have, in turn: a decoder of one thread leaves pictures to a thread that writes them.
+/// The daemons that edges have, in turn: with one thread, a picture is decoded in the call that asks for it.
 const DAEMONS: [&[&str]; 2] = [&["--faces=both"], &["--faces=both", "--threads=1"]];
 
 /// The states in which a worker is lost.

@@ -5,17 +5,11 @@
 //! lent, a few pictures are decoded ahead, and then the units stay where they are. The module tells when the
 //! client stops a queue, seeks or drains; this worker tells when the format changes. It waits for messages in
 //! read() alone, without a timeout.
-//!
-//! A decoder that has one thread leaves large pictures to another thread, which writes them into raw buffers
-//! and gives those back. It has none of them any more when this one reads again after a message that takes
-//! raw buffers back, tells a format or ends a drain.
-
-mod writer;
 
 use std::collections::VecDeque;
 
 use anyhow::{Context, Result};
-use daedalus_engine::stateful::{Step, StreamDecoder, StreamFormat};
+use daedalus_engine::stateful::{Step, StreamDecoder, StreamFormat, StreamPicture};
 use daedalus_engine::{EngineError, JobError, Options, RawPicture};
 use daedalus_uapi::fd::{Buffer, DmaBufAccess, MessageBuffer, SessionFd};
 use daedalus_uapi::fourcc;
@@ -27,13 +21,9 @@ use thiserror::Error;
 
 use super::buffers::{BufferCache, BufferError};
 use super::fault::{Action, Fault};
-pub(super) use writer::Give;
-use writer::{RawBuffer, UnitPicture, Writer};
 
 /// Pictures that are decoded ahead while no raw buffer is lent.
 const AHEAD: usize = 2;
-/// Luma samples of a picture that takes longer to write than to be handed to another thread.
-const LARGE: u32 = 90_000;
 
 /// The calls of the module that a worker makes.
 pub(super) trait Session {
@@ -92,6 +82,14 @@ enum Unusable {
     Coded(#[from] JobError),
 }
 
+/// A raw buffer that is lent.
+struct RawBuffer {
+    id: u64,
+    /// The ids of its memory planes.
+    memory: Vec<u64>,
+    picture: RawPicture,
+}
+
 /// What keeps the decoder from going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pause {
@@ -130,10 +128,7 @@ pub(super) struct Worker<S> {
     held: Option<u64>,
     raws: VecDeque<RawBuffer>,
     /// Pictures that wait for a raw buffer.
-    ready: VecDeque<UnitPicture>,
-    /// The call for the writer; `None` if there is none to be, or it runs.
-    give: Option<Give>,
-    writer: Option<Writer>,
+    ready: VecDeque<StreamPicture<(u64, Echo)>>,
     /// The format that the module knows.
     format: Option<StreamFormat>,
     pause: Pause,
@@ -141,15 +136,8 @@ pub(super) struct Worker<S> {
 }
 
 impl<S: Session> Worker<S> {
-    /// Creates a worker. `cleaned` says that the module makes written data visible to devices. `give` is for a
-    /// thread that writes pictures, where one pays.
-    pub(super) fn new(
-        session: S,
-        options: Options,
-        faults: Vec<Fault>,
-        cleaned: bool,
-        give: Option<Give>,
-    ) -> Self {
+    /// Creates a worker. `cleaned` says that the module makes written data visible to devices.
+    pub(super) fn new(session: S, options: Options, faults: Vec<Fault>, cleaned: bool) -> Self {
         let mut buffers = BufferCache::default();
         buffers.cleaned = cleaned;
         Self {
@@ -162,8 +150,6 @@ impl<S: Session> Worker<S> {
             held: None,
             raws: VecDeque::new(),
             ready: VecDeque::new(),
-            give,
-            writer: None,
             format: None,
             pause: Pause::None,
             drain: Drain::None,
@@ -190,12 +176,6 @@ impl<S: Session> Worker<S> {
     }
 
     fn handle(&mut self, message: StatefulMessage<'_>) -> Result<()> {
-        if matches!(
-            message,
-            StatefulMessage::Start(..) | StatefulMessage::Flush | StatefulMessage::Reclaim
-        ) {
-            self.settle(true)?;
-        }
         match message {
             StatefulMessage::Start(start, headers) => self.start(start.coded_format, headers)?,
             StatefulMessage::Coded(unit) => {
@@ -286,11 +266,7 @@ impl<S: Session> Worker<S> {
                 return Ok(());
             }
             if self.drain == Drain::Complete {
-                self.settle(true)?;
-                if self.pause == Pause::None && self.ready.is_empty() {
-                    return self.finish_drain();
-                }
-                continue;
+                return self.finish_drain();
             }
             let Some(decoder) = &mut self.decoder else {
                 return Ok(());
@@ -304,8 +280,6 @@ impl<S: Session> Worker<S> {
                         decoder.drain();
                         self.drain = Drain::Running;
                     }
-                    // Nothing else makes a picture that is ready go out.
-                    None if !self.ready.is_empty() && self.is_writing() => self.settle(true)?,
                     None => return Ok(()),
                 },
             }
@@ -316,19 +290,7 @@ impl<S: Session> Worker<S> {
     /// act first.
     fn output(&mut self) -> Result<bool> {
         while let Some(picture) = self.ready.front() {
-            let is_new = self.format != Some(picture.format);
-            // A new format comes after every picture of the old one.
-            self.settle(is_new || self.ready.len() >= AHEAD)?;
-            if self.pause != Pause::None {
-                return Ok(false);
-            }
-            if self.is_writing() {
-                return Ok(true);
-            }
-            // It may have come back, and be of the old format.
-            let Some(format) = self.ready.front().map(|picture| picture.format) else {
-                return Ok(true);
-            };
+            let format = picture.format;
             if self.format != Some(format) {
                 self.tell_format(format)?;
                 if self.pause != Pause::None {
@@ -338,39 +300,12 @@ impl<S: Session> Worker<S> {
             let Some(raw) = self.raws.pop_front() else {
                 return Ok(self.drain != Drain::Complete);
             };
-            self.write(raw)?;
+            self.write(&raw)?;
             if self.pause != Pause::None {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    fn is_writing(&self) -> bool {
-        self.writer.as_ref().is_some_and(Writer::is_busy)
-    }
-
-    /// Takes note of the picture that the writer had, with `wait` once it has written it.
-    fn settle(&mut self, wait: bool) -> Result<()> {
-        match self.writer.as_mut().and_then(|writer| writer.end(wait)) {
-            Some(written) => self.note(written.picture, written.answer),
-            None => Ok(()),
-        }
-    }
-
-    /// Takes note of the module's answer to a picture.
-    fn note(&mut self, picture: Option<UnitPicture>, answer: rustix::io::Result<()>) -> Result<()> {
-        match answer {
-            Ok(()) => return Ok(()),
-            // CAPTURE was stopped: the picture goes into another buffer.
-            Err(Errno::NOENT) => {}
-            Err(Errno::CANCELED) => self.pause = Pause::Flush,
-            Err(error) => return Err(error).context("giving a picture"),
-        }
-        if let Some(picture) = picture {
-            self.ready.push_front(picture);
-        }
-        Ok(())
     }
 
     /// Tells the module the format of the next picture.
@@ -405,56 +340,37 @@ impl<S: Session> Worker<S> {
         Ok(())
     }
 
-    /// Writes the first picture that is ready into a raw buffer, and gives it back; or has the writer do so,
-    /// which is idle.
-    fn write(&mut self, raw: RawBuffer) -> Result<()> {
-        let Some(picture) = self.ready.pop_front() else {
+    /// Writes the first picture that is ready into a raw buffer, and gives it back.
+    fn write(&mut self, raw: &RawBuffer) -> Result<()> {
+        let Some(picture) = self.ready.front() else {
             return Ok(());
         };
         let (unit, echo) = picture.echo.unwrap_or_default();
-        let begun = self.begin(&raw);
-        let mut message = Picture {
-            raw: raw.id,
-            echo,
-            status: STATUS_OK,
-            reserved: 0,
-        };
-        if picture.damaged || self.has_fault(Action::Error, unit) {
-            message.status = STATUS_ERROR;
-        }
-        if begun.as_ref().is_ok_and(Vec::is_empty) {
-            if let Some(writer) = self.writer(&picture) {
-                writer.begin(picture, raw, message);
-                return Ok(());
-            }
-        }
-        let written = begun.map_err(Unusable::from).and_then(|brackets| {
+        let written = self.begin(raw).map_err(Unusable::from).and_then(|brackets| {
             let written = picture.write(&raw.picture);
             self.end(&brackets);
             Ok(written?)
         });
         if let Err(error) = &written {
             tracing::warn!(unit, %error, "a picture is not written");
-            message.status = STATUS_ERROR;
         }
-        let answer = self.session.picture(message);
-        self.note(Some(picture), answer)
-    }
-
-    /// Returns the writer if this picture is for it.
-    fn writer(&mut self, picture: &UnitPicture) -> Option<&mut Writer> {
-        let is_large = picture.format.width.saturating_mul(picture.format.height) >= LARGE;
-        let decoder = self.decoder.as_ref()?;
-        if !is_large || !decoder.is_sequential() {
-            return None;
-        }
-        if let Some(give) = self.give.take() {
-            match Writer::start(give) {
-                Ok(writer) => self.writer = Some(writer),
-                Err(error) => tracing::warn!(%error, "no thread writes pictures"),
+        let failed = picture.damaged || written.is_err() || self.has_fault(Action::Error, unit);
+        let message = Picture {
+            raw: raw.id,
+            echo,
+            status: if failed { STATUS_ERROR } else { STATUS_OK },
+            reserved: 0,
+        };
+        match self.session.picture(message) {
+            Ok(()) => {
+                self.ready.pop_front();
             }
+            // CAPTURE was stopped: the picture goes into another buffer.
+            Err(Errno::NOENT) => {}
+            Err(Errno::CANCELED) => self.pause = Pause::Flush,
+            Err(error) => return Err(error).context("giving a picture"),
         }
-        self.writer.as_mut()
+        Ok(())
     }
 
     /// Opens the access brackets of a raw buffer's imported planes: all, or none if one is refused.
@@ -496,7 +412,6 @@ impl<S: Session> Worker<S> {
             self.session.headers(&headers).context("leaving parameter sets")?;
         }
         if let Some(format) = found {
-            self.settle(true)?;
             self.tell_format(format)?;
             if self.pause == Pause::Format {
                 self.held = Some(unit.unit);

@@ -134,7 +134,7 @@ fn run(messages: Vec<Vec<u8>>, error: Option<Errno>) -> Result<Vec<Call>> {
         error,
         ..Module::default()
     };
-    let mut worker = Worker::new(module, Options::default(), Vec::new(), true, None);
+    let mut worker = Worker::new(module, Options::default(), Vec::new(), true);
     worker.run(4096)?;
     Ok(worker.session.calls)
 }
