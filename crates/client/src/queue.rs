@@ -100,8 +100,7 @@ impl Queue {
         }
     }
 
-    /// Returns the same, which takes a buffer that `QBUF` returns as done for an error: v4l2-compliance warns of
-    /// one.
+    /// Returns the same, with an error for each buffer that `QBUF` returns as done.
     #[must_use]
     pub fn demand_queued(self) -> Self {
         Self {

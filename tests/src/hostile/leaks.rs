@@ -27,8 +27,7 @@ const AVAILABLE_NOISE_KIB: i64 = 2 << 10;
 /// Looks at the memory until it counts as grown. A look takes 0.6 s.
 const LOOKS: usize = 10;
 
-/// Rows of rounds until the memory counts as grown: a leak grows in each, and the sizes of the kernel's caches
-/// do not.
+/// Rows of rounds until the memory counts as grown: a leak grows in each, and the kernel's caches do not.
 const ROWS: usize = 3;
 
 /// Arguments of `leaks`.
@@ -147,8 +146,8 @@ fn repeated(
     if options.growth {
         ensure!(
             is_noise(slab, available),
-            "in each of {rows} rows of {} rounds the kernel's slab and memory grew, in the last one by {slab} \
-             and {available} KiB",
+            "in each of {rows} rows of {} rounds the kernel's slab and memory grew, in the last one by \
+             {slab} and {available} KiB",
             3 * rounds
         );
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Pictures on a screen: GStreamer hands CAPTURE buffers as dmabufs to vkms, a display without a screen that
 //! computes a checksum (CRC) of everything it shows. Each picture has to have the checksum of the same
-//! picture when it is shown from memory of the display, copied there from a file. The sink has to import every
-//! buffer and copy none.
+//! picture when it is shown from memory of the display, copied there from a file. The sink has to import
+//! every buffer and copy none.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -252,7 +252,8 @@ fn pictures_of(runs: Vec<Run>, least: usize, empty: &BTreeSet<String>) -> Vec<St
     pictures
 }
 
-/// Has a pipeline show its pictures. Returns the checksums that the screen had, in order, and the sink's counts.
+/// Has a pipeline show its pictures. Returns the checksums that the screen had, in order, and the sink's
+/// counts.
 fn show(pipeline: &str) -> Result<Shown> {
     std::fs::write(format!("{CRC}/control"), "auto").with_context(|| format!("{CRC}/control"))?;
     let mut child = Command::new("gst-launch-1.0")
