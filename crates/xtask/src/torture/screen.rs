@@ -15,8 +15,8 @@ use crate::play;
 
 /// Pictures of each codec.
 const PICTURES: usize = 300;
-/// How long a face may take. The clips have six pictures, and a pipeline takes a second.
-const FACE: Duration = Duration::from_secs(1200);
+/// How long a face may take. The clips have six pictures, and a pipeline takes two seconds.
+const FACE: Duration = Duration::from_secs(3600);
 /// The faces' scenarios and options.
 const FACES: [(&str, &str); 2] = [("screen", ""), ("stateful-screen", "--stateful")];
 
