@@ -463,8 +463,10 @@ fn is_dead(pid: u32) -> bool {
 pub(super) fn replace_broker(common: &Common, args: &ReplaceArgs, figures: &mut Figures) -> Result<()> {
     let clip = common.clips()?.usual("360p")?;
     // The stall makes sure that something is in flight when the broker dies, and still is when its end was
-    // seen, which takes half a second on a busy machine.
-    let stall = ["--fault", "stall:5:2000", "--fault", "stall:12:2000"];
+    // seen, which takes half a second on a busy machine. The watchdog does not see it.
+    let stall_ms = parameter(WATCHDOG)? / 2;
+    let faults = [5, 12].map(|job| format!("--fault=stall:{job}:{stall_ms}"));
+    let stall = faults.each_ref().map(String::as_str);
     let (mut broker, mut nodes) = Broker::start_with(common, &stall)?;
     let (mut in_flight, mut exact, mut replaced) = (0, 0, 0);
     while replaced < args.replacements {
