@@ -9,6 +9,8 @@
  *	where they are. Raw buffers are lent in order. The worker decodes into memory of its
  *	own and copies into a lent buffer at output, so a buffer that the client has is
  *	never a reference. Units and raw buffers end independently of each other.
+ *	A buffer is held until the ioctl that queued it has returned: VIDIOC_QBUF answers
+ *	that it is queued, and a worker that is faster must not change that.
  *
  * Who gives a buffer back
  *	A unit: the worker, the loss of the worker, a stopped queue, the loss of the session.
@@ -22,7 +24,7 @@
  *	afterwards. Imported memory cannot be revoked. A worker that has read
  *	DAEDALUS_MSG_RECLAIM does not write to it any more. A stop gives it drain_ms to do
  *	so, before any lock, and then kills it. A worker also gives up all raw buffers by
- *	DAEDALUS_IOC_FORMAT, DAEDALUS_IOC_END and the last picture of a drain.
+ *	DAEDALUS_MSG_FLUSH, DAEDALUS_IOC_FORMAT and DAEDALUS_IOC_END.
  *
  * The clock
  *	It runs while there is something that the worker owes: a unit or a drain, and, once
@@ -87,6 +89,8 @@ struct daedalus_unit *daedalus_flow_next_unit(struct daedalus_flow *flow)
 	list_for_each_entry(unit, &flow->units, entry) {
 		if (unit->handed)
 			continue;
+		if (unit->held)
+			return NULL;
 		if (flow->drain == DAEDALUS_DRAIN_NONE)
 			return unit;
 		if (daedalus_flow_is_draining(flow) && unit->msg.unit <= flow->drain_after)
@@ -112,7 +116,7 @@ struct daedalus_lend *daedalus_flow_next_raw(struct daedalus_flow *flow)
 	    flow->drain == DAEDALUS_DRAIN_OVER)
 		return NULL;
 	list_for_each_entry(raw, &flow->raws, entry)
-		if (!raw->lent && !raw->revoked && flow->ops->suits(flow, raw))
+		if (!raw->lent && !raw->held && !raw->revoked && flow->ops->suits(flow, raw))
 			return raw;
 	return NULL;
 }
@@ -386,7 +390,7 @@ unlock:
 
 /**
  * daedalus_flow_add_unit() - add an OUTPUT buffer
- * @flow: the session's scheduler
+ * @flow: the session's scheduler; hands it out after daedalus_flow_release()
  * @unit: with its memory and its message
  *
  * Context: session->lock is held.
@@ -395,6 +399,7 @@ void daedalus_flow_add_unit(struct daedalus_flow *flow, struct daedalus_unit *un
 {
 	lockdep_assert_held(&flow->session.lock);
 	unit->handed = false;
+	unit->held = true;
 	unit->msg.msg.type = DAEDALUS_MSG_CODED;
 	unit->msg.msg.size = sizeof(unit->msg);
 	unit->msg.unit = ++flow->next_unit;
@@ -402,12 +407,11 @@ void daedalus_flow_add_unit(struct daedalus_flow *flow, struct daedalus_unit *un
 	/* Nobody decodes for this session any more. */
 	if (flow->lost)
 		daedalus_flow_end_unit(flow, unit, true);
-	daedalus_flow_update(flow);
 }
 
 /**
  * daedalus_flow_add_raw() - add a CAPTURE buffer
- * @flow: the session's scheduler
+ * @flow: the session's scheduler; lends it after daedalus_flow_release()
  * @raw: with its memory and its message
  *
  * Context: session->lock is held.
@@ -416,11 +420,37 @@ void daedalus_flow_add_raw(struct daedalus_flow *flow, struct daedalus_lend *raw
 {
 	lockdep_assert_held(&flow->session.lock);
 	raw->lent = false;
+	raw->held = true;
 	raw->revoked = false;
 	raw->msg.msg.type = DAEDALUS_MSG_RAW;
 	raw->msg.msg.size = sizeof(raw->msg);
 	raw->msg.raw = ++flow->next_raw;
 	list_add_tail(&raw->entry, &flow->raws);
+}
+
+/**
+ * daedalus_flow_release() - hold no buffer any more
+ * @flow: the session's scheduler
+ *
+ * Context: session->lock is held.
+ */
+void daedalus_flow_release(struct daedalus_flow *flow)
+{
+	struct daedalus_unit *unit;
+	struct daedalus_lend *raw;
+
+	lockdep_assert_held(&flow->session.lock);
+	/* The last ones were queued last. */
+	list_for_each_entry_reverse(unit, &flow->units, entry) {
+		if (!unit->held)
+			break;
+		unit->held = false;
+	}
+	list_for_each_entry_reverse(raw, &flow->raws, entry) {
+		if (!raw->held)
+			break;
+		raw->held = false;
+	}
 	daedalus_flow_update(flow);
 }
 

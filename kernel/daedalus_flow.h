@@ -20,12 +20,14 @@ struct daedalus_mem;
  * struct daedalus_unit - an OUTPUT buffer
  * @entry: in &daedalus_flow.units
  * @handed: the worker has read it
+ * @held: the worker does not get it before the ioctl that queued it has returned
  * @mem: its memory
  * @msg: the message, except the plane's id
  */
 struct daedalus_unit {
 	struct list_head entry;
 	bool handed;
+	bool held;
 	struct daedalus_mem *mem;
 	struct daedalus_msg_coded msg;
 };
@@ -34,6 +36,7 @@ struct daedalus_unit {
  * struct daedalus_lend - a raw buffer: CAPTURE
  * @entry: in &daedalus_flow.raws
  * @lent: the worker has it
+ * @held: nobody gets it before the ioctl that queued it has returned
  * @revoked: its memory is to be taken from the worker
  * @mem: its memory
  * @msg: the message, except the planes' ids
@@ -41,6 +44,7 @@ struct daedalus_unit {
 struct daedalus_lend {
 	struct list_head entry;
 	bool lent;
+	bool held;
 	bool revoked;
 	struct daedalus_mem *mem[DAEDALUS_MAX_PLANES];
 	struct daedalus_msg_raw msg;
@@ -63,12 +67,12 @@ enum daedalus_drain {
 /**
  * struct daedalus_flow_ops - the face's operations, called with session->lock held
  * @unit_done: gives an OUTPUT buffer back
- * @picture: gives a CAPTURE buffer with a picture back; with @last, the drain is over
+ * @picture: gives a CAPTURE buffer with a picture back
  * @format: takes the stream's next format. Returns -EINVAL if the face does not offer it, 1 if
  *	the worker goes on at once, 0 if it waits.
  * @suits: tells whether a picture of the stream's present format goes into a raw buffer
  * @unlent: reports that no raw buffer is lent any more
- * @drained: reports that the drain is over without a last picture
+ * @drained: reports that the drain is over
  * @lost: reports that nobody can decode for this session any more
  */
 struct daedalus_flow_ops {
@@ -174,6 +178,7 @@ void daedalus_flow_init(struct daedalus_flow *flow, const struct daedalus_flow_o
 void daedalus_flow_exit(struct daedalus_flow *flow);
 void daedalus_flow_add_unit(struct daedalus_flow *flow, struct daedalus_unit *unit);
 void daedalus_flow_add_raw(struct daedalus_flow *flow, struct daedalus_lend *raw);
+void daedalus_flow_release(struct daedalus_flow *flow);
 void daedalus_flow_take_raw(struct daedalus_flow *flow, struct daedalus_lend *raw);
 void daedalus_flow_unlend(struct daedalus_flow *flow);
 void daedalus_flow_restart(struct daedalus_flow *flow);

@@ -598,8 +598,7 @@ static long stateful_ioctl(struct file *filp, unsigned int cmd, unsigned long ar
 	case _IOC_NR(VIDIOC_QBUF):
 	case _IOC_NR(VIDIOC_STREAMON):
 		ret = video_ioctl2(filp, cmd, arg);
-		/* Not before: a buffer that QBUF returns is queued, not done. */
-		daedalus_stream_serve_last(stream);
+		daedalus_stream_queued(stream);
 		return ret;
 	case _IOC_NR(VIDIOC_DQEVENT):
 		ret = video_ioctl2(filp, cmd, arg);

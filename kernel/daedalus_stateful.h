@@ -123,7 +123,7 @@ void daedalus_stream_allocated(struct daedalus_stream *stream,
 bool daedalus_stream_format(struct daedalus_stream *stream, struct daedalus_format *format,
 			    u32 *formats);
 bool daedalus_stream_owes_last(struct daedalus_stream *stream);
-void daedalus_stream_serve_last(struct daedalus_stream *stream);
+void daedalus_stream_queued(struct daedalus_stream *stream);
 void daedalus_stream_announce(struct daedalus_stream *stream);
 int daedalus_stream_drain(struct daedalus_stream *stream);
 int daedalus_stream_resume(struct daedalus_stream *stream);

@@ -69,7 +69,7 @@ static void serve_last(struct daedalus_stream *stream)
 	if (!stream->last_due)
 		return;
 	list_for_each_entry(raw, &stream->flow.raws, entry) {
-		if (raw->lent || raw->revoked)
+		if (raw->lent || raw->held || raw->revoked)
 			continue;
 		daedalus_flow_take_raw(&stream->flow, raw);
 		buf = container_of(raw, struct daedalus_stream_buf, raw);
@@ -89,12 +89,13 @@ static void serve_last(struct daedalus_stream *stream)
 }
 
 /**
- * daedalus_stream_serve_last() - give the last buffer out after CAPTURE buffers were queued
+ * daedalus_stream_queued() - use buffers after the ioctl that queued them
  * @stream: the session
  */
-void daedalus_stream_serve_last(struct daedalus_stream *stream)
+void daedalus_stream_queued(struct daedalus_stream *stream)
 {
 	spin_lock(stream_lock(stream));
+	daedalus_flow_release(&stream->flow);
 	serve_last(stream);
 	spin_unlock(stream_lock(stream));
 }

@@ -64,6 +64,8 @@ pub struct Queue {
     memory: u32,
     /// `v4l2_buffer.field` of what is queued.
     field: u32,
+    /// `QBUF` must not return a buffer that is done.
+    demands_queued: bool,
     buffers: Vec<Vec<PlaneMemory>>,
 }
 
@@ -93,7 +95,17 @@ impl Queue {
             buf_type,
             memory: v4l2::MEMORY_MMAP,
             field: v4l2::FIELD_NONE,
+            demands_queued: false,
             buffers: Vec::new(),
+        }
+    }
+
+    /// Returns the same, with an error for each buffer that `QBUF` returns as done.
+    #[must_use]
+    pub fn demand_queued(self) -> Self {
+        Self {
+            demands_queued: true,
+            ..self
         }
     }
 
@@ -426,7 +438,12 @@ impl Queue {
         let result = device.timed(false, || {
             v4l2::buffer_call(device.video(), BufferCall::Queue, &mut buffer, &mut planes)
         });
-        call(format!("QBUF({})", self.name()), result)
+        call(format!("QBUF({})", self.name()), result)?;
+        if self.demands_queued && buffer.flags & v4l2::BUF_FLAG_DONE != 0 {
+            let text = format!("QBUF({}) returned buffer {} as done", self.name(), buffer.index);
+            return Err(ClientError::Unexpected(text));
+        }
+        Ok(())
     }
 
     fn name(&self) -> &'static str {

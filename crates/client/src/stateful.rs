@@ -184,11 +184,11 @@ impl Stream {
         device.subscribe(v4l2::EVENT_EOS)?;
         let format = output_format(coded_format, settings.size, settings.unit_bytes);
         device.set_format(v4l2::BUF_TYPE_OUTPUT, format)?;
-        let mut coded = Queue::new(&device, v4l2::BUF_TYPE_OUTPUT);
+        let mut coded = Queue::new(&device, v4l2::BUF_TYPE_OUTPUT).demand_queued();
         coded.allocate(settings.coded_buffers, &Backing::Mmap)?;
         let mut this = Self {
             free: (0..coded.len()).collect(),
-            raw: Queue::new(&device, v4l2::BUF_TYPE_CAPTURE),
+            raw: Queue::new(&device, v4l2::BUF_TYPE_CAPTURE).demand_queued(),
             coded,
             device,
             settings,

@@ -48,6 +48,8 @@ pub const FIELD_ALTERNATE: u32 = 7;
 pub const FIELD_NONE: u32 = 1;
 /// `V4L2_BUF_FLAG_ERROR`.
 pub const BUF_FLAG_ERROR: u32 = 0x40;
+/// `V4L2_BUF_FLAG_DONE`.
+pub const BUF_FLAG_DONE: u32 = 0x4;
 /// `V4L2_BUF_FLAG_LAST`.
 pub const BUF_FLAG_LAST: u32 = 0x0010_0000;
 /// `V4L2_BUF_FLAG_TIMESTAMP_COPY`.

@@ -138,8 +138,8 @@ impl Queues {
     fn open(video: &Path) -> Result<Self, ClientError> {
         let device = Device::open_video(video, false)?;
         Ok(Self {
-            coded: Queue::new(&device, v4l2::BUF_TYPE_OUTPUT),
-            raw: Queue::new(&device, v4l2::BUF_TYPE_CAPTURE),
+            coded: Queue::new(&device, v4l2::BUF_TYPE_OUTPUT).demand_queued(),
+            raw: Queue::new(&device, v4l2::BUF_TYPE_CAPTURE).demand_queued(),
             device,
             free_coded: Vec::new(),
             free_raw: Vec::new(),
