@@ -359,23 +359,6 @@ static void window_close(struct daedalus_window *window)
 	window_put(window);
 }
 
-/*
- * Leaves the plane that the window shows to the worker until it unmaps it: nobody else
- * writes or reads it any more. Drops the caller's reference.
- */
-static void window_leave(struct daedalus_window *window)
-{
-	struct dma_buf *dbuf;
-
-	if (!window)
-		return;
-	spin_lock(&window->pool->lock);
-	dbuf = window_report(window);
-	spin_unlock(&window->pool->lock);
-	dma_buf_put(dbuf);
-	window_put(window);
-}
-
 /* Unlinks the window from its plane. The plane's reference becomes the caller's. */
 static struct daedalus_window *window_unlink(struct daedalus_mem *mem)
 {
@@ -419,12 +402,19 @@ void daedalus_mem_release(struct daedalus_mem *mem)
 {
 	struct daedalus_pool *pool = mem->pool;
 	struct daedalus_window *window;
+	struct dma_buf *dbuf = NULL;
 
 	spin_lock(&pool->lock);
 	list_del_init(&mem->entry);
 	window = window_unlink(mem);
+	/* At once: the loss of the worker shuts a window that is not reported. */
+	if (window)
+		dbuf = window_report(window);
 	spin_unlock(&pool->lock);
-	window_leave(window);
+	if (window) {
+		dma_buf_put(dbuf);
+		window_put(window);
+	}
 	mem_user_put(mem);
 }
 
