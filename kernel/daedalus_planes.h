@@ -45,7 +45,7 @@ struct daedalus_need {
  *	buffers that vb2_reqbufs() is still making. Innermost but for vb2's own locks.
  * @reserve: planes for the ioctl that holds @lock
  * @need: planes that the ioctl lacks
- * @reserved: the ioctl has got all the memory there is
+ * @reserved: the ioctl runs for the second time, and has got all the memory there is
  * @contiguous: the buffers of CAPTURE are contiguous
  */
 struct daedalus_planes {

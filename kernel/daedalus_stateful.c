@@ -404,10 +404,14 @@ static int stateful_reqbufs(struct file *filp, void *unused, struct v4l2_request
 
 	/* The core has found this lock in fh->m2m_ctx. */
 	lockdep_assert_held(&stream->lock);
-	refresh_raw_fmt(stream);
+	/* Planes were reserved for this format, whichever the stream has by now. */
+	if (!stream->planes.reserved) {
+		refresh_raw_fmt(stream);
+		stream->request_fmt = stream->raw_fmt;
+	}
 	ret = daedalus_planes_request(queue_of(stream, rb->type), rb);
 	if (!ret && V4L2_TYPE_IS_CAPTURE(rb->type))
-		remember_fmt(stream, 0, rb->count, &stream->raw_fmt);
+		remember_fmt(stream, 0, rb->count, &stream->request_fmt);
 	return ret;
 }
 

@@ -43,13 +43,14 @@ struct daedalus_stateful {
  * @flow: the scheduler with the session; session.lock guards the members marked (S)
  * @node: the node
  * @hdl: the controls
- * @lock: the lock of both queues; guards @codec, @coded_fmt, @raw_fmt, @adopted
+ * @lock: the lock of both queues; guards @codec, @coded_fmt, @raw_fmt, @request_fmt, @adopted
  * @src: OUTPUT
  * @dst: CAPTURE
  * @planes: allocates the planes of both queues
  * @codec: codec of the coded format; changes only while both queues have no buffer
  * @coded_fmt: format of OUTPUT
  * @raw_fmt: format of CAPTURE
+ * @request_fmt: format of the CAPTURE buffers that VIDIOC_REQBUFS allocates, in both of its calls
  * @adopted: value of @formats that @raw_fmt has followed
  * @destroy_work: ends the session after its file is closed
  * @streaming: (S) DAEDALUS_OUTPUT, DAEDALUS_CAPTURE
@@ -79,6 +80,7 @@ struct daedalus_stream {
 	const struct daedalus_codec *codec;
 	struct v4l2_pix_format_mplane coded_fmt;
 	struct v4l2_pix_format_mplane raw_fmt;
+	struct v4l2_pix_format_mplane request_fmt;
 	u32 adopted;
 
 	struct work_struct destroy_work;

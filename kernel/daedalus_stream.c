@@ -445,7 +445,8 @@ static int queue_setup(struct vb2_queue *vq, unsigned int *num_buffers, unsigned
 {
 	struct daedalus_stream *stream = queue_to_stream(vq);
 
-	return daedalus_planes_setup(vq, vq->is_output ? &stream->coded_fmt : &stream->raw_fmt,
+	return daedalus_planes_setup(vq,
+				     vq->is_output ? &stream->coded_fmt : &stream->request_fmt,
 				     *num_buffers, num_planes, sizes);
 }
 
