@@ -470,11 +470,11 @@ pub(super) fn client(common: &Common, options: &ClientOptions) -> Result<()> {
             };
             match played {
                 Ok(()) => {}
-                Err(ClientError::Call { errno, .. }) => {
+                Err(error @ ClientError::Call { errno, .. }) => {
                     *report.errors.entry(errno.raw_os_error()).or_default() += 1;
                     let allowed = [Errno::IO, Errno::NODEV];
                     if !allowed.contains(&errno) {
-                        report.wrong.get_or_insert_with(|| format!("error {errno}"));
+                        report.wrong.get_or_insert_with(|| error.to_string());
                     }
                 }
                 Err(other) => {
@@ -583,8 +583,8 @@ fn turn(
     match rng.below(60) {
         0 => stream.seek()?,
         1 if stream.streams() => stream.set_up()?,
-        2 => ignore_busy(stream.stop())?,
-        3 => ignore_busy(stream.start())?,
+        2 => ignore_busy(stream.start())?,
+        3..9 => ignore_busy(stream.stop())?,
         _ => {}
     }
     match stream.turn()? {

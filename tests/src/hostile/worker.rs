@@ -45,6 +45,10 @@ pub(super) struct Worker<'a> {
     jobs: Vec<u64>,
     /// The session is of the stateful face: units and raw buffers, like jobs.
     is_stream: bool,
+    /// Width, height and bit depth of the stream.
+    format: [u32; 3],
+    /// Of the unit that was read last.
+    timestamp: u64,
     units: Vec<u64>,
     raws: Vec<u64>,
     /// Buffers named in messages, some of which are gone.
@@ -65,6 +69,8 @@ impl<'a> Worker<'a> {
             arena: Arena::new(),
             jobs: Vec::new(),
             is_stream: false,
+            format: [320, 240, 8],
+            timestamp: 0,
             units: Vec::new(),
             raws: Vec::new(),
             buffers: Vec::new(),
@@ -84,6 +90,12 @@ impl<'a> Worker<'a> {
             done(self);
             if !self.read() {
                 return;
+            }
+            // Units, raw buffers and the order to drain come one by one.
+            for _ in 0..16 {
+                if self.is_stream && self.is_ready(0) && !self.read() {
+                    return;
+                }
             }
             let burst = 20 + self.rng.below(400);
             for _ in 0..burst {
@@ -220,6 +232,7 @@ impl<'a> Worker<'a> {
             MSG_CODED => {
                 if let Ok((coded, _)) = MsgCoded::read_from_prefix(message) {
                     self.units.push(coded.unit);
+                    self.timestamp = coded.echo.timestamp;
                     self.buffers.push(coded.coded.buffer);
                 }
             }
@@ -274,7 +287,7 @@ impl<'a> Worker<'a> {
         match self.rng.below(8) {
             0 => {
                 self.format();
-                self.damage(3);
+                self.damage(16);
                 let _ = self.call(Op::Format);
             }
             1..=3 => {
@@ -309,23 +322,33 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Fills in a format, which the client may have asked for.
+    /// Fills in a format, which the client may have asked for. Most often it is that of the last call: a
+    /// client that never gets its buffers ready takes no picture.
     fn format(&mut self) {
-        let (width, height) = (
-            self.rng.pick(&[320, 426, 16, 1921]),
-            self.rng.pick(&[240, 15, 1080]),
-        );
-        let depth = self.rng.pick(&[8, 8, 8, 10]);
+        if self.rng.one_in(64) {
+            self.format = [
+                self.rng.pick(&[320, 426, 16, 1921]),
+                self.rng.pick(&[240, 15, 1080]),
+                self.rng.pick(&[8, 8, 8, 10]),
+            ];
+        }
+        let [width, height, depth] = self.format;
         self.arg = Arg::default();
         for (at, value) in [width, height, width, height, depth].into_iter().enumerate() {
             self.arg.set(at * 4, value);
         }
     }
 
+    /// Fills in a picture, most often of a unit that there was: a client ends at others.
     fn picture(&mut self, raw: u64, flags: u32) {
         let status = self.rng.below(2) as u32;
+        let timestamp = if self.rng.one_in(16) {
+            self.rng.next()
+        } else {
+            self.timestamp
+        };
         self.arg = Arg::default();
-        self.arg.set64(0, raw).set64(8, self.rng.next());
+        self.arg.set64(0, raw).set64(8, timestamp);
         self.arg.set(40, status).set(44, flags);
     }
 

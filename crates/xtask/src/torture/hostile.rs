@@ -27,7 +27,8 @@ const ROUNDS: u64 = 2000;
 pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> Result<()> {
     let clips = in_guest(bed, &play::clips(bed)?.0)?;
     let part = |whole: u64| (whole * u64::from(args.scale)).div_ceil(100);
-    let limit = 120 + u64::from(args.scale) * 40;
+    // A call that hangs ends a scenario; a slow machine does not. `fail-nth` lives hundreds of lives.
+    let limit = 600 + u64::from(args.scale) * 40;
     let tool = format!(
         "daedalus-tests hostile --clips {clips} --seed {} --deadline {limit}",
         args.seed
@@ -58,6 +59,7 @@ pub(super) fn run(bed: &Bed, kernel: Kernel, args: &Args, outcome: &Outcome) -> 
         "ioctls",
         "stateful-ioctls",
         "hostile-daemon",
+        "stateful-daemon",
         "fail-nth",
     ] {
         record(
