@@ -5,6 +5,7 @@ mod record;
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -36,6 +37,10 @@ pub(crate) struct Show {
     /// One JSON object per line instead of text: the session, each record, and the totals
     #[arg(long)]
     json: bool,
+    /// Write each job's coded data (`job-JOB.coded`) and its controls (`job-JOB-ID.control`) to new files in
+    /// DIR, which must exist. They hold the video
+    #[arg(long, value_name = "DIR")]
+    dump: Option<PathBuf>,
 }
 
 /// A line of output.
@@ -118,10 +123,33 @@ pub(crate) fn run(command: &Command) -> Result<bool> {
         Command::Show(show) => show,
     };
     let out = std::io::stdout().lock();
-    print(&show.file, show.json, &mut std::io::BufWriter::new(out))
+    let out = &mut std::io::BufWriter::new(out);
+    print(&show.file, show.json, show.dump.as_deref(), out)
 }
 
-fn print(file: &Path, json: bool, out: &mut impl Write) -> Result<bool> {
+/// Writes a new file that nobody else can read.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(bytes))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes what a job consists of to files.
+fn dump(job: &Job, folder: &Path) -> Result<()> {
+    let name = format!("job-{:06}", job.job);
+    write_private(&folder.join(format!("{name}.coded")), &job.coded)?;
+    for control in &job.controls {
+        let name = format!("{name}-{:#010x}.control", control.id);
+        write_private(&folder.join(name), &control.value)?;
+    }
+    Ok(())
+}
+
+fn print(file: &Path, json: bool, folder: Option<&Path>, out: &mut impl Write) -> Result<bool> {
     let input = File::open(file).with_context(|| file.display().to_string())?;
     let mut trace = Reader::new(input).with_context(|| file.display().to_string())?;
     let mut totals = Totals {
@@ -143,6 +171,9 @@ fn print(file: &Path, json: bool, out: &mut impl Write) -> Result<bool> {
         match trace.next_record() {
             Ok(Some(record)) => {
                 totals.add(&record);
+                if let (Record::Job(job), Some(folder)) = (&record, folder) {
+                    dump(job, folder)?;
+                }
                 put(out, json, &Line::of(record))?;
             }
             Ok(None) => {
@@ -330,5 +361,55 @@ impl Line {
                 }
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daedalus_trace::{Control, Plane, Session, Writer};
+
+    #[test]
+    fn a_job_is_dumped_once_to_private_files() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = std::env::temp_dir().join(format!("daedalus-dump-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("one.trace");
+        let session = Session {
+            session: 7,
+            started: 0,
+            big_endian: false,
+            writer: "a test".into(),
+        };
+        let mut writer = Writer::new(File::create(&file).unwrap(), &session).unwrap();
+        let job = Job {
+            job: 3,
+            planes: vec![Plane {
+                buffer: 1,
+                offset: 0,
+                length: 16,
+                bytesperline: 4,
+            }],
+            controls: vec![Control {
+                id: 0xa4_0a00,
+                in_request: true,
+                elems: 1,
+                value: vec![1, 2],
+            }],
+            coded: b"coded".to_vec(),
+            ..Job::default()
+        };
+        writer.write(&Record::Job(Box::new(job))).unwrap();
+        writer.finish().unwrap();
+        assert!(print(&file, false, Some(&folder), &mut Vec::new()).unwrap());
+        let coded = folder.join("job-000003.coded");
+        assert_eq!(std::fs::read(&coded).unwrap(), b"coded");
+        assert_eq!(coded.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let control = folder.join("job-000003-0x00a40a00.control");
+        assert_eq!(std::fs::read(control).unwrap(), [1, 2]);
+        // Nothing is overwritten.
+        assert!(print(&file, false, Some(&folder), &mut Vec::new()).is_err());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
