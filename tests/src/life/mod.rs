@@ -24,6 +24,7 @@ mod memory;
 mod playing;
 mod programs;
 mod reload;
+mod reports;
 mod screen;
 mod seek;
 mod sessions;
@@ -110,6 +111,8 @@ enum Scenario {
     Sizes(sizes::SizesArgs),
     /// The stateful face in every order that is allowed, with workers that are lost in every state.
     Stateful(stateful::StatefulArgs),
+    /// Reports about other drivers and clients, each by its source (needs a kernel that injects faults).
+    Reports,
     /// The colours of OUTPUT and CAPTURE.
     Colour,
     /// Pictures on a screen that imports their buffers.
@@ -158,6 +161,7 @@ impl Scenario {
             Self::Formats => "formats",
             Self::Sizes(_) => "sizes",
             Self::Stateful(_) => "stateful",
+            Self::Reports => "reports",
             Self::Colour => "colour",
             Self::Screen(args) if args.stateful => "stateful-screen",
             Self::Screen(_) => "screen",
@@ -214,6 +218,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Scenario::Formats => formats::formats(common, &mut figures),
         Scenario::Sizes(args) => sizes::sizes(common, args, &mut figures),
         Scenario::Stateful(args) => stateful::stateful(common, args, &mut figures),
+        Scenario::Reports => reports::reports(common, &mut figures),
         Scenario::Colour => colour::colour(common, &mut figures),
         Scenario::Screen(args) => screen::screen(common, args, &mut figures),
         Scenario::Long(args) => long::long(common, args, &mut figures),

@@ -68,13 +68,17 @@ pub(super) fn workers() -> Result<HashSet<u32>> {
 }
 
 /// Returns the letter of a process's state; `None` if there is no such process.
-fn state(pid: u32) -> Option<char> {
+pub(super) fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 /// Waits until `check` holds; returns how long that took.
-fn wait_for(what: &str, limit: Duration, mut check: impl FnMut() -> Result<bool>) -> Result<Duration> {
+pub(super) fn wait_for(
+    what: &str,
+    limit: Duration,
+    mut check: impl FnMut() -> Result<bool>,
+) -> Result<Duration> {
     let start = Instant::now();
     while !check()? {
         ensure!(

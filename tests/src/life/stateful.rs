@@ -257,7 +257,7 @@ fn commands(clip: &Clip, _: &Common) -> Result<()> {
     Ok(())
 }
 
-fn end_without_capture(clip: &Clip, _: &Common) -> Result<()> {
+pub(super) fn end_without_capture(clip: &Clip, _: &Common) -> Result<()> {
     let mut player = Player::open(clip, Settings::default())?;
     player.stream.keep_pictures(true);
     let all = clip.units.len();
@@ -287,7 +287,7 @@ fn end_without_capture(clip: &Clip, _: &Common) -> Result<()> {
 }
 
 /// What a client does whose stream ends before it has looked at the format.
-fn stop_before_capture(clip: &Clip, _: &Common) -> Result<()> {
+pub(super) fn stop_before_capture(clip: &Clip, _: &Common) -> Result<()> {
     let mut player = Player::open(clip, Settings::default())?;
     loop {
         while player.feed()? {}
@@ -397,7 +397,7 @@ fn capture_restart(clip: &Clip, _: &Common) -> Result<()> {
     Ok(())
 }
 
-fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
+pub(super) fn size_changes(clip: &Clip, common: &Common) -> Result<()> {
     let (units, sums) = resized(clip, common, CHANGES)?;
     let formats = clip.play(settings_of(&units), &units, &sums)?;
     ensure!(
@@ -418,7 +418,7 @@ fn depth_changes(clip: &Clip, common: &Common) -> Result<()> {
 }
 
 /// Other colours are told by G_FMT, and are no new format.
-fn colours(clip: &Clip, _: &Common) -> Result<()> {
+pub(super) fn colours(clip: &Clip, _: &Common) -> Result<()> {
     let Some(other) = clip.recoloured()? else {
         return Ok(());
     };
@@ -594,7 +594,7 @@ fn frozen_client(clip: &Clip, common: &Common) -> Result<()> {
     played("after it was let go")
 }
 
-fn closing(clip: &Clip, _: &Common) -> Result<()> {
+pub(super) fn closing(clip: &Clip, _: &Common) -> Result<()> {
     for steps in 0..6 {
         let mut player = Player::open(clip, Settings::default())?;
         if steps > 0 {

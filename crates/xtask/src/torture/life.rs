@@ -19,7 +19,7 @@ use crate::play;
 use crate::streams::{self, ListedStream, Use};
 
 /// The scenarios of `life`, in the order in which they run.
-const SCENARIOS: [&str; 25] = [
+const SCENARIOS: [&str; 26] = [
     "first-frame",
     "flush-held",
     "streams",
@@ -40,6 +40,7 @@ const SCENARIOS: [&str; 25] = [
     FREEZE,
     "formats",
     "colour",
+    "reports",
     FORK_SERVER,
     "screen",
     IDLE,
@@ -59,7 +60,7 @@ const EXACTNESS: [&str; 7] = [
     STATEFUL,
 ];
 /// in the plain kernel real time counts.
-const STATES: [&str; 11] = [
+const STATES: [&str; 12] = [
     "first-frame",
     "flush-held",
     EDGES,
@@ -69,6 +70,7 @@ const STATES: [&str; 11] = [
     "limits",
     VANISHED,
     "colour",
+    "reports",
     "screen",
     REPLACE,
 ];
