@@ -34,13 +34,13 @@ stateful_conforms() {
 	grep -q 'Failed: 0, Warnings: 0' "$3"
 }
 
-# stateful_all NODE PREFIX RAW FRAMED [FRAMES]: plain, with units, and with bytes if the stream may be cut
-# anywhere; logs are PREFIX-WAY.txt. Writes to "$note" how many tests there were. Status 77: as
+# stateful_all NODE PREFIX RAW FRAMED [FRAMES]: all ways, or those of STATEFUL_WAYS; bytes only if the stream
+# may be cut anywhere. Logs are PREFIX-WAY.txt. Writes to "$note" how many tests there were. Status 77: as
 # stateful_conforms.
 stateful_all() {
-	local way status ways='plain units bytes'
-	[ "${3##*.}" != ivf ] || ways='plain units'
-	for way in $ways; do
+	local way status
+	for way in ${STATEFUL_WAYS-plain units bytes}; do
+		[ "$way,${3##*.}" != bytes,ivf ] || continue
 		status=0
 		stateful_conforms "$1" "$way" "$2-$way.txt" "${@:3}" || status=$?
 		[ "$status" != 77 ] || echo "this v4l2-compliance does not know the coded format" >"$note"

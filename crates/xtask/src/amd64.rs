@@ -141,10 +141,16 @@ pub(crate) fn run(bed: &Bed, args: &Args) -> Result<Outcome> {
         };
         // A codec more does not make `./dev test` longer: the module's part is the same for all of them.
         let stateful = &Codec::ALL[..if args.quick { 1 } else { Codec::ALL.len() }];
+        let ways = if args.quick {
+            "plain units"
+        } else {
+            "plain units bytes"
+        };
         let mut job = GuestJob::new(&name, "exec bash /mnt/repo/testbed/amd64/run")
             .env("CLIPS", &in_guest(bed, clips)?)
             .env("CODECS", &names(Codec::ALL))
             .env("STATEFUL_CODECS", &names(stateful))
+            .env("STATEFUL_WAYS", ways)
             .timeout(LIMIT + FREEZE_LIMIT * args.freeze.unwrap_or(0));
         if let Some(times) = args.freeze {
             job = job.env("FREEZE", &times.to_string());
