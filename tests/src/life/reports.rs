@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use super::common::{Common, within};
 use super::edges;
 use super::freeze::Client;
-use super::sessions::{state, wait_for, workers};
+use super::sessions::{patiently, state, wait_for, workers};
 use super::stateful;
 use super::stateful_player::{Clip, Player, joined, longest, nal_units};
 use crate::codec;
@@ -79,14 +79,18 @@ const HIGH_BITRATE_UNITS: usize = 32;
 /// How often a session is opened and closed in each of its states.
 const CYCLES: usize = 3;
 /// Sessions that are opened at the same time.
-const OPENERS: usize = 8;
+const OPENERS: usize = 4;
 /// Where the kernel is told which pages it does not have.
 const FAULTS: &str = "/sys/kernel/debug/fail_page_alloc";
 /// Allocations of this order and above fail: 64 KiB.
 const LARGE_ORDER: u32 = 4;
 
-/// Tries every report with the usual codec.
+/// Tries every report with the usual codec. Time is not measured.
 pub(super) fn reports(common: &Common, figures: &mut Figures) -> Result<()> {
+    patiently(|| all(common, figures))
+}
+
+fn all(common: &Common, figures: &mut Figures) -> Result<()> {
     edges::flush_held(common, figures).context("daedalus f10a26d8: a held buffer is queued twice")?;
     dead_daemon(common).context("daedalus 94be8c3d: clients cannot be killed when the daemon is dead")?;
     let clip = Clip::load(common, &codec::usual("240p"))?;
