@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use daedalus_client::device::{ClientError, Device};
 use daedalus_client::stateful::{self, Settings, Turn};
 use daedalus_client::v4l2;
@@ -32,7 +32,7 @@ const PATIENCE: [(&str, u64); 2] = [(WATCHDOG, 3000), ("worker_wait_ms", 10_000)
 
 type Edge = fn(&Clip, &Common) -> Result<()>;
 
-const EDGES: [(&str, Edge); 33] = [
+const EDGES: [(&str, Edge); 34] = [
     (
         "CAPTURE before and after OUTPUT, few and many buffers",
         capture_orders,
@@ -56,6 +56,7 @@ const EDGES: [(&str, Edge); 33] = [
     ("a frozen worker", frozen_worker),
     ("a frozen client", frozen_client),
     ("closing in every state", closing),
+    ("closing while the worker ends", closing_at_loss),
     ("the order of fields", fields),
     ("the order of other clients", imitations::whole),
     (
@@ -92,6 +93,9 @@ const EDGES: [(&str, Edge); 33] = [
 /// The daemons that edges have, in turn: with one thread, a picture is decoded in the call that asks for it.
 const DAEMONS: [&[&str]; 2] = [&["--faces=both"], &["--faces=both", "--threads=1"]];
 
+/// How often a worker is killed while its client closes, and the microseconds at most in between.
+const LOSSES: u32 = 20;
+const LONGEST_PAUSE_US: u64 = 10_000;
 /// The states in which a worker is lost.
 const STATES: [&str; 5] = ["parsing", "format", "streaming", "draining", "stopped"];
 
@@ -626,6 +630,26 @@ pub(super) fn closing(clip: &Clip, _: &Common) -> Result<()> {
     stream.raw().stream(false)?;
     for queue in [v4l2::BUF_TYPE_OUTPUT, v4l2::BUF_TYPE_CAPTURE] {
         stream.device().format(queue)?;
+    }
+    Ok(())
+}
+
+/// Client and worker give up the same buffers at the same time, in either order.
+fn closing_at_loss(clip: &Clip, _: &Common) -> Result<()> {
+    let mut random = Random::new(7);
+    for _ in 0..LOSSES {
+        let settings = Settings {
+            more_buffers: 28,
+            ..Settings::default()
+        };
+        let mut player = Player::open(clip, settings)?;
+        player.until("a picture", |player| !player.pictures.is_empty())?;
+        let worker = own_worker()?;
+        let pause = Duration::from_micros(random.below(LONGEST_PAUSE_US));
+        let killed = std::thread::spawn(move || kill(worker, Signal::KILL));
+        std::thread::sleep(pause);
+        drop(player);
+        killed.join().map_err(|_| anyhow!("a thread panicked"))??;
     }
     Ok(())
 }
