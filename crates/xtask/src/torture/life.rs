@@ -40,7 +40,7 @@ const SCENARIOS: [&str; 26] = [
     FREEZE,
     "formats",
     "colour",
-    "reports",
+    REPORTS,
     FORK_SERVER,
     "screen",
     IDLE,
@@ -60,7 +60,7 @@ const EXACTNESS: [&str; 7] = [
     STATEFUL,
 ];
 /// in the plain kernel real time counts.
-const STATES: [&str; 12] = [
+const STATES: [&str; 11] = [
     "first-frame",
     "flush-held",
     EDGES,
@@ -70,7 +70,6 @@ const STATES: [&str; 12] = [
     "limits",
     VANISHED,
     "colour",
-    "reports",
     "screen",
     REPLACE,
 ];
@@ -81,8 +80,13 @@ fn is_selected(scenario: &str, kernel: Kernel, quick: bool) -> bool {
         Kernel::Plain | Kernel::Coverage | Kernel::Image => &STATES[..],
         Kernel::Sanitizers => &EXACTNESS[..],
     };
-    !(quick && left.contains(&scenario))
+    // The other kernels inject no faults.
+    let is_able = scenario != REPORTS || kernel == Kernel::Sanitizers;
+    is_able && !(quick && left.contains(&scenario))
 }
+
+/// Needs a kernel that injects faults.
+const REPORTS: &str = "reports";
 
 /// Takes how often the broker is replaced.
 const REPLACE: &str = "replace-broker";
