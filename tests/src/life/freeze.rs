@@ -167,23 +167,7 @@ fn the_broker(common: &Common, nodes: &Nodes, broker: &Broker, figures: &mut Fig
 
 /// Freezes a client that plays, for longer than the watchdog's time: nothing is lost.
 fn client(common: &Common, watchdog: Duration, rounds: usize, figures: &mut Figures) -> Result<()> {
-    let list = common.clips.as_deref().context("this scenario needs --clips")?;
-    let mut process = Client(
-        Command::new(std::env::current_exe()?)
-            .args([
-                "life",
-                "sessions-client",
-                "--clip",
-                &codec::usual("240p"),
-                "--again",
-                "--clips",
-            ])
-            .arg(list)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start a client")?,
-    );
+    let mut process = Client::start(common, Stdio::piped())?;
     let pid = process.0.id();
     let mut lines = BufReader::new(process.0.stdout.take().context("no pipe from the client")?).lines();
     let mut played = |what: &str| -> Result<()> {
@@ -227,6 +211,27 @@ fn client(common: &Common, watchdog: Duration, rounds: usize, figures: &mut Figu
 
 /// A client's process.
 pub(super) struct Client(pub(super) Child);
+
+impl Client {
+    /// Starts one that plays the usual clip again and again, and writes a line each time.
+    pub(super) fn start(common: &Common, out: Stdio) -> Result<Self> {
+        let list = common.clips.as_deref().context("this scenario needs --clips")?;
+        let child = Command::new(std::env::current_exe()?)
+            .args([
+                "life",
+                "sessions-client",
+                "--clip",
+                &codec::usual("240p"),
+                "--again",
+                "--clips",
+            ])
+            .arg(list)
+            .stdin(Stdio::piped())
+            .stdout(out)
+            .spawn();
+        Ok(Self(child.context("cannot start a client")?))
+    }
+}
 
 impl Drop for Client {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 //! is named after its source.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::edges;
 use super::freeze::Client;
 use super::sessions::{patiently, state, wait_for, workers};
 use super::stateful;
-use super::stateful_player::{Clip, Player, joined, longest, nal_units};
+use super::stateful_player::{Clip, Player, joined, nal_units};
 use crate::codec;
 use crate::guest::broker::Broker;
 use crate::guest::clip;
@@ -148,11 +148,8 @@ fn high_bitrate(_: &Clip, common: &Common, _: &Nodes) -> Result<()> {
         for unit in units.iter_mut().step_by(step) {
             unit.resize(HIGH_BITRATE_UNIT.max(unit.len()), 0);
         }
-        let settings = Settings {
-            unit_bytes: longest(&units),
-            ..Settings::default()
-        };
-        clip.play(settings, &units, &clip.sums).context(name)?;
+        clip.play(stateful::settings_of(&units), &units, &clip.sums)
+            .context(name)?;
     }
     Ok(())
 }
@@ -198,11 +195,7 @@ fn steps(clip: &Clip, common: &Common, _: &Nodes) -> Result<()> {
         .map(|size| Clip::load(common, &format!("{}-{size}", clip.codec)))
         .collect::<Result<_>>()?;
     let (units, sums) = joined(&rungs);
-    let settings = Settings {
-        unit_bytes: longest(&units),
-        ..Settings::default()
-    };
-    let formats = rungs[0].play(settings, &units, &sums)?;
+    let formats = rungs[0].play(stateful::settings_of(&units), &units, &sums)?;
     ensure!(
         formats as usize == rungs.len(),
         "{formats} formats were announced"
@@ -284,24 +277,8 @@ fn large_allocations(clip: &Clip, common: &Common, nodes: &Nodes) -> Result<()> 
 /// Kills daemon and worker while a client waits for a job, and then the client, which must not wait where no
 /// signal reaches it.
 fn dead_daemon(common: &Common) -> Result<()> {
-    let list = common.clips.as_deref().context("this scenario needs --clips")?;
     let (broker, _) = Broker::start_with(common, &["--fault=stall:3:60000"])?;
-    let client = Client(
-        Command::new(std::env::current_exe()?)
-            .args([
-                "life",
-                "sessions-client",
-                "--again",
-                "--clip",
-                &codec::usual("240p"),
-                "--clips",
-            ])
-            .arg(list)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("cannot start a client")?,
-    );
+    let client = Client::start(common, Stdio::null())?;
     let pid = client.0.id();
     wait_for("a job in flight", Duration::from_secs(20), || {
         let sessions = debugfs::sessions()?;

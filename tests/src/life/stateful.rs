@@ -444,7 +444,8 @@ pub(super) fn colours(clip: &Clip, _: &Common) -> Result<()> {
     Ok(())
 }
 
-fn settings_of(units: &[Vec<u8>]) -> Settings {
+/// Returns settings with room for the longest of the units.
+pub(super) fn settings_of(units: &[Vec<u8>]) -> Settings {
     Settings {
         unit_bytes: longest(units),
         ..Settings::default()
